@@ -1,0 +1,1 @@
+"""The composition root: the `soma` command and the local stack."""

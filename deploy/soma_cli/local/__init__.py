@@ -1,0 +1,1 @@
+"""The local stack: the real parts of production, smaller, on loopback."""

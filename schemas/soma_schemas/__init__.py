@@ -1,0 +1,1 @@
+"""The contracts that the write side, the read side and every producer share."""

@@ -1,0 +1,39 @@
+"""The root of every error that the platform raises on purpose.
+
+SomaError
+├── ContractError            the caller's input breaks the contract (soma_schemas.validation)
+├── ProducerError            an event could not be published (soma_schemas.producer)
+├── ConfigurationError       a setting is missing, unknown or impossible
+└── MismatchError            a topic, schema, table or collection is not as declared
+"""
+
+from typing import ClassVar
+
+
+class SomaError(Exception):
+    """An error with a stable code and a remedy.
+
+    Args:
+        message: What happened, to what. Never memory content or secrets.
+        remedy: What the reader can do next; overrides the class's own.
+    """
+
+    code: ClassVar[str] = "error"
+    remedy: str | None = None
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        if remedy is not None:
+            self.remedy = remedy
+
+
+class ConfigurationError(SomaError):
+    """A setting is missing, unknown or impossible."""
+
+    code = "configuration"
+
+
+class MismatchError(SomaError):
+    """A topic, schema, table or collection is not as this version declares it."""
+
+    code = "mismatch"

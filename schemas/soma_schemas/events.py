@@ -1,0 +1,296 @@
+"""The events: what may be written to the log, as typed and validated values.
+
+A test holds every model equal to its Avro schema. The sinks fold these into state; nothing else changes one.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from soma_schemas.fields import (
+    Coordinate,
+    Embedding,
+    ExpectedVersion,
+    Importance,
+    Key,
+    Kind,
+    Moment,
+    Name,
+    Namespace,
+    Payload,
+    Tags,
+    Tenant,
+    Text,
+    Weight,
+    broken,
+)
+from soma_schemas.identity import identified
+from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.violations import ContractError, ViolationCode, violations_of
+
+
+class Record(BaseModel):
+    """Anything that has an Avro schema of ours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event_id: UUID
+    tenant: Tenant
+    occurred_at: Moment
+    actor: Name
+
+    @classmethod
+    def validated(cls, fields: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) -> Self:
+        """Return the event that these fields make.
+
+        Raises:
+            ContractError: They break the contract; every violation is named with its path.
+        """
+        try:
+            return cls.model_validate(fields, context={"limits": limits})
+        except ValidationError as error:
+            raise ContractError(violations_of(error)) from None
+
+    def log_key(self) -> bytes:
+        """Return the key under which this record is written: it decides partition and order."""
+        raise NotImplementedError
+
+
+class MemoryEvent(Record):
+    """What every event about one memory says."""
+
+    namespace: Namespace
+    memory_id: UUID
+
+    def log_key(self) -> bytes:
+        """Return `tenant/memory_id`: all events of one memory lie in one partition, in order."""
+        return f"{self.tenant}/{self.memory_id}".encode()
+
+
+class MemoryStored(MemoryEvent):
+    """The whole state of a memory; storing again at the same key or coordinate replaces it."""
+
+    key: Key | None
+    coordinate: Coordinate | None
+    kind: Kind
+    text: Text
+    payload: Payload
+    tags: Tags
+    importance: Importance
+    embedding: Embedding | None
+    embedding_model: Name | None
+    subject: Name | None
+    expires_at: Moment | None
+    expected_version: ExpectedVersion | None
+
+    @model_validator(mode="after")
+    def _identity_agrees(self) -> Self:
+        if self.key is not None and self.coordinate is not None:
+            raise broken(ViolationCode.KEY_AND_COORDINATE, "a memory has a key or a coordinate, not both")
+        named = identified(self.tenant, self.namespace, self.key, self.coordinate)
+        if named is not None and named != self.memory_id:
+            raise broken(
+                ViolationCode.IDENTITY_MISMATCH,
+                "the memory_id is not the one that its key or coordinate gives",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _embedding_names_its_model(self) -> Self:
+        if (self.embedding is None) != (self.embedding_model is None):
+            raise broken(ViolationCode.MISSING_FIELD, "an embedding and its model come together")
+        return self
+
+
+class PatchField(StrEnum):
+    """The fields that a patch can change."""
+
+    KIND = "kind"
+    TEXT = "text"
+    PAYLOAD = "payload"
+    TAGS = "tags"
+    IMPORTANCE = "importance"
+    EMBEDDING = "embedding"
+    SUBJECT = "subject"
+    EXPIRES_AT = "expires_at"
+
+
+_CLEARABLE = frozenset({PatchField.EMBEDDING, PatchField.SUBJECT, PatchField.EXPIRES_AT})
+
+
+class MemoryPatched(MemoryEvent):
+    """A change to the fields named in `fields`; what is not named stays.
+
+    A named field that is null is cleared, where that is possible. `payload` is a merge patch (RFC 7396).
+    A new text without a new embedding discards the old embedding.
+    """
+
+    fields: Annotated[list[PatchField], Field(min_length=1)]
+    kind: Kind | None
+    text: Text | None
+    payload: Payload | None
+    tags: Tags | None
+    importance: Importance | None
+    embedding: Embedding | None
+    embedding_model: Name | None
+    subject: Name | None
+    expires_at: Moment | None
+    expected_version: ExpectedVersion | None
+
+    @model_validator(mode="after")
+    def _fields_and_values_agree(self) -> Self:
+        named = set(self.fields)
+        if len(named) != len(self.fields):
+            raise broken(ViolationCode.INVALID_PATCH, "a field is named twice")
+        for field in PatchField:
+            value = getattr(self, field.value)
+            if field not in named and value is not None:
+                raise broken(
+                    ViolationCode.INVALID_PATCH, f"`{field}` has a value but is not named in `fields`"
+                )
+            if field in named and value is None and field not in _CLEARABLE:
+                raise broken(ViolationCode.INVALID_PATCH, f"`{field}` cannot be cleared")
+        if (self.embedding is None) != (self.embedding_model is None):
+            raise broken(ViolationCode.MISSING_FIELD, "an embedding and its model come together")
+        return self
+
+
+class MemoryDeleted(MemoryEvent):
+    """The end of a memory, by somebody's wish."""
+
+    expected_version: ExpectedVersion | None
+
+
+class MemoryExpired(MemoryEvent):
+    """The end of a memory whose time has come; void when the memory has another deadline by then."""
+
+    expires_at: Moment
+
+
+class MemoryLinked(MemoryEvent):
+    """An edge from this memory to another; linking again replaces its weight."""
+
+    to_memory_id: UUID
+    link_type: Name
+    weight: Weight
+
+
+class MemoryUnlinked(MemoryEvent):
+    """The end of an edge."""
+
+    to_memory_id: UUID
+    link_type: Name
+
+
+class MemoryAccessed(MemoryEvent):
+    """Reads of a memory, counted since the last such event."""
+
+    count: Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+    last_accessed_at: Moment
+
+
+class MemoryExpiring(MemoryEvent):
+    """A notice, before the deadline."""
+
+    expires_at: Moment
+    version: ExpectedVersion
+
+
+class ExpiredMemory(MemoryEvent):
+    """The last state of a memory that expired, for archives."""
+
+    key: Key | None
+    coordinate: Coordinate | None
+    kind: Kind
+    text: Text
+    payload: Payload
+    tags: Tags
+    importance: Importance
+    subject: Name | None
+    version: ExpectedVersion
+    created_at: Moment
+    updated_at: Moment
+    expires_at: Moment
+
+
+class RetentionRule(BaseModel):
+    """How long memories of one kind, or of every kind, are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind | None
+    ttl_seconds: Annotated[int, Field(strict=True, ge=1, lt=2**40)]
+    notice_seconds: Annotated[int, Field(strict=True, ge=0, lt=2**40)]
+    archive: bool
+
+
+class RetentionPolicySet(Record):
+    """The retention of a namespace and all below it; a later one replaces it, a tombstone lifts it."""
+
+    namespace: Namespace | None
+    rules: Annotated[list[RetentionRule], Field(min_length=1, max_length=3)]
+
+    def log_key(self) -> bytes:
+        """Return `tenant/namespace`, or `tenant/` for the whole tenant."""
+        return f"{self.tenant}/{self.namespace or ''}".encode()
+
+
+class ErasureScope(StrEnum):
+    """What an erasure is about."""
+
+    SUBJECT = "SUBJECT"
+    MEMORY = "MEMORY"
+    NAMESPACE = "NAMESPACE"
+    TENANT = "TENANT"
+
+
+class ErasureEvent(Record):
+    """What every event about one erasure says."""
+
+    request_id: UUID
+
+    def log_key(self) -> bytes:
+        """Return `tenant/request_id`."""
+        return f"{self.tenant}/{self.request_id}".encode()
+
+
+class ErasureRequested(ErasureEvent):
+    """Somebody asks that data be gone."""
+
+    scope: ErasureScope
+    selector: Name | None
+
+
+class ErasureCompleted(ErasureEvent):
+    """Proof that it is gone, and when the last copy in the log will be."""
+
+    memories: Annotated[int, Field(strict=True, ge=0)]
+    history_rows: Annotated[int, Field(strict=True, ge=0)]
+    dead_letters: Annotated[int, Field(strict=True, ge=0)]
+    log_expires_at: Moment
+    signing_key_id: Name
+    signature: bytes
+
+
+# What the sinks of `memory.events` apply.
+SINK_EVENTS: tuple[type[MemoryEvent], ...] = (
+    MemoryStored,
+    MemoryPatched,
+    MemoryDeleted,
+    MemoryExpired,
+    MemoryLinked,
+    MemoryUnlinked,
+    MemoryAccessed,
+)
+
+RECORDS: tuple[type[Record], ...] = (
+    *SINK_EVENTS,
+    MemoryExpiring,
+    ExpiredMemory,
+    RetentionPolicySet,
+    ErasureRequested,
+    ErasureCompleted,
+)

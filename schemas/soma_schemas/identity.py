@@ -1,0 +1,65 @@
+"""How a memory gets its id: from its key, from its coordinate, or anew.
+
+The test vectors in `schemas/vectors/identity.json` hold implementations in other languages to the same rule.
+"""
+
+import os
+import struct
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid5
+
+# uuid5(NAMESPACE_URL, "https://somafractalmemory.example/memory"), fixed for ever.
+MEMORY_NAMESPACE = UUID("d38f81e9-2cce-50c7-b481-ac6c6388e821")
+
+_SEPARATOR = "\x1f"  # no tenant and no namespace can hold it, and a key stands last
+
+
+def memory_id_for_key(tenant: str, namespace: str, key: str) -> UUID:
+    """Return the id of the memory that has this key within its tenant and namespace."""
+    return uuid5(MEMORY_NAMESPACE, _SEPARATOR.join((tenant, namespace, "key", key)))
+
+
+def memory_id_for_coordinate(tenant: str, namespace: str, coordinate: Sequence[float]) -> UUID:
+    """Return the id of the memory that lies at this coordinate within its tenant and namespace."""
+    return uuid5(
+        MEMORY_NAMESPACE,
+        _SEPARATOR.join((tenant, namespace, "coordinate", canonical_coordinate(coordinate))),
+    )
+
+
+def canonical_coordinate(coordinate: Sequence[float]) -> str:
+    """Return the one spelling of a coordinate: each number as the hex of its big-endian IEEE 754 double.
+
+    Digits of a decimal spelling differ between languages, bits do not. Minus zero counts as zero.
+    """
+    return ",".join(struct.pack(">d", number + 0.0).hex() for number in coordinate)
+
+
+def identified(
+    tenant: str, namespace: str, key: str | None, coordinate: Sequence[float] | None
+) -> UUID | None:
+    """Return the id that a key or a coordinate gives, or None when there is neither."""
+    if key is not None:
+        return memory_id_for_key(tenant, namespace, key)
+    if coordinate is not None:
+        return memory_id_for_coordinate(tenant, namespace, coordinate)
+    return None
+
+
+def new_id(now: datetime) -> UUID:
+    """Return a fresh UUIDv7 (RFC 9562 section 5.7): ids of one moment sort together.
+
+    Args:
+        now: The time that goes into its first 48 bits, in milliseconds.
+    """
+    milliseconds = int(now.timestamp() * 1000)
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (
+        (milliseconds & 0xFFFF_FFFF_FFFF) << 80
+        | 0x7 << 76
+        | (random >> 68 & 0xFFF) << 64
+        | 0b10 << 62
+        | random & 0x3FFF_FFFF_FFFF_FFFF
+    )
+    return UUID(int=value)

@@ -1,0 +1,60 @@
+"""Positions in the log, and the versions that are made of them."""
+
+import re
+from typing import NamedTuple, Self
+
+OFFSET_BITS = 40
+# The vector engine compares numbers as float64, which is exact only below this.
+VERSION_LIMIT = 2**53
+NO_VERSION = 0  # what compare-and-set expects of a memory that does not exist
+MAX_EPOCH = VERSION_LIMIT // 2**OFFSET_BITS - 1
+
+_POSITION = re.compile(r"(\d{1,5}):(\d{1,13})", re.ASCII)
+
+
+class Position(NamedTuple):
+    """Where an event lies in its topic: what a producer gets back and a reader can wait for."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `partition:offset`.
+
+        Raises:
+            ValueError: The text is not of that form, or the offset is beyond what a version can hold.
+        """
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise ValueError("a position is `partition:offset`, for example `3:1042`")
+        position = cls(int(match[1]), int(match[2]))
+        if position.offset >= 2**OFFSET_BITS:
+            raise ValueError(f"an offset is below 2^{OFFSET_BITS}")
+        return position
+
+
+def pack_version(epoch: int, offset: int) -> int:
+    """Return the version of the event at this offset: newer events of one key have larger ones.
+
+    Args:
+        epoch: Raised by an operator when the topic is made anew and offsets start again; 1 to 8191,
+            so that every version is above NO_VERSION.
+        offset: The event's offset in its partition.
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+    if not 1 <= epoch <= MAX_EPOCH:
+        raise ValueError(f"epoch {epoch} is not within 1 to {MAX_EPOCH}")
+    if not 0 <= offset < 2**OFFSET_BITS:
+        raise ValueError(f"offset {offset} is not within 0 to 2^{OFFSET_BITS}")
+    return epoch << OFFSET_BITS | offset
+
+
+def unpack_version(version: int) -> tuple[int, int]:
+    """Return the epoch and the offset of a version."""
+    return version >> OFFSET_BITS, version & (1 << OFFSET_BITS) - 1

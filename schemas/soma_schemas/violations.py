@@ -1,0 +1,108 @@
+"""What can be wrong with input, named once for producers, the gateway and the sinks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import ValidationError
+
+from soma_schemas.errors import SomaError
+
+
+class ViolationCode(StrEnum):
+    """The stable names of what input can break; each is explained in the reference."""
+
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_FIELD = "unknown_field"
+    WRONG_TYPE = "wrong_type"
+    NOT_JSON = "not_json"
+    NOT_FINITE = "not_finite"
+    OUT_OF_RANGE = "out_of_range"
+    TOO_LONG = "too_long"
+    TOO_DEEP = "too_deep"
+    TOO_MANY = "too_many"
+    EMPTY = "empty"
+    INVALID_CHARACTER = "invalid_character"
+    INVALID_TENANT = "invalid_tenant"
+    INVALID_NAMESPACE = "invalid_namespace"
+    IDENTITY_MISMATCH = "identity_mismatch"
+    KEY_AND_COORDINATE = "key_and_coordinate"
+    INVALID_PATCH = "invalid_patch"
+    INVALID_VALUE = "invalid_value"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that is wrong with the input.
+
+    Attributes:
+        path: Where, as a JSON pointer (RFC 6901); empty for the whole.
+        code: What, as a stable name.
+        message: The same in words, without the value itself.
+    """
+
+    path: str
+    code: ViolationCode
+    message: str
+
+
+class ContractError(SomaError):
+    """The caller's input breaks the contract; nothing was published.
+
+    Attributes:
+        violations: Everything that is wrong, at least one.
+    """
+
+    code = "invalid_input"
+    remedy = "Correct the fields named and send it again."
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        first = violations[0]
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(f"{first.path or 'input'}: {first.message}{more}")
+        self.violations = tuple(violations)
+
+
+_OWN_TYPES = frozenset(code.value for code in ViolationCode)
+_CODES_BY_PYDANTIC_TYPE = {
+    "missing": ViolationCode.MISSING_FIELD,
+    "extra_forbidden": ViolationCode.UNKNOWN_FIELD,
+    "json_invalid": ViolationCode.NOT_JSON,
+    "finite_number": ViolationCode.NOT_FINITE,
+    "string_too_short": ViolationCode.EMPTY,
+    "too_short": ViolationCode.EMPTY,
+    "string_too_long": ViolationCode.TOO_LONG,
+    "too_long": ViolationCode.TOO_MANY,
+    "greater_than": ViolationCode.OUT_OF_RANGE,
+    "greater_than_equal": ViolationCode.OUT_OF_RANGE,
+    "less_than": ViolationCode.OUT_OF_RANGE,
+    "less_than_equal": ViolationCode.OUT_OF_RANGE,
+    "string_unicode": ViolationCode.INVALID_CHARACTER,
+}
+
+
+def violations_of(error: ValidationError) -> list[Violation]:
+    """Translate pydantic's findings into ours, without the values that it saw."""
+    return [
+        Violation(
+            path=json_pointer(finding["loc"]),
+            code=_code_of(finding["type"]),
+            message=finding["msg"],
+        )
+        for finding in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def json_pointer(location: Sequence[int | str]) -> str:
+    """Return a JSON pointer (RFC 6901) for a path of field names and list indices."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def _code_of(pydantic_type: str) -> ViolationCode:
+    if pydantic_type in _OWN_TYPES:
+        return ViolationCode(pydantic_type)
+    if pydantic_type in _CODES_BY_PYDANTIC_TYPE:
+        return _CODES_BY_PYDANTIC_TYPE[pydantic_type]
+    if pydantic_type.endswith(("_type", "_parsing")):
+        return ViolationCode.WRONG_TYPE
+    return ViolationCode.INVALID_VALUE

@@ -1,0 +1,1 @@
+"""From raw records of the log to settled events: decode, fold, write, settle."""

@@ -1,0 +1,194 @@
+"""Fold events onto the current state of their memories: pure, in order, the same for every sink."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, assert_never
+from uuid import UUID
+
+from soma_schemas.events import (
+    MemoryAccessed,
+    MemoryDeleted,
+    MemoryEvent,
+    MemoryExpired,
+    MemoryLinked,
+    MemoryPatched,
+    MemoryStored,
+    MemoryUnlinked,
+    PatchField,
+)
+from soma_schemas.versions import NO_VERSION
+from soma_streams.delivery.state import (
+    REMEMBERED_EVENTS,
+    Content,
+    Folded,
+    LinkChange,
+    LoggedEvent,
+    MemoryName,
+    MemoryState,
+    Outcome,
+    Settlement,
+    SupersededReason,
+)
+
+
+def needs_whole_state(event: MemoryEvent) -> bool:
+    """Say whether folding this event reads the memory's content, not just its version and recent events."""
+    return isinstance(event, MemoryPatched | MemoryExpired | MemoryAccessed)
+
+
+def fold(events: Sequence[LoggedEvent], current: Mapping[MemoryName, MemoryState]) -> Folded:
+    """Return what a batch makes of the current state.
+
+    The law, held by properties: any batching of a log gives the same states, and any order of a replay
+    gives the newest.
+
+    Args:
+        events: Of one sink's batch, in arrival order.
+        current: What the store has of the memories concerned, tombstones included; absent means never seen.
+    """
+    states: dict[MemoryName, MemoryState] = {}
+    links: dict[tuple[str, UUID, str, UUID], LinkChange] = {}
+    settlements: list[Settlement] = []
+    for logged in events:
+        event = logged.event
+        if isinstance(event, MemoryLinked | MemoryUnlinked):
+            change = _link_change(event, logged.version)
+            edge = (change.tenant, change.from_memory_id, change.link_type, change.to_memory_id)
+            if edge in links and links[edge].version >= change.version:
+                settlements.append(Settlement(logged, Outcome.SUPERSEDED, SupersededReason.OLDER))
+                continue
+            links[edge] = change
+            settlements.append(Settlement(logged, Outcome.APPLIED))
+            continue
+        name = logged.name
+        before = states.get(name) or current.get(name)
+        after = _apply(logged, before)
+        if isinstance(after, SupersededReason):
+            settlements.append(Settlement(logged, Outcome.SUPERSEDED, after))
+            continue
+        states[name] = after
+        settlements.append(Settlement(logged, Outcome.APPLIED))
+    return Folded(tuple(states.values()), tuple(links.values()), tuple(settlements))
+
+
+def _apply(logged: LoggedEvent, before: MemoryState | None) -> MemoryState | SupersededReason:
+    event = logged.event
+    if before is not None and event.event_id in before.recent_event_ids:
+        return SupersededReason.REPEATED
+    if before is not None and before.version >= logged.version:
+        return SupersededReason.OLDER
+    living = before.content if before is not None else None
+    found = before.version if before is not None and living is not None else NO_VERSION
+    expected = getattr(event, "expected_version", None)
+    if expected is not None and expected != found:
+        return SupersededReason.CONFLICT
+    content = _content_after(event, logged.logged_at, living)
+    if isinstance(content, SupersededReason):
+        return content
+    remembered = before.recent_event_ids if before is not None else ()
+    return MemoryState(
+        name=logged.name,
+        version=logged.version,
+        content=content,
+        recent_event_ids=(event.event_id, *remembered)[:REMEMBERED_EVENTS],
+    )
+
+
+def _content_after(
+    event: MemoryEvent, logged_at: datetime, living: Content | None
+) -> Content | SupersededReason | None:
+    match event:
+        case MemoryStored():
+            return _stored(event, logged_at, living)
+        case MemoryDeleted():
+            # A tombstone is kept even of what was never seen: an older event may still be on its way.
+            return None
+        case _ if living is None:
+            return SupersededReason.ABSENT
+        case MemoryPatched():
+            return _patched(event, logged_at, living)
+        case MemoryExpired():
+            return None if living.expires_at == event.expires_at else SupersededReason.DEADLINE_MOVED
+        case MemoryAccessed():
+            latest = max(living.last_accessed_at or event.last_accessed_at, event.last_accessed_at)
+            count = living.access_count + event.count
+            return replace(living, access_count=count, last_accessed_at=latest)
+        case _:
+            raise TypeError(f"{type(event).__name__} is no event that changes a memory")
+
+
+def _stored(event: MemoryStored, logged_at: datetime, living: Content | None) -> Content:
+    return Content(
+        namespace=event.namespace,
+        key=event.key,
+        coordinate=tuple(event.coordinate) if event.coordinate is not None else None,
+        kind=event.kind,
+        text=event.text,
+        payload=event.payload,
+        tags=tuple(event.tags),
+        importance=event.importance,
+        embedding=tuple(event.embedding) if event.embedding is not None else None,
+        embedding_model=event.embedding_model,
+        subject=event.subject,
+        expires_at=event.expires_at,
+        occurred_at=event.occurred_at,
+        actor=event.actor,
+        created_at=living.created_at if living is not None else logged_at,
+        updated_at=logged_at,
+        access_count=living.access_count if living is not None else 0,
+        last_accessed_at=living.last_accessed_at if living is not None else None,
+    )
+
+
+def _patched(event: MemoryPatched, logged_at: datetime, living: Content) -> Content:
+    named = set(event.fields)
+    changes: dict[str, Any] = {"updated_at": logged_at, "actor": event.actor}
+    if PatchField.TEXT in named:
+        changes |= {"text": event.text, "embedding": None, "embedding_model": None}
+    for field in named:
+        match field:
+            case PatchField.TEXT:
+                pass
+            case PatchField.PAYLOAD:
+                changes["payload"] = merge_patch(living.payload, event.payload or "{}")
+            case PatchField.TAGS:
+                changes["tags"] = tuple(event.tags or ())
+            case PatchField.EMBEDDING:
+                vector = event.embedding
+                changes["embedding"] = tuple(vector) if vector is not None else None
+                changes["embedding_model"] = event.embedding_model
+            case PatchField.KIND | PatchField.IMPORTANCE | PatchField.SUBJECT | PatchField.EXPIRES_AT:
+                changes[field.value] = getattr(event, field.value)
+            case _:
+                assert_never(field)
+    return replace(living, **changes)
+
+
+def merge_patch(target: str, patch: str) -> str:
+    """Return a JSON object changed by a merge patch (RFC 7396), both as text."""
+    return json.dumps(_merged(json.loads(target), json.loads(patch)), ensure_ascii=False)
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = _merged(result.get(name), value)
+    return result
+
+
+def _link_change(event: MemoryLinked | MemoryUnlinked, version: int) -> LinkChange:
+    return LinkChange(
+        tenant=event.tenant,
+        from_memory_id=event.memory_id,
+        to_memory_id=event.to_memory_id,
+        link_type=event.link_type,
+        weight=event.weight if isinstance(event, MemoryLinked) else None,
+        version=version,
+    )

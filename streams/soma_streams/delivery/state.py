@@ -1,0 +1,146 @@
+"""What a sink knows of a memory, and what becomes of an event: the words that fold and the sinks share."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from soma_schemas.events import MemoryEvent
+from soma_schemas.fields import Kind
+from soma_schemas.versions import Position
+
+REMEMBERED_EVENTS = 16
+
+
+class Outcome(StrEnum):
+    """The final outcomes of an event in a sink. There is no fourth."""
+
+    APPLIED = "applied"
+    SUPERSEDED = "superseded"
+    DEAD_LETTERED = "dead_lettered"
+
+
+class SupersededReason(StrEnum):
+    """Why an event changed nothing although nothing is wrong with it."""
+
+    OLDER = "older"  # the state is as new or newer
+    REPEATED = "repeated"  # this event_id was applied before
+    CONFLICT = "conflict"  # compare-and-set expected another version
+    ABSENT = "absent"  # a change to a memory that is not there
+    DEADLINE_MOVED = "deadline_moved"  # an expiry that saw another deadline
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryName:
+    """The primary key of a memory in every store."""
+
+    tenant: str
+    memory_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """A decoded, valid event with its place in the log.
+
+    Attributes:
+        event: The event itself.
+        position: Where it lies now: what is acknowledged.
+        origin: Where it lay first; differs from `position` for a replayed dead letter only.
+        version: Made of the epoch and the origin's offset.
+        logged_at: When the broker appended it (the original one for a replay), UTC.
+    """
+
+    event: MemoryEvent
+    position: Position
+    origin: Position
+    version: int
+    logged_at: datetime
+
+    @property
+    def name(self) -> MemoryName:
+        """Return which memory it is about."""
+        return MemoryName(self.event.tenant, self.event.memory_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a living memory holds.
+
+    Attributes:
+        payload: A JSON object as text.
+        embedding: The producer's own vector, or None: made from the text.
+        occurred_at: The producer's word on when it happened.
+        updated_at: When the log received the last change, UTC.
+    """
+
+    namespace: str
+    key: str | None
+    coordinate: tuple[float, ...] | None
+    kind: Kind
+    text: str
+    payload: str
+    tags: tuple[str, ...]
+    importance: float
+    embedding: tuple[float, ...] | None
+    embedding_model: str | None
+    subject: str | None
+    expires_at: datetime | None
+    occurred_at: datetime
+    actor: str
+    created_at: datetime
+    updated_at: datetime
+    access_count: int = 0
+    last_accessed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryState:
+    """A memory as a store has it, or its tombstone.
+
+    Attributes:
+        version: Of the last event applied.
+        content: None for a tombstone.
+        recent_event_ids: The last events applied, newest first, at most `REMEMBERED_EVENTS`.
+    """
+
+    name: MemoryName
+    version: int
+    content: Content | None
+    recent_event_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """The last word of a batch on one edge; `weight` is None when the edge ends."""
+
+    tenant: str
+    from_memory_id: UUID
+    to_memory_id: UUID
+    link_type: str
+    weight: float | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of one event."""
+
+    logged: LoggedEvent
+    outcome: Outcome
+    reason: SupersededReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A batch folded onto the current state: what is to be written.
+
+    Attributes:
+        states: One new state per changed memory.
+        links: One change per edge.
+        settlements: One per event, in arrival order; applied here means applied unless the store's own
+            version guard refuses the state.
+    """
+
+    states: tuple[MemoryState, ...] = ()
+    links: tuple[LinkChange, ...] = ()
+    settlements: tuple[Settlement, ...] = field(default=())
