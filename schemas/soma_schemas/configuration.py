@@ -1,0 +1,211 @@
+"""Read settings once, at the root: defaults, then a TOML file, then secret files, then the environment."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_settings import EnvSettingsSource
+
+from soma_schemas.errors import ConfigurationError
+from soma_schemas.settings import ENVIRONMENT_PREFIX, NESTED_DELIMITER, ProcessSettings
+
+SettingsT = TypeVar("SettingsT", bound=ProcessSettings)
+
+# Read by the composition root itself, before there are settings.
+RESERVED_NAMES = frozenset({"HOME", "CACHE", "CONFIG_FILE", "SECRETS_DIR", "URL", "API_KEY", "TEST_STACK"})
+
+REDACTED = "**********"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One effective value, fit to be shown.
+
+    Attributes:
+        name: As an environment variable.
+        value: JSON-ready; secrets are redacted.
+        origin: `default`, `file`, `secret` or `environment`.
+        description: What the value does.
+    """
+
+    name: str
+    value: Any
+    origin: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[SettingsT]):
+    """Settings, and where each value came from."""
+
+    settings: SettingsT
+    effective: tuple[Setting, ...]
+
+
+def load(
+    process: type[SettingsT],
+    *,
+    environment: Mapping[str, str],
+    known: Sequence[type[ProcessSettings]] = (),
+) -> Loaded[SettingsT]:
+    """Read one process's settings.
+
+    Args:
+        process: The settings class of the process.
+        environment: Usually `os.environ`. `SOMA_CONFIG_FILE` names a TOML file, `SOMA_SECRETS_DIR` a folder
+            with one file per secret, named like the variable.
+        known: Settings classes of all processes, whose parts may stand in the same file and environment.
+
+    Raises:
+        ConfigurationError: A value is wrong, a name is unknown, or a file cannot be read.
+    """
+    parts = set(process.model_fields).union(*(each.model_fields for each in known))
+    sources = {
+        "file": _from_file(environment),
+        "secret": _from_variables(process, _secret_files(environment)),
+        "environment": _from_variables(process, environment),
+    }
+    _refuse_unknown(parts, environment, sources["file"])
+    merged: dict[str, Any] = {}
+    for source in sources.values():
+        _merge(merged, {name: value for name, value in source.items() if name in process.model_fields})
+    try:
+        settings = process(**merged)
+    except ValidationError as error:
+        raise ConfigurationError(
+            "; ".join(
+                f"{variable_name(finding['loc'])}: {finding['msg']}"
+                for finding in error.errors(include_url=False, include_input=False, include_context=False)
+            ),
+            remedy="Correct it; `soma config docs` lists every setting.",
+        ) from None
+    return Loaded(settings, tuple(_effective(settings, sources)))
+
+
+def variable_name(path: Sequence[str | int]) -> str:
+    """Return the environment variable that sets a value."""
+    return ENVIRONMENT_PREFIX + NESTED_DELIMITER.join(str(part).upper() for part in path)
+
+
+def describe(process: type[ProcessSettings]) -> Iterator[Setting]:
+    """Yield every setting of a process with its default."""
+    yield from _effective(process(), {})
+
+
+def as_environment(settings: BaseModel) -> dict[str, str]:
+    """Return settings as environment variables, secrets in the clear: for a child process, not for a log."""
+    return {variable_name(path): _plain(value) for path, value, _ in _leaves(settings) if value is not None}
+
+
+def _plain(value: object) -> str:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case bool():
+            return str(value).lower()
+        case _ if hasattr(value, "total_seconds"):
+            return str(value.total_seconds())
+        case _:
+            return str(value)
+
+
+def _from_file(environment: Mapping[str, str]) -> dict[str, Any]:
+    name = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG_FILE")
+    if not name:
+        return {}
+    try:
+        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the settings file {name}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{name} is not TOML: {error}") from error
+
+
+def _secret_files(environment: Mapping[str, str]) -> dict[str, str]:
+    name = environment.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR")
+    if not name:
+        return {}
+    try:
+        return {
+            file.name.upper(): file.read_text(encoding="utf-8").rstrip("\r\n")
+            for file in sorted(Path(name).iterdir())
+            if file.is_file() and file.name.upper().startswith(ENVIRONMENT_PREFIX)
+        }
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the secrets folder {name}: {error.strerror}") from error
+
+
+class _Variables(EnvSettingsSource):
+    """pydantic-settings' own reading of variables, over a mapping that we hand in."""
+
+    def __init__(self, process: type[ProcessSettings], variables: Mapping[str, str]) -> None:
+        self._given = {name.lower(): value for name, value in variables.items()}
+        super().__init__(process)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._given
+
+
+def _from_variables(process: type[ProcessSettings], variables: Mapping[str, str]) -> dict[str, Any]:
+    return _Variables(process, variables)()
+
+
+def _refuse_unknown(parts: set[str], environment: Mapping[str, str], file: Mapping[str, Any]) -> None:
+    unknown = [
+        name
+        for name in environment
+        if name.startswith(ENVIRONMENT_PREFIX)
+        and (rest := name.removeprefix(ENVIRONMENT_PREFIX)) not in RESERVED_NAMES
+        and (rest.split(NESTED_DELIMITER)[0].lower() not in parts or NESTED_DELIMITER not in rest)
+    ]
+    unknown += [f"[{name}] in the settings file" for name in file if name not in parts]
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting: {', '.join(sorted(unknown))}",
+            remedy="Check the spelling; `soma config docs` lists every setting.",
+        )
+
+
+def _merge(into: dict[str, Any], source: Mapping[str, Any]) -> None:
+    for name, value in source.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _effective(settings: BaseModel, sources: Mapping[str, Mapping[str, Any]]) -> Iterator[Setting]:
+    for path, value, description in _leaves(settings):
+        origin = "default"
+        for name, source in sources.items():
+            if _has(source, path):
+                origin = name
+        shown = REDACTED if isinstance(value, SecretStr) else _json_ready(value)
+        yield Setting(variable_name(path), shown, origin, description)
+
+
+def _json_ready(value: object) -> Any:
+    if hasattr(value, "total_seconds"):
+        return value.total_seconds()
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _leaves(settings: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, str]]:
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, (*path, name))
+        else:
+            yield (*path, name), value, field.description or ""
+
+
+def _has(source: Mapping[str, Any], path: Sequence[str]) -> bool:
+    inner: Any = source
+    for part in path:
+        if not isinstance(inner, Mapping) or part not in inner:
+            return False
+        inner = inner[part]
+    return True

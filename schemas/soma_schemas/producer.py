@@ -1,0 +1,403 @@
+"""Publish memory events: validated before they are sent, acknowledged by all replicas before they count."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from soma_schemas.clock import Clock, SystemClock
+from soma_schemas.errors import SomaError
+from soma_schemas.events import (
+    MemoryDeleted,
+    MemoryEvent,
+    MemoryLinked,
+    MemoryPatched,
+    MemoryStored,
+    MemoryUnlinked,
+    PatchField,
+)
+from soma_schemas.fields import Kind
+from soma_schemas.identity import identified, new_id
+from soma_schemas.registry import EventSerializer, open_registry
+from soma_schemas.settings import PublishingSettings
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.versions import Position
+
+_POLL_SECONDS = 0.1
+
+
+class ProducerError(SomaError):
+    """An event was not published, or nobody knows whether it was."""
+
+    code = "producer"
+
+
+class DeliveryTimeoutError(ProducerError):
+    """No broker acknowledged the event in time. It may have been written all the same."""
+
+    code = "delivery_timeout"
+    remedy = "Publish it again with the same event_id: applied twice it changes nothing."
+
+
+class DeliveryRefusedError(ProducerError):
+    """The brokers refuse the event."""
+
+    code = "delivery_refused"
+    remedy = "Check the topic (`soma topics check`) and the rights of this client."
+
+
+class ProducerClosedError(ProducerError):
+    """The producer was closed."""
+
+    code = "producer_closed"
+    remedy = "Make a new producer."
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that the log has an event.
+
+    Attributes:
+        position: Where it lies; readers can wait for it.
+    """
+
+    event_id: UUID
+    memory_id: UUID
+    position: Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewMemory:
+    """A memory to be stored, before it has an identity. See `MemoryStored` for the fields.
+
+    Attributes:
+        memory_id: Only for a memory with neither key nor coordinate; None makes a new one.
+        event_id: Give the same one when trying again; None makes a new one.
+        occurred_at: None means now.
+    """
+
+    namespace: str
+    text: str
+    key: str | None = None
+    coordinate: Sequence[float] | None = None
+    memory_id: UUID | None = None
+    kind: Kind = Kind.EPISODIC
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    importance: float = 0.5
+    embedding: Sequence[float] | None = None
+    embedding_model: str | None = None
+    subject: str | None = None
+    expires_at: datetime | None = None
+    expected_version: int | None = None
+    event_id: UUID | None = None
+    occurred_at: datetime | None = None
+    actor: str | None = None
+
+
+class MemoryProducer:
+    """Publishes events of one tenant. Thread-safe; close it, or use it as a context manager.
+
+    Args:
+        settings: Brokers, topics, registry and limits.
+        tenant: Stamped on every event.
+        actor: Who acts, where an event does not say.
+        clock: Tells when an event occurred, where it does not say.
+    """
+
+    def __init__(
+        self,
+        settings: PublishingSettings,
+        *,
+        tenant: str,
+        actor: str = "producer",
+        clock: Clock | None = None,
+    ) -> None:
+        self._events = EventPublisher(settings)
+        self._limits = settings.limits
+        self._tenant = tenant
+        self._actor = actor
+        self._clock = clock or SystemClock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def store(self, memory: NewMemory) -> Receipt:
+        """Publish a memory and wait until the log has it.
+
+        Raises:
+            ContractError: The memory breaks the contract; nothing was sent.
+            ProducerError: The log did not acknowledge it.
+        """
+        return self.publish(self.stored(memory)).result()
+
+    async def store_async(self, memory: NewMemory) -> Receipt:
+        """Publish a memory and wait until the log has it, without blocking the event loop.
+
+        Raises:
+            ContractError: The memory breaks the contract; nothing was sent.
+            ProducerError: The log did not acknowledge it.
+        """
+        return await self.publish_async(self.stored(memory))
+
+    def store_many(self, memories: Iterable[NewMemory]) -> list[Receipt]:
+        """Publish memories and wait until the log has them all, in the order given.
+
+        Raises:
+            ContractError: One breaks the contract; those before it were sent.
+            ProducerError: The log did not acknowledge one; others may have been written.
+        """
+        pending = [self.publish(self.stored(memory)) for memory in memories]
+        return [each.result() for each in pending]
+
+    def patch(
+        self,
+        namespace: str,
+        memory_id: UUID,
+        changes: Mapping[PatchField, Any],
+        *,
+        embedding_model: str | None = None,
+        expected_version: int | None = None,
+    ) -> Receipt:
+        """Publish a change to some fields of a memory and wait until the log has it.
+
+        Args:
+            namespace: Of the memory.
+            memory_id: Of the memory.
+            changes: New values by field; `payload` as a merge patch (RFC 7396), None clears.
+            embedding_model: With a new embedding.
+            expected_version: Change only this version.
+
+        Raises:
+            ContractError: The change breaks the contract; nothing was sent.
+            ProducerError: The log did not acknowledge it.
+        """
+        values: dict[str, Any] = {name.value: None for name in PatchField} | {
+            PatchField(name).value: value for name, value in changes.items()
+        }
+        if values["payload"] is not None:
+            values["payload"] = json.dumps(values["payload"], ensure_ascii=False)
+        event = MemoryPatched.validated(
+            self._common(namespace, memory_id)
+            | values
+            | {
+                "fields": list(changes),
+                "embedding_model": embedding_model,
+                "expected_version": expected_version,
+            },
+            self._limits,
+        )
+        return self.publish(event).result()
+
+    def delete(self, namespace: str, memory_id: UUID, *, expected_version: int | None = None) -> Receipt:
+        """Publish the end of a memory and wait until the log has it.
+
+        Raises:
+            ContractError: An argument breaks the contract; nothing was sent.
+            ProducerError: The log did not acknowledge it.
+        """
+        fields = self._common(namespace, memory_id) | {"expected_version": expected_version}
+        return self.publish(MemoryDeleted.validated(fields, self._limits)).result()
+
+    def link(
+        self, namespace: str, memory_id: UUID, to_memory_id: UUID, link_type: str, weight: float = 1.0
+    ) -> Receipt:
+        """Publish an edge from one memory to another and wait until the log has it.
+
+        Raises:
+            ContractError: An argument breaks the contract; nothing was sent.
+            ProducerError: The log did not acknowledge it.
+        """
+        edge = {"to_memory_id": to_memory_id, "link_type": link_type, "weight": weight}
+        fields = self._common(namespace, memory_id) | edge
+        return self.publish(MemoryLinked.validated(fields, self._limits)).result()
+
+    def unlink(self, namespace: str, memory_id: UUID, to_memory_id: UUID, link_type: str) -> Receipt:
+        """Publish the end of an edge and wait until the log has it.
+
+        Raises:
+            ContractError: An argument breaks the contract; nothing was sent.
+            ProducerError: The log did not acknowledge it.
+        """
+        edge = {"to_memory_id": to_memory_id, "link_type": link_type}
+        fields = self._common(namespace, memory_id) | edge
+        return self.publish(MemoryUnlinked.validated(fields, self._limits)).result()
+
+    def stored(self, memory: NewMemory) -> MemoryStored:
+        """Return the event that stores a memory, without sending it.
+
+        Raises:
+            ContractError: The memory breaks the contract.
+        """
+        named = identified(self._tenant, memory.namespace, memory.key, memory.coordinate)
+        now = self._clock.now()
+        return MemoryStored.validated(
+            {
+                "event_id": memory.event_id or new_id(now),
+                "tenant": self._tenant,
+                "namespace": memory.namespace,
+                "memory_id": memory.memory_id or named or new_id(now),
+                "occurred_at": memory.occurred_at or now,
+                "actor": memory.actor or self._actor,
+                "key": memory.key,
+                "coordinate": list(memory.coordinate) if memory.coordinate is not None else None,
+                "kind": memory.kind,
+                "text": memory.text,
+                "payload": json.dumps(memory.payload, ensure_ascii=False),
+                "tags": list(memory.tags),
+                "importance": memory.importance,
+                "embedding": list(memory.embedding) if memory.embedding is not None else None,
+                "embedding_model": memory.embedding_model,
+                "subject": memory.subject,
+                "expires_at": memory.expires_at,
+                "expected_version": memory.expected_version,
+            },
+            self._limits,
+        )
+
+    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
+        """Send a validated event; the future ends when all replicas have it.
+
+        Raises:
+            ProducerError: It could not even be queued.
+        """
+        return self._events.publish(event)
+
+    async def publish_async(self, event: MemoryEvent) -> Receipt:
+        """Send a validated event and wait until the log has it, without blocking the event loop.
+
+        Raises:
+            ProducerError: The log did not acknowledge it.
+        """
+        return await asyncio.wrap_future(self.publish(event))
+
+    def flush(self) -> None:
+        """Wait until everything that was sent has its answer."""
+        self._events.flush()
+
+    def close(self) -> None:
+        """Wait until everything that was sent has its answer, then let go of the brokers."""
+        self._events.close()
+
+    def _common(self, namespace: str, memory_id: UUID) -> dict[str, Any]:
+        now = self._clock.now()
+        return {
+            "event_id": new_id(now),
+            "tenant": self._tenant,
+            "namespace": namespace,
+            "memory_id": memory_id,
+            "occurred_at": now,
+            "actor": self._actor,
+        }
+
+
+class EventPublisher:
+    """Sends valid events of any tenant to `memory.events`. Thread-safe.
+
+    Args:
+        settings: Brokers, topics and registry.
+    """
+
+    def __init__(self, settings: PublishingSettings) -> None:
+        self._topic = MEMORY_EVENTS.full_name(settings.topics)
+        self._serializer = EventSerializer(open_registry(settings.registry))
+        self._producer = Producer(
+            settings.kafka.librdkafka()
+            | {
+                "client.id": "soma-producer",
+                "enable.idempotence": True,
+                "acks": "all",
+                # The Java client's choice of partition, so that producers in every language agree.
+                "partitioner": "murmur2_random",
+                "compression.type": settings.producer.compression,
+                "linger.ms": settings.producer.linger.total_seconds() * 1000,
+                "delivery.timeout.ms": int(settings.producer.delivery_timeout.total_seconds() * 1000),
+                "queue.buffering.max.messages": settings.producer.queue_events,
+                "message.max.bytes": int(MEMORY_EVENTS.config(settings.topics)["max.message.bytes"]),
+            }
+        )
+        self._closing = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="soma-producer", daemon=True)
+        self._poller.start()
+
+    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
+        """Queue an event; the future ends when all replicas have it. A full queue blocks.
+
+        Raises:
+            RegistryError: The event's schema is not registered, or the registry cannot be reached.
+            ProducerError: The producer is closed or the client refuses the event.
+        """
+        if self._closing.is_set():
+            raise ProducerClosedError("this producer is closed")
+        value = self._serializer.serialize(event, self._topic)
+        receipt: Future[Receipt] = Future()
+        # From here on a waiter that gives up cannot cancel it: the event is under way all the same.
+        receipt.set_running_or_notify_cancel()
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                receipt.set_exception(_delivery_error(error))
+                return
+            partition, offset = message.partition(), message.offset()
+            if partition is None or offset is None:
+                receipt.set_exception(ProducerError("the broker acknowledged without a position"))
+                return
+            receipt.set_result(Receipt(event.event_id, event.memory_id, Position(partition, offset)))
+
+        while True:
+            try:
+                self._producer.produce(self._topic, key=event.log_key(), value=value, on_delivery=delivered)
+            except BufferError:
+                self._producer.poll(_POLL_SECONDS)
+            except KafkaException as error:
+                raise _delivery_error(error.args[0]) from error
+            else:
+                return receipt
+
+    def flush(self) -> None:
+        """Wait until every queued event has its answer: at most the delivery timeout."""
+        self._producer.flush()
+
+    def close(self) -> None:
+        """Flush, then stop. Closing twice is harmless."""
+        self._closing.set()
+        self._producer.flush()
+        if self._poller is not threading.current_thread():
+            self._poller.join()
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(_POLL_SECONDS)
+
+
+def _delivery_error(error: KafkaError) -> ProducerError:
+    match error.code():
+        case KafkaError._MSG_TIMED_OUT | KafkaError.REQUEST_TIMED_OUT:  # noqa: SLF001  # the client's public spelling
+            return DeliveryTimeoutError("no broker acknowledged the event in time")
+        case KafkaError.TOPIC_AUTHORIZATION_FAILED | KafkaError.CLUSTER_AUTHORIZATION_FAILED:
+            return DeliveryRefusedError(
+                "this client may not write to the topic", remedy="Grant it WRITE and IDEMPOTENT_WRITE."
+            )
+        case _:
+            return DeliveryRefusedError(f"the brokers did not take the event: {error.str()}")

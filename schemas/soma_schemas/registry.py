@@ -1,0 +1,229 @@
+"""The schema registry: register and check what is released, and serialize events under it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from confluent_kafka.schema_registry import (
+    ConfigCompatibilityLevel,
+    Schema,
+    SchemaRegistryClient,
+    SchemaRegistryError,
+    topic_record_subject_name_strategy,
+)
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
+
+from soma_schemas.avro_schemas import AvroSchema, latest, released
+from soma_schemas.errors import MismatchError, SomaError
+from soma_schemas.events import Record
+from soma_schemas.settings import RegistrySettings, TopicSettings
+from soma_schemas.topics import TOPICS, Topic
+
+COMPATIBILITY = ConfigCompatibilityLevel.FULL_TRANSITIVE
+
+_NOT_FOUND = 404
+_CONFLICT = 409
+_CLIENT_ERRORS = range(400, 500)
+
+
+class RegistryError(SomaError):
+    """The schema registry did not do what was asked."""
+
+    code = "registry"
+
+
+class RegistryUnreachableError(RegistryError):
+    """The registry gives no answer; asking again later may help."""
+
+    code = "registry_unreachable"
+    remedy = "Start the registry, or correct SOMA_REGISTRY__URL."
+
+
+class SchemaNotRegisteredError(RegistryError):
+    """A schema of this version is not in the registry."""
+
+    code = "schema_not_registered"
+    remedy = "Run `soma schemas register`, with rights to write to the registry."
+
+
+class IncompatibleSchemaError(RegistryError):
+    """The registry refuses a schema beside the versions that it has."""
+
+    code = "schema_incompatible"
+    remedy = "Run `soma schemas check` with the version that registered the others."
+
+
+@dataclass(frozen=True)
+class SchemaStatus:
+    """One released schema as the registry has it.
+
+    Attributes:
+        schema_id: What events carry; None when it is not registered.
+        compatibility: The subject's rule; None when it has none of its own.
+    """
+
+    subject: str
+    version: int
+    schema_id: int | None
+    compatibility: str | None
+
+    @property
+    def fault(self) -> str | None:
+        """Return what is wrong, or None."""
+        if self.schema_id is None:
+            return "not registered"
+        if self.compatibility != COMPATIBILITY.value:
+            return f"compatibility is {self.compatibility or 'not set'}, not {COMPATIBILITY.value}"
+        return None
+
+
+def open_registry(settings: RegistrySettings) -> SchemaRegistryClient:
+    """Return a client of the registry. It connects when first asked."""
+    return SchemaRegistryClient(settings.client())
+
+
+def register_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> list[SchemaStatus]:
+    """Register every released schema under its subjects, oldest first, and set their compatibility.
+
+    Raises:
+        RegistryError: The registry refuses one or cannot be reached.
+    """
+    statuses = []
+    for subject, schema in _subjects(topics):
+        try:
+            # Set first: with the rule in place the registry itself guards every later version.
+            client.set_compatibility(subject, COMPATIBILITY)
+            schema_id = client.register_schema(subject, Schema(schema.text, "AVRO"))
+        except (SchemaRegistryError, httpx.HTTPError, OSError) as error:
+            raise registry_error(error, subject) from error
+        statuses.append(SchemaStatus(subject, schema.version, schema_id, COMPATIBILITY.value))
+    return statuses
+
+
+def check_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> list[SchemaStatus]:
+    """Look every released schema up, without changing anything.
+
+    Raises:
+        RegistryError: The registry cannot be reached.
+    """
+    return [
+        SchemaStatus(
+            subject, schema.version, _lookup(client, subject, schema), _compatibility(client, subject)
+        )
+        for subject, schema in _subjects(topics)
+    ]
+
+
+def require_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> None:
+    """Refuse to go on unless the registry has every released schema under the right rule.
+
+    Raises:
+        MismatchError: It has not; the differences are named.
+        RegistryError: It cannot be reached.
+    """
+    faults = [
+        f"{status.subject} version {status.version}: {status.fault}"
+        for status in check_schemas(client, topics)
+        if status.fault is not None
+    ]
+    if faults:
+        raise MismatchError("; ".join(faults), remedy="Run `soma schemas register`.")
+
+
+class EventSerializer:
+    """Events to bytes in Confluent's wire format, under schemas that somebody else has registered."""
+
+    def __init__(self, client: SchemaRegistryClient) -> None:
+        self._client = client
+        self._serializers: dict[str, AvroSerializer] = {}
+
+    def serialize(self, event: Record, full_topic_name: str) -> bytes:
+        """Return the event as it goes to the topic.
+
+        Raises:
+            RegistryError: Its schema is not registered, or the registry cannot be reached.
+        """
+        record = type(event).__name__
+        context = SerializationContext(full_topic_name, MessageField.VALUE)
+        try:
+            value = self._serializer(record)(event, context)
+        except (SchemaRegistryError, httpx.HTTPError, OSError, SerializationError) as error:
+            raise registry_error(error, record) from error
+        if not isinstance(value, bytes):
+            raise RegistryError(f"{record} was serialized to nothing")
+        return value
+
+    def _serializer(self, record: str) -> AvroSerializer:
+        if record not in self._serializers:
+            self._serializers[record] = AvroSerializer(
+                self._client,
+                latest(record).text,
+                to_dict=_to_dict,
+                conf={
+                    "auto.register.schemas": False,
+                    "subject.name.strategy": topic_record_subject_name_strategy,
+                },
+            )
+        return self._serializers[record]
+
+
+def _to_dict(event: object, context: SerializationContext) -> dict[str, Any]:
+    del context
+    if not isinstance(event, Record):
+        raise TypeError(f"{type(event).__name__} is no event")
+    return event.model_dump(mode="python")
+
+
+def registry_error(error: Exception, subject: str) -> RegistryError:
+    """Translate what the registry's client raises."""
+    match error:
+        case SchemaRegistryError(http_status_code=404):
+            return SchemaNotRegisteredError(f"the schema of {subject} is not registered")
+        case SchemaRegistryError(http_status_code=409):
+            return IncompatibleSchemaError(
+                f"the registry refuses the schema of {subject}: {error.error_message}"
+            )
+        case SchemaRegistryError(http_status_code=401 | 403 as status):
+            return RegistryError(
+                f"the registry refuses our credentials (HTTP {status})",
+                remedy="Correct SOMA_REGISTRY__USERNAME and SOMA_REGISTRY__PASSWORD.",
+            )
+        case SchemaRegistryError(http_status_code=status) if status in _CLIENT_ERRORS:
+            return RegistryError(f"the registry refuses {subject} (HTTP {status}): {error.error_message}")
+        case _:
+            return RegistryUnreachableError(f"the schema registry gives no answer for {subject}")
+
+
+def _subjects(settings: TopicSettings) -> Iterator[tuple[str, AvroSchema]]:
+    for topic in TOPICS:
+        for record in topic.records:
+            for schema in released(record.__name__):
+                yield _subject(topic, schema, settings), schema
+
+
+def _subject(topic: Topic, schema: AvroSchema, settings: TopicSettings) -> str:
+    return f"{topic.full_name(settings)}-{schema.full_name}"
+
+
+def _lookup(client: SchemaRegistryClient, subject: str, schema: AvroSchema) -> int | None:
+    try:
+        return client.lookup_schema(subject, Schema(schema.text, "AVRO")).schema_id
+    except SchemaRegistryError as error:
+        if error.http_status_code == _NOT_FOUND:
+            return None
+        raise registry_error(error, subject) from error
+    except (httpx.HTTPError, OSError) as error:
+        raise registry_error(error, subject) from error
+
+
+def _compatibility(client: SchemaRegistryClient, subject: str) -> str | None:
+    try:
+        return client.get_compatibility(subject)
+    except SchemaRegistryError as error:
+        if error.http_status_code == _NOT_FOUND:
+            return None
+        raise registry_error(error, subject) from error
+    except (httpx.HTTPError, OSError) as error:
+        raise registry_error(error, subject) from error

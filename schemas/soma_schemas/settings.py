@@ -1,0 +1,296 @@
+"""The parts that every process's settings are made of; the descriptions are the reference page."""
+
+from contextlib import suppress
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from soma_schemas.limits import Limits
+from soma_schemas.versions import MAX_EPOCH
+
+ENVIRONMENT_PREFIX = "SOMA_"
+NESTED_DELIMITER = "__"
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
+# A number is seconds, also in an environment variable; ISO 8601 is understood too.
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+class Part(BaseModel):
+    """One group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SecurityProtocol(StrEnum):
+    """How clients speak to the brokers."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_SSL = "SASL_SSL"
+
+
+class KafkaSettings(Part):
+    """Where the brokers are and how to prove who we are."""
+
+    bootstrap_servers: str = Field(
+        "127.0.0.1:9092", description="Comma-separated `host:port` of brokers to ask first."
+    )
+    security_protocol: SecurityProtocol = Field(
+        SecurityProtocol.PLAINTEXT,
+        description="PLAINTEXT belongs on loopback only; use SSL or SASL_SSL elsewhere.",
+    )
+    sasl_username: str | None = Field(None, description="User for SCRAM-SHA-512, with SASL_SSL.")
+    sasl_password: SecretStr | None = Field(None, description="Its password.")
+    ssl_ca_file: Path | None = Field(None, description="PEM file of the authority that signed the brokers.")
+    ssl_certificate_file: Path | None = Field(None, description="PEM file of our own certificate, for mTLS.")
+    ssl_key_file: Path | None = Field(None, description="PEM file of its key (PKCS8).")
+
+    @model_validator(mode="after")
+    def _credentials_fit_the_protocol(self) -> "KafkaSettings":
+        if self.security_protocol is SecurityProtocol.SASL_SSL and (
+            self.sasl_username is None or self.sasl_password is None
+        ):
+            raise ValueError("SASL_SSL wants sasl_username and sasl_password")
+        if self.security_protocol is not SecurityProtocol.SASL_SSL and self.sasl_password is not None:
+            raise ValueError(
+                "sasl_password is set, but security_protocol is not SASL_SSL: it would not be used"
+            )
+        if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
+            raise ValueError("ssl_certificate_file and ssl_key_file come together")
+        return self
+
+    def librdkafka(self) -> dict[str, str | int | float | bool]:
+        """Return these settings as confluent-kafka wants them."""
+        config: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "security.protocol": self.security_protocol.value,
+        }
+        if self.sasl_username is not None and self.sasl_password is not None:
+            config["sasl.mechanism"] = "SCRAM-SHA-512"
+            config["sasl.username"] = self.sasl_username
+            config["sasl.password"] = self.sasl_password.get_secret_value()
+        if self.ssl_ca_file is not None:
+            config["ssl.ca.location"] = str(self.ssl_ca_file)
+        if self.ssl_certificate_file is not None and self.ssl_key_file is not None:
+            config["ssl.certificate.location"] = str(self.ssl_certificate_file)
+            config["ssl.key.location"] = str(self.ssl_key_file)
+        return config
+
+
+class TopicSettings(Part):
+    """How the topics are laid out on the brokers."""
+
+    prefix: str = Field(
+        "", pattern=r"^[a-zA-Z0-9._-]{0,64}$", description="Put before every topic name, to share brokers."
+    )
+    partitions: int = Field(
+        6,
+        ge=1,
+        le=10_000,
+        description="Partitions of the topics keyed by memory: 6 locally, 48 in production. Changing it "
+        "moves keys to other partitions and wants a new epoch.",
+    )
+    replication_factor: int = Field(1, ge=1, le=9, description="Copies of each partition; 3 in production.")
+    min_insync_replicas: int = Field(
+        1,
+        ge=1,
+        le=9,
+        description="Copies that must have a record before it is acknowledged; 2 in production.",
+    )
+    epoch: int = Field(
+        1,
+        ge=1,
+        le=MAX_EPOCH,
+        description="Raise by one whenever memory.events is made anew or repartitioned, so that new events "
+        "count as newer than all before.",
+    )
+
+    @model_validator(mode="after")
+    def _enough_replicas(self) -> "TopicSettings":
+        if self.min_insync_replicas > self.replication_factor:
+            raise ValueError(
+                "min_insync_replicas is above replication_factor: no write could be acknowledged"
+            )
+        return self
+
+
+class RegistrySettings(Part):
+    """Where the schema registry is."""
+
+    url: str = Field(
+        "http://127.0.0.1:8081", description="Base URL of its Confluent-compatible API, version 7."
+    )
+    username: str | None = Field(None, description="User for basic authentication.")
+    password: SecretStr | None = Field(None, description="Its password.")
+    ca_file: Path | None = Field(None, description="PEM file of the authority that signed the registry.")
+    timeout: Duration = Field(timedelta(seconds=10), description="Longest wait for one answer.")
+
+    def client(self) -> dict[str, object]:
+        """Return these settings as Confluent's registry client wants them."""
+        config: dict[str, object] = {"url": self.url, "timeout": self.timeout.total_seconds()}
+        if self.username is not None and self.password is not None:
+            config["basic.auth.user.info"] = f"{self.username}:{self.password.get_secret_value()}"
+        if self.ca_file is not None:
+            config["ssl.ca.location"] = str(self.ca_file)
+        return config
+
+
+class PostgresSettings(Part):
+    """Where PostgreSQL is. Each process logs in as a user of its own with no more rights than it needs."""
+
+    host: str = Field("127.0.0.1", description="Host, or the folder of a unix socket.")
+    port: int = Field(5432, ge=1, le=65535, description="Port.")
+    database: str = Field("soma", description="Database.")
+    user: str = Field("soma_worker", description="Login: soma_worker for workers, soma_api for the API.")
+    password: SecretStr = Field(SecretStr(""), description="Its password.")
+    sslmode: Annotated[str, Field(pattern="^(disable|prefer|require|verify-ca|verify-full)$")] = Field(
+        "prefer", description="As libpq has it; verify-full in production."
+    )
+    pool_size: int = Field(
+        8, ge=1, le=200, description="Most connections of this process. More serve more requests at once."
+    )
+    connect_timeout: Duration = Field(timedelta(seconds=5), description="Longest wait for a connection.")
+
+    def conninfo(self) -> str:
+        """Return a libpq connection string, with the password in it: never log it."""
+        values = {
+            "host": self.host,
+            "port": str(self.port),
+            "dbname": self.database,
+            "user": self.user,
+            "password": self.password.get_secret_value(),
+            "sslmode": self.sslmode,
+            "connect_timeout": str(max(1, round(self.connect_timeout.total_seconds()))),
+            # Messages in one language: some failures are told apart by the server's text alone.
+            "options": "-c lc_messages=C",
+        }
+        return " ".join(f"{name}={_quoted(value)}" for name, value in values.items() if value)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+class VectorSettings(Part):
+    """Where the vector index is: a Qdrant server."""
+
+    url: str = Field("http://127.0.0.1:6333", description="Qdrant's HTTP address.")
+    grpc_port: int = Field(6334, ge=1, le=65535, description="Qdrant's gRPC port, used for all points.")
+    api_key: SecretStr | None = Field(None, description="Qdrant's API key.")
+    collection: str = Field(
+        "memories", pattern="^[a-zA-Z0-9_-]{1,128}$", description="Alias of the collection."
+    )
+    timeout: Duration = Field(timedelta(seconds=10), description="Longest wait for one answer.")
+
+
+class EmbedderKind(StrEnum):
+    """Who turns text into vectors."""
+
+    PACKAGED = "packaged"
+    ENDPOINT = "endpoint"
+
+
+class EmbedderSettings(Part):
+    """What turns text into vectors. Sinks and API must have the same."""
+
+    kind: EmbedderKind = Field(
+        EmbedderKind.PACKAGED,
+        description="`packaged` runs offline on the CPU; `endpoint` asks an OpenAI-compatible service.",
+    )
+    model: str = Field("wordllama-256", description="Name of the model; recorded with the collection.")
+    dimensions: int = Field(256, ge=1, le=4096, description="Numbers in a vector.")
+    url: str | None = Field(None, description="Base URL of the endpoint, for kind `endpoint`.")
+    api_key: SecretStr | None = Field(None, description="Its key.")
+    timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for one answer.")
+
+    @model_validator(mode="after")
+    def _endpoint_has_url(self) -> "EmbedderSettings":
+        if self.kind is EmbedderKind.ENDPOINT and self.url is None:
+            raise ValueError("kind `endpoint` wants a url")
+        return self
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogSettings(Part):
+    """What is logged, on stderr."""
+
+    level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
+        "info", description="Least severe level that is written."
+    )
+    format: LogFormat = Field(LogFormat.JSON, description="`json` for machines, `console` for people.")
+
+
+class ProducerSettings(Part):
+    """How events are sent."""
+
+    linger: Duration = Field(
+        timedelta(milliseconds=1),
+        ge=timedelta(0),
+        description="How long to wait for more events before a request. Longer sends fewer, fuller requests.",
+    )
+    compression: Annotated[str, Field(pattern="^(zstd|lz4|gzip|snappy|none)$")] = Field(
+        "zstd", description="Compression of requests."
+    )
+    delivery_timeout: Duration = Field(
+        timedelta(seconds=120),
+        gt=timedelta(0),
+        description="When to give up on an event that no broker has acknowledged. It may have been "
+        "written all the same: publish it again with the same event_id.",
+    )
+    queue_events: int = Field(
+        100_000, ge=1, le=2_147_483_647, description="Most events that wait in memory; a full queue blocks."
+    )
+
+
+class ProcessSettings(BaseSettings):
+    """The root of one process's settings. Built by `soma_schemas.configuration.load`, never from thin air."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter=NESTED_DELIMITER,
+        extra="forbid",
+        frozen=True,
+    )
+
+    log: LogSettings = Field(LogSettings(), description="What is logged.")
+    limits: Limits = Field(Limits(), description="How large a memory may be.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the caller alone: `configuration.load` has read and merged the sources."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+class PublishingSettings(ProcessSettings):
+    """What a process needs to publish events."""
+
+    kafka: KafkaSettings = Field(KafkaSettings(), description="The brokers.")
+    topics: TopicSettings = Field(TopicSettings(), description="The topics.")
+    registry: RegistrySettings = Field(RegistrySettings(), description="The schema registry.")
+    producer: ProducerSettings = Field(ProducerSettings(), description="How events are sent.")

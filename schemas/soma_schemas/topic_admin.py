@@ -1,0 +1,176 @@
+"""Create the declared topics, and tell where the brokers' topics differ from the declaration."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, ResourceType
+
+from soma_schemas.errors import MismatchError, SomaError
+from soma_schemas.settings import KafkaSettings, TopicSettings
+from soma_schemas.topics import TOPICS, Topic
+
+_TIMEOUT_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class BrokerError(SomaError):
+    """The brokers did not do what was asked."""
+
+    code = "broker"
+    remedy = "Check that the brokers run and that SOMA_KAFKA__BOOTSTRAP_SERVERS names them."
+
+
+@dataclass(frozen=True)
+class TopicDifference:
+    """One way in which a topic is not as declared."""
+
+    topic: str
+    what: str
+    declared: str
+    found: str | None
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"{self.topic} is missing"
+        return f"{self.topic}: {self.what} is {self.found}, declared is {self.declared}"
+
+
+def open_admin(settings: KafkaSettings) -> AdminClient:
+    """Return a client for administration. It connects when first asked."""
+    return AdminClient(settings.librdkafka() | {"client.id": "soma-admin"})
+
+
+def topic_differences(
+    admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic] = TOPICS
+) -> list[TopicDifference]:
+    """Return every difference between the declaration and the brokers, without changing anything.
+
+    Raises:
+        BrokerError: The brokers cannot be reached or refuse to tell.
+    """
+    try:
+        found = admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
+    except KafkaException as error:
+        raise broker_error(error) from error
+    differences: list[TopicDifference] = []
+    present = []
+    for topic in topics:
+        name = topic.full_name(settings)
+        if name not in found:
+            differences.append(TopicDifference(name, "topic", "present", None))
+            continue
+        present.append(topic)
+        partitions = found[name].partitions
+        if len(partitions) != topic.partitions(settings):
+            wanted = str(topic.partitions(settings))
+            differences.append(TopicDifference(name, "partitions", wanted, str(len(partitions))))
+        replicas = {len(partition.replicas) for partition in partitions.values()}
+        if replicas != {settings.replication_factor}:
+            copies = ", ".join(str(count) for count in sorted(replicas))
+            wanted = str(settings.replication_factor)
+            differences.append(TopicDifference(name, "replication factor", wanted, copies))
+    return differences + _config_differences(admin, settings, present)
+
+
+def apply_topics(
+    admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic] = TOPICS
+) -> tuple[list[str], list[TopicDifference]]:
+    """Create missing topics and correct configuration values.
+
+    Partitions and replicas of an existing topic are never changed: keys would move, and their order be lost.
+
+    Returns:
+        What was done, in words; and the differences that remain.
+
+    Raises:
+        BrokerError: The brokers cannot be reached or refuse.
+    """
+    done: list[str] = []
+    differences = topic_differences(admin, settings, topics)
+    missing = {difference.topic for difference in differences if difference.found is None}
+    by_name = {topic.full_name(settings): topic for topic in topics}
+    if missing:
+        created = admin.create_topics(
+            [
+                NewTopic(
+                    name,
+                    num_partitions=by_name[name].partitions(settings),
+                    replication_factor=settings.replication_factor,
+                    config=by_name[name].config(settings),
+                )
+                for name in by_name
+                if name in missing
+            ]
+        )
+        for name, future in created.items():
+            _await_created(future)
+            done.append(f"created {name}")
+    for difference in differences:
+        declared = by_name[difference.topic].config(settings)
+        if difference.what in declared and difference.found is not None:
+            entry = ConfigEntry(difference.what, difference.declared)
+            resource = ConfigResource(ResourceType.TOPIC, difference.topic, incremental_configs=[entry])
+            for future in admin.incremental_alter_configs([resource]).values():
+                _await(future)
+            done.append(f"set {difference.what} of {difference.topic} to {difference.declared}")
+    return done, topic_differences(admin, settings, topics)
+
+
+def require_topics(admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic] = TOPICS) -> None:
+    """Refuse to go on unless the topics are as declared.
+
+    Raises:
+        MismatchError: They are not; the differences are named.
+        BrokerError: The brokers cannot be reached.
+    """
+    differences = topic_differences(admin, settings, topics)
+    if differences:
+        raise MismatchError(
+            "; ".join(str(difference) for difference in differences),
+            remedy="Run `soma topics apply`; partitions are changed as the runbook tells.",
+        )
+
+
+def broker_error(error: KafkaException) -> BrokerError:
+    """Translate what the Kafka client raises."""
+    cause = error.args[0]
+    return BrokerError(
+        f"the brokers do not answer as hoped: {cause.str() if isinstance(cause, KafkaError) else error}"
+    )
+
+
+def _config_differences(
+    admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic]
+) -> list[TopicDifference]:
+    if not topics:
+        return []
+    resources = {ConfigResource(ResourceType.TOPIC, topic.full_name(settings)): topic for topic in topics}
+    differences = []
+    for resource, future in admin.describe_configs(list(resources)).items():
+        entries = _await(future)
+        topic = next(topic for topic in topics if topic.full_name(settings) == resource.name)
+        for name, declared in topic.config(settings).items():
+            value = entries[name].value
+            if value != declared:
+                differences.append(TopicDifference(resource.name, name, declared, str(value)))
+    return differences
+
+
+def _await(future: "Future[T]") -> T:
+    try:
+        return future.result(timeout=_TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise broker_error(error) from error
+
+
+def _await_created(future: "Future[None]") -> None:
+    try:
+        future.result(timeout=_TIMEOUT_SECONDS)
+    except KafkaException as error:
+        # Two installations may apply at once: what the other has just made is as good.
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise broker_error(error) from error

@@ -1,0 +1,105 @@
+"""The topics, declared once: what they carry, how they are keyed, and how they are cleaned up."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from soma_schemas.avro_schemas import AvroSchema, latest
+from soma_schemas.events import (
+    SINK_EVENTS,
+    ErasureCompleted,
+    ErasureRequested,
+    ExpiredMemory,
+    MemoryExpiring,
+    Record,
+    RetentionPolicySet,
+)
+from soma_schemas.settings import TopicSettings
+
+_MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic as declared.
+
+    Attributes:
+        name: Without the prefix of an installation.
+        key: How records are keyed, in words.
+        records: What it carries; empty for raw copies.
+        retention: How long records are kept; None where the newest of each key is kept for ever.
+        partitioned_by_memory: Whether it has as many partitions as `memory.events`; otherwise one.
+    """
+
+    name: str
+    key: str
+    records: tuple[type[Record], ...]
+    retention: timedelta | None
+    partitioned_by_memory: bool = True
+    log_append_time: bool = False
+    extra_config: tuple[tuple[str, str], ...] = field(default=())
+
+    def full_name(self, settings: TopicSettings) -> str:
+        """Return the name on the brokers."""
+        return settings.prefix + self.name
+
+    def partitions(self, settings: TopicSettings) -> int:
+        """Return how many partitions it has."""
+        return settings.partitions if self.partitioned_by_memory else 1
+
+    def config(self, settings: TopicSettings) -> dict[str, str]:
+        """Return the topic's configuration on the brokers, as Kafka spells it."""
+        config = {
+            "min.insync.replicas": str(settings.min_insync_replicas),
+            # A full event: payload, text and embedding at their limits, with room for headers.
+            "max.message.bytes": str(2 * _MEGABYTE),
+            "message.timestamp.type": "LogAppendTime" if self.log_append_time else "CreateTime",
+        }
+        if self.retention is None:
+            config["cleanup.policy"] = "compact"
+        else:
+            config["cleanup.policy"] = "delete"
+            config["retention.ms"] = str(int(self.retention.total_seconds() * 1000))
+        return config | dict(self.extra_config)
+
+    def subject(self, record: str, settings: TopicSettings) -> str:
+        """Return the registry's subject for a record on this topic (TopicRecordName strategy)."""
+        return f"{self.full_name(settings)}-{latest(record).full_name}"
+
+    def schemas(self) -> tuple[AvroSchema, ...]:
+        """Return the newest schema of each record that it carries."""
+        return tuple(latest(record.__name__) for record in self.records)
+
+
+MEMORY_EVENTS = Topic(
+    "memory.events",
+    key="tenant/memory_id",
+    records=SINK_EVENTS,
+    retention=timedelta(days=30),
+    # Lag, as-of reads and retention follow the log's clock, never a producer's.
+    log_append_time=True,
+)
+DEAD_LETTERS = Topic(
+    "memory.events.dlq", key="as the original", records=(), retention=timedelta(days=90), log_append_time=True
+)
+MEMORY_EXPIRING = Topic(
+    "memory.expiring", key="tenant/memory_id", records=(MemoryExpiring,), retention=timedelta(days=7)
+)
+MEMORY_EXPIRED = Topic(
+    "memory.expired", key="tenant/memory_id", records=(ExpiredMemory,), retention=timedelta(days=30)
+)
+MEMORY_POLICIES = Topic(
+    "memory.policies",
+    key="tenant/namespace",
+    records=(RetentionPolicySet,),
+    retention=None,
+    partitioned_by_memory=False,
+)
+MEMORY_ERASURES = Topic(
+    "memory.erasures",
+    key="tenant/request_id",
+    records=(ErasureRequested, ErasureCompleted),
+    retention=None,
+    partitioned_by_memory=False,
+)
+
+TOPICS = (MEMORY_EVENTS, DEAD_LETTERS, MEMORY_EXPIRING, MEMORY_EXPIRED, MEMORY_POLICIES, MEMORY_ERASURES)
