@@ -18,6 +18,7 @@ from soma_schemas.events import (
     MemoryUnlinked,
     PatchField,
 )
+from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.versions import NO_VERSION
 from soma_streams.delivery.state import (
     REMEMBERED_EVENTS,
@@ -31,6 +32,7 @@ from soma_streams.delivery.state import (
     Settlement,
     SupersededReason,
 )
+from soma_streams.errors import PoisonError
 
 
 def needs_whole_state(event: MemoryEvent) -> bool:
@@ -38,7 +40,11 @@ def needs_whole_state(event: MemoryEvent) -> bool:
     return isinstance(event, MemoryPatched | MemoryExpired | MemoryAccessed)
 
 
-def fold(events: Sequence[LoggedEvent], current: Mapping[MemoryName, MemoryState]) -> Folded:
+def fold(
+    events: Sequence[LoggedEvent],
+    current: Mapping[MemoryName, MemoryState],
+    limits: Limits = DEFAULT_LIMITS,
+) -> Folded:
     """Return what a batch makes of the current state.
 
     The law, held by properties: any batching of a log gives the same states, and any order of a replay
@@ -47,6 +53,10 @@ def fold(events: Sequence[LoggedEvent], current: Mapping[MemoryName, MemoryState
     Args:
         events: Of one sink's batch, in arrival order.
         current: What the store has of the memories concerned, tombstones included; absent means never seen.
+        limits: How large a memory may become by patches.
+
+    Raises:
+        PoisonError: A patch would make a memory larger than it may be.
     """
     states: dict[MemoryName, MemoryState] = {}
     links: dict[tuple[str, UUID, str, UUID], LinkChange] = {}
@@ -64,7 +74,7 @@ def fold(events: Sequence[LoggedEvent], current: Mapping[MemoryName, MemoryState
             continue
         name = logged.name
         before = states.get(name) or current.get(name)
-        after = _apply(logged, before)
+        after = _apply(logged, before, limits)
         if isinstance(after, SupersededReason):
             settlements.append(Settlement(logged, Outcome.SUPERSEDED, after))
             continue
@@ -73,7 +83,7 @@ def fold(events: Sequence[LoggedEvent], current: Mapping[MemoryName, MemoryState
     return Folded(tuple(states.values()), tuple(links.values()), tuple(settlements))
 
 
-def _apply(logged: LoggedEvent, before: MemoryState | None) -> MemoryState | SupersededReason:
+def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> MemoryState | SupersededReason:
     event = logged.event
     if before is not None and event.event_id in before.recent_event_ids:
         return SupersededReason.REPEATED
@@ -84,7 +94,7 @@ def _apply(logged: LoggedEvent, before: MemoryState | None) -> MemoryState | Sup
     expected = getattr(event, "expected_version", None)
     if expected is not None and expected != found:
         return SupersededReason.CONFLICT
-    content = _content_after(event, logged.logged_at, living)
+    content = _content_after(event, logged.logged_at, living, limits)
     if isinstance(content, SupersededReason):
         return content
     remembered = before.recent_event_ids if before is not None else ()
@@ -97,7 +107,7 @@ def _apply(logged: LoggedEvent, before: MemoryState | None) -> MemoryState | Sup
 
 
 def _content_after(
-    event: MemoryEvent, logged_at: datetime, living: Content | None
+    event: MemoryEvent, logged_at: datetime, living: Content | None, limits: Limits
 ) -> Content | SupersededReason | None:
     match event:
         case MemoryStored():
@@ -108,7 +118,7 @@ def _content_after(
         case _ if living is None:
             return SupersededReason.ABSENT
         case MemoryPatched():
-            return _patched(event, logged_at, living)
+            return _patched(event, logged_at, living, limits)
         case MemoryExpired():
             return None if living.expires_at == event.expires_at else SupersededReason.DEADLINE_MOVED
         case MemoryAccessed():
@@ -142,7 +152,7 @@ def _stored(event: MemoryStored, logged_at: datetime, living: Content | None) ->
     )
 
 
-def _patched(event: MemoryPatched, logged_at: datetime, living: Content) -> Content:
+def _patched(event: MemoryPatched, logged_at: datetime, living: Content, limits: Limits) -> Content:
     named = set(event.fields)
     changes: dict[str, Any] = {"updated_at": logged_at, "actor": event.actor}
     if PatchField.TEXT in named:
@@ -152,7 +162,10 @@ def _patched(event: MemoryPatched, logged_at: datetime, living: Content) -> Cont
             case PatchField.TEXT:
                 pass
             case PatchField.PAYLOAD:
-                changes["payload"] = merge_patch(living.payload, event.payload or "{}")
+                merged = merge_patch(living.payload, event.payload or "{}")
+                if len(merged.encode()) > limits.payload_bytes:
+                    raise PoisonError("the patched payload is larger than a payload may be")
+                changes["payload"] = merged
             case PatchField.TAGS:
                 changes["tags"] = tuple(event.tags or ())
             case PatchField.EMBEDDING:

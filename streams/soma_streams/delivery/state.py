@@ -144,3 +144,35 @@ class Folded:
     states: tuple[MemoryState, ...] = ()
     links: tuple[LinkChange, ...] = ()
     settlements: tuple[Settlement, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """An event that is in the dead-letter topic, as far as it could be read.
+
+    Attributes:
+        position: Where it lies.
+        version: Made of the epoch and its own offset.
+        logged_at: When the broker appended it, UTC.
+        tenant: From its key; None when the key is not ours.
+        memory_id: From its key; None when the key is not ours.
+        code: Why it can never be applied.
+    """
+
+    position: Position
+    version: int
+    logged_at: datetime
+    tenant: str | None
+    memory_id: UUID | None
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far a sink has come: every event of the partition below `next_offset` is settled."""
+
+    group: str
+    topic: str
+    partition: int
+    epoch: int
+    next_offset: int

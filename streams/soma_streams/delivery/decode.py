@@ -1,0 +1,294 @@
+"""From bytes to valid events: pure, total, and honest about what can never be one."""
+
+import io
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+import fastavro
+from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, SchemaRegistryError
+
+from soma_schemas.avro_schemas import AVRO_NAMESPACE, latest
+from soma_schemas.dead_letters import (
+    REPLAY_EPOCH_HEADER,
+    REPLAY_OFFSET_HEADER,
+    REPLAY_TIMESTAMP_HEADER,
+    Stage,
+)
+from soma_schemas.events import MemoryEvent
+from soma_schemas.limits import Limits
+from soma_schemas.settings import RegistrySettings
+from soma_schemas.versions import Position, pack_version
+from soma_schemas.violations import ContractError
+from soma_streams.delivery.state import DeadLettered, LoggedEvent
+
+_MAGIC = 0
+_NOT_FOUND = 404
+_HEADER = struct.Struct(">BI")
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+# What fastavro raises on bytes that are not of the schema, found by feeding it random and truncated ones.
+_UNREADABLE = (
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    StopIteration,
+    TypeError,
+    UnicodeDecodeError,
+    ValueError,
+    MemoryError,
+    fastavro.read.SchemaResolutionError,
+)
+
+
+class RawRecord(Protocol):
+    """A record of the log, as it came."""
+
+    @property
+    def topic(self) -> str:
+        """Return the topic's name on the brokers."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Return the partition."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Return the offset within the partition."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """Return when the log received it, in milliseconds since 1970, UTC."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Return the key's bytes."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """Return the value's bytes; None is a tombstone."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Return the headers, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A record that can never be applied.
+
+    Attributes:
+        code: A stable name of the reason.
+        message: The reason in words, without content.
+    """
+
+    record: RawRecord
+    stage: Stage
+    code: str
+    message: str
+    error_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A batch in arrival order: each record is an event or poison."""
+
+    items: tuple[LoggedEvent | Poison, ...]
+
+    @property
+    def events(self) -> tuple[LoggedEvent, ...]:
+        """Return the valid events, in arrival order."""
+        return tuple(item for item in self.items if isinstance(item, LoggedEvent))
+
+    @property
+    def poison(self) -> tuple[Poison, ...]:
+        """Return the rest, in arrival order."""
+        return tuple(item for item in self.items if isinstance(item, Poison))
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSchema:
+    """A schema that events were written with.
+
+    Attributes:
+        record: The name of the record, without its namespace when that is ours.
+        parsed: As fastavro wants it; None when it is no schema that it can use.
+    """
+
+    record: str
+    parsed: Any
+
+
+class WriterSchemas:
+    """The writer schemas, fetched from the registry by id and kept."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        # Retrying is the delivery's own task: it pauses fetching and tells about it.
+        self._client = AsyncSchemaRegistryClient(settings.client() | {"max.retries": 0})
+        self._known: dict[int, WriterSchema] = {}
+
+    async def fetch(self, ids: Iterable[int]) -> Mapping[int, WriterSchema]:
+        """Return the schema of each id; an id that the registry does not know is missing.
+
+        Raises:
+            SchemaRegistryError: The registry refuses to answer.
+            httpx.HTTPError: It cannot be reached.
+        """
+        for schema_id in set(ids) - self._known.keys():
+            try:
+                schema = await self._client.get_schema(schema_id)
+            except SchemaRegistryError as error:
+                if error.http_status_code == _NOT_FOUND:
+                    continue
+                raise
+            self._known[schema_id] = _writer_schema(schema.schema_str or "")
+        return self._known
+
+
+def _writer_schema(text: str) -> WriterSchema:
+    try:
+        schema = json.loads(text)
+        name = str(schema["name"])
+        space = schema.get("namespace", "")
+        record = name if space == AVRO_NAMESPACE else f"{space}.{name}"
+        return WriterSchema(record, fastavro.parse_schema(schema))
+    except (fastavro.schema.SchemaParseException, LookupError, TypeError, AttributeError, ValueError):
+        return WriterSchema("", None)
+
+
+def schema_ids(records: Iterable[RawRecord]) -> set[int]:
+    """Return the schema ids that these records name."""
+    return {
+        _HEADER.unpack_from(value)[1]
+        for record in records
+        if (value := record.value) is not None and len(value) >= _HEADER.size and value[0] == _MAGIC
+    }
+
+
+class Decoder:
+    """Turns records of one topic into events.
+
+    Args:
+        carried: The event models that the topic carries.
+        limits: How large an event may be.
+        epoch: Of the topic as it is now.
+    """
+
+    def __init__(self, carried: Sequence[type[MemoryEvent]], limits: Limits, epoch: int) -> None:
+        self._models = {model.__name__: model for model in carried}
+        self._readers = {name: fastavro.parse_schema(latest(name).parsed()) for name in self._models}
+        self._limits = limits
+        self._epoch = epoch
+
+    def decode(self, records: Sequence[RawRecord], schemas: Mapping[int, WriterSchema]) -> Decoded:
+        """Return what the records are, in arrival order. Never raises for what a record holds."""
+        return Decoded(tuple(self._decode_one(record, schemas) for record in records))
+
+    def dead_lettered(self, poison: Poison) -> DeadLettered:
+        """Return what is known of a record that cannot be applied."""
+        record = poison.record
+        tenant, memory_id = _read_key(record.key)
+        return DeadLettered(
+            position=Position(record.partition, record.offset),
+            version=pack_version(self._epoch, record.offset),
+            logged_at=moment(record.timestamp),
+            tenant=tenant,
+            memory_id=memory_id,
+            code=poison.code,
+        )
+
+    def _decode_one(self, record: RawRecord, schemas: Mapping[int, WriterSchema]) -> LoggedEvent | Poison:
+        try:
+            model, fields = self._read(record, schemas)
+        except _UndecodableError as error:
+            return Poison(record, Stage.DECODE, error.reason, str(error), error.error_class)
+        try:
+            return self._logged(record, model.validated(fields, self._limits))
+        except ContractError as error:
+            first = error.violations[0]
+            return Poison(record, Stage.VALIDATE, first.code.value, str(error), "ContractError")
+        except _UndecodableError as error:
+            return Poison(record, Stage.VALIDATE, error.reason, str(error), error.error_class)
+
+    def _read(
+        self, record: RawRecord, schemas: Mapping[int, WriterSchema]
+    ) -> tuple[type[MemoryEvent], dict[str, Any]]:
+        value = record.value
+        if value is None:
+            raise _UndecodableError("null_value", "the record has no value")
+        if len(value) < _HEADER.size or value[0] != _MAGIC:
+            raise _UndecodableError("not_wire_format", "the value does not begin with a schema id")
+        _, schema_id = _HEADER.unpack_from(value)
+        schema = schemas.get(schema_id)
+        if schema is None:
+            raise _UndecodableError("unknown_schema_id", f"the registry does not know schema id {schema_id}")
+        model = self._models.get(schema.record)
+        if model is None:
+            raise _UndecodableError("unexpected_record", f"schema id {schema_id} is no record of this topic")
+        body = io.BytesIO(value)
+        body.seek(_HEADER.size)
+        try:
+            fields = fastavro.schemaless_reader(body, schema.parsed, self._readers[schema.record])
+        except _UNREADABLE as error:
+            raise _UndecodableError(
+                "avro", "the body is not of its schema", error_class=type(error).__name__
+            ) from error
+        if body.tell() != len(value):
+            raise _UndecodableError("trailing_bytes", "the value goes on after its body")
+        if not isinstance(fields, dict):
+            raise _UndecodableError("avro", "the body is no record")
+        return model, fields
+
+    def _logged(self, record: RawRecord, event: MemoryEvent) -> LoggedEvent:
+        if record.key != event.log_key():
+            raise _UndecodableError("key_mismatch", "the record's key is not `tenant/memory_id`")
+        position = Position(record.partition, record.offset)
+        headers = dict(record.headers)
+        if REPLAY_OFFSET_HEADER not in headers:
+            version = pack_version(self._epoch, record.offset)
+            return LoggedEvent(event, position, position, version, moment(record.timestamp))
+        try:
+            offset = int(headers[REPLAY_OFFSET_HEADER])
+            epoch = int(headers[REPLAY_EPOCH_HEADER])
+            logged_at = moment(int(headers[REPLAY_TIMESTAMP_HEADER]))
+            version = pack_version(epoch, offset)
+        except (KeyError, ValueError, OverflowError) as error:
+            raise _UndecodableError("replay_headers", "the headers of the replay are not usable") from error
+        if version >= pack_version(self._epoch, record.offset):
+            # Otherwise anyone could write a version that nothing ever supersedes.
+            raise _UndecodableError("replay_headers", "the replay claims a place after its own")
+        return LoggedEvent(event, position, Position(record.partition, offset), version, logged_at)
+
+
+class _UndecodableError(Exception):
+    """Why a record is no event; becomes poison within this module."""
+
+    def __init__(self, reason: str, message: str, error_class: str = "DecodeError") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.error_class = error_class
+
+
+def _read_key(key: bytes | None) -> tuple[str, UUID] | tuple[None, None]:
+    try:
+        tenant, _, memory_id = (key or b"").decode("ascii").partition("/")
+        return tenant, UUID(memory_id)
+    except ValueError:
+        return None, None
+
+
+def moment(milliseconds: int) -> datetime:
+    """Return the time, in UTC, that a record's timestamp means."""
+    return _EPOCH_START + timedelta(milliseconds=milliseconds)

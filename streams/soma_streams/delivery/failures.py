@@ -1,0 +1,166 @@
+"""The one classification of failures, by cause: the event's fault, a passing state, or an operator's task."""
+
+from enum import StrEnum
+
+import grpc
+import httpx
+import psycopg
+import psycopg_pool
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.schema_registry import SchemaRegistryError
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from soma_schemas.violations import ContractError
+from soma_streams.errors import PoisonError
+
+
+class FailureClass(StrEnum):
+    """What a failure means for the event at hand."""
+
+    POISON = "poison"  # it can never succeed: dead-letter it
+    TRANSIENT = "transient"  # it will succeed later: try again in place
+    SYSTEMIC = "systemic"  # nothing will succeed until an operator acts: stop
+
+
+def classify(error: BaseException) -> FailureClass:
+    """Return the class of any error.
+
+    One that nobody foresaw is systemic: it must neither be dead-lettered nor retried in silence.
+    """
+    match error:
+        case PoisonError() | ContractError():
+            return FailureClass.POISON
+        case psycopg.Error():
+            return _by_postgres(error)
+        case psycopg_pool.PoolTimeout() | psycopg_pool.TooManyRequests():
+            return FailureClass.TRANSIENT
+        case SchemaRegistryError():
+            return _by_http_status(error.http_status_code, poison=frozenset())
+        case UnexpectedResponse():
+            return _by_http_status(error.status_code, poison=_QDRANT_POISON)
+        case ResponseHandlingException() | ResourceExhaustedResponse():
+            return FailureClass.TRANSIENT
+        case grpc.RpcError():
+            return _by_grpc(error)
+        case KafkaException():
+            return _by_kafka(error.args[0])
+        case httpx.HTTPStatusError():
+            return _by_http_status(error.response.status_code, poison=frozenset())
+        case httpx.TransportError() | ConnectionError() | TimeoutError():
+            return FailureClass.TRANSIENT
+        case _:
+            return FailureClass.SYSTEMIC
+
+
+_TOO_MANY_REQUESTS = 429
+_REQUEST_TIMEOUT = 408
+_SERVER_ERRORS = range(500, 600)
+_QDRANT_POISON = frozenset({400, 413, 422})
+
+
+def _by_http_status(status: int | None, poison: frozenset[int]) -> FailureClass:
+    if status in poison:
+        return FailureClass.POISON
+    if status is None or status in {_TOO_MANY_REQUESTS, _REQUEST_TIMEOUT} or status in _SERVER_ERRORS:
+        return FailureClass.TRANSIENT
+    return FailureClass.SYSTEMIC
+
+
+# SQLSTATE classes, https://www.postgresql.org/docs/18/errcodes-appendix.html
+_POSTGRES_POISON = (
+    "22",  # the value does not fit its type
+    "23",  # a constraint refuses the row
+    "54",  # the row is too large for an index or too deep to parse
+)
+_POSTGRES_TRANSIENT = (
+    "08",  # connection
+    "53",  # out of memory, disk or connections
+    "57P",  # shutting down or starting up
+    "57014",  # statement timeout
+    "40001",  # serialization
+    "40P01",  # deadlock
+    "55P03",  # lock timeout
+    "25P03",  # our own transaction sat idle for too long
+    "25P04",  # our own transaction took too long
+)
+# A failed connection carries no SQLSTATE, whatever the cause; messages are fixed to lc_messages=C.
+_POSTGRES_REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied for database",
+    "no password supplied",
+    "server does not support SSL",
+    "certificate verify failed",
+    "root certificate file",
+)
+
+
+def _by_postgres(error: psycopg.Error) -> FailureClass:
+    state = error.sqlstate
+    if state is None:
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            text = str(error)
+            refused = any(refusal in text for refusal in _POSTGRES_REFUSALS)
+            return FailureClass.SYSTEMIC if refused else FailureClass.TRANSIENT
+        # psycopg itself could not put the value on the wire.
+        return FailureClass.POISON if isinstance(error, psycopg.DataError) else FailureClass.SYSTEMIC
+    if state.startswith(_POSTGRES_POISON):
+        return FailureClass.POISON
+    if state.startswith(_POSTGRES_TRANSIENT):
+        return FailureClass.TRANSIENT
+    return FailureClass.SYSTEMIC
+
+
+def _by_grpc(error: grpc.RpcError) -> FailureClass:
+    code = error.code() if hasattr(error, "code") else None
+    match code:
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return FailureClass.POISON
+        case (
+            grpc.StatusCode.UNAVAILABLE
+            | grpc.StatusCode.DEADLINE_EXCEEDED
+            | grpc.StatusCode.INTERNAL
+            | grpc.StatusCode.RESOURCE_EXHAUSTED
+            | grpc.StatusCode.ABORTED
+            | grpc.StatusCode.CANCELLED
+        ):
+            return FailureClass.TRANSIENT
+        case _:
+            return FailureClass.SYSTEMIC
+
+
+_KAFKA_SYSTEMIC = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own codes are spelt so
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_REQUIRED_ACKS,
+    }
+)
+_KAFKA_TRANSIENT = frozenset(
+    {
+        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._QUEUE_FULL,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError.UNKNOWN_TOPIC_OR_PART,  # also while a topic's new leader is not known everywhere
+    }
+)
+
+
+def _by_kafka(error: KafkaError) -> FailureClass:
+    if error.code() in _KAFKA_SYSTEMIC or error.fatal():
+        return FailureClass.SYSTEMIC
+    if error.retriable() or error.code() in _KAFKA_TRANSIENT:
+        return FailureClass.TRANSIENT
+    # Broker codes that librdkafka gave up on after its own retries, such as NOT_ENOUGH_REPLICAS.
+    return FailureClass.TRANSIENT if error.code() > 0 else FailureClass.SYSTEMIC

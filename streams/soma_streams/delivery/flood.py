@@ -1,0 +1,35 @@
+"""A flood of dead letters is a broken deployment, not broken events: stop before the topic is drained."""
+
+from collections import deque
+
+from soma_streams.errors import DeadLetterFloodError
+from soma_streams.settings import DeliverySettings
+
+
+class FloodGuard:
+    """Watches the share and the run length of dead letters among the last events."""
+
+    def __init__(self, settings: DeliverySettings) -> None:
+        self._longest_run = settings.flood_run
+        self._largest_ratio = settings.flood_ratio
+        self._window: deque[bool] = deque(maxlen=settings.flood_window)
+        self._bad = 0
+        self._run = 0
+
+    def observe(self, *, dead_lettered: bool) -> None:
+        """Count one event, before its dead letter is written.
+
+        Raises:
+            DeadLetterFloodError: Too many in a row, or too large a share of a full window.
+        """
+        if len(self._window) == self._window.maxlen:
+            self._bad -= self._window[0]
+        self._window.append(dead_lettered)
+        self._bad += dead_lettered
+        self._run = self._run + 1 if dead_lettered else 0
+        if self._run >= self._longest_run:
+            raise DeadLetterFloodError(f"{self._run} events in a row cannot be applied")
+        if len(self._window) == self._window.maxlen and self._bad >= self._largest_ratio * len(self._window):
+            raise DeadLetterFloodError(
+                f"{self._bad} of the last {len(self._window)} events cannot be applied"
+            )

@@ -1,0 +1,135 @@
+"""Try again in place: a store that is away is back-pressure, not the event's fault."""
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from random import Random
+from typing import Protocol, TypeVar
+
+import structlog
+
+from soma_schemas.clock import Clock
+from soma_streams.delivery.failures import FailureClass, classify
+from soma_streams.settings import RetrySettings
+
+T = TypeVar("T")
+
+_LARGEST_DOUBLING = 32  # an endless retry would overflow a float after a thousand tries
+
+
+def full_jitter(attempt: int, first: float, longest: float, random: Random) -> float:
+    """Return a pause in seconds: anywhere up to the doubled one, so that waiting workers never march in step.
+
+    Args:
+        attempt: 0 for the pause after the first failure.
+        first: Upper bound of the first pause.
+        longest: Upper bound of every pause.
+        random: Where the jitter comes from.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    return random.uniform(0.0, min(longest, first * 2.0 ** min(attempt, _LARGEST_DOUBLING)))
+
+
+class CircuitState(StrEnum):
+    """Whether the store answers."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+class CircuitListener(Protocol):
+    """Who wants to know when a store goes away and comes back."""
+
+    def circuit_changed(self, state: CircuitState) -> None:
+        """Take notice. Called once per change, from the event loop."""
+        ...
+
+
+class Retry:
+    """Runs one awaitable at a time until it succeeds or fails for good.
+
+    Args:
+        settings: Pauses and how often to log.
+        clock: Measures and sleeps.
+        random: Jitter.
+        listener: Told when the circuit opens and closes.
+        on_failure: Told the class of every failure, for counting.
+    """
+
+    def __init__(
+        self,
+        settings: RetrySettings,
+        clock: Clock,
+        random: Random,
+        listener: CircuitListener,
+        on_failure: Callable[[FailureClass], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._listener = listener
+        self._on_failure = on_failure
+        self._log = structlog.get_logger("soma_streams.delivery.retry")
+        self.state = CircuitState.CLOSED
+
+    async def __call__(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what the attempt returns, however long it takes.
+
+        Args:
+            what: Names the attempt in the log.
+            attempt: Is called anew for each try, and must be safe to repeat.
+
+        Raises:
+            Exception: The attempt's own error, when it is poison or systemic.
+        """
+        failures = 0
+        began = self._clock.monotonic()
+        logged = began
+        while True:
+            try:
+                result = await attempt()
+            except Exception as error:
+                kind = classify(error)
+                self._on_failure(kind)
+                if kind is not FailureClass.TRANSIENT:
+                    self._close(what, failures, began)
+                    raise
+                now = self._clock.monotonic()
+                if failures == 0 or now - logged >= self._settings.log_interval.total_seconds():
+                    self._log.warning(
+                        "store_unavailable",
+                        attempt=what,
+                        error=type(error).__name__,
+                        failures=failures + 1,
+                        seconds=round(now - began, 1),
+                    )
+                    logged = now
+                self._open()
+                pause = full_jitter(
+                    failures,
+                    self._settings.pause_first.total_seconds(),
+                    self._settings.pause_max.total_seconds(),
+                    self._random,
+                )
+                failures += 1
+                await self._clock.sleep(pause)
+            else:
+                self._close(what, failures, began)
+                return result
+
+    def _open(self) -> None:
+        if self.state is CircuitState.CLOSED:
+            self.state = CircuitState.OPEN
+            self._listener.circuit_changed(self.state)
+
+    def _close(self, what: str, failures: int, began: float) -> None:
+        if failures:
+            self._log.info(
+                "store_answers_again",
+                attempt=what,
+                failures=failures,
+                seconds=round(self._clock.monotonic() - began, 1),
+            )
+        if self.state is CircuitState.OPEN:
+            self.state = CircuitState.CLOSED
+            self._listener.circuit_changed(self.state)

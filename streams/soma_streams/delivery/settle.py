@@ -1,0 +1,235 @@
+"""Bring every event of a batch to its final outcome: applied, superseded, or in the dead-letter topic."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import structlog
+
+from soma_schemas.clock import Clock
+from soma_schemas.dead_letters import Stage
+from soma_schemas.limits import Limits
+from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
+from soma_streams.delivery.decode import Decoder, Poison, RawRecord, WriterSchema, schema_ids
+from soma_streams.delivery.failures import FailureClass, classify
+from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.fold import fold
+from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.state import (
+    DeadLettered,
+    Folded,
+    LoggedEvent,
+    MemoryName,
+    MemoryState,
+    Outcome,
+    Settlement,
+    SupersededReason,
+    Watermark,
+)
+
+
+class Batch(Protocol):
+    """Records of one partition, in offset order."""
+
+    @property
+    def topic(self) -> str:
+        """Return the topic's name on the brokers."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Return the partition."""
+        ...
+
+    @property
+    def records(self) -> Sequence[RawRecord]:
+        """Return the records."""
+        ...
+
+    @property
+    def next_offset(self) -> int:
+        """Return the position after the last record, gaps of compaction and transactions included."""
+        ...
+
+
+class Schemas(Protocol):
+    """Where writer schemas come from."""
+
+    async def fetch(self, ids: set[int]) -> Mapping[int, WriterSchema]:
+        """Return the schema of each id that is known."""
+        ...
+
+
+class Sink(Protocol):
+    """A store behind the log."""
+
+    @property
+    def group(self) -> str:
+        """Return its consumer group."""
+        ...
+
+    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, MemoryState]:
+        """Return what the store has of the memories that these events are about, tombstones included."""
+        ...
+
+    async def write(
+        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> frozenset[MemoryName]:
+        """Make it durable, all or nothing, and safe to repeat.
+
+        Returns:
+            The memories whose version guard refused the new state, because the store has a newer one.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Proof that every event below an offset has its final outcome. Made only by `Settler.settle`."""
+
+    partition: int
+    next_offset: int
+    outcomes: Mapping[Outcome, int]
+
+
+_Item = LoggedEvent | DeadLettered
+
+
+class Settler:
+    """Settles one batch at a time for one sink.
+
+    Args:
+        sink: Where the events are applied.
+        decoder: Turns records into events.
+        schemas: Where writer schemas come from.
+        dead_letters: Where poison goes.
+        retry: Waits out what passes.
+        clock: Tells when an event failed.
+        flood: Stops a flood of dead letters.
+        limits: How large a memory may become.
+        epoch: Of the topic as it is now.
+    """
+
+    def __init__(
+        self,
+        *,
+        sink: Sink,
+        decoder: Decoder,
+        schemas: Schemas,
+        dead_letters: DeadLetterWriter,
+        retry: Retry,
+        clock: Clock,
+        flood: FloodGuard,
+        limits: Limits,
+        epoch: int,
+    ) -> None:
+        self._sink = sink
+        self._decoder = decoder
+        self._schemas = schemas
+        self._dead_letters = dead_letters
+        self._retry = retry
+        self._clock = clock
+        self._flood = flood
+        self._limits = limits
+        self._epoch = epoch
+        self._log = structlog.get_logger("soma_streams.delivery.settle").bind(group=sink.group)
+
+    async def settle(self, batch: Batch) -> Settled:
+        """Return when every event of the batch has its final outcome, however long the stores are away.
+
+        Raises:
+            Exception: Something systemic; nothing of the batch may be acknowledged.
+        """
+        ids = schema_ids(batch.records)
+        schemas = await self._retry("read schemas", lambda: self._schemas.fetch(ids))
+        decoded = self._decoder.decode(batch.records, schemas)
+        for item in decoded.items:
+            self._flood.observe(dead_lettered=isinstance(item, Poison))
+        buried = {
+            (dead.position.partition, dead.position.offset): dead for dead in await self._bury(decoded.poison)
+        }
+        items: list[_Item] = [
+            buried[item.record.partition, item.record.offset] if isinstance(item, Poison) else item
+            for item in decoded.items
+        ]
+        outcomes = dict.fromkeys(Outcome, 0)
+        for outcome in await self._write(batch, items, batch.next_offset):
+            outcomes[outcome] += 1
+        return Settled(batch.partition, batch.next_offset, outcomes)
+
+    async def _write(self, batch: Batch, items: Sequence[_Item], next_offset: int) -> list[Outcome]:
+        events = [item for item in items if isinstance(item, LoggedEvent)]
+        dead = [item for item in items if isinstance(item, DeadLettered)]
+        watermark = Watermark(self._sink.group, batch.topic, batch.partition, self._epoch, next_offset)
+        try:
+            current = await self._retry("read current state", lambda: self._sink.current(events))
+            folded = fold(events, current, self._limits)
+            refused = await self._retry("write", lambda: self._sink.write(folded, dead, watermark))
+        except Exception as error:
+            if classify(error) is not FailureClass.POISON or not events:
+                raise
+            return await self._isolate(batch, items, next_offset, error)
+        return [_outcome(each, refused).outcome for each in folded.settlements] + [
+            Outcome.DEAD_LETTERED for _ in dead
+        ]
+
+    async def _isolate(
+        self, batch: Batch, items: Sequence[_Item], next_offset: int, error: Exception
+    ) -> list[Outcome]:
+        """Halve until the culprit stands alone, then dead-letter it; everything else is written, in order."""
+        if len(items) > 1:
+            middle = len(items) // 2
+            boundary = items[middle].position.offset
+            first = await self._write(batch, items[:middle], boundary)
+            return first + await self._write(batch, items[middle:], next_offset)
+        culprit = items[0]
+        if not isinstance(culprit, LoggedEvent):
+            raise error
+        self._flood.observe(dead_lettered=True)
+        record = next(record for record in batch.records if record.offset == culprit.position.offset)
+        poison = Poison(record, Stage.WRITE, write_code(error), write_message(error), type(error).__name__)
+        return await self._write(batch, await self._bury([poison]), next_offset)
+
+    async def _bury(self, poison: Sequence[Poison]) -> list[DeadLettered]:
+        if not poison:
+            return []
+        now = self._clock.now()
+        letters = [DeadLetter.of(each, now) for each in poison]
+        await self._retry("write dead letters", lambda: self._dead_letters.write(letters))
+        for each in poison:
+            self._log.warning(
+                "event_dead_lettered",
+                topic=each.record.topic,
+                partition=each.record.partition,
+                offset=each.record.offset,
+                stage=each.stage.value,
+                code=each.code,
+            )
+        return [self._decoder.dead_lettered(each) for each in poison]
+
+
+def _outcome(settlement: Settlement, refused: frozenset[MemoryName]) -> Settlement:
+    if settlement.outcome is Outcome.APPLIED and settlement.logged.name in refused:
+        return replace(settlement, outcome=Outcome.SUPERSEDED, reason=SupersededReason.OLDER)
+    return settlement
+
+
+def write_code(error: Exception) -> str:
+    """Return a stable code for a store's refusal."""
+    state = getattr(error, "sqlstate", None)
+    if isinstance(state, str):
+        return f"sqlstate_{state}"
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return f"http_{status}"
+    code = getattr(error, "code", None)
+    return code if isinstance(code, str) else "refused"
+
+
+def write_message(error: Exception) -> str:
+    """Return a store's refusal in words, without the values that it quotes."""
+    diagnostics = getattr(error, "diag", None)
+    constraint = getattr(diagnostics, "constraint_name", None)
+    column = getattr(diagnostics, "column_name", None)
+    place = f" ({constraint or column})" if constraint or column else ""
+    return f"the store refuses the event with {write_code(error)}{place}"

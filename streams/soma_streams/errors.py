@@ -1,0 +1,44 @@
+"""The errors of the write side.
+
+StreamsError
+├── PoisonError          one event can never succeed; it goes to the dead-letter topic
+├── SystemicError        nothing can succeed until an operator acts; the worker stops
+└── DeliveryStoppedError the worker was told to stop while it waited for a store
+"""
+
+from soma_schemas.errors import SomaError
+
+
+class StreamsError(SomaError):
+    """Something the write side raises on purpose."""
+
+    code = "streams"
+
+
+class PoisonError(StreamsError):
+    """One event can never succeed."""
+
+    code = "poison"
+
+
+class SystemicError(StreamsError):
+    """Nothing can succeed until an operator acts."""
+
+    code = "systemic"
+    remedy = "Mend the cause, then start the worker again: it goes on where it stopped."
+
+
+class DeadLetterFloodError(SystemicError):
+    """So many events failed that the cause is hardly the events."""
+
+    code = "dead_letter_flood"
+    remedy = (
+        "Look at the newest dead letters (`soma dlq list`). If the events are to blame, raise "
+        "SOMA_DELIVERY__FLOOD_RUN or SOMA_DELIVERY__FLOOD_RATIO and start the worker again."
+    )
+
+
+class DeliveryStoppedError(StreamsError):
+    """The worker was told to stop while it waited for a store; what is unsettled comes again."""
+
+    code = "stopped"

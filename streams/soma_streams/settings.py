@@ -1,0 +1,106 @@
+"""The settings of the workers."""
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from soma_schemas.settings import (
+    Duration,
+    EmbedderSettings,
+    Part,
+    PostgresSettings,
+    PublishingSettings,
+    VectorSettings,
+)
+
+
+class RetrySettings(Part):
+    """How long to wait before a store is tried again."""
+
+    pause_first: Duration = Field(
+        timedelta(milliseconds=100),
+        gt=timedelta(0),
+        description="Upper bound of the pause after the first failure.",
+    )
+    pause_max: Duration = Field(
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        description="Longest pause between two tries. Longer spares a sick store, and sees it recover later.",
+    )
+    log_interval: Duration = Field(
+        timedelta(seconds=60),
+        gt=timedelta(0),
+        description="How often an outage that goes on is logged again.",
+    )
+
+
+class DeliverySettings(Part):
+    """How events are taken from the log."""
+
+    batch_events: int = Field(
+        2000,
+        ge=1,
+        le=50_000,
+        description="Most events in one write. More are cheaper each, and a failed write repeats more.",
+    )
+    batch_bytes: int = Field(
+        16 * 1024 * 1024, ge=1024, description="Most bytes of records in one write; one record may be larger."
+    )
+    buffered_events: int = Field(
+        8000, ge=1, description="Most events of one partition that wait in memory for their write."
+    )
+    session_timeout: Duration = Field(
+        timedelta(seconds=30),
+        gt=timedelta(seconds=1),
+        description="How long the brokers wait for a sign of life before they give our partitions to others.",
+    )
+    drain_timeout: Duration = Field(
+        timedelta(seconds=10),
+        gt=timedelta(0),
+        description="How long a stop or a rebalance waits for the write that is under way.",
+    )
+    instance_id: str | None = Field(
+        None, description="Static group membership: a restart under the same name causes no rebalance."
+    )
+    flood_run: int = Field(
+        200, ge=1, description="Stop the worker when this many events in a row are dead letters."
+    )
+    flood_ratio: float = Field(
+        0.5,
+        gt=0.0,
+        le=1.0,
+        description="Stop the worker when this share of the last events are dead letters.",
+    )
+    flood_window: int = Field(2000, ge=10, description="How many of the last events the share is taken over.")
+
+
+class WorkerSettings(Part):
+    """The worker's own door, for probes and metrics."""
+
+    host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
+    port: int = Field(9464, ge=0, le=65535, description="Port of the same; 0 chooses a free one.")
+    stalled_after: Duration = Field(
+        timedelta(minutes=5),
+        gt=timedelta(0),
+        description="Liveness fails when an event waits this long although the store answers.",
+    )
+
+
+class DeliveringSettings(PublishingSettings):
+    """What every worker that settles events needs."""
+
+    retry: RetrySettings = Field(RetrySettings(), description="How failing stores are tried again.")
+    delivery: DeliverySettings = Field(DeliverySettings(), description="How events are taken from the log.")
+    worker: WorkerSettings = Field(WorkerSettings(), description="The worker's own door.")
+    postgres: PostgresSettings = Field(PostgresSettings(), description="PostgreSQL.")
+
+
+class PostgresWorkerSettings(DeliveringSettings):
+    """Settings of `soma work postgres` and `soma work dead-letters`."""
+
+
+class VectorWorkerSettings(DeliveringSettings):
+    """Settings of `soma work vectors`. PostgreSQL gets its watermarks, and may be away."""
+
+    vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
+    embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns text into vectors.")
