@@ -1,0 +1,82 @@
+"""What can go wrong with the local stack's third-party parts.
+
+SomaError
+└── LocalStackError
+    ├── HomeInUseError           another stack runs on the same home
+    ├── NoFreePortError          no port of ours is free on loopback
+    ├── DownloadError            a file could not be fetched
+    ├── ChecksumMismatchError    a fetched file is not the one that this version was built with
+    ├── UnsupportedPlatformError this machine cannot run a part
+    └── PartError                a part did not start, did not get ready, or ended by itself
+"""
+
+from soma_schemas.errors import SomaError
+
+
+class LocalStackError(SomaError):
+    """The local stack cannot do what it was asked."""
+
+    code = "local_stack"
+
+
+class HomeInUseError(LocalStackError):
+    """Another stack runs on the same home; two would destroy each other's data."""
+
+    code = "home_in_use"
+    remedy = "stop the other stack first, or give this one another folder with SOMA_HOME"
+
+
+class NoFreePortError(LocalStackError):
+    """No port of ours is free on loopback."""
+
+    code = "no_free_port"
+    remedy = "end programs that listen on many ports of 127.0.0.1, then try again"
+
+
+class DownloadError(LocalStackError):
+    """A file could not be fetched."""
+
+    code = "download_failed"
+    remedy = "check the network (a proxy is taken from HTTPS_PROXY), then try again: what arrived is kept"
+
+
+class ChecksumMismatchError(LocalStackError):
+    """A fetched file is not the one that this version was built with; it was thrown away."""
+
+    code = "checksum_mismatch"
+    remedy = (
+        "try again; if it persists, something between here and Maven Central alters downloads: "
+        "do not run what it delivers"
+    )
+
+
+class UnsupportedPlatformError(LocalStackError):
+    """This machine cannot run a part."""
+
+    code = "unsupported_platform"
+
+
+class PartError(LocalStackError):
+    """A part did not start, did not get ready, or ended by itself.
+
+    Attributes:
+        part: Its name.
+        exit_code: What it ended with, negative for a signal; None when it still ran.
+        last_lines: The end of its log.
+    """
+
+    code = "part_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        part: str,
+        exit_code: int | None = None,
+        last_lines: tuple[str, ...] = (),
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.part = part
+        self.exit_code = exit_code
+        self.last_lines = last_lines

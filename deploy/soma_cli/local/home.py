@@ -1,0 +1,137 @@
+"""The folder in which one local stack, and never a second one, keeps its data, logs, secrets and ports."""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from soma_cli.local.errors import HomeInUseError, NoFreePortError
+
+LOOPBACK = "127.0.0.1"
+
+# Below the ports that Linux and macOS give to outgoing connections. A client that reconnects to a part that
+# is down can otherwise be given the part's own port as its source, connect to itself, and keep the part
+# from coming back.
+PORTS = range(20_000, 32_000)
+_PORT_TRIES = 200
+
+
+class Home:
+    """One local stack's folder. Everything below it belongs to the stack; removing it removes the stack.
+
+    Args:
+        path: The folder; made, with mode 0700, when missing.
+        random: Chooses ports.
+    """
+
+    def __init__(self, path: Path, random: Random) -> None:
+        self.path = path.absolute()
+        self._random = random
+        make_private(self.path)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other stack out of this home until the block ends, or this process does.
+
+        Raises:
+            HomeInUseError: Another process holds the home; the message names it.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise HomeInUseError(f"{self.path} is in use by process {holder}") from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+            yield
+        finally:
+            # The file stays: unlinking it would let two processes lock two files of one name.
+            os.close(descriptor)
+
+    def folder(self, *names: str) -> Path:
+        """Return a private folder below the home, made when missing."""
+        path = self.path
+        for name in names:
+            path = path / name
+            make_private(path)
+        return path
+
+    def log(self, part: str) -> Path:
+        """Return where a part's output goes."""
+        return self.folder("logs") / f"{part}.log"
+
+    def pid_file(self, part: str) -> Path:
+        """Return where a part's process is written down."""
+        return self.folder("run") / f"{part}.json"
+
+    def scratch(self, part: str) -> Path:
+        """Return an empty folder for a part's temporary files; what was in it is gone."""
+        path = self.folder("run") / f"{part}.tmp"
+        shutil.rmtree(path, ignore_errors=True)
+        make_private(path)
+        return path
+
+    def secret(self, name: str) -> str:
+        """Return a secret of this home, made up once and then kept in a file of mode 0600."""
+        path = self.folder("secrets") / name
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            value = secrets.token_urlsafe(32)
+            write_private(path, value + "\n")
+            return value
+
+    def port(self, name: str) -> int:
+        """Return a free loopback port for this purpose: the last one when that is free, else a new one.
+
+        Raises:
+            NoFreePortError: Many were tried, none was free.
+        """
+        path = self.path / "ports.json"
+        known: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        last = known.get(name)
+        if last is not None and is_free(last):
+            return last
+        taken = set(known.values())
+        for _ in range(_PORT_TRIES):
+            candidate = self._random.choice(PORTS)
+            if candidate not in taken and is_free(candidate):
+                write_private(path, json.dumps({**known, name: candidate}, indent=2) + "\n")
+                return candidate
+        raise NoFreePortError(f"none of {_PORT_TRIES} ports between {PORTS.start} and {PORTS.stop} is free")
+
+
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        # As every server does: a port whose last connections are still in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def make_private(path: Path) -> None:
+    """Make a folder that only its owner can enter; an existing one keeps its mode."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file at once by one of mode 0600, so that a reader sees the old or the new text, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

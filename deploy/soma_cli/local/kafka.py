@@ -1,0 +1,195 @@
+"""Kafka brokers on loopback: KRaft, each node broker and controller at once.
+
+An acknowledged record survives the SIGKILL of a broker: it is in the kernel's page cache, which belongs to no
+process. It is not flushed to the disk for each record, so a power cut can lose the last moments of a single
+broker; in production the other replicas cover that.
+"""
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from soma_cli.local.artifacts import KAFKA, Artifacts
+from soma_cli.local.home import LOOPBACK, Home, write_private
+from soma_cli.local.java import ENVIRONMENT, java_command
+from soma_cli.local.part import Observer, Part, PartState
+from soma_cli.local.process import Launch
+from soma_schemas.clock import Clock
+from soma_schemas.settings import KafkaSettings
+
+_HEAP_MB = 128
+_REPLICATED_FROM = 3
+
+
+@dataclass(frozen=True)
+class Node:
+    """One broker of a cluster, and where it listens."""
+
+    id: int
+    port: int
+    controller_port: int
+
+
+def plan_nodes(home: Home, brokers: int) -> tuple[Node, ...]:
+    """Return the nodes of this home's cluster, on the ports that they had before if those are free."""
+    return tuple(
+        Node(number, home.port(f"kafka-{number}"), home.port(f"kafka-{number}-controller"))
+        for number in range(1, brokers + 1)
+    )
+
+
+def broker_properties(node: Node, nodes: Sequence[Node], data: Path) -> dict[str, str]:
+    """Return a broker's configuration: one broker keeps one copy, three keep three and want two of them."""
+    copies = _REPLICATED_FROM if len(nodes) >= _REPLICATED_FROM else 1
+    in_sync = 2 if copies > 1 else 1
+    return {
+        "process.roles": "broker,controller",
+        "node.id": str(node.id),
+        "controller.quorum.voters": ",".join(f"{one.id}@{LOOPBACK}:{one.controller_port}" for one in nodes),
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(data),
+        # Topics are declared, never made by a typing error.
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": str(copies),
+        "min.insync.replicas": str(in_sync),
+        "offsets.topic.num.partitions": "3",
+        "offsets.topic.replication.factor": str(copies),
+        "transaction.state.log.num.partitions": "3",
+        "transaction.state.log.replication.factor": str(copies),
+        "transaction.state.log.min.isr": str(in_sync),
+        "share.coordinator.state.topic.num.partitions": "1",
+        "share.coordinator.state.topic.replication.factor": str(copies),
+        "share.coordinator.state.topic.min.isr": str(in_sync),
+        # A first member waits for nobody, and a dead one is noticed as soon as its client allows.
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+        # A dead broker is replaced after 3 s instead of 9.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
+        # The default buffer alone is larger than the heap.
+        "log.cleaner.dedupe.buffer.size": "4194304",
+        "log.cleaner.io.buffer.size": "131072",
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+    }
+
+
+class KafkaBroker(Part):
+    """One broker.
+
+    Args:
+        home: Where it keeps its log.
+        artifacts: Where its program is.
+        clock: Measures how long it takes.
+        observe: Hears of its changes.
+        node: Which of the nodes it is.
+        nodes: All nodes of the cluster.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        artifacts: Artifacts,
+        clock: Clock,
+        observe: Observer,
+        *,
+        node: Node,
+        nodes: Sequence[Node],
+    ) -> None:
+        super().__init__("kafka" if len(nodes) == 1 else f"kafka-{node.id}", home, clock, observe)
+        self._artifacts = artifacts
+        self._node = node
+        self._nodes = tuple(nodes)
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients are configured with."""
+        return f"{LOOPBACK}:{self._node.port}"
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self.bootstrap
+
+    def settings(self) -> KafkaSettings:
+        """Return what our processes need to reach it."""
+        return KafkaSettings(bootstrap_servers=self.bootstrap)
+
+    async def fetch(self) -> None:
+        """Get Kafka's jars."""
+        if not self._artifacts.has(KAFKA):
+            self._become(PartState.DOWNLOADING, KAFKA.label)
+        await self._artifacts.folder(KAFKA)
+
+    async def prepare(self) -> Launch:
+        """Write the configuration, and format the log's folder at the first start."""
+        jars = await self._artifacts.folder(KAFKA)
+        folder = self._home.folder("kafka", str(self._node.id))
+        data = folder / "data"
+        properties = folder / "server.properties"
+        lines = broker_properties(self._node, self._nodes, data).items()
+        write_private(properties, "".join(f"{name}={value}\n" for name, value in lines))
+        if not (data / "meta.properties").exists():
+            await self.run_once(
+                self._launch(
+                    f"{self.name}-format",
+                    jars,
+                    folder,
+                    ["kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", str(properties)],
+                )
+            )
+        return self._launch(self.name, jars, folder, ["kafka.Kafka", str(properties)])
+
+    async def is_ready(self) -> bool:
+        """Say whether it accepts connections, which it does only once it serves."""
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(LOOPBACK, self._node.port)
+            writer.close()
+            return True
+        return False
+
+    def _launch(self, name: str, jars: Path, folder: Path, program: list[str]) -> Launch:
+        command = java_command(
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS'Z'",
+            # 400 lines of configuration at every start, which server.properties says in 30.
+            "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
+            "-cp",
+            f"{jars}/*",
+            *program,
+            heap_mb=_HEAP_MB,
+            temporary=self._home.scratch(name),
+        )
+        return Launch(
+            name, command, folder, ENVIRONMENT, log=self._home.log(name), pid_file=self._home.pid_file(name)
+        )
+
+    def _cluster_id(self) -> str:
+        path = self._home.folder("kafka") / "cluster_id"
+        if not path.exists():
+            write_private(path, base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii")[:22] + "\n")
+        return path.read_text(encoding="ascii").strip()
+
+
+@asynccontextmanager
+async def open_kafka(
+    home: Home, artifacts: Artifacts, clock: Clock, observe: Observer, *, brokers: int
+) -> AsyncIterator[tuple[KafkaBroker, ...]]:
+    """Run a cluster of its own until the block ends; a single broker beside the other parts is in `parts`."""
+    nodes = plan_nodes(home, brokers)
+    cluster = tuple(KafkaBroker(home, artifacts, clock, observe, node=node, nodes=nodes) for node in nodes)
+    try:
+        async with asyncio.TaskGroup() as starting:
+            for broker in cluster:
+                starting.create_task(broker.start())
+        yield cluster
+    finally:
+        async with asyncio.TaskGroup() as stopping:
+            for broker in cluster:
+                stopping.create_task(broker.stop())

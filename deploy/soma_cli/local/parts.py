@@ -1,0 +1,115 @@
+"""All third-party parts of the local stack together: Kafka, the schema registry and PostgreSQL."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.home import Home
+from soma_cli.local.kafka import KafkaBroker, plan_nodes
+from soma_cli.local.part import Observer, Part, PartChange, ignore
+from soma_cli.local.postgres import Login, Postgres
+from soma_cli.local.registry import Registry
+from soma_schemas.clock import Clock, SystemClock
+
+
+class Parts:
+    """The parts of one home. Made by `open_parts`."""
+
+    def __init__(self, home: Home, artifacts: Artifacts, clock: Clock, observe: Observer) -> None:
+        nodes = plan_nodes(home, 1)
+        self.kafka = KafkaBroker(home, artifacts, clock, observe, node=nodes[0], nodes=nodes)
+        self.postgres = Postgres(home, clock, observe)
+        self.registry = Registry(home, artifacts, clock, observe, self.postgres)
+
+    @property
+    def all(self) -> tuple[Part, ...]:
+        """Every part, in the order in which they are stopped."""
+        return self.registry, self.kafka, self.postgres
+
+    async def start(self) -> None:
+        """Start all parts, each as soon as what it needs is there.
+
+        Raises:
+            LocalStackError: The first that went wrong; the others are left as they are.
+        """
+        try:
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(self.kafka.start())
+                postgres = starting.create_task(self.postgres.start())
+                starting.create_task(self._start_registry(postgres))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def stop(self) -> None:
+        """Stop all parts in order: whoever writes before what it writes to."""
+        for part in self.all:
+            await part.stop()
+
+    async def _start_registry(self, postgres: "asyncio.Task[None]") -> None:
+        await self.registry.fetch()
+        await postgres
+        await self.registry.start()
+
+
+@asynccontextmanager
+async def open_parts(
+    home: Home, artifacts: Artifacts, clock: Clock, observe: Observer = ignore
+) -> AsyncIterator[Parts]:
+    """Run the parts of a home until the block ends; all are ready when it begins.
+
+    Args:
+        home: The folder with their data; locked meanwhile.
+        artifacts: The cache with their programs.
+        clock: Measures how long they take.
+        observe: Hears of every change of every part, a crash too: nothing is restarted by itself.
+
+    Raises:
+        HomeInUseError: Another stack runs on this home.
+        LocalStackError: A part could not be fetched or started; none is left running.
+    """
+    with home.lock():
+        parts = Parts(home, artifacts, clock, observe)
+        try:
+            await parts.start()
+            yield parts
+        finally:
+            await parts.stop()
+
+
+async def _run(home: Path, cache: Path) -> None:
+    def say(change: PartChange) -> None:
+        sys.stderr.write(f"{change.part}: {change.state} {change.detail}\n")
+
+    told_to_stop = asyncio.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_number, told_to_stop.set)
+    random = Random()  # noqa: S311  # chooses ports
+    async with open_parts(Home(home, random), Artifacts(cache), SystemClock(), say) as parts:
+        addresses = {
+            "kafka": parts.kafka.bootstrap,
+            "registry": parts.registry.url,
+            "postgres": {login.value: parts.postgres.dsn(login) for login in Login},
+        }
+        sys.stdout.write(json.dumps(addresses) + "\n")
+        sys.stdout.flush()
+        await told_to_stop.wait()
+
+
+def main() -> None:
+    """Run the parts in the foreground, and print where they are as one line of JSON once they are ready."""
+    parser = argparse.ArgumentParser(prog="python -m soma_cli.local.parts", description=main.__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="folder for data, logs and secrets")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for downloaded programs")
+    arguments = parser.parse_args()
+    asyncio.run(_run(arguments.home, arguments.cache))
+
+
+if __name__ == "__main__":
+    main()

