@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from soma_schemas.dead_letters import DeadLetterHeader, Stage
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import DEAD_LETTERS
-from soma_streams.delivery.decode import Poison, RawRecord, moment
+from soma_streams.delivery.decode import Poison, moment
+from soma_streams.transport.records import Record
 
 # uuid5(NAMESPACE_URL, "https://somafractalmemory.example/dead-letter"), fixed for ever.
 _LETTER_NAMESPACE = UUID("831c69ce-6383-5fc8-a1f0-92c13efb9595")
@@ -29,7 +30,9 @@ class DeadLetter:
         first_failed_at: UTC.
     """
 
-    record: RawRecord
+    topic: str
+    partition: int
+    record: Record
     stage: Stage
     code: str
     message: str
@@ -41,6 +44,8 @@ class DeadLetter:
     def of(cls, poison: Poison, failed_at: datetime, attempts: int = 1) -> "DeadLetter":
         """Return the letter for a record that turned out to be poison."""
         return cls(
+            topic=poison.topic,
+            partition=poison.partition,
             record=poison.record,
             stage=poison.stage,
             code=poison.code,
@@ -71,15 +76,15 @@ def letter_headers(
     An older letter's headers on a replayed original are dropped: they told of another failure.
     """
     record = letter.record
-    place = f"{group}/{record.topic}/{epoch}/{record.partition}/{record.offset}"
+    place = f"{group}/{letter.topic}/{epoch}/{letter.partition}/{record.offset}"
     ours: dict[DeadLetterHeader, str] = {
         DeadLetterHeader.ID: str(uuid5(_LETTER_NAMESPACE, place)),
         DeadLetterHeader.GROUP: group,
-        DeadLetterHeader.TOPIC: record.topic,
-        DeadLetterHeader.PARTITION: str(record.partition),
+        DeadLetterHeader.TOPIC: letter.topic,
+        DeadLetterHeader.PARTITION: str(letter.partition),
         DeadLetterHeader.OFFSET: str(record.offset),
         DeadLetterHeader.EPOCH: str(epoch),
-        DeadLetterHeader.TIMESTAMP: moment(record.timestamp).isoformat(),
+        DeadLetterHeader.TIMESTAMP: moment(record.timestamp_ms).isoformat(),
         DeadLetterHeader.STAGE: letter.stage.value,
         DeadLetterHeader.ERROR_CLASS: letter.error_class,
         DeadLetterHeader.CODE: letter.code,

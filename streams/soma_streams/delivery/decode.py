@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import fastavro
@@ -25,6 +25,7 @@ from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_schemas.violations import ContractError
 from soma_streams.delivery.state import DeadLettered, LoggedEvent
+from soma_streams.transport.records import Record, RecordBatch
 
 _MAGIC = 0
 _NOT_FOUND = 404
@@ -46,45 +47,6 @@ _UNREADABLE = (
 )
 
 
-class RawRecord(Protocol):
-    """A record of the log, as it came."""
-
-    @property
-    def topic(self) -> str:
-        """Return the topic's name on the brokers."""
-        ...
-
-    @property
-    def partition(self) -> int:
-        """Return the partition."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """Return the offset within the partition."""
-        ...
-
-    @property
-    def timestamp(self) -> int:
-        """Return when the log received it, in milliseconds since 1970, UTC."""
-        ...
-
-    @property
-    def key(self) -> bytes | None:
-        """Return the key's bytes."""
-        ...
-
-    @property
-    def value(self) -> bytes | None:
-        """Return the value's bytes; None is a tombstone."""
-        ...
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Return the headers, in order."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Poison:
     """A record that can never be applied.
@@ -94,7 +56,9 @@ class Poison:
         message: The reason in words, without content.
     """
 
-    record: RawRecord
+    topic: str
+    partition: int
+    record: Record
     stage: Stage
     code: str
     message: str
@@ -168,7 +132,7 @@ def _writer_schema(text: str) -> WriterSchema:
         return WriterSchema("", None)
 
 
-def schema_ids(records: Iterable[RawRecord]) -> set[int]:
+def schema_ids(records: Iterable[Record]) -> set[int]:
     """Return the schema ids that these records name."""
     return {
         _HEADER.unpack_from(value)[1]
@@ -192,38 +156,40 @@ class Decoder:
         self._limits = limits
         self._epoch = epoch
 
-    def decode(self, records: Sequence[RawRecord], schemas: Mapping[int, WriterSchema]) -> Decoded:
+    def decode(self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]) -> Decoded:
         """Return what the records are, in arrival order. Never raises for what a record holds."""
-        return Decoded(tuple(self._decode_one(record, schemas) for record in records))
+        return Decoded(tuple(self._decode_one(batch, record, schemas) for record in batch.records))
 
     def dead_lettered(self, poison: Poison) -> DeadLettered:
         """Return what is known of a record that cannot be applied."""
         record = poison.record
         tenant, memory_id = _read_key(record.key)
         return DeadLettered(
-            position=Position(record.partition, record.offset),
+            position=Position(poison.partition, record.offset),
             version=pack_version(self._epoch, record.offset),
-            logged_at=moment(record.timestamp),
+            logged_at=moment(record.timestamp_ms),
             tenant=tenant,
             memory_id=memory_id,
             code=poison.code,
         )
 
-    def _decode_one(self, record: RawRecord, schemas: Mapping[int, WriterSchema]) -> LoggedEvent | Poison:
+    def _decode_one(
+        self, batch: RecordBatch, record: Record, schemas: Mapping[int, WriterSchema]
+    ) -> LoggedEvent | Poison:
+        stage = Stage.DECODE
         try:
             model, fields = self._read(record, schemas)
+            stage = Stage.VALIDATE
+            return self._logged(batch.partition, record, model.validated(fields, self._limits))
         except _UndecodableError as error:
-            return Poison(record, Stage.DECODE, error.reason, str(error), error.error_class)
-        try:
-            return self._logged(record, model.validated(fields, self._limits))
+            reason, message, error_class = error.reason, str(error), error.error_class
         except ContractError as error:
-            first = error.violations[0]
-            return Poison(record, Stage.VALIDATE, first.code.value, str(error), "ContractError")
-        except _UndecodableError as error:
-            return Poison(record, Stage.VALIDATE, error.reason, str(error), error.error_class)
+            reason, message = error.violations[0].code.value, str(error)
+            error_class = type(error).__name__
+        return Poison(batch.topic, batch.partition, record, stage, reason, message, error_class)
 
     def _read(
-        self, record: RawRecord, schemas: Mapping[int, WriterSchema]
+        self, record: Record, schemas: Mapping[int, WriterSchema]
     ) -> tuple[type[MemoryEvent], dict[str, Any]]:
         value = record.value
         if value is None:
@@ -251,25 +217,27 @@ class Decoder:
             raise _UndecodableError("avro", "the body is no record")
         return model, fields
 
-    def _logged(self, record: RawRecord, event: MemoryEvent) -> LoggedEvent:
+    def _logged(self, partition: int, record: Record, event: MemoryEvent) -> LoggedEvent:
         if record.key != event.log_key():
             raise _UndecodableError("key_mismatch", "the record's key is not `tenant/memory_id`")
-        position = Position(record.partition, record.offset)
+        position = Position(partition, record.offset)
         headers = dict(record.headers)
         if REPLAY_OFFSET_HEADER not in headers:
             version = pack_version(self._epoch, record.offset)
-            return LoggedEvent(event, position, position, version, moment(record.timestamp))
+            return LoggedEvent(event, position, position, version, moment(record.timestamp_ms))
         try:
-            offset = int(headers[REPLAY_OFFSET_HEADER])
-            epoch = int(headers[REPLAY_EPOCH_HEADER])
-            logged_at = moment(int(headers[REPLAY_TIMESTAMP_HEADER]))
+            offset, epoch, milliseconds = (
+                int(headers[name] or b"")
+                for name in (REPLAY_OFFSET_HEADER, REPLAY_EPOCH_HEADER, REPLAY_TIMESTAMP_HEADER)
+            )
+            logged_at = moment(milliseconds)
             version = pack_version(epoch, offset)
-        except (KeyError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _UndecodableError("replay_headers", "the headers of the replay are not usable") from error
         if version >= pack_version(self._epoch, record.offset):
             # Otherwise anyone could write a version that nothing ever supersedes.
             raise _UndecodableError("replay_headers", "the replay claims a place after its own")
-        return LoggedEvent(event, position, Position(record.partition, offset), version, logged_at)
+        return LoggedEvent(event, position, Position(partition, offset), version, logged_at)
 
 
 class _UndecodableError(Exception):

@@ -10,7 +10,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.dead_letters import Stage
 from soma_schemas.limits import Limits
 from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
-from soma_streams.delivery.decode import Decoder, Poison, RawRecord, WriterSchema, schema_ids
+from soma_streams.delivery.decode import Decoder, Poison, WriterSchema, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.fold import fold
@@ -26,30 +26,7 @@ from soma_streams.delivery.state import (
     SupersededReason,
     Watermark,
 )
-
-
-class Batch(Protocol):
-    """Records of one partition, in offset order."""
-
-    @property
-    def topic(self) -> str:
-        """Return the topic's name on the brokers."""
-        ...
-
-    @property
-    def partition(self) -> int:
-        """Return the partition."""
-        ...
-
-    @property
-    def records(self) -> Sequence[RawRecord]:
-        """Return the records."""
-        ...
-
-    @property
-    def next_offset(self) -> int:
-        """Return the position after the last record, gaps of compaction and transactions included."""
-        ...
+from soma_streams.transport.records import RecordBatch
 
 
 class Schemas(Protocol):
@@ -134,7 +111,7 @@ class Settler:
         self._epoch = epoch
         self._log = structlog.get_logger("soma_streams.delivery.settle").bind(group=sink.group)
 
-    async def settle(self, batch: Batch) -> Settled:
+    async def settle(self, batch: RecordBatch) -> Settled:
         """Return when every event of the batch has its final outcome, however long the stores are away.
 
         Raises:
@@ -142,22 +119,19 @@ class Settler:
         """
         ids = schema_ids(batch.records)
         schemas = await self._retry("read schemas", lambda: self._schemas.fetch(ids))
-        decoded = self._decoder.decode(batch.records, schemas)
+        decoded = self._decoder.decode(batch, schemas)
         for item in decoded.items:
             self._flood.observe(dead_lettered=isinstance(item, Poison))
-        buried = {
-            (dead.position.partition, dead.position.offset): dead for dead in await self._bury(decoded.poison)
-        }
+        buried = {dead.position.offset: dead for dead in await self._bury(decoded.poison)}
         items: list[_Item] = [
-            buried[item.record.partition, item.record.offset] if isinstance(item, Poison) else item
-            for item in decoded.items
+            buried[item.record.offset] if isinstance(item, Poison) else item for item in decoded.items
         ]
         outcomes = dict.fromkeys(Outcome, 0)
         for outcome in await self._write(batch, items, batch.next_offset):
             outcomes[outcome] += 1
         return Settled(batch.partition, batch.next_offset, outcomes)
 
-    async def _write(self, batch: Batch, items: Sequence[_Item], next_offset: int) -> list[Outcome]:
+    async def _write(self, batch: RecordBatch, items: Sequence[_Item], next_offset: int) -> list[Outcome]:
         events = [item for item in items if isinstance(item, LoggedEvent)]
         dead = [item for item in items if isinstance(item, DeadLettered)]
         watermark = Watermark(self._sink.group, batch.topic, batch.partition, self._epoch, next_offset)
@@ -174,7 +148,7 @@ class Settler:
         ]
 
     async def _isolate(
-        self, batch: Batch, items: Sequence[_Item], next_offset: int, error: Exception
+        self, batch: RecordBatch, items: Sequence[_Item], next_offset: int, error: Exception
     ) -> list[Outcome]:
         """Halve until the culprit stands alone, then dead-letter it; everything else is written, in order."""
         if len(items) > 1:
@@ -187,7 +161,15 @@ class Settler:
             raise error
         self._flood.observe(dead_lettered=True)
         record = next(record for record in batch.records if record.offset == culprit.position.offset)
-        poison = Poison(record, Stage.WRITE, write_code(error), write_message(error), type(error).__name__)
+        poison = Poison(
+            topic=batch.topic,
+            partition=batch.partition,
+            record=record,
+            stage=Stage.WRITE,
+            code=write_code(error),
+            message=write_message(error),
+            error_class=type(error).__name__,
+        )
         return await self._write(batch, await self._bury([poison]), next_offset)
 
     async def _bury(self, poison: Sequence[Poison]) -> list[DeadLettered]:
@@ -199,8 +181,8 @@ class Settler:
         for each in poison:
             self._log.warning(
                 "event_dead_lettered",
-                topic=each.record.topic,
-                partition=each.record.partition,
+                topic=each.topic,
+                partition=each.partition,
                 offset=each.record.offset,
                 stage=each.stage.value,
                 code=each.code,

@@ -1,0 +1,48 @@
+"""Structured logs on stderr: one event name per line, never content, keys or secrets."""
+
+import logging
+import sys
+
+import structlog
+
+from soma_schemas.configuration import Setting
+from soma_schemas.settings import LogFormat, LogSettings
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Send structlog's and the standard library's records to stderr. Only the composition root calls this."""
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.format is LogFormat.JSON
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # Libraries tell of their own workings at INFO; what concerns an operator, they warn about.
+    for library in ("aiokafka", "faust", "mode", "httpx", "alembic", "uvicorn.access"):
+        logging.getLogger(library).setLevel(max(level, logging.WARNING))
+
+
+def log_settings(effective: tuple[Setting, ...]) -> None:
+    """Log the whole effective configuration, with where each value came from; secrets come redacted."""
+    structlog.get_logger("soma_schemas.configuration").info(
+        "effective_configuration",
+        settings={setting.name: {"value": setting.value, "from": setting.origin} for setting in effective},
+    )

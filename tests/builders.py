@@ -1,0 +1,116 @@
+"""Builders that say only what matters; the rest is valid, fixed and dull."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from soma_schemas.events import (
+    MemoryDeleted,
+    MemoryEvent,
+    MemoryLinked,
+    MemoryPatched,
+    MemoryStored,
+    PatchField,
+)
+from soma_schemas.identity import identified
+from soma_schemas.versions import Position, pack_version
+from soma_streams.delivery.state import LoggedEvent
+
+A_MOMENT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+A_TENANT = "acme"
+A_NAMESPACE = "team/notes"
+
+_counter = count(1)
+
+
+def an_id() -> UUID:
+    """A fresh id; a counter, so that a failure comes back."""
+    return UUID(int=0x7000_8000_0000_0000_0000 + next(_counter))
+
+
+def stored(**fields: Any) -> MemoryStored:
+    """A MemoryStored event; its memory_id follows from key or coordinate."""
+    values: dict[str, Any] = {
+        "event_id": an_id(),
+        "tenant": A_TENANT,
+        "namespace": A_NAMESPACE,
+        "occurred_at": A_MOMENT,
+        "actor": "tester",
+        "key": None,
+        "coordinate": None,
+        "kind": "EPISODIC",
+        "text": "tea at four",
+        "payload": "{}",
+        "tags": [],
+        "importance": 0.5,
+        "embedding": None,
+        "embedding_model": None,
+        "subject": None,
+        "expires_at": None,
+        "expected_version": None,
+    } | fields
+    if "memory_id" not in values:
+        named = identified(values["tenant"], values["namespace"], values["key"], values["coordinate"])
+        values["memory_id"] = named or an_id()
+    return MemoryStored.validated(values)
+
+
+def patched(
+    memory: MemoryEvent | UUID, *, expected_version: int | None = None, **changes: Any
+) -> MemoryPatched:
+    """A MemoryPatched event for a memory, changing the fields that are named."""
+    values: dict[str, Any] = {field.value: None for field in PatchField}
+    values |= changes
+    return MemoryPatched.validated(
+        _common(memory)
+        | values
+        | {
+            "fields": [name for name in changes if name != "embedding_model"],
+            "embedding_model": changes.get("embedding_model"),
+            "expected_version": expected_version,
+        }
+    )
+
+
+def deleted(memory: MemoryEvent | UUID, *, expected_version: int | None = None) -> MemoryDeleted:
+    """A MemoryDeleted event for a memory."""
+    return MemoryDeleted.validated(_common(memory) | {"expected_version": expected_version})
+
+
+def linked(
+    memory: MemoryEvent | UUID, to: UUID, link_type: str = "about", weight: float = 1.0
+) -> MemoryLinked:
+    """A MemoryLinked event from a memory."""
+    edge = {"to_memory_id": to, "link_type": link_type, "weight": weight}
+    return MemoryLinked.validated(_common(memory) | edge)
+
+
+def _common(memory: MemoryEvent | UUID) -> dict[str, Any]:
+    tenant, namespace, memory_id = (
+        (A_TENANT, A_NAMESPACE, memory)
+        if isinstance(memory, UUID)
+        else (memory.tenant, memory.namespace, memory.memory_id)
+    )
+    return {
+        "event_id": an_id(),
+        "tenant": tenant,
+        "namespace": namespace,
+        "memory_id": memory_id,
+        "occurred_at": A_MOMENT,
+        "actor": "tester",
+    }
+
+
+def logged(event: MemoryEvent, offset: int, *, partition: int = 0, epoch: int = 1) -> LoggedEvent:
+    """The event as it lies in the log; each offset is one second later."""
+    place = Position(partition, offset)
+    return LoggedEvent(
+        event, place, place, pack_version(epoch, offset), A_MOMENT + timedelta(days=1, seconds=offset)
+    )
+
+
+def a_log(events: Sequence[MemoryEvent]) -> list[LoggedEvent]:
+    """The events at successive offsets of one partition."""
+    return [logged(event, offset) for offset, event in enumerate(events)]
