@@ -24,6 +24,8 @@ from soma_streams.delivery.state import (
     REMEMBERED_EVENTS,
     Content,
     Folded,
+    GlimpsedState,
+    KnownState,
     LinkChange,
     LoggedEvent,
     MemoryName,
@@ -42,7 +44,7 @@ def needs_whole_state(event: MemoryEvent) -> bool:
 
 def fold(
     events: Sequence[LoggedEvent],
-    current: Mapping[MemoryName, MemoryState],
+    current: Mapping[MemoryName, KnownState],
     limits: Limits = DEFAULT_LIMITS,
 ) -> Folded:
     """Return what a batch makes of the current state.
@@ -53,10 +55,12 @@ def fold(
     Args:
         events: Of one sink's batch, in arrival order.
         current: What the store has of the memories concerned, tombstones included; absent means never seen.
+            A glimpse is enough where no event of the batch about that memory `needs_whole_state`.
         limits: How large a memory may become by patches.
 
     Raises:
         PoisonError: A patch would make a memory larger than it may be.
+        TypeError: A glimpse was handed in for an event that needs the whole state.
     """
     states: dict[MemoryName, MemoryState] = {}
     links: dict[tuple[str, UUID, str, UUID], LinkChange] = {}
@@ -83,13 +87,13 @@ def fold(
     return Folded(tuple(states.values()), tuple(links.values()), tuple(settlements))
 
 
-def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> MemoryState | SupersededReason:
+def _apply(logged: LoggedEvent, before: KnownState | None, limits: Limits) -> MemoryState | SupersededReason:
     event = logged.event
     if before is not None and event.event_id in before.recent_event_ids:
         return SupersededReason.REPEATED
     if before is not None and before.version >= logged.version:
         return SupersededReason.OLDER
-    living = before.content if before is not None else None
+    living = before.content if isinstance(before, MemoryState) else before
     found = before.version if before is not None and living is not None else NO_VERSION
     expected = getattr(event, "expected_version", None)
     if expected is not None and expected != found:
@@ -107,7 +111,7 @@ def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> M
 
 
 def _content_after(
-    event: MemoryEvent, logged_at: datetime, living: Content | None, limits: Limits
+    event: MemoryEvent, logged_at: datetime, living: Content | GlimpsedState | None, limits: Limits
 ) -> Content | SupersededReason | None:
     match event:
         case MemoryStored():
@@ -117,6 +121,8 @@ def _content_after(
             return None
         case _ if living is None:
             return SupersededReason.ABSENT
+        case _ if isinstance(living, GlimpsedState):
+            raise TypeError(f"{type(event).__name__} needs the whole state")
         case MemoryPatched():
             return _patched(event, logged_at, living, limits)
         case MemoryExpired():
@@ -129,7 +135,7 @@ def _content_after(
             raise TypeError(f"{type(event).__name__} is no event that changes a memory")
 
 
-def _stored(event: MemoryStored, logged_at: datetime, living: Content | None) -> Content:
+def _stored(event: MemoryStored, logged_at: datetime, living: Content | GlimpsedState | None) -> Content:
     return Content(
         namespace=event.namespace,
         key=event.key,

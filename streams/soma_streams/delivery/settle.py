@@ -18,9 +18,9 @@ from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import (
     DeadLettered,
     Folded,
+    KnownState,
     LoggedEvent,
     MemoryName,
-    MemoryState,
     Outcome,
     Settlement,
     SupersededReason,
@@ -45,7 +45,7 @@ class Sink(Protocol):
         """Return its consumer group."""
         ...
 
-    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, MemoryState]:
+    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
         """Return what the store has of the memories that these events are about, tombstones included."""
         ...
 
