@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import EnvSettingsSource, SettingsError
 
 from soma_schemas.errors import ConfigurationError
 from soma_schemas.settings import ENVIRONMENT_PREFIX, NESTED_DELIMITER, ProcessSettings
@@ -63,12 +63,14 @@ def load(
         ConfigurationError: A value is wrong, a name is unknown, or a file cannot be read.
     """
     parts = set(process.model_fields).union(*(each.model_fields for each in known))
+    file = _from_file(environment)
+    secrets = _secret_files(environment)
+    _refuse_unknown(parts, {**secrets, **environment}, file)
     sources = {
-        "file": _from_file(environment),
-        "secret": _from_variables(process, _secret_files(environment)),
+        "file": file,
+        "secret": _from_variables(process, secrets),
         "environment": _from_variables(process, environment),
     }
-    _refuse_unknown(parts, environment, sources["file"])
     merged: dict[str, Any] = {}
     for source in sources.values():
         _merge(merged, {name: value for name, value in source.items() if name in process.model_fields})
@@ -150,7 +152,11 @@ class _Variables(EnvSettingsSource):
 
 
 def _from_variables(process: type[ProcessSettings], variables: Mapping[str, str]) -> dict[str, Any]:
-    return _Variables(process, variables)()
+    try:
+        return _Variables(process, variables)()
+    except SettingsError as error:
+        # Not chained: its cause quotes the value.
+        raise ConfigurationError(f"{error}: not what a setting of this kind looks like") from None
 
 
 def _refuse_unknown(parts: set[str], environment: Mapping[str, str], file: Mapping[str, Any]) -> None:

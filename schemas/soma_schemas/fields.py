@@ -114,7 +114,7 @@ def check_json_object(value: object) -> None:
     pending: list[tuple[object, int]] = [(value, 1)]
     while pending:
         item, depth = pending.pop()
-        if depth > MAX_PAYLOAD_DEPTH:
+        if depth > MAX_PAYLOAD_DEPTH and isinstance(item, dict | list):
             raise broken(ViolationCode.TOO_DEEP, f"nests deeper than {MAX_PAYLOAD_DEPTH} levels")
         match item:
             case str():

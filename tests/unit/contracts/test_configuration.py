@@ -1,0 +1,112 @@
+"""Settings: where they come from, what is refused, what is shown."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from soma_schemas.configuration import REDACTED, as_environment, load
+from soma_schemas.errors import ConfigurationError
+from soma_schemas.settings import ProcessSettings, PublishingSettings
+from soma_streams.settings import VectorWorkerSettings
+
+PASSWORD = {
+    "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+    "SOMA_KAFKA__SASL_USERNAME": "producer",
+    "SOMA_KAFKA__SASL_PASSWORD": "hunter2",
+}
+
+
+def test_the_environment_wins_over_secret_files_and_those_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "soma.toml"
+    file.write_text('[kafka]\nbootstrap_servers = "file:1"\n[topics]\nepoch = 2\npartitions = 7\n')
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "SOMA_TOPICS__EPOCH").write_text("3\n")
+    (secrets / "SOMA_KAFKA__BOOTSTRAP_SERVERS").write_text("secret:1\n")
+
+    loaded = load(
+        PublishingSettings,
+        environment={
+            "SOMA_CONFIG_FILE": str(file),
+            "SOMA_SECRETS_DIR": str(secrets),
+            "SOMA_KAFKA__BOOTSTRAP_SERVERS": "environment:1",
+        },
+    )
+
+    assert loaded.settings.kafka.bootstrap_servers == "environment:1"
+    assert loaded.settings.topics.epoch == 3
+    assert loaded.settings.topics.partitions == 7
+    origins = {setting.name: setting.origin for setting in loaded.effective}
+    assert origins["SOMA_KAFKA__BOOTSTRAP_SERVERS"] == "environment"
+    assert origins["SOMA_TOPICS__EPOCH"] == "secret"
+    assert origins["SOMA_TOPICS__PARTITIONS"] == "file"
+    assert origins["SOMA_TOPICS__PREFIX"] == "default"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"SOMA_KAFKA__BOOTSTRAP": "x"},
+        {"SOMA_KAFAK__BOOTSTRAP_SERVERS": "x"},
+        {"SOMA_KAFKA": "x"},
+        {"SOMA_TYPO": "x"},
+        {"SOMA_TOPICS__EPOCH": "zero"},
+        {"SOMA_TOPICS__EPOCH": "0"},
+        {"SOMA_TOPICS__MIN_INSYNC_REPLICAS": "3"},
+        {"SOMA_KAFKA__SASL_PASSWORD": "unused"},
+        {"SOMA_PRODUCER__LINGER": "soon"},
+        {"SOMA_CONFIG_FILE": "/nowhere/soma.toml"},
+        {"SOMA_SECRETS_DIR": "/nowhere"},
+    ],
+)
+def test_a_wrong_or_unknown_setting_is_refused_by_name(environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(PublishingSettings, environment=environment)
+
+    (value,) = environment.values()
+    assert caught.value.remedy is not None or value in str(caught.value)
+
+
+def test_settings_of_another_process_may_stand_in_the_same_environment() -> None:
+    environment = {"SOMA_EMBEDDER__MODEL": "other"}
+
+    load(PublishingSettings, environment=environment, known=[VectorWorkerSettings])
+    with pytest.raises(ConfigurationError):
+        load(PublishingSettings, environment=environment)
+
+
+def test_a_secret_is_never_shown() -> None:
+    loaded = load(PublishingSettings, environment=PASSWORD)
+
+    shown = {setting.name: setting.value for setting in loaded.effective}
+    assert shown["SOMA_KAFKA__SASL_PASSWORD"] == REDACTED
+    assert "hunter2" not in repr(loaded)
+
+
+def test_an_error_about_a_secret_does_not_tell_it() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(PublishingSettings, environment={"SOMA_KAFKA__SASL_PASSWORD": "hunter2"})
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_settings_reach_a_child_process_whole() -> None:
+    settings = load(
+        VectorWorkerSettings,
+        environment=PASSWORD | {"SOMA_RETRY__PAUSE_MAX": "1.5", "SOMA_TOPICS__EPOCH": "4"},
+    ).settings
+
+    again = load(VectorWorkerSettings, environment=as_environment(settings)).settings
+
+    assert again == settings
+    assert again.retry.pause_max == timedelta(seconds=1.5)
+
+
+@pytest.mark.parametrize("process", [PublishingSettings, VectorWorkerSettings])
+def test_every_setting_says_what_it_does(process: type[ProcessSettings]) -> None:
+    undescribed = [
+        setting.name for setting in load(process, environment={}).effective if not setting.description
+    ]
+
+    assert undescribed == []
