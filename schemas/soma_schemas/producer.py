@@ -321,7 +321,8 @@ class EventPublisher:
 
     def __init__(self, settings: PublishingSettings) -> None:
         self._topic = MEMORY_EVENTS.full_name(settings.topics)
-        self._serializer = EventSerializer(open_registry(settings.registry))
+        self._registry = open_registry(settings.registry)
+        self._serializer = EventSerializer(self._registry)
         self._producer = Producer(
             settings.kafka.librdkafka()
             | {
@@ -385,6 +386,7 @@ class EventPublisher:
         self._producer.flush()
         if self._poller is not threading.current_thread():
             self._poller.join()
+        self._registry.close()
 
     def _poll(self) -> None:
         while not self._closing.is_set():

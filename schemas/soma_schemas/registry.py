@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 from confluent_kafka.schema_registry import (
     ConfigCompatibilityLevel,
     Schema,
@@ -80,7 +80,7 @@ class SchemaStatus:
 
 
 def open_registry(settings: RegistrySettings) -> SchemaRegistryClient:
-    """Return a client of the registry. It connects when first asked."""
+    """Return a client of the registry. It connects when first asked; close it, or use it in a `with`."""
     return SchemaRegistryClient(settings.client())
 
 
@@ -96,7 +96,7 @@ def register_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> lis
             # Set first: with the rule in place the registry itself guards every later version.
             client.set_compatibility(subject, COMPATIBILITY)
             schema_id = client.register_schema(subject, Schema(schema.text, "AVRO"))
-        except (SchemaRegistryError, httpx.HTTPError, OSError) as error:
+        except (SchemaRegistryError, httpx2.HTTPError, OSError) as error:
             raise registry_error(error, subject) from error
         statuses.append(SchemaStatus(subject, schema.version, schema_id, COMPATIBILITY.value))
     return statuses
@@ -149,7 +149,7 @@ class EventSerializer:
         context = SerializationContext(full_topic_name, MessageField.VALUE)
         try:
             value = self._serializer(record)(event, context)
-        except (SchemaRegistryError, httpx.HTTPError, OSError, SerializationError) as error:
+        except (SchemaRegistryError, httpx2.HTTPError, OSError, SerializationError) as error:
             raise registry_error(error, record) from error
         if not isinstance(value, bytes):
             raise RegistryError(f"{record} was serialized to nothing")
@@ -214,7 +214,7 @@ def _lookup(client: SchemaRegistryClient, subject: str, schema: AvroSchema) -> i
         if error.http_status_code == _NOT_FOUND:
             return None
         raise registry_error(error, subject) from error
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         raise registry_error(error, subject) from error
 
 
@@ -225,5 +225,5 @@ def _compatibility(client: SchemaRegistryClient, subject: str) -> str | None:
         if error.http_status_code == _NOT_FOUND:
             return None
         raise registry_error(error, subject) from error
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         raise registry_error(error, subject) from error

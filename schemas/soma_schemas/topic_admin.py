@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.settings import KafkaSettings, TopicSettings
@@ -45,7 +52,10 @@ def open_admin(settings: KafkaSettings) -> AdminClient:
 
 
 def topic_differences(
-    admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic] = TOPICS
+    admin: AdminClient,
+    settings: TopicSettings,
+    topics: Sequence[Topic] = TOPICS,
+    timeout_seconds: float = _TIMEOUT_SECONDS,
 ) -> list[TopicDifference]:
     """Return every difference between the declaration and the brokers, without changing anything.
 
@@ -53,7 +63,7 @@ def topic_differences(
         BrokerError: The brokers cannot be reached or refuse to tell.
     """
     try:
-        found = admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
+        found = admin.list_topics(timeout=timeout_seconds).topics
     except KafkaException as error:
         raise broker_error(error) from error
     differences: list[TopicDifference] = []
@@ -112,7 +122,9 @@ def apply_topics(
     for difference in differences:
         declared = by_name[difference.topic].config(settings)
         if difference.what in declared and difference.found is not None:
-            entry = ConfigEntry(difference.what, difference.declared)
+            entry = ConfigEntry(
+                difference.what, difference.declared, incremental_operation=AlterConfigOpType.SET
+            )
             resource = ConfigResource(ResourceType.TOPIC, difference.topic, incremental_configs=[entry])
             for future in admin.incremental_alter_configs([resource]).values():
                 _await(future)

@@ -79,7 +79,13 @@ MEMORY_EVENTS = Topic(
     log_append_time=True,
 )
 DEAD_LETTERS = Topic(
-    "memory.events.dlq", key="as the original", records=(), retention=timedelta(days=90), log_append_time=True
+    "memory.events.dlq",
+    key="as the original",
+    records=(),
+    retention=timedelta(days=90),
+    log_append_time=True,
+    # An original at the limit of its topic, and the headers that tell what became of it.
+    extra_config=(("max.message.bytes", str(3 * _MEGABYTE)),),
 )
 MEMORY_EXPIRING = Topic(
     "memory.expiring", key="tenant/memory_id", records=(MemoryExpiring,), retention=timedelta(days=7)

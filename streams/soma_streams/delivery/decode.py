@@ -108,7 +108,7 @@ class WriterSchemas:
 
         Raises:
             SchemaRegistryError: The registry refuses to answer.
-            httpx.HTTPError: It cannot be reached.
+            httpx2.HTTPError: It cannot be reached.
         """
         for schema_id in set(ids) - self._known.keys():
             try:
@@ -119,6 +119,10 @@ class WriterSchemas:
                 raise
             self._known[schema_id] = _writer_schema(schema.schema_str or "")
         return self._known
+
+    async def close(self) -> None:
+        """Let go of the registry."""
+        await self._client.aclose()
 
 
 def _writer_schema(text: str) -> WriterSchema:

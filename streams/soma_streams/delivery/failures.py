@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import grpc
 import httpx
+import httpx2
 import psycopg
 import psycopg_pool
 from confluent_kafka import KafkaError, KafkaException
@@ -47,7 +48,7 @@ def classify(error: BaseException) -> FailureClass:
             return _by_kafka(error.args[0])
         case httpx.HTTPStatusError():
             return _by_http_status(error.response.status_code, poison=frozenset())
-        case httpx.TransportError() | ConnectionError() | TimeoutError():
+        case httpx.TransportError() | httpx2.TransportError() | ConnectionError() | TimeoutError():
             return FailureClass.TRANSIENT
         case _:
             return FailureClass.SYSTEMIC

@@ -1,0 +1,201 @@
+"""One consumer group on one topic: a Faust application that settles batch after batch until it is stopped."""
+
+import asyncio
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import faust
+import structlog
+from faust.types import StreamT
+from mode.utils.locks import Event
+
+from soma_schemas.clock import Clock
+from soma_schemas.settings import KafkaSettings, SecurityProtocol
+from soma_streams.delivery.decode import moment
+from soma_streams.delivery.retry import CircuitState
+from soma_streams.delivery.settle import Settled
+from soma_streams.errors import SystemicError
+from soma_streams.metrics import SinkMetrics
+from soma_streams.settings import DeliverySettings
+from soma_streams.transport import (
+    BatchSchema,
+    Limits,
+    Options,
+    RecordBatch,
+    app_settings,
+    configure,
+    consumer_of,
+)
+
+# Far above any outage: while a store is away the group must not take its partitions from this worker.
+_MAX_POLL_INTERVAL_SECONDS = 7 * 24 * 3600.0
+
+Settle = Callable[[RecordBatch], Awaitable[Settled]]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a probe wants to know of one consumer group.
+
+    Attributes:
+        ready: It is running and its store answers.
+        oldest_unsettled_seconds: Age of the batch that is under way for the longest time.
+        circuit: Whether its store answers.
+    """
+
+    ready: bool
+    oldest_unsettled_seconds: float
+    circuit: CircuitState
+
+
+class ConsumerGroup:
+    """Runs one consumer group. Start it once, stop it once.
+
+    Args:
+        group: Its name.
+        topic: The topic's name on the brokers.
+        settle: Brings a batch to its final outcomes; whatever it raises stops the group.
+        kafka: The brokers.
+        delivery: How much is taken at once.
+        metrics: Where it counts.
+        clock: Measures how long a batch takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        topic: str,
+        settle: Settle,
+        kafka: KafkaSettings,
+        delivery: DeliverySettings,
+        metrics: SinkMetrics,
+        clock: Clock,
+    ) -> None:
+        self._group = group
+        self._settle = settle
+        self._metrics = metrics
+        self._clock = clock
+        self._circuit = CircuitState.CLOSED
+        self._running = False
+        self._log = structlog.get_logger("soma_streams.consuming").bind(group=group, topic=topic)
+        self._failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._app = faust.App(
+            group,
+            **app_settings(kafka.bootstrap_servers),
+            broker_credentials=_credentials(kafka),
+            broker_session_timeout=delivery.session_timeout.total_seconds(),
+            broker_heartbeat_interval=delivery.session_timeout.total_seconds() / 10,
+            broker_max_poll_interval=_MAX_POLL_INTERVAL_SECONDS,
+            # Without tables Faust keeps nothing there, but wants a folder all the same.
+            datadir=tempfile.gettempdir(),
+            web_enabled=False,
+            autodiscover=False,
+            loop=asyncio.get_running_loop(),
+        )
+        configure(
+            self._app,
+            Options(
+                limits=Limits(
+                    batch_records=delivery.batch_events,
+                    batch_bytes=delivery.batch_bytes,
+                    lane_records=max(delivery.buffered_events, delivery.batch_events),
+                    lane_bytes=2 * delivery.batch_bytes,
+                    total_bytes=8 * delivery.batch_bytes,
+                    total_records=8 * max(delivery.buffered_events, delivery.batch_events),
+                    drain_seconds=delivery.drain_timeout.total_seconds(),
+                )
+            ),
+        )
+        self._app.agent(self._app.topic(topic, schema=BatchSchema()), name=group)(self._deliver)
+
+    async def start(self) -> None:
+        """Join the group and begin."""
+        self._app.finalize()
+        await self._app.start()
+        self._running = True
+        self._log.info("consumer_group_started")
+
+    async def failure(self) -> Exception:
+        """Return what ended the group, when something does. Until then, wait."""
+        # Faust's wait ends when the application stops or crashes, whatever it was given to wait for.
+        ended = asyncio.ensure_future(self._app.wait(Event()))
+        try:
+            everything: list[asyncio.Future[Any]] = [ended, self._failure]
+            await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+        if self._failure.done():
+            return self._failure.result()
+        reason = self._app.crash_reason
+        if isinstance(reason, Exception):
+            return reason
+        return SystemicError(f"the consumer group {self._group} ended by itself")
+
+    async def stop(self) -> None:
+        """Settle what is under way within the deadline, commit, and leave the group."""
+        self._running = False
+        await self._app.stop()
+        self._log.info("consumer_group_stopped")
+
+    def circuit_changed(self, state: CircuitState) -> None:
+        """Fetch nothing while the store is away; membership in the group is kept."""
+        self._circuit = state
+        self._metrics.circuit_changed(state)
+        if not self._running:
+            return
+        if state is CircuitState.OPEN:
+            consumer_of(self._app).pause()
+        else:
+            consumer_of(self._app).resume()
+
+    def health(self) -> Health:
+        """Return how it is now."""
+        age = consumer_of(self._app).oldest_unsettled_age() if self._running else 0.0
+        self._metrics.oldest_unsettled.set(age)
+        ready = self._running and self._circuit is CircuitState.CLOSED and not self._failure.done()
+        return Health(ready, age, self._circuit)
+
+    async def _deliver(self, stream: StreamT[RecordBatch]) -> None:
+        # Faust types agents by an interface that lacks what its only streams have.
+        async for batch in cast("faust.Stream[RecordBatch]", stream).noack():
+            began = self._clock.monotonic()
+            try:
+                settled = await self._settle(batch)
+            except Exception as error:  # noqa: BLE001  # an agent that raises would be restarted and lose its batch
+                if not self._failure.done():
+                    self._failure.set_result(error)
+                await asyncio.get_running_loop().create_future()
+            else:
+                consumer_of(self._app).settle(batch)
+                self._count(batch, settled, began)
+
+    def _count(self, batch: RecordBatch, settled: Settled, began: float) -> None:
+        for outcome, count in settled.outcomes.items():
+            if count:
+                self._metrics.settled[outcome].inc(count)
+        self._metrics.batch_events.observe(len(batch.records))
+        self._metrics.settle_seconds.observe(self._clock.monotonic() - began)
+        age = self._clock.now() - moment(batch.records[-1].timestamp_ms)
+        self._metrics.event_age.observe(max(0.0, age.total_seconds()))
+
+
+def _credentials(kafka: KafkaSettings) -> "faust.auth.Credentials | None":
+    if kafka.security_protocol is SecurityProtocol.PLAINTEXT:
+        return None
+    context = ssl.create_default_context(
+        cafile=str(kafka.ssl_ca_file) if kafka.ssl_ca_file is not None else None
+    )
+    if kafka.ssl_certificate_file is not None and kafka.ssl_key_file is not None:
+        context.load_cert_chain(kafka.ssl_certificate_file, kafka.ssl_key_file)
+    if kafka.sasl_username is not None and kafka.sasl_password is not None:
+        return faust.SASLCredentials(
+            mechanism="SCRAM-SHA-512",
+            username=kafka.sasl_username,
+            password=kafka.sasl_password.get_secret_value(),
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context)

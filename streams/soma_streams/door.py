@@ -1,0 +1,58 @@
+"""The worker's own door: liveness, readiness and metrics over HTTP."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from soma_streams.consuming import ConsumerGroup
+from soma_streams.delivery.retry import CircuitState
+from soma_streams.settings import WorkerSettings
+
+
+def is_stalled(group: ConsumerGroup, after: timedelta) -> bool:
+    """Say whether a batch does not get on although its store answers: only a restart helps then."""
+    health = group.health()
+    return health.circuit is CircuitState.CLOSED and health.oldest_unsettled_seconds > after.total_seconds()
+
+
+@asynccontextmanager
+async def open_door(
+    settings: WorkerSettings, registry: CollectorRegistry, groups: Sequence[ConsumerGroup]
+) -> AsyncIterator[int]:
+    """Answer /healthz, /readyz and /metrics until the block ends; yields the port."""
+
+    async def healthz(request: web.Request) -> web.Response:
+        del request
+        stalled = any(is_stalled(group, settings.stalled_after) for group in groups)
+        return web.json_response({"status": "stalled" if stalled else "ok"}, status=503 if stalled else 200)
+
+    async def readyz(request: web.Request) -> web.Response:
+        del request
+        ready = all(group.health().ready for group in groups)
+        return web.json_response({"status": "ready" if ready else "not ready"}, status=200 if ready else 503)
+
+    async def metrics(request: web.Request) -> web.Response:
+        del request
+        for group in groups:
+            group.health()  # sets the gauge of the oldest batch
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.add_routes(
+        [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+    )
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        port = int(runner.addresses[0][1])
+        structlog.get_logger("soma_streams.door").info("door_open", host=settings.host, port=port)
+        yield port
+    finally:
+        await runner.cleanup()

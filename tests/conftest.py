@@ -1,0 +1,154 @@
+"""The parts that tests run against: one real local stack for the whole session."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Iterator
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any, Self, TypeVar
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from hypothesis import HealthCheck, settings
+from psycopg import sql
+
+from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.home import Home
+from soma_cli.local.parts import Parts, open_parts
+from soma_cli.local.postgres import Login
+from soma_schemas.clock import SystemClock
+from soma_schemas.registry import open_registry, register_schemas
+from soma_schemas.settings import KafkaSettings, PublishingSettings, TopicSettings
+from soma_schemas.tables import migrate
+from soma_schemas.topic_admin import apply_topics, open_admin
+
+T = TypeVar("T")
+
+# One machine, several processes: a slow example is no finding, and every run tries the same ones.
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
+
+_prefixes = count(1)
+
+
+class LocalParts:
+    """Kafka, registry and PostgreSQL, running in an event loop of their own thread."""
+
+    def __init__(self, home: Path, cache: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="local-parts", daemon=True)
+        self._home = home
+        self._cache = cache
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._context = open_parts(Home(self._home, Random()), Artifacts(self._cache), SystemClock())
+        self.parts: Parts = self.run(self._context.__aenter__())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.run(self._context.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something with the parts, such as `run(stack.parts.kafka.kill())`."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=120)
+
+
+def cache_folder() -> Path:
+    """Where the parts' programs are kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "somafractalmemory"
+
+
+@pytest.fixture(scope="session")
+def local_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalParts]:
+    """The third-party parts, with a migrated database."""
+    with LocalParts(tmp_path_factory.mktemp("stack") / "home", cache_folder()) as running:
+        postgres = running.parts.postgres
+        migrate(postgres.dsn(Login.OWNER))
+        running.run(postgres.grant_roles())
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kafka_settings(local_parts: LocalParts) -> KafkaSettings:
+    """The broker."""
+    return local_parts.parts.kafka.settings()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(kafka_settings: KafkaSettings) -> str:
+    """The broker's address."""
+    return kafka_settings.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def admin(kafka_settings: KafkaSettings) -> AdminClient:
+    """A client for administration of the broker."""
+    return open_admin(kafka_settings)
+
+
+@pytest.fixture
+def topic_settings(local_parts: LocalParts, admin: AdminClient) -> TopicSettings:
+    """Topics of this test alone, declared, with their schemas registered."""
+    topics = TopicSettings(prefix=f"t{next(_prefixes)}.", partitions=3)
+    apply_topics(admin, topics)
+    with open_registry(local_parts.parts.registry.settings()) as registry:
+        register_schemas(registry, topics)
+    return topics
+
+
+@pytest.fixture
+def publishing_settings(local_parts: LocalParts, topic_settings: TopicSettings) -> PublishingSettings:
+    """What a producer to this test's topics needs."""
+    return PublishingSettings(
+        kafka=local_parts.parts.kafka.settings(),
+        registry=local_parts.parts.registry.settings(),
+        topics=topic_settings,
+    )
+
+
+def _dsn(local_parts: LocalParts, login: Login) -> str:
+    return local_parts.parts.postgres.dsn(login)
+
+
+_TABLES = (
+    "memories",
+    "memory_history",
+    "memory_links",
+    "sink_watermarks",
+    "dead_letters",
+    "api_keys",
+    "audit_log",
+)
+
+
+@pytest.fixture
+def owner_dsn(local_parts: LocalParts) -> str:
+    """The database's owner; the database is empty when a test begins."""
+    dsn = _dsn(local_parts, Login.OWNER)
+    with psycopg.connect(dsn) as connection:
+        tables = sql.SQL(", ").join(sql.Identifier(table) for table in _TABLES)
+        connection.execute(sql.SQL("TRUNCATE {}").format(tables))
+    return dsn
+
+
+@pytest.fixture
+def worker_dsn(local_parts: LocalParts, owner_dsn: str) -> str:
+    """The workers' login to the emptied database."""
+    del owner_dsn
+    return _dsn(local_parts, Login.WORKER)
+
+
+@pytest.fixture
+def api_dsn(local_parts: LocalParts, owner_dsn: str) -> str:
+    """The API's login to the emptied database."""
+    del owner_dsn
+    return _dsn(local_parts, Login.API)
