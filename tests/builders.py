@@ -1,11 +1,15 @@
 """Builders that say only what matters; the rest is valid, fixed and dull."""
 
+import io
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID
 
+import fastavro
+
+from soma_schemas.avro_schemas import latest, record_names
 from soma_schemas.events import (
     MemoryDeleted,
     MemoryEvent,
@@ -16,7 +20,9 @@ from soma_schemas.events import (
 )
 from soma_schemas.identity import identified
 from soma_schemas.versions import Position, pack_version
+from soma_streams.delivery.decode import WriterSchema
 from soma_streams.delivery.state import LoggedEvent
+from soma_streams.transport.records import Record, RecordBatch, TimestampType
 
 A_MOMENT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 A_TENANT = "acme"
@@ -114,3 +120,38 @@ def logged(event: MemoryEvent, offset: int, *, partition: int = 0, epoch: int = 
 def a_log(events: Sequence[MemoryEvent]) -> list[LoggedEvent]:
     """The events at successive offsets of one partition."""
     return [logged(event, offset) for offset, event in enumerate(events)]
+
+
+SCHEMA_IDS = {name: number for number, name in enumerate(record_names(), start=1)}
+WRITER_SCHEMAS = {
+    number: WriterSchema(name, fastavro.parse_schema(latest(name).parsed()))
+    for name, number in SCHEMA_IDS.items()
+}
+
+
+def encoded(event: MemoryEvent) -> bytes:
+    """The event in wire format, under the schema ids of `SCHEMA_IDS`."""
+    name = type(event).__name__
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, WRITER_SCHEMAS[SCHEMA_IDS[name]].parsed, event.model_dump())
+    return b"\0" + SCHEMA_IDS[name].to_bytes(4, "big") + body.getvalue()
+
+
+def a_record(
+    value: bytes | MemoryEvent | None,
+    offset: int = 0,
+    *,
+    key: bytes | None = None,
+    headers: Sequence[tuple[str, bytes | None]] = (),
+) -> Record:
+    """A record of the log; each offset is one second later."""
+    if isinstance(value, MemoryEvent):
+        key = key if key is not None else value.log_key()
+        value = encoded(value)
+    moment_ms = int((A_MOMENT + timedelta(days=1, seconds=offset)).timestamp() * 1000)
+    return Record(offset, moment_ms, TimestampType.LOG_APPEND_TIME, key, value, tuple(headers))
+
+
+def a_batch(records: Sequence[Record], *, partition: int = 0, next_offset: int | None = None) -> RecordBatch:
+    """A batch of one partition of `memory.events`."""
+    return RecordBatch.of(("memory.events", partition), records, next_offset)

@@ -1,7 +1,20 @@
-"""Stand-ins for what a test must control: time."""
+"""Stand-ins for what a test must control: time and failure."""
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+
+from soma_streams.delivery.dead_letters import DeadLetter
+from soma_streams.delivery.state import (
+    DeadLettered,
+    Folded,
+    KnownState,
+    LoggedEvent,
+    MemoryName,
+    MemoryState,
+    Watermark,
+)
+from soma_streams.errors import PoisonError
 
 
 class FakeClock:
@@ -48,3 +61,64 @@ class FakeClock:
         for sleeper in due:
             if not sleeper.done():
                 sleeper.set_result(None)
+
+
+class MemorySink:
+    """A sink in memory that can refuse what a test wants refused; the real one is proven elsewhere.
+
+    Attributes:
+        states: What it has.
+        writes: How many writes were tried.
+        outages: Errors that the next calls raise, one each.
+    """
+
+    group = "test-group"
+
+    def __init__(self, refuses: Callable[[MemoryState], bool] = lambda _: False) -> None:
+        self.states: dict[MemoryName, MemoryState] = {}
+        self.dead: list[DeadLettered] = []
+        self.watermarks: list[int] = []
+        self.writes = 0
+        self.outages: list[Exception] = []
+        self._refuses = refuses
+
+    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
+        """Return what it has."""
+        self._fail()
+        return {event.name: self.states[event.name] for event in events if event.name in self.states}
+
+    async def write(
+        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> frozenset[MemoryName]:
+        """Take everything, or nothing when one state is refused."""
+        self.writes += 1
+        self._fail()
+        if any(self._refuses(state) for state in folded.states):
+            raise PoisonError("refused")
+        self.states |= {state.name: state for state in folded.states}
+        self.dead.extend(dead)
+        self.watermarks.append(watermark.next_offset)
+        return frozenset()
+
+    def _fail(self) -> None:
+        if self.outages:
+            raise self.outages.pop(0)
+
+
+class RecordedDeadLetters:
+    """A dead-letter topic in memory.
+
+    Attributes:
+        letters: What was written, in order.
+        outages: Errors that the next writes raise, one each.
+    """
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+        self.outages: list[Exception] = []
+
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Take the letters."""
+        if self.outages:
+            raise self.outages.pop(0)
+        self.letters.extend(letters)

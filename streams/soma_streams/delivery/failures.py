@@ -32,10 +32,12 @@ def classify(error: BaseException) -> FailureClass:
     match error:
         case PoisonError() | ContractError():
             return FailureClass.POISON
-        case psycopg.Error():
-            return _by_postgres(error)
+        case psycopg_pool.PoolClosed():
+            return FailureClass.SYSTEMIC
         case psycopg_pool.PoolTimeout() | psycopg_pool.TooManyRequests():
             return FailureClass.TRANSIENT
+        case psycopg.Error():
+            return _by_postgres(error)
         case SchemaRegistryError():
             return _by_http_status(error.http_status_code, poison=frozenset())
         case UnexpectedResponse():

@@ -1,0 +1,234 @@
+"""Every event of a batch reaches its one outcome, whatever fails."""
+
+from collections.abc import Sequence
+from random import Random
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import WRITER_SCHEMAS, a_batch, a_record, deleted, patched, stored
+from fakes import FakeClock, MemorySink, RecordedDeadLetters
+from soma_schemas.dead_letters import Stage
+from soma_schemas.events import SINK_EVENTS, MemoryEvent
+from soma_schemas.limits import DEFAULT_LIMITS
+from soma_streams.delivery.decode import Decoder, WriterSchema
+from soma_streams.delivery.failures import FailureClass
+from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.retry import CircuitState, Retry
+from soma_streams.delivery.settle import Settled, Settler
+from soma_streams.delivery.state import MemoryState, Outcome
+from soma_streams.errors import DeadLetterFloodError
+from soma_streams.settings import DeliverySettings, RetrySettings
+from soma_streams.transport.records import Record
+
+
+class Circuit:
+    def __init__(self) -> None:
+        self.changes: list[CircuitState] = []
+
+    def circuit_changed(self, state: CircuitState) -> None:
+        self.changes.append(state)
+
+
+class KnownSchemas:
+    def __init__(self) -> None:
+        self.outages: list[Exception] = []
+
+    async def fetch(self, ids: set[int]) -> dict[int, WriterSchema]:
+        if self.outages:
+            raise self.outages.pop(0)
+        return {number: WRITER_SCHEMAS[number] for number in ids if number in WRITER_SCHEMAS}
+
+
+class Setting:
+    """A settler and everything around it."""
+
+    def __init__(self, sink: MemorySink, delivery: DeliverySettings | None = None) -> None:
+        self.sink = sink
+        self.letters = RecordedDeadLetters()
+        self.schemas = KnownSchemas()
+        self.circuit = Circuit()
+        self.clock = FakeClock()
+        self.failures: list[FailureClass] = []
+        self.settler = Settler(
+            sink=sink,
+            decoder=Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1),
+            schemas=self.schemas,
+            dead_letters=self.letters,
+            retry=Retry(
+                RetrySettings.model_validate({}), self.clock, Random(7), self.circuit, self.failures.append
+            ),
+            clock=self.clock,
+            flood=FloodGuard(delivery or DeliverySettings.model_validate({})),
+            limits=DEFAULT_LIMITS,
+            epoch=1,
+        )
+
+    async def settle(self, values: Sequence[bytes | MemoryEvent | None]) -> Settled:
+        records: list[Record] = [
+            a_record(value, offset, key=None if isinstance(value, MemoryEvent) else b"acme/unreadable")
+            for offset, value in enumerate(values)
+        ]
+        return await self.settler.settle(a_batch(records, next_offset=len(records)))
+
+
+def refuses_bad_text(state: MemoryState) -> bool:
+    return state.content is not None and state.content.text.startswith("bad")
+
+
+def outage() -> Exception:
+    return psycopg.OperationalError("connection refused")
+
+
+async def test_a_batch_is_written_once_and_its_watermark_is_its_end() -> None:
+    setting = Setting(MemorySink())
+
+    settled = await setting.settle([stored(key="a"), stored(key="b")])
+
+    assert settled.outcomes == {Outcome.APPLIED: 2, Outcome.SUPERSEDED: 0, Outcome.DEAD_LETTERED: 0}
+    assert settled.next_offset == 2
+    assert (setting.sink.writes, setting.sink.watermarks) == (1, [2])
+
+
+async def test_poison_is_buried_untouched_and_the_rest_goes_on() -> None:
+    setting = Setting(MemorySink())
+
+    settled = await setting.settle([stored(key="a"), b"garbage", None, stored(key="b")])
+
+    assert settled.outcomes == {Outcome.APPLIED: 2, Outcome.SUPERSEDED: 0, Outcome.DEAD_LETTERED: 2}
+    assert [letter.record.value for letter in setting.letters.letters] == [b"garbage", None]
+    assert [dead.code for dead in setting.sink.dead] == ["not_wire_format", "null_value"]
+    assert len(setting.sink.states) == 2
+
+
+async def test_what_the_store_refuses_is_found_by_halving_and_buried() -> None:
+    setting = Setting(MemorySink(refuses=refuses_bad_text))
+    events = [stored(key=f"{n}", text="bad" if n in {17, 18, 900} else "good") for n in range(1000)]
+
+    settled = await setting.settle(events)
+
+    assert settled.outcomes == {Outcome.APPLIED: 997, Outcome.SUPERSEDED: 0, Outcome.DEAD_LETTERED: 3}
+    assert [letter.record.offset for letter in setting.letters.letters] == [17, 18, 900]
+    assert {letter.stage for letter in setting.letters.letters} == {Stage.WRITE}
+    assert len(setting.sink.states) == 997
+    assert setting.sink.watermarks[-1] == 1000
+    assert setting.sink.watermarks == sorted(setting.sink.watermarks)
+    assert setting.sink.writes <= 60
+
+
+async def test_events_after_a_culprit_on_the_same_memory_still_apply_in_order() -> None:
+    setting = Setting(MemorySink(refuses=refuses_bad_text))
+    first = stored(key="a", text="one")
+
+    settled = await setting.settle([first, stored(key="a", text="bad"), patched(first, tags=["x"])])
+
+    (state,) = setting.sink.states.values()
+    assert state.content is not None
+    assert (state.content.text, state.content.tags) == ("one", ("x",))
+    assert settled.outcomes[Outcome.DEAD_LETTERED] == 1
+
+
+async def test_an_outage_is_waited_out_and_buries_nothing() -> None:
+    setting = Setting(MemorySink())
+    setting.sink.outages = [outage() for _ in range(500)]
+
+    settled = await setting.settle([stored(key="a")])
+
+    assert settled.outcomes[Outcome.APPLIED] == 1
+    assert setting.letters.letters == []
+    assert setting.circuit.changes == [CircuitState.OPEN, CircuitState.CLOSED]
+    assert setting.failures == [FailureClass.TRANSIENT] * 500
+    assert len(setting.clock.slept) == 500
+    assert max(setting.clock.slept) <= 30
+
+
+async def test_a_dead_letter_that_cannot_be_written_holds_the_batch_back() -> None:
+    setting = Setting(MemorySink())
+    setting.letters.outages = [outage(), outage()]
+
+    await setting.settle([b"garbage"])
+
+    assert len(setting.letters.letters) == 1
+    assert len(setting.clock.slept) == 2
+
+
+async def test_a_registry_that_is_away_buries_nothing() -> None:
+    setting = Setting(MemorySink())
+    setting.schemas.outages = [ConnectionError("refused")] * 3
+
+    settled = await setting.settle([stored(key="a")])
+
+    assert settled.outcomes[Outcome.APPLIED] == 1
+    assert setting.letters.letters == []
+
+
+@pytest.mark.parametrize(
+    "error", [psycopg.errors.UndefinedTable("no table"), RuntimeError("nobody foresaw this"), KeyError("x")]
+)
+async def test_what_is_systemic_or_unforeseen_is_raised_and_buries_nothing(error: Exception) -> None:
+    setting = Setting(MemorySink())
+    setting.sink.outages = [error]
+
+    with pytest.raises(type(error)):
+        await setting.settle([stored(key="a")])
+
+    assert setting.letters.letters == []
+    assert setting.sink.watermarks == []
+
+
+async def test_superseded_events_are_counted_and_not_errors() -> None:
+    setting = Setting(MemorySink())
+    first = stored(key="a")
+
+    settled = await setting.settle([first, first, deleted(first), patched(first, text="late")])
+
+    assert settled.outcomes == {Outcome.APPLIED: 2, Outcome.SUPERSEDED: 2, Outcome.DEAD_LETTERED: 0}
+
+
+async def test_a_flood_of_dead_letters_stops_the_worker_before_it_is_written() -> None:
+    delivery = DeliverySettings.model_validate({"flood_run": 50})
+    setting = Setting(MemorySink(), delivery)
+
+    with pytest.raises(DeadLetterFloodError):
+        await setting.settle([b"garbage"] * 50)
+
+    assert setting.letters.letters == []
+    assert setting.sink.watermarks == []
+
+
+async def test_a_large_share_of_dead_letters_is_a_flood_too() -> None:
+    delivery = DeliverySettings.model_validate({"flood_ratio": 0.4, "flood_window": 20})
+    setting = Setting(MemorySink(), delivery)
+
+    await setting.settle([stored(), stored(), b"x"] * 6)
+    with pytest.raises(DeadLetterFloodError):
+        await setting.settle([stored(), b"x"] * 10)
+
+
+@given(st.lists(st.sampled_from(["good", "bad", "garbage", "repeat"]), min_size=1, max_size=40))
+async def test_every_event_has_exactly_one_outcome(kinds: list[str]) -> None:
+    generous = DeliverySettings.model_validate({"flood_run": 1000, "flood_ratio": 1.0})
+    setting = Setting(MemorySink(refuses=refuses_bad_text), generous)
+    repeated = stored(key="repeated")
+    values: list[bytes | MemoryEvent | None] = []
+    for number, kind in enumerate(kinds):
+        match kind:
+            case "garbage":
+                values.append(b"garbage")
+            case "repeat":
+                values.append(repeated)
+            case text:
+                values.append(stored(key=f"{number}", text=text))
+
+    settled = await setting.settle(values)
+
+    repeats = kinds.count("repeat")
+    assert settled.outcomes == {
+        Outcome.APPLIED: kinds.count("good") + min(repeats, 1),
+        Outcome.SUPERSEDED: max(repeats - 1, 0),
+        Outcome.DEAD_LETTERED: kinds.count("bad") + kinds.count("garbage"),
+    }
+    assert setting.sink.watermarks[-1] == len(kinds)
+    assert len(setting.letters.letters) == settled.outcomes[Outcome.DEAD_LETTERED]
