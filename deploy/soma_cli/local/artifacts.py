@@ -1,10 +1,8 @@
-"""The Java programs of the local stack: fetched by Maven coordinate, pinned by SHA-256, shared by homes."""
+"""The cache of Java programs: each is fetched once, verified, and shared by all homes and processes."""
 
 import asyncio
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tarfile
@@ -13,25 +11,25 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from soma_cli.local.bundles import KAFKA, REGISTRY, Bundle, Coordinate, Pin, Pins
 from soma_cli.local.errors import ChecksumMismatchError, DownloadError
+from soma_cli.local.locking import Cancelled, locked
 
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
-_CHECKSUMS = Path(__file__).with_name("checksums")
 _MANIFEST = "manifest.json"
+_UNFINISHED = ".fetch-"
 _DOWNLOADS_AT_ONCE = 6
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
-_LOCK_PAUSE_SECONDS = 0.2
 _TIMEOUT_SECONDS = 60
-_CHUNK = 1024 * 1024
+_REPORT_EVERY_BYTES = 256 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -48,88 +46,6 @@ def no_progress(label: str, done: int, total: int) -> None:
     """Draw nothing."""
 
 
-class Coordinate(NamedTuple):
-    """The name of one file in every Maven repository."""
-
-    group: str
-    artifact: str
-    version: str
-    classifier: str = ""
-    packaging: str = "jar"
-
-
-@dataclass(frozen=True)
-class Pin:
-    """One file of a Maven repository and the only content that we accept for it.
-
-    Attributes:
-        path: Where it lies below the repository's root.
-        sha256: In hexadecimal.
-    """
-
-    path: PurePosixPath
-    sha256: str
-
-    @property
-    def coordinate(self) -> Coordinate:
-        """The coordinate that the layout of a Maven repository gives this path."""
-        *group, artifact, version, name = self.path.parts
-        classifier, _, packaging = name.removeprefix(f"{artifact}-{version}").partition(".")
-        return Coordinate(".".join(group), artifact, version, classifier.removeprefix("-"), packaging)
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """Files that make one program.
-
-    Attributes:
-        name: Of its checksum file, and of its folder in the cache.
-        label: What people call it.
-        roots: The files from which the others follow, as their dependencies.
-        unpacked: Whether its one file is an archive of which only the content is kept.
-    """
-
-    name: str
-    label: str
-    roots: tuple[Coordinate, ...]
-    unpacked: bool = False
-
-    @property
-    def checksum_file(self) -> Path:
-        """Where its pins are; in the format of `sha256sum`, below the root of a Maven repository."""
-        return _CHECKSUMS / f"{self.name}.sha256"
-
-    def pins(self) -> tuple[tuple[Pin, ...], int]:
-        """Return the pinned files, and their bytes in total."""
-        size_line, *lines = self.checksum_file.read_text(encoding="utf-8").splitlines()
-        pins = tuple(
-            Pin(PurePosixPath(path), digest) for digest, path in (line.split("  ") for line in lines)
-        )
-        return pins, int(size_line.split()[1])
-
-
-KAFKA = Bundle(
-    "kafka",
-    "Kafka 4.3.1",
-    # Without an SLF4J binding the broker dies without a word. The simple one starts faster than log4j and
-    # writes to stderr, which is the part's log.
-    (
-        Coordinate("org.apache.kafka", "kafka_2.13", "4.3.1"),
-        Coordinate("org.slf4j", "slf4j-simple", "1.7.36"),
-    ),
-)
-REGISTRY = Bundle(
-    "registry",
-    "Apicurio Registry 3.3.3",
-    (Coordinate("io.apicurio", "apicurio-registry-app", "3.3.3", "all", "tar.gz"),),
-    unpacked=True,
-)
-
-
-class Cancelled(Exception):  # noqa: N818  # not an error: the caller has gone
-    """The caller no longer waits."""
-
-
 class Artifacts:
     """The programs in one cache folder, which any number of homes and processes may share.
 
@@ -140,13 +56,13 @@ class Artifacts:
     """
 
     def __init__(self, cache: Path, progress: Progress = no_progress, *, offline: bool = False) -> None:
-        self._cache = cache.absolute()
+        self.cache = cache.absolute()
         self._progress = progress
         self._offline = offline
 
     def has(self, bundle: Bundle) -> bool:
         """Say whether a bundle is here and whole, so that `folder` answers at once."""
-        return _is_intact(self._place(bundle))
+        return _is_intact(self._place(bundle, bundle.pins()))
 
     async def folder(self, bundle: Bundle) -> Path:
         """Return the folder with a bundle's files, fetched and verified when they are not there yet.
@@ -161,10 +77,10 @@ class Artifacts:
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()
 
-        def report(done: int, total: int) -> None:
+        def report(label: str, done: int, total: int) -> None:
             if cancelled.is_set():
                 raise Cancelled
-            loop.call_soon_threadsafe(self._progress, bundle.label, done, total)
+            loop.call_soon_threadsafe(self._progress, label, done, total)
 
         try:
             return await asyncio.to_thread(self._materialise, bundle, report, cancelled)
@@ -172,79 +88,98 @@ class Artifacts:
             # The thread looks at it between two pieces of work.
             cancelled.set()
 
-    def _materialise(
-        self, bundle: Bundle, report: Callable[[int, int], None], cancelled: threading.Event
-    ) -> Path:
-        pins, total = bundle.pins()
-        folder = self._place(bundle)
+    def _place(self, bundle: Bundle, pins: Pins) -> Path:
+        # Other pins make another folder, so that a new version never meets an old one's files.
+        return self.cache / f"{bundle.name}-{pins.digest}"
+
+    def _materialise(self, bundle: Bundle, report: Progress, cancelled: threading.Event) -> Path:
+        pins = bundle.pins()
+        folder = self._place(bundle, pins)
         if _is_intact(folder):
             return folder
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with _locked(self._cache / f"{bundle.name}.lock", cancelled):
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with locked(self.cache / f"{bundle.name}.lock", cancelled):
             if _is_intact(folder):  # another process was faster
                 return folder
             if folder.exists():
                 log.warning("cached_files_altered", bundle=bundle.name, folder=str(folder))
-            partial = self._cache / f"{folder.name}.partial"
+            # Verified files stay here when the rest fails: the next try goes on from them.
+            partial = self.cache / f"{folder.name}.partial"
             partial.mkdir(exist_ok=True)
-            self._fetch_all(bundle, pins, total, (partial, folder), report)
-            content = _unpack(partial / pins[0].path.name, report) if bundle.unpacked else partial
+            for unfinished in partial.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(unfinished)
+            self._fetch_all(bundle, pins, (partial, folder), report, cancelled)
+            content = _unpack(partial / pins.files[0].name, report) if bundle.is_archive else partial
             _write_manifest(content)
             _replace_folder(folder, content)
             shutil.rmtree(partial, ignore_errors=True)
-            log.info("bundle_ready", bundle=bundle.name, files=len(pins), bytes=total)
+            log.info("bundle_ready", bundle=bundle.name, files=len(pins.files), bytes=pins.size)
         return folder
-
-    def _place(self, bundle: Bundle) -> Path:
-        # Other pins make another folder, so that a new version never meets an old one's files.
-        digest = hashlib.sha256(bundle.checksum_file.read_bytes()).hexdigest()
-        return self._cache / f"{bundle.name}-{digest[:12]}"
 
     def _fetch_all(
         self,
         bundle: Bundle,
-        pins: tuple[Pin, ...],
-        total: int,
+        pins: Pins,
         places: tuple[Path, Path],
-        report: Callable[[int, int], None],
+        report: Progress,
+        cancelled: threading.Event,
     ) -> None:
         partial, before = places
-        count = _Count(total, report)
+        count = _Count(bundle.label, pins.size, report)
 
         def fetch(pin: Pin) -> None:
-            name = pin.path.name
-            if _matches(partial / name, pin):
-                count.add((partial / name).stat().st_size)
-            elif _matches(before / name, pin):
-                count.add(shutil.copyfile(before / name, partial / name).stat().st_size)
+            if _matches(partial / pin.name, pin):
+                count.add((partial / pin.name).stat().st_size)
+            elif _matches(before / pin.name, pin):
+                count.add(shutil.copyfile(before / pin.name, partial / pin.name).stat().st_size)
             elif self._offline:
                 raise DownloadError(
-                    f"{name} of {bundle.label} is not in {self._cache}, and this run is offline"
+                    f"{pin.name} of {bundle.label} is not in {self.cache}, and this run is offline",
+                    remedy="run once with a network",
                 )
             else:
-                _download(pin, partial / name, count.add)
+                _download(pin, partial / pin.name, count.add, cancelled)
 
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            for _ in pool.map(fetch, pins):
+            for _ in pool.map(fetch, pins.files):
                 pass
 
 
 class _Count:
-    """Adds up bytes from several threads."""
+    """Adds up bytes from several threads, and reports now and then."""
 
-    def __init__(self, total: int, report: Callable[[int, int], None]) -> None:
+    def __init__(self, label: str, total: int, report: Progress) -> None:
         self._lock = threading.Lock()
-        self._done = 0
+        self._label = label
         self._total = total
         self._report = report
+        self._done = 0
+        self._reported = 0
 
     def add(self, size: int) -> None:
         with self._lock:
             self._done += size
-            self._report(min(self._done, self._total), self._total)
+            if self._done - self._reported >= _REPORT_EVERY_BYTES or self._done >= self._total:
+                self._reported = self._done
+                # What arrives twice, after a failed try, is no progress.
+                self._report(self._label, min(self._done, self._total), self._total)
 
 
-def _download(pin: Pin, target: Path, add: Callable[[int], None]) -> None:
+def _download(pin: Pin, target: Path, add: Callable[[int], None], cancelled: threading.Event) -> None:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            _download_once(pin, target, add)
+        except DownloadError as error:
+            if tries_left == 0:
+                raise
+            log.warning("download_failed", file=pin.name, error=str(error), tries_left=tries_left)
+            if cancelled.wait(_PAUSE_SECONDS):
+                raise Cancelled from error
+        else:
+            return
+
+
+def _download_once(pin: Pin, target: Path, add: Callable[[int], None]) -> None:
     # jgo and its HTTP client take a third of a second to import, and only a first start needs them.
     import requests  # noqa: PLC0415  # see above
     from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415  # see above
@@ -253,7 +188,7 @@ def _download(pin: Pin, target: Path, add: Callable[[int], None]) -> None:
     def follow(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
         yield add
 
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as temporary:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=_UNFINISHED) as temporary:
         context = MavenContext(
             resolver=PythonResolver(progress_callback=follow),
             repo_cache=Path(temporary),
@@ -262,9 +197,10 @@ def _download(pin: Pin, target: Path, add: Callable[[int], None]) -> None:
         try:
             fetched = _artifact(context, pin.coordinate).resolve()
         except (requests.RequestException, RuntimeError, OSError) as error:
-            raise DownloadError(f"cannot fetch {pin.path.name} from Maven Central: {error}") from error
+            raise DownloadError(f"cannot fetch {pin.name} from Maven Central: {error}") from error
+        # jgo itself only warns of a wrong checksum.
         if not _matches(fetched, pin):
-            raise ChecksumMismatchError(f"{pin.path.name} is {sha256(fetched)}, expected {pin.sha256}")
+            raise ChecksumMismatchError(f"{pin.name} is {sha256(fetched)}, expected {pin.sha256}")
         fetched.replace(target)
 
 
@@ -273,17 +209,15 @@ def _artifact(context: "MavenContext", coordinate: Coordinate) -> "Artifact":
     return context.project(group, artifact).at_version(version).artifact(classifier, packaging)
 
 
-def _unpack(archive: Path, report: Callable[[int, int], None]) -> Path:
+def _unpack(archive: Path, report: Progress) -> Path:
     content = archive.parent / "content"
     shutil.rmtree(content, ignore_errors=True)
     with tarfile.open(archive) as tar:
         members = tar.getmembers()
-        total = sum(member.size for member in members)
-        done = 0
+        count = _Count("unpacking", sum(member.size for member in members), report)
         for member in members:
             tar.extract(member, content, filter="data")
-            done += member.size
-            report(done, total)
+            count.add(member.size)
     return content
 
 
@@ -310,28 +244,12 @@ def _matches(path: Path, pin: Pin) -> bool:
 
 
 def _replace_folder(folder: Path, content: Path) -> None:
-    old = folder.with_name(folder.name + ".old")
+    old = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     content.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path, cancelled: threading.Event) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if cancelled.wait(_LOCK_PAUSE_SECONDS):
-                    raise Cancelled from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:
@@ -350,7 +268,7 @@ def write_checksums(bundle: Bundle) -> None:
         files: list[Path] = []
         for root in bundle.roots:
             files.append(_artifact(context, root).resolve())
-            if not bundle.unpacked:
+            if not bundle.is_archive:
                 dependency = context.create_dependency(":".join(root[:3]))
                 # Raw: otherwise jgo reads every root as a bill of materials for the others, and log4j's names
                 # an older kafka-clients than the broker's own.

@@ -1,6 +1,5 @@
 """The folder in which one local stack, and never a second one, keeps its data, logs, secrets and ports."""
 
-import fcntl
 import json
 import os
 import secrets
@@ -12,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from soma_cli.local.errors import HomeInUseError, NoFreePortError
+from soma_cli.local.locking import open_lock_file, try_lock
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,18 +42,15 @@ class Home:
         Raises:
             HomeInUseError: Another process holds the home; the message names it.
         """
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_lock_file(self.path / "lock")
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(descriptor):
                 holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                raise HomeInUseError(f"{self.path} is in use by process {holder}") from None
+                raise HomeInUseError(f"{self.path} is in use by process {holder}")
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
             yield
         finally:
-            # The file stays: unlinking it would let two processes lock two files of one name.
             os.close(descriptor)
 
     def folder(self, *names: str) -> Path:

@@ -5,18 +5,19 @@ process. It is not flushed to the disk for each record, so a power cut can lose 
 broker; in production the other replicas cover that.
 """
 
-import asyncio
 import base64
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from soma_cli.local.artifacts import KAFKA, Artifacts
+from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.bundles import KAFKA
 from soma_cli.local.home import LOOPBACK, Home, write_private
-from soma_cli.local.java import ENVIRONMENT, java_command
-from soma_cli.local.part import Observer, Part, PartState
+from soma_cli.local.java import ENVIRONMENT, JavaProgram
+from soma_cli.local.part import Observer, Part, PartState, together
 from soma_cli.local.process import Launch
 from soma_schemas.clock import Clock
 from soma_schemas.settings import KafkaSettings
@@ -103,9 +104,10 @@ class KafkaBroker(Part):
         nodes: Sequence[Node],
     ) -> None:
         super().__init__("kafka" if len(nodes) == 1 else f"kafka-{node.id}", home, clock, observe)
-        self._artifacts = artifacts
+        self._program = JavaProgram(artifacts, KAFKA)
         self._node = node
         self._nodes = tuple(nodes)
+        self._scratch = home.folder("run")
 
     @property
     def bootstrap(self) -> str:
@@ -123,48 +125,58 @@ class KafkaBroker(Part):
 
     async def fetch(self) -> None:
         """Get Kafka's jars."""
-        if not self._artifacts.has(KAFKA):
-            self._become(PartState.DOWNLOADING, KAFKA.label)
-        await self._artifacts.folder(KAFKA)
+        if not self._program.is_here:
+            self._become(PartState.DOWNLOADING, self._program.label)
+        await self._program.folder()
 
     async def prepare(self) -> Launch:
         """Write the configuration, and format the log's folder at the first start."""
-        jars = await self._artifacts.folder(KAFKA)
         folder = self._home.folder("kafka", str(self._node.id))
         data = folder / "data"
-        properties = folder / "server.properties"
-        lines = broker_properties(self._node, self._nodes, data).items()
-        write_private(properties, "".join(f"{name}={value}\n" for name, value in lines))
-        if not (data / "meta.properties").exists():
-            await self.run_once(
-                self._launch(
-                    f"{self.name}-format",
-                    jars,
-                    folder,
-                    ["kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", str(properties)],
-                )
-            )
-        return self._launch(self.name, jars, folder, ["kafka.Kafka", str(properties)])
+        if not data.exists():
+            await self._format(folder, data)
+        properties = self._write_properties(folder, data)
+        return await self._launch(
+            self.name, folder, ["kafka.Kafka", str(properties)], learn=self._node.id == 1
+        )
 
     async def is_ready(self) -> bool:
         """Say whether it accepts connections, which it does only once it serves."""
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection(LOOPBACK, self._node.port)
-            writer.close()
-            return True
-        return False
+        return self.listens_on(self._node.port)
 
-    def _launch(self, name: str, jars: Path, folder: Path, program: list[str]) -> Launch:
-        command = java_command(
+    async def conclude(self) -> None:
+        """Keep its classes for the next start."""
+        await self._program.remember_classes(self._scratch)
+
+    async def _format(self, folder: Path, data: Path) -> None:
+        # Made beside its place and moved, so that a first start that was interrupted begins anew.
+        unfinished = folder / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        properties = self._write_properties(folder, unfinished)
+        program = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", str(properties)]
+        await self.run_once(await self._launch(f"{self.name}-format", folder, program, learn=False))
+        unfinished.rename(data)
+
+    def _write_properties(self, folder: Path, data: Path) -> Path:
+        path = folder / "server.properties"
+        lines = broker_properties(self._node, self._nodes, data).items()
+        write_private(path, "".join(f"{name}={value}\n" for name, value in lines))
+        return path
+
+    async def _launch(self, name: str, folder: Path, program: list[str], *, learn: bool) -> Launch:
+        jars = sorted((await self._program.folder()).glob("*.jar"))
+        self._scratch = self._home.scratch(name)
+        command = await self._program.command(
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS'Z'",
             # 400 lines of configuration at every start, which server.properties says in 30.
             "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
             "-cp",
-            f"{jars}/*",
+            ":".join(map(str, jars)),
             *program,
             heap_mb=_HEAP_MB,
-            temporary=self._home.scratch(name),
+            scratch=self._scratch,
+            learn=learn,
         )
         return Launch(
             name, command, folder, ENVIRONMENT, log=self._home.log(name), pid_file=self._home.pid_file(name)
@@ -182,14 +194,13 @@ async def open_kafka(
     home: Home, artifacts: Artifacts, clock: Clock, observe: Observer, *, brokers: int
 ) -> AsyncIterator[tuple[KafkaBroker, ...]]:
     """Run a cluster of its own until the block ends; a single broker beside the other parts is in `parts`."""
-    nodes = plan_nodes(home, brokers)
-    cluster = tuple(KafkaBroker(home, artifacts, clock, observe, node=node, nodes=nodes) for node in nodes)
-    try:
-        async with asyncio.TaskGroup() as starting:
-            for broker in cluster:
-                starting.create_task(broker.start())
-        yield cluster
-    finally:
-        async with asyncio.TaskGroup() as stopping:
-            for broker in cluster:
-                stopping.create_task(broker.stop())
+    with home.lock():
+        nodes = plan_nodes(home, brokers)
+        cluster = tuple(
+            KafkaBroker(home, artifacts, clock, observe, node=node, nodes=nodes) for node in nodes
+        )
+        try:
+            await together(*(broker.start() for broker in cluster))
+            yield cluster
+        finally:
+            await together(*(broker.stop() for broker in cluster))

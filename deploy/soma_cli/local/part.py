@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -10,11 +11,13 @@ import structlog
 
 from soma_cli.local.errors import PartError
 from soma_cli.local.home import Home
-from soma_cli.local.process import ChildProcess, Launch, end_leftover
+from soma_cli.local.process import ChildProcess, Launch
 from soma_schemas.clock import Clock
+from soma_schemas.errors import SomaError
 
 _START_SECONDS = 60.0
-_STOP_SECONDS = 15.0
+# A Java program that writes down its classes takes some seconds more, and many on a busy machine.
+_STOP_SECONDS = 30.0
 _TRY_AGAIN_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)
@@ -27,6 +30,7 @@ class PartState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     FAILED = "failed"
+    STOPPING = "stopping"
     STOPPED = "stopped"
 
 
@@ -97,10 +101,13 @@ class Part(ABC):
 
     @abstractmethod
     async def is_ready(self) -> bool:
-        """Say whether it does its work; looks only."""
+        """Say whether the part does its work; looks only."""
 
     async def arrange(self) -> None:  # noqa: B027  # not every part has something to arrange
         """Do what can only be done once it works, and may be done again at every start."""
+
+    async def conclude(self) -> None:  # noqa: B027  # not every part leaves something
+        """Take up what the part left when it stopped in order."""
 
     def is_passing(self, failure: PartError) -> bool:  # noqa: ARG002  # most parts have no such failure
         """Say whether a failed start is worth another try because its cause goes away by itself."""
@@ -110,16 +117,21 @@ class Part(ABC):
         """Start the part and wait until it works; does nothing when it does.
 
         Raises:
-            PartError: It ended, or was not ready in time; it does not run then.
+            LocalStackError: Something it needs could not be fetched, it ended, or was not ready in time; it
+                does not run then.
         """
         async with self._turn:
-            if self.state is not PartState.READY:
-                try:
-                    await self._start()
-                except PartError as failure:
-                    self.failure = failure
-                    self._become(PartState.FAILED, str(failure))
-                    raise
+            if self.state is PartState.READY:
+                return
+            try:
+                await self._start()
+            except asyncio.CancelledError:
+                self._become(PartState.STOPPED)
+                raise
+            except Exception as error:
+                self.failure = _as_failure(error, self.name)
+                self._become(PartState.FAILED, str(error))
+                raise
 
     async def stop(self) -> None:
         """Stop the part in order; does nothing when it does not run."""
@@ -132,10 +144,15 @@ class Part(ABC):
         await self.start()
 
     async def kill(self) -> None:
-        """End the part at once, as a crash would; it is reported as one."""
-        if self._child is not None and self._watch is not None:
+        """End the part at once, as a crash would; returns when it has been reported as one."""
+        if self.state is PartState.READY and self._child is not None and self._watch is not None:
+            watch = self._watch
             await self._child.kill()
-            await self._watch
+            await watch
+
+    def listens_on(self, port: int) -> bool:
+        """Say whether it is this part, and nobody else, who accepts connections on a port."""
+        return self._child is not None and self._child.listens_on(port)
 
     async def run_once(self, launch: Launch) -> None:
         """Run a helper program of the part to its end.
@@ -156,39 +173,55 @@ class Part(ABC):
         self.failure = None
         deadline = self._clock.monotonic() + _START_SECONDS
         launch = await self.prepare()
-        await end_leftover(launch.pid_file, launch.stop_signal, self._clock)
         while True:
-            child = await ChildProcess.start(launch, self._clock)
+            child = self._child = await ChildProcess.start(launch, self._clock)
             try:
                 await child.ready(self.is_ready, deadline - self._clock.monotonic())
                 await self.arrange()
-            except BaseException as failure:
+                break
+            except BaseException as error:
+                self._child = None
                 await child.kill()
-                passing = isinstance(failure, PartError) and self.is_passing(failure)
+                passing = isinstance(error, PartError) and self.is_passing(error)
                 if not passing or self._clock.monotonic() > deadline:
                     raise
-                await self._clock.sleep(_TRY_AGAIN_SECONDS)
-            else:
-                break
-        self._child = child
+            await self._clock.sleep(_TRY_AGAIN_SECONDS)
         self._watch = asyncio.create_task(self._notice_the_end(child), name=f"watch {self.name}")
         self._become(PartState.READY, self.address)
 
     async def _stop(self) -> None:
-        if self._child is None or self._watch is None:
-            return
-        self._watch.cancel()
         child, self._child = self._child, None
-        await child.stop(_STOP_SECONDS)
+        if child is None:
+            return
+        self._become(PartState.STOPPING)
+        if await child.stop(_STOP_SECONDS):
+            await self.conclude()
         self._become(PartState.STOPPED)
 
     async def _notice_the_end(self, child: ChildProcess) -> None:
         await child.wait()
-        self._child = None
-        self.failure = child.failure(f"{self.name} ended by itself, with exit code {child.exit_code}")
-        log.error("part_ended", part=self.name, exit_code=child.exit_code)
-        self._become(PartState.FAILED, str(self.failure))
+        if self._child is child:  # otherwise it was we who ended it
+            self._child = None
+            self.failure = child.failure(f"{self.name} ended by itself, with exit code {child.exit_code}")
+            log.error("part_ended", part=self.name, exit_code=child.exit_code)
+            self._become(PartState.FAILED, str(self.failure))
 
     def _become(self, state: PartState, detail: str = "") -> None:
         self.state = state
         self._observe(PartChange(self.name, state, detail))
+
+
+def _as_failure(error: Exception, part: str) -> PartError:
+    if isinstance(error, PartError):
+        return error
+    return PartError(str(error), part=part, remedy=error.remedy if isinstance(error, SomaError) else None)
+
+
+async def together(*steps: Coroutine[None, None, None]) -> None:
+    """Do several things at once; the first that fails ends the others, and its error is the one raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

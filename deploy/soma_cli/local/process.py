@@ -80,8 +80,9 @@ class ChildProcess:
         """Start a child in a session of its own, so that Ctrl-C in a terminal reaches only us.
 
         It ends when this process does, however that happens: on Linux at once, by a signal from the kernel;
-        elsewhere at the latest when the next one of its name starts.
+        elsewhere at the latest here, when the next one with its pid file starts.
         """
+        await end_leftover(launch.pid_file, launch.stop_signal, clock)
         _keep_last_log(launch.log)
         account = "-" if launch.account is None else f"{launch.account.uid}:{launch.account.gid}"
         with launch.log.open("ab") as output:
@@ -143,8 +144,12 @@ class ChildProcess:
                 raise self.failure(f"{self._launch.name} was not ready within {within_seconds:.0f} s")
             await self._clock.sleep(_LOOK_EVERY_SECONDS)
 
-    async def stop(self, within_seconds: float) -> None:
-        """Ask the child to stop, wait, and kill it when the time is over; one that has ended is left so."""
+    async def stop(self, within_seconds: float) -> bool:
+        """Ask the child to stop, wait, and kill it when the time is over.
+
+        Returns:
+            Whether it ended by itself.
+        """
         with suppress(ProcessLookupError):
             self._process.send_signal(self._launch.stop_signal)
         try:
@@ -153,12 +158,22 @@ class ChildProcess:
         except TimeoutError:
             log.warning("part_killed_after_deadline", part=self._launch.name, seconds=within_seconds)
             await self.kill()
+            return False
+        return True
 
     async def kill(self) -> None:
         """End the child at once, as a crash would."""
         with suppress(ProcessLookupError):
             self._process.kill()
         await self.wait()
+
+    def listens_on(self, port: int) -> bool:
+        """Say whether it is the child, and nobody else, who accepts connections on this port."""
+        try:
+            connections = psutil.Process(self.pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
     def last_lines(self) -> tuple[str, ...]:
         """Return the end of the child's log."""
@@ -178,9 +193,10 @@ class ChildProcess:
         # The child appends, so a file cut to nothing under it grows again from its start.
         while True:
             await self._clock.sleep(_LOG_CHECK_EVERY_SECONDS)
-            if self._launch.log.stat().st_size > _LOG_BYTES_MAX:
-                shutil.copyfile(self._launch.log, _last_log(self._launch.log))
-                os.truncate(self._launch.log, 0)
+            with suppress(FileNotFoundError):
+                if self._launch.log.stat().st_size > _LOG_BYTES_MAX:
+                    shutil.copyfile(self._launch.log, _last_log(self._launch.log))
+                    os.truncate(self._launch.log, 0)
 
 
 async def end_leftover(pid_file: Path, stop_signal: signal.Signals, clock: Clock) -> bool:

@@ -1,12 +1,11 @@
 """Apicurio Registry on loopback, with its data in the local PostgreSQL and Confluent's API in front."""
 
-from pathlib import Path
-
 import httpx
 
-from soma_cli.local.artifacts import REGISTRY, Artifacts
+from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.bundles import REGISTRY
 from soma_cli.local.home import LOOPBACK, Home, write_private
-from soma_cli.local.java import ENVIRONMENT, java_command
+from soma_cli.local.java import ENVIRONMENT, JavaProgram
 from soma_cli.local.part import Observer, Part, PartState
 from soma_cli.local.postgres import Postgres
 from soma_cli.local.process import Launch
@@ -31,7 +30,8 @@ class Registry(Part):
         self, home: Home, artifacts: Artifacts, clock: Clock, observe: Observer, postgres: Postgres
     ) -> None:
         super().__init__("registry", home, clock, observe)
-        self._artifacts = artifacts
+        self._program = JavaProgram(artifacts, REGISTRY)
+        self._scratch = home.folder("run", "registry.tmp")
         self._postgres = postgres
         self._port = home.port("registry")
         self._management_port = home.port("registry-management")
@@ -52,24 +52,26 @@ class Registry(Part):
 
     async def fetch(self) -> None:
         """Get the registry's program."""
-        if not self._artifacts.has(REGISTRY):
-            self._become(PartState.DOWNLOADING, REGISTRY.label)
-        await self._artifacts.folder(REGISTRY)
+        if not self._program.is_here:
+            self._become(PartState.DOWNLOADING, self._program.label)
+        await self._program.folder()
 
     async def prepare(self) -> Launch:
         """Write the configuration."""
-        program = await self._artifacts.folder(REGISTRY)
-        folder = self._home.folder("registry")
+        jar = await self._program.folder() / "quarkus-run.jar"
         lines = self._properties().items()
         # Quarkus reads it below its working directory.
         write_private(
             self._home.folder("registry", "config") / "application.properties",
             "".join(f"{name}={value}\n" for name, value in lines),
         )
+        self._scratch = self._home.scratch(self.name)
         return Launch(
             self.name,
-            self._command(program),
-            folder,
+            await self._program.command(
+                "-jar", str(jar), heap_mb=_HEAP_MB, scratch=self._scratch, learn=True
+            ),
+            self._home.folder("registry"),
             ENVIRONMENT,
             log=self._home.log(self.name),
             pid_file=self._home.pid_file(self.name),
@@ -77,6 +79,8 @@ class Registry(Part):
 
     async def is_ready(self) -> bool:
         """Ask its management port, which also looks at the database."""
+        if not self.listens_on(self._management_port):
+            return False
         try:
             async with httpx.AsyncClient(trust_env=False, verify=False) as client:  # noqa: S501  # plain http
                 answer = await client.get(f"http://{LOOPBACK}:{self._management_port}/health/ready")
@@ -84,13 +88,9 @@ class Registry(Part):
             return False
         return answer.status_code == httpx.codes.OK
 
-    def _command(self, program: Path) -> list[str]:
-        return java_command(
-            "-jar",
-            str(program / "quarkus-run.jar"),
-            heap_mb=_HEAP_MB,
-            temporary=self._home.scratch(self.name),
-        )
+    async def conclude(self) -> None:
+        """Keep its classes for the next start."""
+        await self._program.remember_classes(self._scratch)
 
     def _properties(self) -> dict[str, str]:
         return {
@@ -100,6 +100,7 @@ class Registry(Part):
             "quarkus.management.host": LOOPBACK,
             "quarkus.management.port": str(self._management_port),
             "quarkus.http.io-threads": "2",
+            "quarkus.http.access-log.enabled": "false",
             "apicurio.storage.kind": "sql",
             "apicurio.storage.sql.kind": "postgresql",
             "apicurio.datasource.url": f"jdbc:postgresql://{LOOPBACK}:{self._postgres.port}/registry",
