@@ -1,0 +1,164 @@
+"""What the API answers, as the commands show it. What a newer API adds is kept and printed with --json."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ConfigDict, JsonValue
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from soma_cli.output import Result, one_line, plain
+from soma_schemas.fields import Kind
+
+_TEXT_WIDTH = 100
+
+
+class Answer(Result):
+    """Part of an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Memory(Answer):
+    """A memory as it is."""
+
+    memory_id: UUID
+    version: int
+    namespace: str
+    key: str | None
+    coordinate: list[float] | None
+    kind: Kind
+    text: str
+    payload: dict[str, JsonValue]
+    tags: list[str]
+    importance: float
+    subject: str | None
+    actor: str
+    embedding: list[float] | None = None
+    embedding_model: str | None
+    occurred_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+
+    def name(self) -> str:
+        """Return what it is called within its namespace."""
+        if self.key is not None:
+            return self.key
+        if self.coordinate is not None:
+            return "(" + ", ".join(f"{number:g}" for number in self.coordinate) + ")"
+        return str(self.memory_id)
+
+    def drawn(self) -> RenderableType:
+        """Return every field that says something, and the text below them."""
+        table = Table.grid(padding=(0, 2))
+        for name, value in self._facts():
+            table.add_row(Text(name, "dim"), Text(plain(value)))
+        return Group(table, Text(), Text(plain(self.text)))
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        yield "memory", str(self.memory_id)
+        yield "namespace", self.namespace
+        if self.key is not None or self.coordinate is not None:
+            yield ("key" if self.key is not None else "coordinate"), self.name()
+        yield "kind", self.kind.value
+        yield "importance", f"{self.importance:g}"
+        if self.tags:
+            yield "tags", ", ".join(self.tags)
+        if self.subject is not None:
+            yield "subject", self.subject
+        yield "occurred", f"{_moment(self.occurred_at)} by {self.actor}"
+        yield "changed", f"{_moment(self.updated_at)}, version {self.version}"
+        if self.expires_at is not None:
+            yield "expires", _moment(self.expires_at)
+        if self.payload:
+            yield "payload", _json(self.payload)
+
+
+class MemoryList(Answer):
+    """Some memories; `next_cursor` is null when there are no more."""
+
+    memories: list[Memory]
+    next_cursor: str | None = None
+
+    def drawn(self) -> RenderableType:
+        """Return a row for each memory."""
+        if not self.memories:
+            return Text("no memories")
+        table = Table("occurred", "namespace", "name", "text", box=None, header_style="bold", pad_edge=False)
+        for memory in self.memories:
+            table.add_row(
+                Text(f"{memory.occurred_at:%Y-%m-%d}"),
+                Text(plain(memory.namespace)),
+                Text(one_line(memory.name(), 40)),
+                Text(one_line(memory.text, _TEXT_WIDTH)),
+            )
+        return table
+
+
+class Written(Answer):
+    """A write that the log has; `outcome` is null while it is not known."""
+
+    event_id: UUID
+    memory_id: UUID
+    position: str
+    version: int
+    outcome: str | None
+    reason: str | None
+
+    def drawn(self) -> RenderableType:
+        """Return what became of it, in a sentence."""
+        match self.outcome:
+            case None:
+                state = "the log has it; searches find it in a moment"
+            case "applied":
+                state = "done; reads and searches see it"
+            case _:
+                state = f"nothing changed: {self.reason or self.outcome}"
+        return Text(f"{self.memory_id}  {state}  ({self.position})")
+
+
+class WriteState(Answer):
+    """Where a write stands."""
+
+    readable: bool
+    searchable: bool
+    state: str
+
+
+class PartHealth(Answer):
+    """How one part behind the API answered; `error` is the class of its failure."""
+
+    ready: bool
+    milliseconds: float
+    error: str | None
+
+
+class Readiness(Answer):
+    """Whether the API can answer: `ready`, `degraded` or `not_ready`."""
+
+    status: str
+    parts: dict[str, PartHealth]
+
+
+class Stats(Answer):
+    """How much there is; null where the key does not see it or nobody knows."""
+
+    memories: int
+    memories_by_kind: dict[str, int]
+    namespaces: int
+    links: int | None
+    dead_letters: int | None
+    staleness_seconds: dict[str, float | None]
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}".rstrip()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,249 @@
+"""Speaks to the HTTP API for the commands; every failure comes as an error that says what to do."""
+
+import json
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import httpx
+from pydantic import ValidationError
+
+from soma_cli.answers import Answer, Memory, MemoryList, Readiness, Stats, WriteState, Written
+from soma_cli.connection import Connection
+from soma_cli.failures import FindingsError
+from soma_schemas.errors import SomaError
+from soma_schemas.versions import Position
+
+_TIMEOUT_SECONDS = 30.0
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
+
+
+class ApiUnreachableError(SomaError):
+    """The API gives no answer."""
+
+    code = "api_unreachable"
+
+
+class ApiRefusedError(FindingsError):
+    """The API says no.
+
+    Attributes:
+        status: The HTTP status.
+        problem: The stable name of the kind of problem; empty when it is none of the API's own.
+    """
+
+    code = "api_refused"
+
+    def __init__(
+        self, message: str, findings: tuple[str, ...], *, status: int, problem: str, remedy: str | None
+    ) -> None:
+        super().__init__(message, findings, remedy=remedy)
+        self.status = status
+        self.problem = problem
+
+
+class SomaClient:
+    """One connection to the API; close it, or use it as a context manager.
+
+    Args:
+        connection: Where it is, and the key.
+        transport: Instead of the network, for tests.
+    """
+
+    def __init__(self, connection: Connection, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = connection.url
+        self._http = httpx.Client(
+            base_url=connection.url,
+            headers={"Authorization": f"Bearer {connection.api_key}", "User-Agent": "soma"},
+            timeout=_TIMEOUT_SECONDS,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def store(self, fields: Mapping[str, Any], *, event_id: UUID, wait_seconds: int) -> Written:
+        """Store a memory.
+
+        Args:
+            fields: Of the memory, as the API names them.
+            event_id: Names the event: the same one again changes nothing.
+            wait_seconds: How long to wait until reads and searches see it; 0 does not.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer; the memory may be stored all the same.
+        """
+        headers = {"Idempotency-Key": str(event_id), **_prefer(wait_seconds)}
+        return self._ask(Written, "POST", "/v1/memories", body=fields, headers=headers)
+
+    def delete(
+        self, memory_id: UUID, namespace: str | None, *, expected_version: int | None, wait_seconds: int
+    ) -> Written:
+        """End a memory.
+
+        Args:
+            memory_id: Which.
+            namespace: Where it lies, if known.
+            expected_version: Only this version; None for any.
+            wait_seconds: How long to wait until it is gone from reads and searches; 0 does not.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        headers = _prefer(wait_seconds)
+        if expected_version is not None:
+            headers["If-Match"] = f'"{expected_version}"'
+        asked = {} if namespace is None else {"namespace": namespace}
+        return self._ask(Written, "DELETE", f"/v1/memories/{memory_id}", asked=asked, headers=headers)
+
+    def get(self, memory_id: UUID) -> Memory:
+        """Return one memory.
+
+        Raises:
+            ApiRefusedError: There is none, or the API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Memory, "GET", f"/v1/memories/{memory_id}")
+
+    def list(self, asked: Mapping[str, Any]) -> MemoryList:
+        """Return one page of memories.
+
+        Args:
+            asked: Filters, order, `limit` and `cursor`, as the API names them.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(MemoryList, "GET", "/v1/memories", asked=asked)
+
+    def every(self, asked: Mapping[str, Any]) -> Iterator[Memory]:
+        """Yield all memories of a list, page by page.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        cursor: str | None = None
+        while True:
+            page = self.list({**asked, **({} if cursor is None else {"cursor": cursor})})
+            yield from page.memories
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def write_state(self, position: Position) -> WriteState:
+        """Return where a write stands.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(WriteState, "GET", f"/v1/writes/{position}")
+
+    def readiness(self) -> Readiness:
+        """Return how the API and the parts behind it are.
+
+        Raises:
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._read(Readiness, self._send("GET", "/readyz"))
+
+    def stats(self) -> Stats:
+        """Return how much there is, and how far behind the log the stores are.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Stats, "GET", "/v1/stats")
+
+    def _ask(
+        self,
+        answer: type[AnswerT],
+        method: str,
+        path: str,
+        *,
+        asked: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AnswerT:
+        response = self._send(method, path, asked=asked, body=body, headers=headers)
+        if response.is_error:
+            raise _refusal(response)
+        return self._read(answer, response)
+
+    def _read(self, answer: type[AnswerT], response: httpx.Response) -> AnswerT:
+        try:
+            return answer.model_validate_json(response.content)
+        except ValidationError as error:
+            raise ApiUnreachableError(
+                f"{self._url} does not answer as this version of `soma` expects",
+                remedy="check the address, and that `soma` and the API are of one version",
+            ) from error
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        asked: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        try:
+            return self._http.request(
+                method,
+                path,
+                params=asked,
+                content=None if body is None else json.dumps(body).encode(),
+                headers={**({} if body is None else {"Content-Type": "application/json"}), **(headers or {})},
+            )
+        except httpx.TimeoutException as error:
+            raise ApiUnreachableError(
+                f"{self._url} did not answer within {_TIMEOUT_SECONDS:.0f} s",
+                remedy="run `soma status`; what was sent may have been stored all the same",
+            ) from error
+        except httpx.TransportError as error:
+            raise ApiUnreachableError(
+                f"{self._url} cannot be reached: {error}",
+                remedy="start it with `soma up`, or correct SOMA_URL",
+            ) from error
+
+
+def _prefer(wait_seconds: int) -> dict[str, str]:
+    return {"Prefer": f"wait={wait_seconds}"} if wait_seconds else {}
+
+
+def _refusal(response: httpx.Response) -> ApiRefusedError:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict) or "code" not in problem:
+        return ApiRefusedError(
+            f"the API answered HTTP {response.status_code}",
+            (),
+            status=response.status_code,
+            problem="",
+            remedy="check that the address is that of the API",
+        )
+    findings = tuple(
+        f"{fault.get('path') or 'request'}: {fault.get('message')}" for fault in problem.get("errors") or ()
+    )
+    return ApiRefusedError(
+        str(problem.get("detail") or problem.get("title")),
+        findings,
+        status=response.status_code,
+        problem=str(problem["code"]),
+        remedy=problem.get("remedy"),
+    )

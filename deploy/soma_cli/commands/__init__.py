@@ -1,0 +1,1 @@
+"""The commands of `soma`: each parses, calls, and shows one result."""

@@ -1,0 +1,113 @@
+"""`soma config`: show, check and explain settings."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from soma_cli.commands.options import AsJson
+from soma_cli.failures import FindingsError
+from soma_cli.output import Result, show
+from soma_cli.reference import settings_page
+from soma_cli.root import root_of
+from soma_cli.settings import KNOWN, PROCESSES, Process
+from soma_schemas.configuration import load
+from soma_schemas.errors import ConfigurationError
+
+app = typer.Typer(help="Show, check and explain settings.", no_args_is_help=True)
+
+_OfProcess = Annotated[Process, typer.Argument(help="Whose settings.", metavar="PROCESS")]
+
+
+class ShownSetting(Result):
+    """One effective value; secrets are redacted."""
+
+    name: str
+    value: Any
+    origin: str
+    description: str
+
+
+class ShownSettings(Result):
+    """The settings of one process as they are now."""
+
+    process: Process
+    settings: list[ShownSetting]
+
+    def drawn(self) -> RenderableType:
+        """Return a table of what is set, and of what is left at its default."""
+        table = Table("setting", "value", "from", box=None, header_style="bold", pad_edge=False)
+        for setting in self.settings:
+            value = "" if setting.value is None else str(setting.value)
+            style = "dim" if setting.origin == "default" else ""
+            table.add_row(Text(setting.name), Text(value), Text(setting.origin), style=style)
+        return table
+
+
+class CheckedProcess(Result):
+    """Whether the settings of one process are in order."""
+
+    process: Process
+    error: str | None
+
+
+class CheckedSettings(Result):
+    """Whether the settings of all processes are in order."""
+
+    processes: list[CheckedProcess]
+
+    def drawn(self) -> RenderableType:
+        """Return a line for each process."""
+        table = Table.grid(padding=(0, 2))
+        for checked in self.processes:
+            table.add_row(Text(checked.process.value), Text(checked.error or "ok"))
+        return table
+
+
+@app.command("show")
+def show_settings(context: typer.Context, process: _OfProcess, *, as_json: AsJson = False) -> None:
+    """Print the settings with which a process would start from here, and where each comes from."""
+    loaded = load(PROCESSES[process], environment=root_of(context).environment, known=KNOWN)
+    settings = [
+        ShownSetting(name=each.name, value=each.value, origin=each.origin, description=each.description)
+        for each in loaded.effective
+    ]
+    show(ShownSettings(process=process, settings=settings), as_json=as_json)
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    processes: Annotated[
+        list[Process] | None,
+        typer.Argument(
+            help="Whose settings; those of every process when none is named.", metavar="[PROCESS]..."
+        ),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Check the settings with which processes would start from here; exit 1 when some are wrong."""
+    environment = root_of(context).environment
+    checked = []
+    for process in processes or list(Process):
+        error = None
+        try:
+            load(PROCESSES[process], environment=environment, known=KNOWN)
+        except ConfigurationError as wrong:
+            error = str(wrong)
+        checked.append(CheckedProcess(process=process, error=error))
+    show(CheckedSettings(processes=checked), as_json=as_json)
+    wrong_ones = [each.process.value for each in checked if each.error is not None]
+    if wrong_ones:
+        raise FindingsError(
+            f"the settings of {', '.join(wrong_ones)} are wrong", (), remedy="see `soma config docs`"
+        )
+
+
+@app.command()
+def docs() -> None:
+    """Print the reference page of all settings, as Markdown."""
+    typer.echo(settings_page(), nl=False)

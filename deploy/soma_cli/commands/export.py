@@ -1,0 +1,114 @@
+"""`soma export`: write memories as lines that `soma import` reads."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from soma_cli.answers import Memory
+from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.failures import UsageError
+from soma_cli.formats.lines import MemoryLine, format_line
+from soma_cli.naming import OfNamespace
+from soma_cli.output import Result, say, show
+
+app = typer.Typer()
+
+_PAGE = 500
+
+
+class Exported(Result):
+    """What was written; `without_embedding` came with vectors of their own, which are not in the file."""
+
+    memories: int
+    without_embedding: int
+    file: str
+
+    def drawn(self) -> RenderableType:
+        """Return it in a sentence."""
+        return Text(f"exported {self.memories:,} memories to {self.file}")
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; else standard output.", show_default=False),
+    ] = None,
+    *,
+    namespace: OfNamespace = None,
+    prefix: OfPrefix = None,
+    kind: OfKind = None,
+    tags: OfTags = None,
+    subject: OfSubject = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write memories as lines that `soma import` reads.
+
+    One JSON object a line, oldest first. Imported again, each is the same memory: same name, same content.
+    Links, history and counts of reads are not part of it. A file appears whole or not at all.
+    """
+    if as_json and output is None:
+        raise UsageError("the lines go to standard output", remedy="with --json, name a file with --output")
+    asked = filters(namespace, prefix, kind, tags, subject) | {"sort": "created_at", "limit": _PAGE}
+    written = without_embedding = 0
+    with open_client(context, url, api_key) as client, _opened(output) as lines:
+        for memory in client.every(asked):
+            lines.write(format_line(line_of(memory)))
+            written += 1
+            without_embedding += memory.embedding_model is not None and memory.embedding is None
+    if without_embedding:
+        say(
+            f"note: {without_embedding:,} memories have embeddings of their own, which are not exported: "
+            "an import embeds their texts"
+        )
+    if output is not None:
+        exported = Exported(memories=written, without_embedding=without_embedding, file=str(output))
+        show(exported, as_json=as_json)
+
+
+def line_of(memory: Memory) -> MemoryLine:
+    """Return a memory as it is imported again."""
+    named = memory.key is not None or memory.coordinate is not None
+    return MemoryLine(
+        namespace=memory.namespace,
+        key=memory.key,
+        coordinate=memory.coordinate,
+        memory_id=None if named else memory.memory_id,
+        kind=memory.kind,
+        text=memory.text,
+        payload=memory.payload,
+        tags=memory.tags,
+        importance=memory.importance,
+        embedding=memory.embedding,
+        embedding_model=None if memory.embedding is None else memory.embedding_model,
+        subject=memory.subject,
+        expires_at=memory.expires_at,
+        occurred_at=memory.occurred_at,
+        actor=memory.actor,
+    )
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            yield file
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,29 @@
+"""`soma get`: show one memory."""
+
+import typer
+
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.naming import OfCoordinate, OfKey, OfMemory, OfNamespace, named_memory
+from soma_cli.output import show
+
+app = typer.Typer()
+
+
+@app.command()
+def get(
+    context: typer.Context,
+    memory_id: OfMemory = None,
+    *,
+    namespace: OfNamespace = None,
+    key: OfKey = None,
+    coordinate: OfCoordinate = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one memory.
+
+    Name it by its id, or by its namespace and its key or coordinate.
+    """
+    with open_client(context, url, api_key) as client:
+        show(named_memory(client, memory_id, namespace, key, coordinate), as_json=as_json)

@@ -1,0 +1,156 @@
+"""`soma import`: store the memories of a file, or of a git history."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from soma_cli.client import SomaClient
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.failures import FindingsError, UsageError
+from soma_cli.formats.git import open_history
+from soma_cli.formats.sources import FileSource, GitSource, Source, spooled
+from soma_cli.importing import Importer
+from soma_cli.output import Result, progress, show
+from soma_cli.root import Root, root_of
+from soma_cli.settings import operator_settings
+from soma_schemas.clock import SystemClock
+from soma_schemas.limits import Limits
+from soma_schemas.producer import MemoryProducer
+from soma_schemas.versions import Position
+
+app = typer.Typer()
+
+_ASK_EVERY_SECONDS = 0.2
+_WAIT_SECONDS = 600.0
+
+
+class Format(StrEnum):
+    """What is imported."""
+
+    LINES = "lines"
+    GIT = "git"
+
+
+class Imported(Result):
+    """What an import did; `positions` are the last ones in each partition."""
+
+    source: str
+    memories: int
+    sent: bool
+    searchable: bool
+    seconds: float
+    positions: list[str]
+
+    def drawn(self) -> RenderableType:
+        """Return it in a sentence."""
+        if not self.sent:
+            return Text(f"{self.memories:,} memories of {self.source} are fit to be imported")
+        state = "all are searchable" if self.searchable else "searches find them in a moment"
+        return Text(f"imported {self.memories:,} memories of {self.source} in {self.seconds:.1f} s; {state}")
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="File of lines, or `-` for standard input; with `--format git`, a folder in a repository.",
+            metavar="FILE|-",
+            allow_dash=True,
+        ),
+    ],
+    *,
+    format_: Annotated[Format, typer.Option("--format", help="What it holds.")] = Format.LINES,
+    tenant: Annotated[
+        str | None,
+        typer.Option(help="Whose memories they become; the local stack's unless named.", show_default=False),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing.")] = False,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="Store again what was imported before, over what has changed since."),
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when everything is searchable.")] = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store the memories of a file, or of a git history.
+
+    Everything is checked before anything is sent, so a file with a bad line stores nothing; its lines are
+    named. Memories go straight to the log, in order. An import that was interrupted is simply run again:
+    the same line makes the same event, which changes nothing twice. For the same reason a line that was
+    imported before does not undo later changes; `--anew` does.
+
+    A line is a JSON object with `namespace`, `text`, and what else a memory has. From a git history, each
+    commit becomes a memory in `git/NAME`: its message, its author as subject, its files as tags.
+    """
+    root = root_of(context)
+    clock = SystemClock()
+    settings, local = operator_settings(root, wanted=not dry_run)
+    tenant = tenant or (local.tenant if local is not None else None)
+    if tenant is None and not dry_run:
+        raise UsageError("whose memories shall they become?", remedy="name the tenant with --tenant")
+    importer = Importer(tenant or "local", settings.limits, clock, run=str(uuid4()) if anew else "")
+    begin = clock.monotonic()
+    last: dict[int, Position] = {}
+    with _source(path, format_, root, settings.limits) as source:
+        with progress(f"Checking {source.name}", source.size) as advance:
+            count = importer.check(source, advance)
+        if not dry_run:
+            # Found before anything is sent: a key that is missing must not be noticed afterwards.
+            client = open_client(context, url, api_key) if wait else None
+            with (
+                MemoryProducer(settings, tenant=importer.tenant) as producer,
+                progress(f"Importing {count:,} memories", count) as advance,
+            ):
+                last = importer.publish(source, producer, advance)
+            if client is not None:
+                with client:
+                    _wait_until_searchable(client, last, clock)
+    show(
+        Imported(
+            source=source.name,
+            memories=count,
+            sent=not dry_run,
+            searchable=wait and not dry_run,
+            seconds=round(clock.monotonic() - begin, 3),
+            positions=[str(position) for position in sorted(last.values())],
+        ),
+        as_json=as_json,
+    )
+
+
+@contextmanager
+def _source(path: Path, format_: Format, root: Root, limits: Limits) -> Iterator[Source]:
+    if format_ is Format.GIT:
+        yield GitSource(open_history(path, root.environment), limits)
+    elif str(path) == "-":
+        with spooled(sys.stdin.buffer) as source:
+            yield source
+    else:
+        yield FileSource(path.name, path)
+
+
+def _wait_until_searchable(client: SomaClient, last: Mapping[int, Position], clock: SystemClock) -> None:
+    deadline = clock.monotonic() + _WAIT_SECONDS
+    with progress("Waiting until they are searchable", len(last)) as advance:
+        for position in last.values():
+            while not client.write_state(position).searchable:
+                if clock.monotonic() > deadline:
+                    raise FindingsError(
+                        f"stored, but position {position} is not searchable after {_WAIT_SECONDS:.0f} s",
+                        (),
+                        remedy="see `soma status` for how far the workers are",
+                    )
+                clock.block(_ASK_EVERY_SECONDS)
+            advance(1)

@@ -1,0 +1,181 @@
+"""`soma keys`: create, list and revoke API keys."""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from soma_api.principals import Role
+from soma_cli.commands.options import AsJson
+from soma_cli.database import told_in_words
+from soma_cli.failures import UsageError
+from soma_cli.keys import KeyRecord, NewKey, create_key, list_keys, revoke_key
+from soma_cli.output import Result, plain, say, show
+from soma_cli.root import root_of
+from soma_cli.settings import operator_settings
+from soma_schemas.clock import SystemClock
+from soma_schemas.fields import Namespace, Tenant
+
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+
+_OfTenant = Annotated[
+    str | None,
+    typer.Option(help="Whose memories; the local stack's unless named.", show_default=False),
+]
+
+
+class CreatedKey(Result):
+    """A new key in the clear: it is shown this once."""
+
+    api_key: str
+    key_id: str
+    tenant: str
+    role: Role
+    namespaces: list[str] | None
+    expires_at: datetime | None
+
+    def drawn(self) -> RenderableType:
+        """Return the key alone, so that it can be piped."""
+        return Text(self.api_key)
+
+
+class ListedKey(Result):
+    """What is known of a key."""
+
+    key_id: str
+    tenant: str
+    role: Role
+    namespaces: list[str] | None
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class ListedKeys(Result):
+    """The keys, oldest first."""
+
+    keys: list[ListedKey]
+
+    def drawn(self) -> RenderableType:
+        """Return a row for each key."""
+        names = ("id", "tenant", "role", "namespaces", "label", "created", "ends")
+        table = Table(*names, box=None, header_style="bold", pad_edge=False)
+        for key in self.keys:
+            namespaces = "all" if key.namespaces is None else " ".join(key.namespaces)
+            table.add_row(
+                key.key_id,
+                key.tenant,
+                key.role.value,
+                Text(plain(namespaces)),
+                Text(plain(key.label)),
+                _day(key.created_at),
+                f"revoked {_day(key.revoked_at)}" if key.revoked_at else _day(key.expires_at),
+            )
+        return table
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    *,
+    tenant: _OfTenant = None,
+    role: Annotated[
+        Role,
+        typer.Option(help="What it may do: reader reads, writer also stores, operator also sees failures."),
+    ] = Role.WRITER,
+    namespaces: Annotated[
+        list[str] | None,
+        typer.Option("--namespace", help="Covers this namespace and all below it; else all."),
+    ] = None,
+    label: Annotated[str, typer.Option(help="What it is for, to be found in the list.")] = "",
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Ends after so many days; else never.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key and print it. It is shown this once: of its secret only a digest is kept."""
+    settings, local = operator_settings(root_of(context))
+    tenant = tenant or (local.tenant if local is not None else None)
+    if tenant is None:
+        raise UsageError("whose key shall it be?", remedy="name the tenant with --tenant")
+    _require_valid(tenant, namespaces or [])
+    now = SystemClock().now()
+    expires_at = None if days is None else now + timedelta(days=days)
+    with told_in_words(settings.postgres):
+        key = create_key(
+            settings.postgres.conninfo(), NewKey(tenant, role, namespaces, label, expires_at), now
+        )
+    if not as_json:
+        say(f"key {key.key_id} of tenant {tenant}, role {role.value}; it is shown this once:")
+    show(
+        CreatedKey(
+            api_key=str(key),
+            key_id=key.key_id,
+            tenant=tenant,
+            role=role,
+            namespaces=namespaces,
+            expires_at=expires_at,
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List API keys; no secret is among what is known of them."""
+    settings, _ = operator_settings(root_of(context))
+    with told_in_words(settings.postgres):
+        found = list_keys(settings.postgres.conninfo(), tenant)
+    show(ListedKeys(keys=[_listed(key) for key in found]), as_json=as_json)
+
+
+@app.command()
+def revoke(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(help="The id, as `soma keys list` shows it.", metavar="ID")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """End an API key. The API forgets it within seconds (SOMA_API__KEY_CACHE)."""
+    settings, _ = operator_settings(root_of(context))
+    with told_in_words(settings.postgres):
+        found = revoke_key(settings.postgres.conninfo(), key_id, SystemClock().now())
+    if found is None:
+        raise UsageError("there is no key with this id", remedy="see `soma keys list`")
+    show(ListedKeys(keys=[_listed(found)]), as_json=as_json)
+
+
+def _require_valid(tenant: str, namespaces: list[str]) -> None:
+    try:
+        TypeAdapter(Tenant).validate_python(tenant)
+        for namespace in namespaces:
+            TypeAdapter(Namespace).validate_python(namespace)
+    except ValidationError as error:
+        raise UsageError(error.errors()[0]["msg"]) from None
+
+
+def _listed(key: KeyRecord) -> ListedKey:
+    return ListedKey(
+        key_id=key.key_id,
+        tenant=key.tenant,
+        role=key.role,
+        namespaces=None if key.namespaces is None else list(key.namespaces),
+        label=key.label,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+    )
+
+
+def _day(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d}"

@@ -1,0 +1,62 @@
+"""`soma list`: list memories."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from soma_cli.answers import MemoryList
+from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.naming import OfNamespace
+from soma_cli.output import say, show
+
+app = typer.Typer()
+
+
+class Order(StrEnum):
+    """How a list is sorted; a minus puts the newest or greatest first."""
+
+    UPDATED = "updated_at"
+    UPDATED_DESCENDING = "-updated_at"
+    CREATED = "created_at"
+    CREATED_DESCENDING = "-created_at"
+    OCCURRED = "occurred_at"
+    OCCURRED_DESCENDING = "-occurred_at"
+    IMPORTANCE = "importance"
+    IMPORTANCE_DESCENDING = "-importance"
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    namespace: OfNamespace = None,
+    prefix: OfPrefix = None,
+    kind: OfKind = None,
+    tags: OfTags = None,
+    subject: OfSubject = None,
+    sort: Annotated[
+        Order, typer.Option(help="A minus puts the newest or greatest first.")
+    ] = Order.UPDATED_DESCENDING,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
+    cursor: Annotated[
+        str | None, typer.Option(help="Goes on after the list that gave it.", show_default=False)
+    ] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List memories.
+
+    `soma export` writes all of them.
+    """
+    asked: dict[str, Any] = filters(namespace, prefix, kind, tags, subject)
+    asked |= {"sort": sort.value, "limit": limit}
+    if cursor is not None:
+        asked["cursor"] = cursor
+    with open_client(context, url, api_key) as client:
+        page: MemoryList = client.list(asked)
+    show(page, as_json=as_json)
+    if page.next_cursor is not None and not as_json:
+        say(f"\nthere are more: --cursor {page.next_cursor}")

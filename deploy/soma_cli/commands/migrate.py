@@ -1,0 +1,40 @@
+"""`soma migrate`: bring the database to this version."""
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from soma_cli.commands.options import AsJson
+from soma_cli.database import told_in_words
+from soma_cli.output import Result, show
+from soma_cli.root import root_of
+from soma_cli.settings import operator_settings
+from soma_schemas import tables
+
+app = typer.Typer()
+
+
+class Migrated(Result):
+    """Which revisions were applied, and where the database is now."""
+
+    applied: list[str]
+    revision: str
+
+    def drawn(self) -> RenderableType:
+        """Return a line for each revision."""
+        return Text(
+            "\n".join([*(f"applied {each}" for each in self.applied), f"at revision {self.revision}"])
+        )
+
+
+@app.command()
+def migrate(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Bring the database to this version.
+
+    Logs in as the owner of the database. Safe to run at any time and by several at once: a second one waits
+    for the first and then finds nothing to do.
+    """
+    settings, _ = operator_settings(root_of(context))
+    with told_in_words(settings.postgres):
+        applied = tables.migrate(settings.postgres.conninfo())
+    show(Migrated(applied=applied, revision=tables.head()), as_json=as_json)

@@ -1,0 +1,44 @@
+"""Options that several commands take, and the client that they lead to."""
+
+from typing import Annotated
+
+import typer
+
+from soma_cli.client import SomaClient
+from soma_cli.connection import find_connection
+from soma_cli.root import root_of
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of the API. Else SOMA_URL, else the local stack of this machine.", show_default=False
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        help="API key. Else SOMA_API_KEY, else that of the local stack; other users of this machine can "
+        "see a key that stands on a command line.",
+        show_default=False,
+    ),
+]
+Wait = Annotated[
+    int,
+    typer.Option(
+        "--wait",
+        min=0,
+        max=60,
+        help="Seconds to wait until reads and searches see it; 0 returns as soon as the log has it.",
+        metavar="SECONDS",
+    ),
+]
+
+
+def open_client(context: typer.Context, url: str | None, api_key: str | None) -> SomaClient:
+    """Return a client of the API that the options, the environment or the local stack name.
+
+    Raises:
+        UsageError: None of them names one.
+    """
+    return SomaClient(find_connection(root_of(context), url, api_key))

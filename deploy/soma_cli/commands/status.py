@@ -1,0 +1,68 @@
+"""`soma status`: say how the service is."""
+
+from collections.abc import Iterator
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from soma_cli.answers import PartHealth, Readiness, Stats
+from soma_cli.client import SomaClient
+from soma_cli.commands.options import ApiKey, AsJson, Url
+from soma_cli.connection import find_connection
+from soma_cli.failures import FindingsError
+from soma_cli.output import Result, plain, show
+from soma_cli.root import root_of
+
+app = typer.Typer()
+
+_READY = "ready"
+_NOT_READY = "not_ready"
+
+
+class Status(Result):
+    """How the service is; `stats` is null while it cannot answer."""
+
+    url: str
+    status: str
+    parts: dict[str, PartHealth]
+    stats: Stats | None
+
+    def drawn(self) -> RenderableType:
+        """Return a line for each part, then how much there is."""
+        table = Table.grid(padding=(0, 2))
+        table.add_row("api", Text(self.status), Text(self.url, "dim"))
+        for name, part in self.parts.items():
+            state = "ready" if part.ready else f"fails: {part.error}"
+            table.add_row(Text(plain(name)), Text(plain(state)), Text(f"{part.milliseconds:.1f} ms", "dim"))
+        for name, value in self._counts():
+            table.add_row(name, Text(value), "")
+        return table
+
+    def _counts(self) -> Iterator[tuple[str, str]]:
+        if self.stats is None:
+            return
+        yield "memories", f"{self.stats.memories:,} in {self.stats.namespaces:,} namespaces"
+        if self.stats.dead_letters is not None:
+            yield "dead letters", f"{self.stats.dead_letters:,}"
+        for sink, seconds in self.stats.staleness_seconds.items():
+            yield plain(sink), "unknown" if seconds is None else f"at most {seconds:.1f} s behind the log"
+
+
+@app.command()
+def status(
+    context: typer.Context, *, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Say how the service is.
+
+    Exit 0 when everything works, 1 when something does not.
+    """
+    connection = find_connection(root_of(context), url, api_key)
+    with SomaClient(connection) as client:
+        found: Readiness = client.readiness()
+        stats = None if found.status == _NOT_READY else client.stats()
+    show(Status(url=connection.url, status=found.status, parts=found.parts, stats=stats), as_json=as_json)
+    if found.status != _READY:
+        failing = [name for name, part in found.parts.items() if not part.ready]
+        raise FindingsError(f"the API is {found.status.replace('_', ' ')}: {', '.join(failing)} fails", ())

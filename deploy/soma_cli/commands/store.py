@@ -1,0 +1,94 @@
+"""`soma store`: store a memory."""
+
+import sys
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from soma_cli.commands.options import ApiKey, AsJson, Url, Wait, open_client
+from soma_cli.failures import UsageError
+from soma_cli.output import show
+from soma_cli.parsing import coordinate_of, json_object_of, moment_of
+from soma_schemas.clock import SystemClock
+from soma_schemas.fields import Kind
+from soma_schemas.identity import new_id
+
+app = typer.Typer()
+
+_DEFAULT_NAMESPACE = "notes"
+
+
+@app.command()
+def store(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help="What to remember; `-` reads it from standard input.")],
+    *,
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Path under which it lies.")
+    ] = _DEFAULT_NAMESPACE,
+    key: Annotated[
+        str | None, typer.Option(help="Names it: storing there again replaces it.", show_default=False)
+    ] = None,
+    coordinate: Annotated[
+        str | None,
+        typer.Option(help="Names it by a place instead, as `1,2.5`.", show_default=False),
+    ] = None,
+    memory_id: Annotated[
+        UUID | None, typer.Option(help="Stores a memory without a name again.", show_default=False)
+    ] = None,
+    kind: Annotated[
+        Kind, typer.Option(help="Something that happened, or something that is known.", case_sensitive=False)
+    ] = Kind.EPISODIC,
+    payload: Annotated[str | None, typer.Option(help="A JSON object.", show_default=False)] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A label.")] = None,
+    importance: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 to 1.")] = 0.5,
+    subject: Annotated[
+        str | None, typer.Option(help="The person whom it is about, for erasure.", show_default=False)
+    ] = None,
+    occurred_at: Annotated[
+        str | None,
+        typer.Option(help="When it happened, as `2026-03-02T09:15:00Z`; else now.", show_default=False),
+    ] = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option(help="When it ends; else the retention policy decides.", show_default=False),
+    ] = None,
+    expected_version: Annotated[
+        int | None,
+        typer.Option(min=0, help="Only onto this version; 0: only when there is none.", show_default=False),
+    ] = None,
+    event_id: Annotated[
+        UUID | None,
+        typer.Option(help="Names the event: the same one again changes nothing.", show_default=False),
+    ] = None,
+    wait: Wait = 5,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store a memory.
+
+    Prints the id of the memory, what became of the write, and its position in the log.
+    """
+    if key is not None and coordinate is not None:
+        raise UsageError("a memory has a key or a coordinate, not both")
+    fields: dict[str, Any] = {
+        "namespace": namespace,
+        "text": sys.stdin.read() if text == "-" else text,
+        "kind": kind.value,
+        "tags": tags or [],
+        "importance": importance,
+        "key": key,
+        "coordinate": None if coordinate is None else coordinate_of(coordinate),
+        "memory_id": None if memory_id is None else str(memory_id),
+        "payload": {} if payload is None else json_object_of(payload),
+        "subject": subject,
+        "occurred_at": moment_of("--occurred-at", occurred_at),
+        "expires_at": moment_of("--expires-at", expires_at),
+        "expected_version": expected_version,
+    }
+    said = {name: value for name, value in fields.items() if value is not None}
+    with open_client(context, url, api_key) as client:
+        event = event_id or new_id(SystemClock().now())
+        show(client.store(said, event_id=event, wait_seconds=wait), as_json=as_json)

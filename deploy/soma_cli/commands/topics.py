@@ -1,0 +1,76 @@
+"""`soma topics`: create and check the topics."""
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from soma_cli.commands.options import AsJson
+from soma_cli.failures import FindingsError
+from soma_cli.output import Result, show
+from soma_cli.root import root_of
+from soma_cli.settings import operator_settings
+from soma_schemas.topic_admin import TopicDifference, apply_topics, open_admin, topic_differences
+
+app = typer.Typer(help="Create and check the topics.", no_args_is_help=True)
+
+
+class Difference(Result):
+    """One way in which a topic is not as declared; `found` is null when it is missing."""
+
+    topic: str
+    what: str
+    declared: str
+    found: str | None
+
+
+class Topics(Result):
+    """What was done to the topics, and what is still not as declared."""
+
+    done: list[str]
+    differences: list[Difference]
+
+    def drawn(self) -> RenderableType:
+        """Return a line for each thing done or left."""
+        left = [str(_difference(each)) for each in self.differences]
+        return Text("\n".join([*self.done, *left]) or "all topics are as declared")
+
+
+@app.command()
+def apply(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Create the topics that are missing and correct their configuration.
+
+    Partitions and replicas of an existing topic are never changed: keys would move, and their order be lost.
+    Exit 1 when something is still not as declared.
+    """
+    settings, _ = operator_settings(root_of(context))
+    done, left = apply_topics(open_admin(settings.kafka), settings.topics)
+    _show(done, left, as_json=as_json)
+
+
+@app.command()
+def check(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Say where the brokers' topics differ from the declaration, and change nothing; exit 1 if any does."""
+    settings, _ = operator_settings(root_of(context))
+    _show([], topic_differences(open_admin(settings.kafka), settings.topics), as_json=as_json)
+
+
+def _show(done: list[str], left: list[TopicDifference], *, as_json: bool) -> None:
+    differences = [
+        Difference(topic=each.topic, what=each.what, declared=each.declared, found=each.found)
+        for each in left
+    ]
+    show(Topics(done=done, differences=differences), as_json=as_json)
+    if not left:
+        return
+    missing = any(each.found is None for each in left)
+    raise FindingsError(
+        f"{len(left)} differences from the declaration" if len(left) > 1 else "a topic is not as declared",
+        (),
+        remedy="run `soma topics apply`"
+        if missing
+        else "run `soma topics apply`; partitions and replicas are changed by hand, as the runbook tells",
+    )
+
+
+def _difference(shown: Difference) -> TopicDifference:
+    return TopicDifference(shown.topic, shown.what, shown.declared, shown.found)

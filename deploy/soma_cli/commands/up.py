@@ -1,0 +1,155 @@
+"""`soma up`: run everything on this machine, in the foreground."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from soma_cli.commands.options import AsJson
+from soma_cli.demo import demonstrate
+from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.home import Home
+from soma_cli.local.stack import Stack, open_stack
+from soma_cli.output import Result, say, show
+from soma_cli.root import Root, root_of
+from soma_cli.status_table import StatusTable
+from soma_schemas.clock import Clock, SystemClock
+from soma_schemas.logs import configure_logging
+from soma_schemas.settings import LogFormat, LogSettings
+
+app = typer.Typer()
+
+_PARTS = ("kafka", "postgres", "registry", "worker", "api")
+
+
+class Ready(Result):
+    """Where a stack that runs is found."""
+
+    url: str
+    home: Path
+    client_file: Path
+    key_file: Path
+    seconds: float
+
+    def drawn(self) -> RenderableType:
+        """Return what somebody wants to know who has just started it."""
+        return Text(
+            f"""
+ready after {self.seconds:.1f} s
+
+  API    {self.url}   (what it can do: {self.url}/docs)
+  key    {self.key_file}
+  data   {self.home}
+
+In another terminal{_preparation(self.home)}:
+
+  soma store "Ada prefers tea at four." --namespace assistant/ada
+  soma search "what does Ada drink?"
+  curl -H "Authorization: Bearer $(cat {self.key_file})" {self.url}/v1/stats
+
+Ctrl-C stops it; what is stored stays."""
+        )
+
+
+@app.command()
+def up(
+    context: typer.Context,
+    *,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Import example memories, ask some questions, and stop.")
+    ] = False,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Folder with all data. Else SOMA_HOME, else `~/.soma`.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run everything on this machine, in the foreground.
+
+    Starts Kafka, the schema registry, PostgreSQL, the workers, and the API with the vector index; the first
+    start downloads what is missing. Everything listens on this machine alone. Other commands find it by
+    themselves. What ends by itself is started again. Ctrl-C stops everything in order, and loses nothing.
+    """
+    root = root_of(context)
+    if home is not None:
+        root = replace(root, environment={**root.environment, "SOMA_HOME": str(home)})
+    asyncio.run(_until_told_to_stop(_run(root, SystemClock(), demo=demo, as_json=as_json)))
+
+
+async def _run(root: Root, clock: Clock, *, demo: bool, as_json: bool) -> None:
+    begin = clock.monotonic()
+    home = Home(root.home, Random())  # noqa: S311  # chooses ports
+    _log_to(home.log("up"))
+    with StatusTable(_PARTS, clock, Console(stderr=True, highlight=False)) as table:
+        artifacts = Artifacts(root.cache, table.download)
+        async with open_stack(home, artifacts, clock, table.observe, root.environment) as stack:
+            if demo:
+                table.close()
+                await _while_it_runs(stack, demonstrate(home.path, root.environment))
+                say(f"\nGo on with `soma up{_home_option(root)}`: the memories stay in {home.path}.")
+                return
+            table.close()
+            show(_ready(stack, home, clock.monotonic() - begin), as_json=as_json)
+            table.open()
+            await stack.keep_running()
+
+
+def _ready(stack: Stack, home: Home, seconds: float) -> Ready:
+    return Ready(
+        url=stack.api.address,
+        home=home.path,
+        client_file=home.path / "client.json",
+        key_file=home.path / "secrets" / "api-key",
+        seconds=seconds,
+    )
+
+
+async def _while_it_runs(stack: Stack, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(stack.keep_running())
+            await group.create_task(work)
+            keeper.cancel()
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _until_told_to_stop(work: Coroutine[Any, Any, None]) -> None:
+    """Run something until it ends; SIGINT and SIGTERM cancel it, and it may take its time to end well."""
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    working = asyncio.create_task(work)
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+    if told.is_set() and not working.done():
+        say("stopping")
+        working.cancel()
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await working
+
+
+def _log_to(path: Path) -> None:
+    """Send the log of this process to a file: on the terminal the table tells the same."""
+    configure_logging(LogSettings(format=LogFormat.JSON))
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(path.open("a", encoding="utf-8"))
+
+
+def _preparation(home: Path) -> str:
+    return "" if home == Path.home() / ".soma" else f", after `export SOMA_HOME={home}`"
+
+
+def _home_option(root: Root) -> str:
+    return "" if root.home == Path.home() / ".soma" else f" --home {root.home}"

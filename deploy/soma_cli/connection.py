@@ -1,0 +1,84 @@
+"""Where a command finds the API, and the settings of the parts behind it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from soma_cli.failures import UsageError
+from soma_cli.handover import Handover, read_handover
+from soma_cli.root import Root
+from soma_schemas.configuration import RESERVED_NAMES
+from soma_schemas.settings import ENVIRONMENT_PREFIX
+
+_NO_STACK = "start one with `soma up`, or name another with SOMA_URL and SOMA_API_KEY"
+
+# Settings that say nothing of where the parts are.
+_NOT_A_PLACE = ("LOG__", "LIMITS__", "PRODUCER__")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the API is, and what it lets us do."""
+
+    url: str
+    api_key: str
+
+
+def find_connection(root: Root, url: str | None, api_key: str | None) -> Connection:
+    """Return where to send requests: what the command line says, else the environment, else the local stack.
+
+    The key of the local stack is never sent to an address that came from elsewhere.
+
+    Raises:
+        UsageError: There is no address, or no key for it.
+    """
+    url = url or root.environment.get("SOMA_URL")
+    api_key = api_key or root.environment.get("SOMA_API_KEY")
+    local = read_handover(root.home)
+    if url is None:
+        if local is None:
+            raise UsageError(f"no local stack runs in {root.home}", remedy=_NO_STACK)
+        return Connection(local.url, api_key or local.api_key)
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise UsageError("the address of the API does not begin with http:// or https://")
+    if api_key is None and local is not None and url.rstrip("/") == local.url.rstrip("/"):
+        api_key = local.api_key
+    if api_key is None:
+        raise UsageError(
+            f"there is no API key for {url}",
+            remedy="set SOMA_API_KEY; `soma keys create` makes a key",
+        )
+    return Connection(url.rstrip("/"), api_key)
+
+
+def find_settings(root: Root) -> tuple[Mapping[str, str], Handover | None]:
+    """Return the variables that say where Kafka, the registry and PostgreSQL are.
+
+    They come from the environment when it names any of these places, else whole from the local stack:
+    the two are never mixed, so that no command reads from one installation and writes to the other.
+
+    Returns:
+        The variables; and the local stack, when they are its.
+
+    Raises:
+        UsageError: The environment names no place, and no local stack runs.
+    """
+    if names_a_place(root.environment):
+        return root.environment, None
+    local = read_handover(root.home)
+    if local is None:
+        raise UsageError(
+            f"no settings for Kafka, registry or PostgreSQL, and no local stack runs in {root.home}",
+            remedy="start one with `soma up`, or set SOMA_KAFKA__BOOTSTRAP_SERVERS and its like",
+        )
+    return {**local.environment, **root.environment}, local
+
+
+def names_a_place(environment: Mapping[str, str]) -> bool:
+    """Say whether any variable tells where a part is, directly or in a file."""
+    names = {
+        name.removeprefix(ENVIRONMENT_PREFIX) for name in environment if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    if names & {"CONFIG_FILE", "SECRETS_DIR"}:
+        return True
+    return any(name not in RESERVED_NAMES and not name.startswith(_NOT_A_PLACE) for name in names)

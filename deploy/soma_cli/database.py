@@ -1,0 +1,49 @@
+"""What can go wrong between an operator's command and PostgreSQL, in words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import sqlalchemy.exc
+
+from soma_schemas.errors import SomaError
+from soma_schemas.settings import PostgresSettings
+
+
+class DatabaseError(SomaError):
+    """PostgreSQL did not do what was asked."""
+
+    code = "database"
+
+
+@contextmanager
+def told_in_words(settings: PostgresSettings) -> Iterator[None]:
+    """Translate what goes wrong in the block.
+
+    Raises:
+        DatabaseError: PostgreSQL cannot be reached or refuses.
+    """
+    try:
+        yield
+    except sqlalchemy.exc.OperationalError as error:
+        raise _unreachable(settings, error.orig or error) from error
+    except psycopg.OperationalError as error:
+        raise _unreachable(settings, error) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseError(
+            f"user `{settings.user}` may not do this: {error.diag.message_primary}",
+            remedy="log in as the owner of the database: set SOMA_POSTGRES__USER and SOMA_POSTGRES__PASSWORD",
+        ) from error
+    except psycopg.errors.UndefinedTable as error:
+        raise DatabaseError(
+            f"database `{settings.database}` lacks a table: {error.diag.message_primary}",
+            remedy="run `soma migrate` as the owner of the database",
+        ) from error
+
+
+def _unreachable(settings: PostgresSettings, error: BaseException) -> DatabaseError:
+    reason = str(error).strip().splitlines()[-1]
+    return DatabaseError(
+        f"cannot log in to PostgreSQL at {settings.host}:{settings.port} as `{settings.user}`: {reason}",
+        remedy="check SOMA_POSTGRES__HOST, __PORT, __DATABASE, __USER and __PASSWORD",
+    )

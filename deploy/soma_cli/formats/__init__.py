@@ -1,0 +1,1 @@
+"""The shapes in which memories come from outside and go back."""

@@ -1,0 +1,61 @@
+"""What a running local stack leaves in its home for commands on the same machine: its address and its key."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from soma_cli.local.home import write_private
+from soma_schemas.errors import ConfigurationError
+
+_FILE = "client.json"
+
+
+class Handover(BaseModel):
+    """The address and the credentials of a local stack, secrets in the clear.
+
+    Attributes:
+        url: Of its HTTP API.
+        api_key: An admin's.
+        tenant: Whose memories that key reads and writes.
+        environment: Settings as variables, for commands that go to Kafka, the registry or PostgreSQL.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    api_key: str
+    tenant: str
+    environment: dict[str, str]
+
+    def write(self, home: Path) -> Path:
+        """Leave this in a home, readable by its owner alone, and return the file."""
+        path = home / _FILE
+        write_private(path, self.model_dump_json(indent=2) + "\n")
+        return path
+
+
+def read_handover(home: Path) -> Handover | None:
+    """Return what the stack of this home left, or None when none runs there.
+
+    Raises:
+        ConfigurationError: The file is there and cannot be understood.
+    """
+    path = home / _FILE
+    try:
+        return Handover.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise ConfigurationError(
+            f"{path} belongs to another user", remedy="set SOMA_HOME, or SOMA_URL and SOMA_API_KEY"
+        ) from None
+    except ValidationError:
+        raise ConfigurationError(
+            f"{path} was written by another version",
+            remedy="stop the local stack and start it again with `soma up`",
+        ) from None
+
+
+def remove_handover(home: Path) -> None:
+    """Take it away again: nobody answers there any more, and somebody else may be given the port."""
+    (home / _FILE).unlink(missing_ok=True)

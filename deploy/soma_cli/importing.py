@@ -1,0 +1,153 @@
+"""Store what a source yields: first look at all of it, then publish it, in order and with bounded memory."""
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+from soma_cli.failures import FindingsError
+from soma_cli.formats.sources import Item, Source
+from soma_schemas.clock import Clock
+from soma_schemas.errors import SomaError
+from soma_schemas.events import MemoryStored
+from soma_schemas.limits import Limits
+from soma_schemas.producer import Receipt
+from soma_schemas.versions import Position
+from soma_schemas.violations import ContractError
+
+_FAULTS_SHOWN = 20
+_IN_FLIGHT = 5_000
+
+Advance = Callable[[int], None]
+
+
+class Publishes(Protocol):
+    """What takes an event to the log, such as `MemoryProducer`."""
+
+    def publish(self, event: MemoryStored) -> "Future[Receipt]":
+        """Send an event; the future ends when the log has it."""
+        ...
+
+
+class ImportInterruptedError(SomaError):
+    """The log did not take a memory; those before it are stored, and running again does no harm."""
+
+    code = "import_interrupted"
+
+
+@dataclass(frozen=True)
+class Importer:
+    """How memories of one tenant become events.
+
+    Attributes:
+        run: Makes the events of this run differ from those of any other, so that memories are stored again;
+            empty to make them the same each time.
+    """
+
+    tenant: str
+    limits: Limits
+    clock: Clock
+    run: str = ""
+
+    def check(self, source: Source, advance: Advance) -> int:
+        """Return how many memories a source has, all of them fit to be stored.
+
+        Raises:
+            FindingsError: Some are not; the first of them are named with their places.
+        """
+        count = 0
+        fault_count = 0
+        faults: list[str] = []
+        for item in source.items():
+            count += 1
+            advance(item.size)
+            for fault in self._faults(item):
+                fault_count += 1
+                if len(faults) < _FAULTS_SHOWN:
+                    faults.append(fault)
+        if fault_count:
+            if fault_count > len(faults):
+                faults.append(f"and {fault_count - len(faults):,} more")
+            raise FindingsError(
+                f"{source.name} has {fault_count:,} fault{'s' * (fault_count > 1)}; nothing was sent",
+                tuple(faults),
+                remedy="correct these lines and run it again; `soma import --dry-run` looks without sending",
+            )
+        return count
+
+    def publish(self, source: Source, log: Publishes, advance: Advance) -> dict[int, Position]:
+        """Send every memory of a checked source, and wait until the log has them all.
+
+        Returns:
+            The last position in each partition: once these are searchable, everything is.
+
+        Raises:
+            ImportInterruptedError: The log did not take one.
+        """
+        last: dict[int, Position] = {}
+        in_flight: deque[tuple[Item, Future[Receipt]]] = deque()
+
+        def settle() -> None:
+            item, receipt = in_flight.popleft()
+            with _told_where(item, source):
+                position = receipt.result().position
+            last[position.partition] = max(position, last.get(position.partition, position))
+            advance(1)
+
+        with _occurrences() as occurrence_of:
+            for item in source.items():
+                with _told_where(item, source):
+                    in_flight.append((item, log.publish(self._event(item, occurrence_of))))
+                if len(in_flight) >= _IN_FLIGHT:
+                    settle()
+            while in_flight:
+                settle()
+        return last
+
+    def _faults(self, item: Item) -> Iterator[str]:
+        try:
+            self._event(item, lambda _canonical: 0)
+        except ContractError as error:
+            for violation in error.violations:
+                yield f"{item.place}: {violation.path or 'it'}: {violation.message}"
+
+    def _event(self, item: Item, occurrence_of: Callable[[str], int]) -> MemoryStored:
+        if isinstance(item.memory, ContractError):
+            raise item.memory
+        occurrence = occurrence_of(item.memory.canonical())
+        return item.memory.event(self.tenant, f"{occurrence}{self.run}", self.clock.now(), self.limits)
+
+
+@contextmanager
+def _told_where(item: Item, source: Source) -> Iterator[None]:
+    try:
+        yield
+    except SomaError as error:
+        reason = f"{error.remedy} Then run" if error.remedy else "run"
+        raise ImportInterruptedError(
+            f"stopped at {item.place} of {source.name}: {error}",
+            remedy=f"{reason} the same import again: what is stored already stays as it is",
+        ) from error
+
+
+@contextmanager
+def _occurrences() -> Iterator[Callable[[str], int]]:
+    """Count equal texts, on disk: a file of any length is imported with little memory."""
+    counts = sqlite3.connect("")
+    try:
+        counts.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID")
+
+        def occurrence_of(text: str) -> int:
+            row = counts.execute(
+                "INSERT INTO seen VALUES (?, 0) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count",
+                (sha256(text.encode()).digest()[:16],),
+            ).fetchone()
+            return int(row[0])
+
+        yield occurrence_of
+    finally:
+        counts.close()

@@ -1,0 +1,141 @@
+"""API keys in PostgreSQL: made, listed and revoked by the owner of the database, each act on record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import kwargs_row
+from psycopg.types.json import Jsonb
+
+from soma_api.keys import ApiKey, new_key
+from soma_api.principals import Role
+
+_ACTOR = "operator"
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """What is known of a key; its secret is not.
+
+    Attributes:
+        namespaces: What it opens, each with all below it; None is everything.
+    """
+
+    key_id: str
+    tenant: str
+    role: Role
+    namespaces: tuple[str, ...] | None
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """What a key shall be allowed."""
+
+    tenant: str
+    role: Role
+    namespaces: Sequence[str] | None = None
+    label: str = ""
+    expires_at: datetime | None = None
+
+
+def create_key(dsn: str, wanted: NewKey, now: datetime) -> ApiKey:
+    """Make a key and return it in the clear: it cannot be shown again.
+
+    Raises:
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    key = new_key()
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            """
+            INSERT INTO api_keys
+                (key_id, tenant, role, namespaces, secret_hash, created_at, expires_at, label)
+            VALUES (%(key_id)s, %(tenant)s, %(role)s, %(namespaces)s::text[], %(digest)s, %(now)s,
+                %(expires_at)s, %(label)s)
+            """,
+            {
+                "key_id": key.key_id,
+                "tenant": wanted.tenant,
+                "role": wanted.role.value,
+                "namespaces": None if wanted.namespaces is None else list(wanted.namespaces),
+                "digest": key.digest(),
+                "now": now,
+                "expires_at": wanted.expires_at,
+                "label": wanted.label,
+            },
+        )
+        allowed = {"role": wanted.role.value, "label": wanted.label}
+        _record(
+            connection,
+            now,
+            tenant=wanted.tenant,
+            action="api_key.create",
+            key_id=key.key_id,
+            details=Jsonb(allowed),
+        )
+    return key
+
+
+def list_keys(dsn: str, tenant: str | None) -> list[KeyRecord]:
+    """Return the keys of a tenant, or of all, oldest first.
+
+    Raises:
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    with psycopg.connect(dsn) as connection, connection.cursor(row_factory=kwargs_row(_record_of)) as cursor:
+        return cursor.execute(
+            """
+            SELECT key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at
+            FROM api_keys
+            WHERE %(tenant)s::text IS NULL OR tenant = %(tenant)s
+            ORDER BY created_at, key_id
+            """,
+            {"tenant": tenant},
+        ).fetchall()
+
+
+def revoke_key(dsn: str, key_id: str, now: datetime) -> KeyRecord | None:
+    """End a key and return what it was; None when there is no such key. One that was revoked stays as it was.
+
+    Raises:
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    with psycopg.connect(dsn) as connection, connection.cursor(row_factory=kwargs_row(_record_of)) as cursor:
+        found = cursor.execute(
+            """
+            UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s)
+            WHERE key_id = %(key_id)s
+            RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at
+            """,
+            {"key_id": key_id, "now": now},
+        ).fetchone()
+        if found is not None and found.revoked_at == now:
+            _record(
+                connection,
+                now,
+                tenant=found.tenant,
+                action="api_key.revoke",
+                key_id=key_id,
+                details=Jsonb({}),
+            )
+    return found
+
+
+def _record_of(role: str, namespaces: list[str] | None, **columns: Any) -> KeyRecord:
+    return KeyRecord(role=Role(role), namespaces=None if namespaces is None else tuple(namespaces), **columns)
+
+
+def _record(connection: psycopg.Connection[Any], now: datetime, **act: Any) -> None:
+    connection.execute(
+        """
+        INSERT INTO audit_log (happened_at, tenant, actor, action, subject, details)
+        VALUES (%(now)s, %(tenant)s, %(actor)s, %(action)s, %(key_id)s, %(details)s)
+        """,
+        {"now": now, "actor": _ACTOR, **act},
+    )

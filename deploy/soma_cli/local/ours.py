@@ -1,0 +1,67 @@
+"""A process of our own in the local stack: `soma` itself, run as a child with settings of its own."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import httpx
+
+from soma_cli.local.home import LOOPBACK, Home
+from soma_cli.local.part import Observer, Part
+from soma_cli.local.process import Launch
+from soma_schemas.clock import Clock
+
+
+class OwnProcess(Part):
+    """One of our processes.
+
+    Args:
+        name: What people call it.
+        home: Where its log is.
+        clock: Measures how long it takes.
+        observe: Hears of its changes.
+        arguments: After `soma`.
+        environment: All its variables: nothing of ours leaks in.
+        port: Where it answers `/readyz`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        home: Home,
+        clock: Clock,
+        observe: Observer,
+        *,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        port: int,
+    ) -> None:
+        super().__init__(name, home, clock, observe)
+        self._arguments = tuple(arguments)
+        self._environment = dict(environment)
+        self._port = port
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://{LOOPBACK}:{self._port}"
+
+    async def prepare(self) -> Launch:
+        """Say how `soma` is started."""
+        return Launch(
+            self.name,
+            [sys.executable, "-m", "soma_cli.main", *self._arguments],
+            self._home.folder(self.name),
+            self._environment,
+            log=self._home.log(self.name),
+            pid_file=self._home.pid_file(self.name),
+        )
+
+    async def is_ready(self) -> bool:
+        """Ask it."""
+        try:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                answer = await client.get(f"{self.address}/readyz")
+        except httpx.TransportError:
+            return False
+        # While a part behind it is away the API answers too, only not everything.
+        return answer.status_code == httpx.codes.OK and answer.json().get("status") == "ready"

@@ -1,0 +1,93 @@
+"""The `soma` command: the list of its commands, and what becomes of their errors."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from soma_cli.lazy import Entry, lazy_group
+from soma_cli.root import Root, root_of
+
+START = "Start"
+MEMORIES = "Memories"
+OPERATION = "Operation"
+PROCESSES = "Processes"
+
+COMMANDS = (
+    Entry("up", "soma_cli.commands.up", "Run everything on this machine, in the foreground.", START),
+    Entry("store", "soma_cli.commands.store", "Store a memory.", MEMORIES),
+    Entry("get", "soma_cli.commands.get", "Show one memory.", MEMORIES),
+    Entry("list", "soma_cli.commands.list", "List memories.", MEMORIES),
+    Entry("delete", "soma_cli.commands.delete", "Delete a memory.", MEMORIES),
+    Entry(
+        "import", "soma_cli.commands.import_", "Store the memories of a file, or of a git history.", MEMORIES
+    ),
+    Entry(
+        "export", "soma_cli.commands.export", "Write memories as lines that `soma import` reads.", MEMORIES
+    ),
+    Entry("status", "soma_cli.commands.status", "Say how the service is.", OPERATION),
+    Entry("keys", "soma_cli.commands.keys", "Create, list and revoke API keys.", OPERATION),
+    Entry("config", "soma_cli.commands.config", "Show, check and explain settings.", OPERATION),
+    Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),
+    Entry("schemas", "soma_cli.commands.schemas", "Register and check the schemas of events.", OPERATION),
+    Entry("migrate", "soma_cli.commands.migrate", "Bring the database to this version.", OPERATION),
+)
+
+app = typer.Typer(
+    name="soma",
+    cls=lazy_group(COMMANDS),
+    help="Memory for AI agents, on an event log.",
+    epilog="Begin with `soma up`. Every command takes --help; every one that prints a result takes --json.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  # how Typer calls it
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  # only this option wants it
+
+        sys.stdout.write(f"{version('somafractalmemory')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    *,
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show with an error where it came from.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Memory for AI agents, on an event log."""
+    del version
+    root_of(context).show_traceback = show_traceback
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run one command and return the exit code: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    root = Root(environment)
+    try:
+        # Without its standalone mode Typer leaves errors to us.
+        ended = get_command(app).main(list(arguments), prog_name="soma", standalone_mode=False, obj=root)
+    except Exception as error:  # noqa: BLE001  # the edge: whatever it is, it is reported as an error
+        from soma_cli.failures import report  # noqa: PLC0415  # what draws errors loads when there is one
+
+        return report(error, with_traceback=root.show_traceback)
+    return ended if isinstance(ended, int) else 0
+
+
+def main() -> None:
+    """Run `soma`."""
+    sys.exit(run(sys.argv[1:], dict(os.environ)))
+
+
+if __name__ == "__main__":
+    main()

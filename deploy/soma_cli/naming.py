@@ -1,0 +1,52 @@
+"""How a memory is named on a command line: by its id, or by its namespace and its key or coordinate."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from soma_cli.answers import Memory
+from soma_cli.client import SomaClient
+from soma_cli.failures import FindingsError, UsageError
+from soma_cli.parsing import coordinate_of
+
+OfMemory = Annotated[UUID | None, typer.Argument(help="Its id.", metavar="[ID]", show_default=False)]
+OfNamespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Where it lies.", show_default=False)
+]
+OfKey = Annotated[str | None, typer.Option(help="Its key within the namespace.", show_default=False)]
+OfCoordinate = Annotated[
+    str | None,
+    typer.Option(help="Its coordinate within the namespace, as `1,2.5`.", show_default=False),
+]
+
+
+def named_memory(
+    client: SomaClient, memory_id: UUID | None, namespace: str | None, key: str | None, coordinate: str | None
+) -> Memory:
+    """Return the memory that is named.
+
+    Raises:
+        UsageError: The name is incomplete, or names twice.
+        FindingsError: There is no such memory.
+        ApiUnreachableError: The API gives no answer.
+    """
+    if [memory_id, key, coordinate].count(None) != 2:  # noqa: PLR2004  # one of three
+        raise UsageError(
+            "which memory?", remedy="name it by its id, or by --namespace with --key or --coordinate"
+        )
+    if memory_id is not None:
+        return client.get(memory_id)
+    if namespace is None:
+        raise UsageError("a key or a coordinate names within a namespace", remedy="add --namespace")
+    asked = {"namespace": namespace}
+    if key is not None:
+        asked["key"] = key
+    if coordinate is not None:
+        asked["coordinate"] = ",".join(str(number) for number in coordinate_of(coordinate))
+    found = client.list(asked).memories
+    if not found:
+        raise FindingsError(
+            f"there is no such memory in {namespace}", (), remedy=f"see `soma list --namespace {namespace}`"
+        )
+    return found[0]

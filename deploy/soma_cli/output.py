@@ -1,0 +1,85 @@
+"""What people and programs get to see: results on stdout, everything else on stderr."""
+
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+_PIPED_WIDTH = 1000  # a program reads lines: a row is never broken into two for it
+
+
+class Result(BaseModel):
+    """What a command found or did: one model, shown as JSON to programs and drawn for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def drawn(self) -> RenderableType:
+        """Return this for people."""
+        raise NotImplementedError
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    """Write a command's result to stdout."""
+    if as_json:
+        sys.stdout.write(result.model_dump_json(indent=2) + "\n")
+        sys.stdout.flush()
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    console.print(result.drawn())
+
+
+def say(line: str) -> None:
+    """Write one line for people to stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(line))
+
+
+def plain(text: str) -> str:
+    """Return text without control characters: what somebody stored must not steer a terminal."""
+    return "".join(
+        character
+        if character == "\n" or unicodedata.category(character) != "Cc"
+        else "\N{REPLACEMENT CHARACTER}"
+        for character in text.replace("\t", " ")
+    )
+
+
+def one_line(text: str, width: int) -> str:
+    """Return the beginning of a text on one line of at most that many characters."""
+    line = " ".join(plain(text).split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far something long has come, on stderr: a bar on a terminal, else one plain line at its start.
+
+    Args:
+        label: What is going on, with a capital letter.
+        total: How much there is to do, in any unit.
+
+    Yields:
+        A function to be called with how much more is done.
+    """
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        say(label)
+        yield lambda _more: None
+        return
+    from rich.progress import (  # noqa: PLC0415  # only a terminal pays for it
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda more: bar.advance(task, more)

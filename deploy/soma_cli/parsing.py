@@ -1,0 +1,50 @@
+"""Values on a command line that are more than words: coordinates, JSON, moments."""
+
+import json
+from datetime import UTC, datetime
+
+from soma_cli.failures import UsageError
+
+
+def coordinate_of(text: str) -> list[float]:
+    """Read numbers joined by commas.
+
+    Raises:
+        UsageError: One is no number.
+    """
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise UsageError(f"`{text}` is not a coordinate", remedy="join numbers by commas: `1,2.5`") from None
+
+
+def json_object_of(text: str) -> dict[str, object]:
+    """Read a JSON object.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"the payload is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError("the payload is not a JSON object", remedy="""write it as '{"source": "chat"}'""")
+    return value
+
+
+def moment_of(option: str, text: str | None) -> str | None:
+    """Read a moment as RFC 3339 or a day; without an offset it is UTC.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{option} is not a time", remedy="write it as `2026-03-02T09:15:00Z` or `2026-03-02`"
+        ) from None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).isoformat()

@@ -1,0 +1,83 @@
+"""The settings of every process, by name, and how the operator's commands read theirs."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from soma_api.settings import ApiSettings
+from soma_cli.connection import find_settings
+from soma_cli.handover import Handover
+from soma_cli.root import Root
+from soma_schemas.configuration import load
+from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings
+from soma_streams.settings import (
+    DeliverySettings,
+    PostgresWorkerSettings,
+    RetrySettings,
+    VectorWorkerSettings,
+    WorkerSettings,
+)
+
+
+class OperatorSettings(PublishingSettings):
+    """What the commands of an operator need: topics, schemas, migrate, keys, import."""
+
+    postgres: PostgresSettings = Field(
+        PostgresSettings(user="soma_owner"),
+        description="PostgreSQL, as the owner of the database: for `migrate` and `keys` alone.",
+    )
+
+
+class EmbeddedApiSettings(ApiSettings):
+    """Settings of `soma serve --embedded-vectors`: the API, and the vector worker with its index, in one."""
+
+    retry: RetrySettings = Field(RetrySettings(), description="How failing stores are tried again.")
+    delivery: DeliverySettings = Field(DeliverySettings(), description="How events are taken from the log.")
+    worker: WorkerSettings = Field(WorkerSettings(), description="The worker's own door.")
+    watermarks: PostgresSettings = Field(
+        PostgresSettings(), description="PostgreSQL, as the vector worker keeps its watermarks there."
+    )
+
+    def vector_worker(self) -> VectorWorkerSettings:
+        """Return the settings of the vector worker."""
+        shared = {
+            name: getattr(self, name) for name in VectorWorkerSettings.model_fields if name != "postgres"
+        }
+        return VectorWorkerSettings(postgres=self.watermarks, **shared)
+
+
+class Process(StrEnum):
+    """What reads settings."""
+
+    POSTGRES_WORKER = "postgres-worker"
+    VECTOR_WORKER = "vector-worker"
+    API = "api"
+    EMBEDDED_API = "embedded-api"
+    OPERATOR = "operator"
+
+
+PROCESSES: dict[Process, type[ProcessSettings]] = {
+    Process.POSTGRES_WORKER: PostgresWorkerSettings,
+    Process.VECTOR_WORKER: VectorWorkerSettings,
+    Process.API: ApiSettings,
+    Process.EMBEDDED_API: EmbeddedApiSettings,
+    Process.OPERATOR: OperatorSettings,
+}
+
+# Several processes may share one environment or file: what one of them knows, the others let pass.
+KNOWN = tuple(PROCESSES.values())
+
+
+def operator_settings(root: Root, *, wanted: bool = True) -> tuple[OperatorSettings, Handover | None]:
+    """Return the settings of an operator's command; and the local stack, when they are its.
+
+    Args:
+        root: This run of `soma`.
+        wanted: Whether the command goes to Kafka, the registry or PostgreSQL; if not, there need be none.
+
+    Raises:
+        UsageError: There are none, and no local stack runs.
+        ConfigurationError: They are wrong.
+    """
+    variables, local = find_settings(root) if wanted else (root.environment, None)
+    return load(OperatorSettings, environment=variables, known=KNOWN).settings, local

@@ -1,0 +1,75 @@
+"""An HTTP server on loopback that gives prepared answers and remembers what it was asked."""
+
+import json
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class CannedApi:
+    """Answers requests in the order in which answers were prepared."""
+
+    asked: list[Asked] = field(default_factory=list)
+    _answers: deque[tuple[int, str, bytes]] = field(default_factory=deque)
+
+    def answers(self, body: Any, status: int = 200, media_type: str = "application/json") -> None:
+        """Prepare the next answer."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self._answers.append((status, media_type, content))
+
+    def refuses(self, status: int, code: str, detail: str, **members: Any) -> None:
+        """Prepare a problem as the next answer."""
+        self.answers(
+            {"status": status, "code": code, "detail": detail} | members, status, "application/problem+json"
+        )
+
+    def __enter__(self) -> Self:
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_any(self) -> None:
+                parts = urlsplit(self.path)
+                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                body = json.loads(content) if content else None
+                api.asked.append(Asked(self.command, parts.path, parse_qs(parts.query), headers, body))
+                status, media_type, answer = api._answers.popleft()
+                self.send_response(status)
+                self.send_header("Content-Type", media_type)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_GET = do_POST = do_DELETE = handle_any  # noqa: N815  # the base class looks for these names
+
+            def log_message(self, *arguments: object) -> None:
+                """Stay silent."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,358 @@
+"""The commands that ask the API: what they send, what they show, and how they fail."""
+
+import json
+import re
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from canned_api import CannedApi
+from soma_command import Soma
+
+MEMORY_ID = "01912f4a-0000-7000-8000-000000000001"
+
+WRITTEN = {
+    "event_id": "01912f4a-0000-7000-8000-000000000002",
+    "memory_id": MEMORY_ID,
+    "position": "3:1042",
+    "version": 1099511628818,
+    "outcome": "applied",
+    "reason": None,
+    "write": "/v1/writes/3:1042",
+}
+
+
+def a_memory(**fields: Any) -> dict[str, Any]:
+    """A memory as the API answers it."""
+    return {
+        "memory_id": MEMORY_ID,
+        "version": 1099511628818,
+        "namespace": "team/notes",
+        "key": "tea",
+        "coordinate": None,
+        "kind": "SEMANTIC",
+        "text": "Tea at four.",
+        "payload": {"cups": 3},
+        "tags": ["tea"],
+        "importance": 0.7,
+        "subject": None,
+        "actor": "mira",
+        "embedding_model": None,
+        "occurred_at": "2026-03-02T07:48:00Z",
+        "created_at": "2026-03-02T07:48:01Z",
+        "updated_at": "2026-03-02T07:48:01Z",
+        "expires_at": None,
+        "access_count": 0,
+        "last_accessed_at": None,
+    } | fields
+
+
+@pytest.fixture
+def at(api: CannedApi) -> dict[str, str]:
+    """The environment that leads to the API."""
+    return {"SOMA_URL": api.url, "SOMA_API_KEY": "soma_a_secret"}
+
+
+def test_store_sends_what_was_said_and_nothing_else(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers(WRITTEN, 201)
+
+    ran = soma("store", "Tea at four.", "-n", "team/notes", environment=at)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"{MEMORY_ID}  done; reads and searches see it  (3:1042)\n"
+    (asked,) = api.asked
+    assert (asked.method, asked.path) == ("POST", "/v1/memories")
+    assert asked.body == {
+        "namespace": "team/notes",
+        "text": "Tea at four.",
+        "kind": "EPISODIC",
+        "tags": [],
+        "importance": 0.5,
+        "payload": {},
+    }
+    assert asked.headers["authorization"] == "Bearer soma_a_secret"
+    assert asked.headers["prefer"] == "wait=5"
+    assert UUID(asked.headers["idempotency-key"]).version == 7
+
+
+def test_store_sends_every_field(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers(WRITTEN | {"outcome": None}, 202)
+
+    ran = soma(
+        "store", "x", "--namespace", "a", "--coordinate", "1,-2.5", "--kind", "semantic",
+        "--payload", '{"cups": 3}', "-t", "one", "-t", "two", "--importance", "0.9", "--subject", "mira",
+        "--occurred-at", "2026-03-02T09:15:00+01:00", "--expires-at", "2027-01-01", "--expected-version", "0",
+        "--event-id", MEMORY_ID, "--wait", "0", environment=at,
+    )  # fmt: skip
+
+    assert ran.code == 0
+    (asked,) = api.asked
+    assert asked.body == {
+        "namespace": "a",
+        "text": "x",
+        "kind": "SEMANTIC",
+        "tags": ["one", "two"],
+        "importance": 0.9,
+        "coordinate": [1.0, -2.5],
+        "payload": {"cups": 3},
+        "subject": "mira",
+        "occurred_at": "2026-03-02T09:15:00+01:00",
+        "expires_at": "2027-01-01T00:00:00+00:00",
+        "expected_version": 0,
+    }
+    assert "prefer" not in asked.headers
+    assert asked.headers["idempotency-key"] == MEMORY_ID
+
+
+def test_a_result_as_json_has_all_that_the_api_said(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers(WRITTEN, 201)
+
+    ran = soma("store", "x", "--json", environment=at)
+
+    assert json.loads(ran.out) == WRITTEN
+    assert ran.err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("store", "x", "--key", "k", "--coordinate", "1"),
+        ("store", "x", "--coordinate", "one"),
+        ("store", "x", "--payload", "[1]"),
+        ("store", "x", "--payload", "{"),
+        ("store", "x", "--occurred-at", "yesterday"),
+        ("store", "x", "--importance", "2"),
+        ("store", "x", "--kind", "loud"),
+        ("store",),
+        ("get",),
+        ("get", "seven"),
+        ("get", MEMORY_ID, "--key", "k"),
+        ("get", "--key", "k"),
+        ("delete",),
+        ("list", "--namespace", "a", "--prefix", "b"),
+        ("export", "--json"),
+    ],
+)
+def test_misuse_is_said_before_anything_is_asked(
+    soma: Soma, api: CannedApi, at: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    ran = soma(*arguments, environment=at)
+
+    assert ran.code == 2
+    assert ran.out == ""
+    assert re.match(r"error: .+\n(\nhint: .+\n)?$", ran.err)
+    assert api.asked == []
+
+
+def test_a_refusal_shows_what_is_wrong_and_what_to_do(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.refuses(
+        422,
+        "invalid_input",
+        "the request breaks the contract",
+        remedy="Correct the fields named and send it again.",
+        errors=[
+            {
+                "source": "body",
+                "path": "/namespace",
+                "code": "invalid_namespace",
+                "message": "segment 1 is empty",
+            }
+        ],
+    )
+
+    ran = soma("store", "x", "-n", "/a", environment=at)
+
+    assert ran.code == 1
+    assert ran.err == (
+        "error: the request breaks the contract\n"
+        "  /namespace: segment 1 is empty\n"
+        "\n"
+        "hint: correct the fields named and send it again.\n"
+    )
+
+
+def test_an_address_where_nobody_answers_is_said(soma: Soma) -> None:
+    # Port 9 is never ours; nothing listens there.
+    ran = soma("status", environment={"SOMA_URL": "http://127.0.0.1:9", "SOMA_API_KEY": "k"})
+
+    assert ran.code == 1
+    assert ran.err.startswith("error: http://127.0.0.1:9 cannot be reached")
+    assert "hint: start it with `soma up`" in ran.err
+
+
+def test_something_else_that_answers_there_is_said(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers(b"<html>", media_type="text/html")
+    api.answers(b"<html>", 404, media_type="text/html")
+
+    assert "does not answer as this version" in soma("get", MEMORY_ID, environment=at).err
+    assert "the API answered HTTP 404" in soma("get", MEMORY_ID, environment=at).err
+
+
+def test_a_memory_is_shown_with_all_that_it_says(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers(a_memory())
+
+    ran = soma("get", MEMORY_ID, environment=at)
+
+    assert api.asked[0].path == f"/v1/memories/{MEMORY_ID}"
+    for fact in (
+        MEMORY_ID,
+        "team/notes",
+        "SEMANTIC",
+        "0.7",
+        '{"cups": 3}',
+        "2026-03-02 07:48:00 UTC by mira",
+    ):
+        assert fact in ran.out
+    assert ran.out.endswith("\nTea at four.\n")
+
+
+def test_a_memory_is_found_by_its_key_or_its_coordinate(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers({"memories": [a_memory()], "next_cursor": None})
+    api.answers({"memories": [a_memory()], "next_cursor": None})
+
+    soma("get", "-n", "team/notes", "--key", "tea", environment=at)
+    soma("get", "-n", "team/notes", "--coordinate", "1,2.5", environment=at)
+
+    assert api.asked[0].query == {"namespace": ["team/notes"], "key": ["tea"]}
+    assert api.asked[1].query == {"namespace": ["team/notes"], "coordinate": ["1.0,2.5"]}
+
+
+def test_a_key_without_a_memory_is_a_failure(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers({"memories": [], "next_cursor": None})
+
+    ran = soma("get", "-n", "a", "--key", "tea", environment=at)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "error: there is no such memory in a\n\nhint: see `soma list --namespace a`\n"
+
+
+def test_a_memory_named_by_key_is_deleted_by_its_id(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers({"memories": [a_memory()], "next_cursor": None})
+    api.answers(WRITTEN)
+
+    ran = soma("delete", "-n", "team/notes", "--key", "tea", "--expected-version", "7", environment=at)
+
+    assert ran.code == 0
+    assert (api.asked[1].method, api.asked[1].path) == ("DELETE", f"/v1/memories/{MEMORY_ID}")
+    assert api.asked[1].query == {"namespace": ["team/notes"]}
+    assert api.asked[1].headers["if-match"] == '"7"'
+
+
+def test_a_list_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers({"memories": [a_memory(text="Tea\nat \x1b[31mfour.")], "next_cursor": "abc"})
+
+    ran = soma(
+        "list", "-p", "team", "--kind", "SEMANTIC", "-t", "a", "-t", "b", "--subject", "mira",
+        "--sort", "-importance", "--limit", "1", environment=at,
+    )  # fmt: skip
+
+    assert api.asked[0].query == {
+        "namespace_prefix": ["team"],
+        "kind": ["SEMANTIC"],
+        "tags": ["a", "b"],
+        "subject": ["mira"],
+        "sort": ["-importance"],
+        "limit": ["1"],
+    }
+    assert "Tea at �[31mfour." in ran.out
+    assert ran.err == "\nthere are more: --cursor abc\n"
+
+
+def test_an_export_is_every_page_as_lines_that_an_import_reads(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers({"memories": [a_memory()], "next_cursor": "abc"})
+    api.answers({"memories": [a_memory(key=None, tags=[], payload={})], "next_cursor": None})
+
+    ran = soma("export", "-p", "team", environment=at)
+
+    assert [json.loads(line) for line in ran.out.splitlines()] == [
+        {
+            "namespace": "team/notes",
+            "key": "tea",
+            "kind": "SEMANTIC",
+            "text": "Tea at four.",
+            "payload": {"cups": 3},
+            "tags": ["tea"],
+            "importance": 0.7,
+            "occurred_at": "2026-03-02T07:48:00Z",
+            "actor": "mira",
+        },
+        {
+            "namespace": "team/notes",
+            "memory_id": MEMORY_ID,
+            "kind": "SEMANTIC",
+            "text": "Tea at four.",
+            "importance": 0.7,
+            "occurred_at": "2026-03-02T07:48:00Z",
+            "actor": "mira",
+        },
+    ]
+    assert ran.err == ""
+    assert [asked.query.get("cursor") for asked in api.asked] == [None, ["abc"]]
+
+
+def test_an_export_to_a_file_appears_whole_or_not_at_all(
+    soma: Soma, api: CannedApi, at: dict[str, str], tmp_path: Any
+) -> None:
+    file = tmp_path / "memories.jsonl"
+    api.answers({"memories": [a_memory()], "next_cursor": "abc"})
+    api.refuses(503, "store_unavailable", "the database does not answer")
+
+    assert soma("export", "-o", str(file), environment=at).code == 1
+    assert list(tmp_path.glob("*memories*")) == []
+
+    api.answers({"memories": [a_memory()], "next_cursor": None})
+    ran = soma("export", "-o", str(file), "--json", environment=at)
+
+    assert json.loads(ran.out) == {"memories": 1, "without_embedding": 0, "file": str(file)}
+    assert len(file.read_text().splitlines()) == 1
+
+
+def test_an_export_says_which_embeddings_it_leaves_out(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers({"memories": [a_memory(embedding_model="own-model")], "next_cursor": None})
+
+    ran = soma("export", environment=at)
+
+    assert "embedding_model" not in ran.out
+    assert ran.err.startswith("note: 1 memories have embeddings of their own, which are not exported")
+
+
+def test_status_shows_every_part_and_how_much_there_is(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers(
+        {"status": "ready", "parts": {"postgres": {"ready": True, "milliseconds": 1.25, "error": None}}}
+    )
+    api.answers(
+        {
+            "memories": 1234,
+            "memories_by_kind": {"EPISODIC": 1234},
+            "namespaces": 27,
+            "links": None,
+            "dead_letters": 0,
+            "staleness_seconds": {"soma-postgres": 0.25, "soma-vectors": None},
+        }
+    )
+
+    ran = soma("status", environment=at)
+
+    assert ran.code == 0
+    for fact in ("ready", "postgres", "1.2 ms", "1,234 in 27 namespaces", "at most 0.2 s behind", "unknown"):
+        assert fact in ran.out
+
+
+def test_status_fails_when_a_part_does(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    parts = {"postgres": {"ready": False, "milliseconds": 2000.0, "error": "PoolTimeout"}}
+    api.answers({"status": "not_ready", "parts": parts}, 503)
+
+    ran = soma("status", "--json", environment=at)
+
+    assert ran.code == 1
+    assert json.loads(ran.out) == {"url": api.url, "status": "not_ready", "parts": parts, "stats": None}
+    assert ran.err == "error: the API is not ready: postgres fails\n"

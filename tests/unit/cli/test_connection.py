@@ -1,0 +1,120 @@
+"""A command finds the API and the parts behind it, and never mixes two installations."""
+
+from pathlib import Path
+
+import pytest
+
+from soma_cli.connection import Connection, find_connection, find_settings
+from soma_cli.failures import UsageError
+from soma_cli.handover import Handover, read_handover, remove_handover
+from soma_cli.root import Root
+from soma_schemas.errors import ConfigurationError
+
+LOCAL = Handover(
+    url="http://127.0.0.1:8420",
+    api_key="local-key",
+    tenant="local",
+    environment={"SOMA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:20001", "SOMA_POSTGRES__PORT": "20002"},
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home of a local stack that runs."""
+    LOCAL.write(tmp_path)
+    return tmp_path
+
+
+def _root(home: Path, **variables: str) -> Root:
+    return Root({"SOMA_HOME": str(home), **variables})
+
+
+def test_the_command_line_comes_before_the_environment_and_that_before_the_local_stack(home: Path) -> None:
+    root = _root(home, SOMA_URL="https://memory.example", SOMA_API_KEY="env-key")
+
+    assert find_connection(root, "https://other.example", "key") == Connection("https://other.example", "key")
+    assert find_connection(root, None, None) == Connection("https://memory.example", "env-key")
+    assert find_connection(_root(home), None, None) == Connection("http://127.0.0.1:8420", "local-key")
+
+
+def test_the_key_of_the_local_stack_goes_nowhere_else(home: Path) -> None:
+    with pytest.raises(UsageError, match="no API key for"):
+        find_connection(_root(home, SOMA_URL="https://memory.example"), None, None)
+
+
+def test_the_local_stack_may_be_named_by_its_address(home: Path) -> None:
+    found = find_connection(_root(home), "http://127.0.0.1:8420/", None)
+
+    assert found == Connection("http://127.0.0.1:8420", "local-key")
+
+
+def test_without_a_stack_or_an_address_it_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no local stack runs") as refused:
+        find_connection(_root(tmp_path), None, None)
+
+    assert "soma up" in str(refused.value.remedy)
+
+
+def test_an_address_without_a_scheme_is_refused(home: Path) -> None:
+    with pytest.raises(UsageError, match="http://"):
+        find_connection(_root(home), "memory.example:80", "key")
+
+
+def test_settings_come_from_the_local_stack_when_the_environment_names_no_place(home: Path) -> None:
+    variables, local = find_settings(_root(home, SOMA_LOG__LEVEL="debug", SOMA_URL="https://memory.example"))
+
+    assert local == LOCAL
+    assert variables["SOMA_KAFKA__BOOTSTRAP_SERVERS"] == "127.0.0.1:20001"
+    assert variables["SOMA_LOG__LEVEL"] == "debug"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["SOMA_KAFKA__BOOTSTRAP_SERVERS", "SOMA_TOPICS__PREFIX", "SOMA_CONFIG_FILE", "SOMA_SECRETS_DIR"],
+)
+def test_settings_of_the_environment_are_never_mixed_with_the_local_ones(home: Path, variable: str) -> None:
+    root = _root(home, **{variable: "elsewhere"})
+
+    variables, local = find_settings(root)
+
+    assert local is None
+    assert variables == root.environment
+
+
+def test_without_settings_or_a_stack_it_says_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no settings") as refused:
+        find_settings(_root(tmp_path))
+
+    assert "SOMA_KAFKA__BOOTSTRAP_SERVERS" in str(refused.value.remedy)
+
+
+def test_a_stack_leaves_its_address_and_key_for_its_owner_alone(tmp_path: Path) -> None:
+    path = LOCAL.write(tmp_path)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_handover(tmp_path) == LOCAL
+
+
+def test_a_stopped_stack_leaves_nothing(home: Path) -> None:
+    remove_handover(home)
+    remove_handover(home)
+
+    assert read_handover(home) is None
+
+
+def test_a_file_of_another_version_is_said_so(home: Path) -> None:
+    (home / "client.json").write_text("{}")
+
+    with pytest.raises(ConfigurationError, match="another version"):
+        read_handover(home)
+
+
+def test_the_home_is_where_the_variable_says_or_in_the_users_own_folder() -> None:
+    assert Root({"SOMA_HOME": "/srv/soma"}).home == Path("/srv/soma")
+    assert Root({}).home == Path.home() / ".soma"
+
+
+def test_downloads_lie_in_the_users_cache_unless_a_variable_says_otherwise() -> None:
+    assert Root({"SOMA_CACHE": "/srv/cache"}).cache == Path("/srv/cache")
+    assert Root({"XDG_CACHE_HOME": "/srv/xdg"}).cache == Path("/srv/xdg/somafractalmemory")
+    assert Root({}).cache == Path.home() / ".cache" / "somafractalmemory"

@@ -1,0 +1,99 @@
+"""The `soma` command as a whole: quick, honest about errors, and complete in its list."""
+
+import subprocess
+import sys
+
+import pytest
+
+from soma_cli.failures import FindingsError, UsageError, report
+from soma_cli.lazy import Entry
+from soma_cli.main import COMMANDS
+from soma_command import Soma
+from soma_schemas.errors import MismatchError
+from soma_schemas.violations import ContractError, Violation, ViolationCode
+
+
+def test_errors_are_a_message_an_empty_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    code = report(MismatchError("a topic is missing", remedy="run `soma topics apply`"), with_traceback=False)
+
+    assert code == 1
+    assert capsys.readouterr().err == "error: a topic is missing\n\nhint: run `soma topics apply`\n"
+
+
+def test_findings_stand_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    report(FindingsError("2 faults", ("line 1: a", "line 2: b")), with_traceback=False)
+
+    assert capsys.readouterr().err == "error: 2 faults\n  line 1: a\n  line 2: b\n"
+
+
+def test_input_with_several_faults_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    faults = [
+        Violation("/text", ViolationCode.EMPTY, "is empty"),
+        Violation("", ViolationCode.KEY_AND_COORDINATE, "has both"),
+    ]
+
+    report(ContractError(faults), with_traceback=False)
+
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        "error: 2 things are wrong with the input",
+        "  /text: is empty",
+        "  input: has both",
+    ]
+
+
+def test_an_error_that_nobody_foresaw_shows_no_traceback_unless_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert report(ValueError("odd"), with_traceback=False) == 1
+    assert "Traceback" not in (shown := capsys.readouterr().err)
+    assert shown.startswith("error: unexpected ValueError: odd\n\nhint: ")
+
+    report(ValueError("odd"), with_traceback=True)
+    assert "ValueError: odd" in capsys.readouterr().err
+
+
+def test_misuse_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(UsageError("which of the two?"), with_traceback=False) == 2
+    assert capsys.readouterr().err == "error: which of the two?\n"
+
+
+def test_an_unknown_command_is_misuse_and_a_near_one_is_suggested(soma: Soma) -> None:
+    ran = soma("stor")
+
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err == "error: no such command 'stor'. Did you mean 'store'?\n\nhint: see `soma --help`\n"
+
+
+def test_an_unknown_option_points_to_the_help_of_its_command(soma: Soma) -> None:
+    ran = soma("topics", "apply", "--colour")
+
+    assert ran.code == 2
+    assert ran.err == "error: no such option: --colour\n\nhint: see `soma topics apply --help`\n"
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_the_list_of_commands_says_what_each_command_says_of_itself(entry: Entry) -> None:
+    command = entry.load()
+
+    assert (command.help or "").split("\n\n")[0].replace("\n", " ") == entry.summary
+
+
+def test_help_imports_none_of_the_heavy_parts() -> None:
+    script = (
+        "import sys; from soma_cli.main import run; run(['--help'], {});"
+        "heavy = {'httpx', 'pydantic', 'confluent_kafka', 'fastapi', 'faust', 'structlog'};"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Store a memory." in done.stdout
+
+
+def test_the_version_is_printed(soma: Soma) -> None:
+    ran = soma("--version")
+
+    assert ran.code == 0
+    assert ran.out.count(".") == 2
