@@ -1,0 +1,45 @@
+"""What the API asks the brokers: where the log ends. Publishing is the producer's."""
+
+import asyncio
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from soma_api.problems import LogUnavailableError
+from soma_schemas.settings import KafkaSettings, TopicSettings
+from soma_schemas.topics import MEMORY_EVENTS
+
+_ANSWER_SECONDS = 5.0
+
+
+class KafkaLogEnds:
+    """Asks the brokers for the ends of `memory.events`.
+
+    Args:
+        kafka: The brokers.
+        topics: How the topic is laid out.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
+        self._admin = AdminClient(kafka.librdkafka() | {"client.id": "soma-api"})
+        self._name = MEMORY_EVENTS.full_name(topics)
+        self._partitions = range(MEMORY_EVENTS.partitions(topics))
+
+    async def ends(self) -> Mapping[int, int]:
+        """Return the next offset of every partition.
+
+        Raises:
+            LogUnavailableError: The brokers do not answer.
+        """
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client has no types here
+        asked = {TopicPartition(self._name, partition): latest for partition in self._partitions}
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                answers = self._admin.list_offsets(asked, request_timeout=_ANSWER_SECONDS)
+                found = {
+                    each.partition: await asyncio.wrap_future(answer) for each, answer in answers.items()
+                }
+        except (KafkaException, TimeoutError) as error:
+            raise LogUnavailableError("the brokers do not answer") from error
+        return {partition: result.offset for partition, result in found.items()}

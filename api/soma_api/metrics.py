@@ -1,0 +1,95 @@
+"""What the API measures, declared once.
+
+Labels are route templates, methods, statuses and enums: never a tenant, a key, an id or a path as sent.
+"""
+
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+UNMATCHED_ROUTE = "unmatched"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_LATENCY_BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 5, 10, 30)
+_STALENESS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 600)
+
+
+class WaitFor(StrEnum):
+    """What a request waited for."""
+
+    WRITE = "write"  # `Prefer: wait` on a write
+    READ = "read"  # `Soma-Position` on a read
+
+
+class WaitResult(StrEnum):
+    """How a wait ended."""
+
+    VISIBLE = "visible"
+    TIMED_OUT = "timed_out"
+
+
+class ApiMetrics:
+    """The API's metrics in one registry.
+
+    Args:
+        registry: Of the process; shared with whatever else runs in it.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._requests = Counter(
+            "soma_api_requests_total",
+            "Requests answered. A rise in 5xx says that a store, the log or this process is in trouble.",
+            ["route", "method", "status"],
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "soma_api_request_seconds",
+            "Time from a request's first byte to its answer's last one, waits included.",
+            ["route", "method"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "soma_api_requests_in_flight",
+            "Requests being served now; at SOMA_API__REQUESTS new ones are refused.",
+            registry=registry,
+        )
+        self._waits = Counter(
+            "soma_api_waits_total",
+            "Waits for a position. A rise in timed_out says that a sink is behind.",
+            ["wait_for", "result"],
+            registry=registry,
+        )
+        self._wait_seconds = Histogram(
+            "soma_api_wait_seconds",
+            "How long requests waited for a position.",
+            ["wait_for"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._staleness = Histogram(
+            "soma_api_staleness_seconds",
+            "How old answers could have been at most. A rise says that a sink is behind.",
+            buckets=_STALENESS_BUCKETS,
+            registry=registry,
+        )
+
+    def request_started(self) -> None:
+        """Count a request in."""
+        self._in_flight.inc()
+
+    def request_done(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request out."""
+        method = method if method in _METHODS else "other"
+        self._in_flight.dec()
+        self._requests.labels(route, method, status).inc()
+        self._request_seconds.labels(route, method).observe(seconds)
+
+    def waited(self, wait_for: WaitFor, result: WaitResult, seconds: float) -> None:
+        """Count a wait for a position."""
+        self._waits.labels(wait_for, result).inc()
+        self._wait_seconds.labels(wait_for).observe(seconds)
+
+    def served_stale(self, seconds: float) -> None:
+        """Record how old an answer could be at most."""
+        self._staleness.observe(seconds)

@@ -1,0 +1,159 @@
+"""What surrounds every request: its id, its bounds, its measurements and its last line of defence."""
+
+import os
+import re
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from soma_api.metrics import UNMATCHED_ROUTE, ApiMetrics
+from soma_api.problems import (
+    ApiError,
+    BodyTooLargeError,
+    InternalError,
+    OverloadedError,
+    problem_response,
+)
+from soma_schemas.clock import Clock
+
+REQUEST_ID_HEADER = "X-Request-Id"
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# Asked every few seconds by machines: their lines would hide everybody else's.
+_QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+_UNTEMPLATED_ROUTES = frozenset({"/docs", "/openapi.json"})
+_SERVER_ERROR = 500
+
+log = structlog.get_logger(__name__)
+
+
+def request_id_of(scope: Mapping[str, Any]) -> str:
+    """Return the id that the middleware gave to a request."""
+    request_id: str = scope["state"]["request_id"]
+    return request_id
+
+
+class RequestMiddleware:
+    """Names, bounds, measures and logs every request. Nothing that it sees of one goes into a log.
+
+    Args:
+        app: The application itself.
+        clock: Measures.
+        metrics: Counts.
+        body_bytes: Largest body that is taken.
+        requests: Most requests at once.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, clock: Clock, metrics: ApiMetrics, body_bytes: int, requests: int
+    ) -> None:
+        self._app = app
+        self._clock = clock
+        self._metrics = metrics
+        self._body_bytes = body_bytes
+        self._requests = requests
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = self._clock.monotonic()
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", []).append(
+                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode())
+                )
+            await send(message)
+
+        self._in_flight += 1
+        self._metrics.request_started()
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            try:
+                self._refuse_at_the_door(scope)
+                await self._app(scope, self._bounded(receive), answer)
+            except ApiError as error:
+                await problem_response(error, request_id)(scope, receive, answer)
+            except Exception as error:
+                # The message and the values may hold content; the class and the place never do.
+                log.error("request_failed", error=type(error).__name__, where=_where(error))  # noqa: TRY400  # no traceback: it would print the message
+                if status:
+                    raise
+                internal = InternalError("an error that nobody foresaw; it is in the log")
+                await problem_response(internal, request_id)(scope, receive, answer)
+        finally:
+            self._in_flight -= 1
+            seconds = self._clock.monotonic() - started
+            route = _route(scope)
+            self._metrics.request_done(route, scope["method"], status, seconds)
+            if status >= _SERVER_ERROR or route not in _QUIET_ROUTES:
+                log.info(
+                    "request_served",
+                    route=route,
+                    method=scope["method"],
+                    status=status,
+                    milliseconds=round(seconds * 1000, 2),
+                )
+            structlog.contextvars.reset_contextvars(**bound)
+
+    def _refuse_at_the_door(self, scope: Scope) -> None:
+        if self._in_flight > self._requests and not _is_probe(scope):
+            raise OverloadedError(f"{self._requests} requests are being served already")
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                with suppress(ValueError):
+                    if int(value) > self._body_bytes:
+                        raise self._too_large()
+
+    def _bounded(self, receive: Receive) -> Receive:
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._body_bytes:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> BodyTooLargeError:
+        return BodyTooLargeError(f"the body is larger than {self._body_bytes} bytes")
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
+            given: str = value.decode("ascii")
+            return given
+    return os.urandom(16).hex()
+
+
+def _is_probe(scope: Scope) -> bool:
+    # A busy process is alive; were its probes refused, it would be restarted for being useful.
+    return scope["path"] in _QUIET_ROUTES
+
+
+def _route(scope: Scope) -> str:
+    """Return the template of the route, of which there are few; never the path, of which there is no end."""
+    template = getattr(scope.get("route"), "path", None)
+    if isinstance(template, str):
+        return template
+    return scope["path"] if scope["path"] in _UNTEMPLATED_ROUTES else UNMATCHED_ROUTE
+
+
+def _where(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return " > ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames)

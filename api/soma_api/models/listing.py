@@ -1,0 +1,215 @@
+"""Which memories a list holds, as a query says it."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from soma_api.principals import Principal
+from soma_api.problems import InvalidInputError, Source, faults_of
+from soma_api.queries.memories import Filters, Memory, Order
+from soma_schemas.fields import (
+    Coordinate,
+    Kind,
+    Namespace,
+    StorableString,
+    broken,
+    check_json_object,
+)
+from soma_schemas.identity import identified
+from soma_schemas.limits import Limits
+from soma_schemas.violations import Violation, ViolationCode, json_pointer, violations_of
+
+_COORDINATE = TypeAdapter[list[float]](Coordinate)
+_MAX_PAYLOAD_BYTES = 4096
+_NUMBER = r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"
+_NUMBERS = rf"^{_NUMBER}(,{_NUMBER}){{0,63}}$"
+
+Numbers = Annotated[str, Field(pattern=_NUMBERS, max_length=2048)]
+QueryNumber = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+def _json_object(text: str) -> str:
+    if len(text.encode(errors="surrogatepass")) > _MAX_PAYLOAD_BYTES:
+        raise broken(ViolationCode.TOO_LONG, f"has more than {_MAX_PAYLOAD_BYTES} bytes")
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise broken(ViolationCode.NOT_JSON, "is not JSON") from None
+    check_json_object(value)
+    return text
+
+
+class ListQuery(BaseModel):
+    """Filters, order and page of a list. What is left out asks nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespace: Namespace | None = Field(
+        None, description="Exactly this namespace.", examples=["assistant/ada"]
+    )
+    namespace_prefix: Namespace | None = Field(
+        None, description="This namespace and all below it; `team/a` does not match `team/ab`."
+    )
+    key: Annotated[StorableString, Field(min_length=1)] | None = Field(
+        None, description="The memory with this key; wants `namespace`."
+    )
+    coordinate: Numbers | None = Field(
+        None, description="The memory at this coordinate, as `1,2.5`; wants `namespace`."
+    )
+    min: Numbers | None = Field(None, description="Low corner of a box of coordinates; comes with `max`.")
+    max: Numbers | None = Field(None, description="High corner of the box, which belongs to it.")
+    kind: Kind | None = Field(None, description="EPISODIC or SEMANTIC.")
+    subject: Annotated[StorableString, Field(min_length=1)] | None = Field(
+        None, description="About this person."
+    )
+    tags: list[Annotated[StorableString, Field(min_length=1)]] = Field(
+        default=[], max_length=64, description="Having all of these tags; repeat the parameter."
+    )
+    importance_min: QueryNumber | None = Field(None, description="At least this important.")
+    importance_max: QueryNumber | None = Field(None, description="At most this important.")
+    occurred_from: AwareDatetime | None = Field(None, description="Happened at this time or later.")
+    occurred_before: AwareDatetime | None = Field(None, description="Happened before this time.")
+    created_from: AwareDatetime | None = Field(None, description="First stored at this time or later.")
+    created_before: AwareDatetime | None = Field(None, description="First stored before this time.")
+    updated_from: AwareDatetime | None = Field(None, description="Last changed at this time or later.")
+    updated_before: AwareDatetime | None = Field(None, description="Last changed before this time.")
+    payload: Annotated[StorableString, AfterValidator(_json_object)] | None = Field(
+        None,
+        description="A JSON object that the payload contains; equal values, at any depth.",
+        examples=['{"source": "chat"}'],
+    )
+    sort: Order = Field(Order.UPDATED_DESCENDING, description="A minus puts the newest or greatest first.")
+    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Memories on a page.")
+    cursor: str | None = Field(
+        None, max_length=1024, description="`next_cursor` of the page before, with the same filters and sort."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.namespace is not None and self.namespace_prefix is not None:
+            raise broken(ViolationCode.INVALID_VALUE, "`namespace` and `namespace_prefix` exclude each other")
+        if self.key is not None and self.coordinate is not None:
+            raise broken(ViolationCode.KEY_AND_COORDINATE, "a memory has a key or a coordinate, not both")
+        if self.namespace is None and (self.key is not None or self.coordinate is not None):
+            raise broken(ViolationCode.MISSING_FIELD, "`key` and `coordinate` name within a `namespace`")
+        if (self.min is None) != (self.max is None):
+            raise broken(ViolationCode.MISSING_FIELD, "`min` and `max` come together")
+        return self
+
+    def filters(self, principal: Principal, limits: Limits) -> Filters:
+        """Return what to ask the database.
+
+        Raises:
+            InvalidInputError: A coordinate or a corner breaks the contract.
+            NamespaceForbiddenError: The key does not reach the namespace or the prefix.
+        """
+        coordinate, low, high = (
+            _numbers(name, text, limits)
+            for name, text in (("coordinate", self.coordinate), ("min", self.min), ("max", self.max))
+        )
+        if low is not None and high is not None and len(low) != len(high):
+            raise _refused(
+                Violation("/max", ViolationCode.INVALID_VALUE, "has another number of dimensions than `min`")
+            )
+        named = None
+        if self.namespace is not None:
+            named = identified(principal.tenant, self.namespace, self.key, coordinate)
+        prefix, allowed = visible_below(principal, self.namespace, self.namespace_prefix)
+        return Filters(
+            namespace=self.namespace,
+            namespace_prefix=prefix,
+            allowed=allowed,
+            memory_ids=None if named is None else [named],
+            # Asked besides the id: an id can be had without its key.
+            key=self.key,
+            coordinate=coordinate,
+            kind=None if self.kind is None else self.kind.value,
+            subject=self.subject,
+            tags=self.tags or None,
+            importance_min=self.importance_min,
+            importance_max=self.importance_max,
+            occurred_from=self.occurred_from,
+            occurred_before=self.occurred_before,
+            created_from=self.created_from,
+            created_before=self.created_before,
+            updated_from=self.updated_from,
+            updated_before=self.updated_before,
+            payload=self.payload,
+            minimum=low,
+            maximum=high,
+        )
+
+    def signature(self) -> dict[str, Any]:
+        """Return what a cursor of this list belongs to: everything but the page."""
+        return self.model_dump(mode="json", exclude={"limit", "cursor"}, exclude_none=True)
+
+
+def visible_below(
+    principal: Principal, namespace: str | None, prefix: str | None
+) -> tuple[str | None, Sequence[str] | None]:
+    """Return the prefix to read and what to hold it to, given what is asked and what the key covers.
+
+    A prefix above what the key covers is narrowed to it. One namespace or prefix that lies outside is
+    refused, rather than answered with an empty list that looks like an answer.
+
+    Raises:
+        NamespaceForbiddenError: It lies outside.
+    """
+    own = principal.namespaces
+    if own is None:
+        return prefix, None
+    if namespace is not None:
+        principal.enter(namespace)
+        return None, None
+    if prefix is not None and principal.may_enter(prefix):
+        return prefix, None
+    inside = [each for each in own if prefix is None or each.startswith(prefix + "/")]
+    if prefix is not None and not inside:
+        principal.enter(prefix)
+    if len(inside) == 1:
+        return inside[0], None
+    return prefix, inside
+
+
+def sort_key(memory: Memory, order: Order) -> tuple[Any, str]:
+    """Return where a memory stands in an order, JSON-ready."""
+    value = getattr(memory, order.column)
+    return (value if isinstance(value, float) else value.isoformat()), str(memory.memory_id)
+
+
+def after(sort_value: Sequence[Any]) -> tuple[Any, UUID]:
+    """Return the place in an order that a genuine cursor holds."""
+    value, memory_id = sort_value
+    return value, UUID(memory_id)
+
+
+def _numbers(name: str, text: str | None, limits: Limits) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return _COORDINATE.validate_python(
+            [float(number) for number in text.split(",")], context={"limits": limits}
+        )
+    except ValidationError as error:
+        raise _refused(
+            *(
+                Violation(json_pointer([name]) + each.path, each.code, each.message)
+                for each in violations_of(error)
+            )
+        ) from None
+
+
+def _refused(*violations: Violation) -> InvalidInputError:
+    return InvalidInputError("the query breaks the contract", faults=faults_of(violations, Source.QUERY))

@@ -1,0 +1,122 @@
+"""What answers say; the models describe them in /openapi.json, and the functions write them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from soma_api.queries.memories import Memory
+from soma_api.queries.writes import Outcome
+from soma_schemas.fields import Kind
+
+_OPTIONS = orjson.OPT_UTC_Z
+
+
+class MemoryView(BaseModel):
+    """A memory as it is."""
+
+    memory_id: UUID = Field(description="Names it within the tenant.")
+    version: int = Field(description="Of its last change; grows with each. Also the `ETag`.")
+    namespace: str
+    key: str | None
+    coordinate: list[float] | None
+    kind: Kind
+    text: str
+    payload: dict[str, Any]
+    tags: list[str]
+    importance: float
+    subject: str | None
+    actor: str = Field(description="Who or what changed it last.")
+    embedding_model: str | None = Field(description="Set when the embedding came with the memory.")
+    occurred_at: datetime = Field(description="When it happened, by the producer's word.")
+    created_at: datetime = Field(description="When the log received it first.")
+    updated_at: datetime = Field(description="When the log received the last change.")
+    expires_at: datetime | None
+    access_count: int
+    last_accessed_at: datetime | None
+
+
+class MemoryPage(BaseModel):
+    """Some memories, and where the list goes on."""
+
+    memories: list[MemoryView]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null at the end.")
+
+
+class WriteView(BaseModel):
+    """A write that the log has."""
+
+    event_id: UUID = Field(description="Names the event; as `Idempotency-Key` it makes a retry harmless.")
+    memory_id: UUID = Field(description="The memory that it is about.")
+    position: str = Field(description="`partition:offset` in the log; readers can wait for it.")
+    version: int = Field(description="What the memory's version is when this write is applied.")
+    outcome: Outcome | None = Field(description="null while it is not known.")
+    reason: str | None = Field(description="Why it was superseded.")
+    write: str = Field(description="Where to ask what became of it.")
+
+
+class BatchView(BaseModel):
+    """Writes in the order of the request."""
+
+    writes: list[WriteView]
+
+
+class WriteState(BaseModel):
+    """Where a write stands, sink by sink."""
+
+    readable: bool = Field(description="The database is past it: reads see what became of it.")
+    searchable: bool = Field(description="The vector index is past it: searches see what became of it.")
+    position: str
+    state: str = Field(
+        description="`pending`, `applied`, `superseded` or `dead_lettered`.",
+        pattern="^(pending|applied|superseded|dead_lettered)$",
+    )
+    reason: str | None = Field(description="Why it was superseded.")
+    error_code: str | None = Field(description="Why it was dead-lettered.")
+    dead_letters: dict[str, str] = Field(
+        description="By consumer group, the code of the dead letter that it became there."
+    )
+    event_id: UUID | None = Field(description="null while it is pending.")
+    memory_id: UUID | None = Field(description="null while it is pending.")
+    event_type: str | None = Field(description="null while it is pending.")
+
+
+class NamespaceNode(BaseModel):
+    """A namespace, and how many memories it holds with all below it."""
+
+    namespace: str
+    memories: int
+
+
+class NamespaceTree(BaseModel):
+    """Namespaces that hold memories, parents before children."""
+
+    namespaces: list[NamespaceNode]
+    truncated: bool = Field(description="There are more; ask for a prefix or for less depth.")
+
+
+class StatsView(BaseModel):
+    """How much there is, as far as the key sees it."""
+
+    memories: int
+    memories_by_kind: dict[str, int]
+    namespaces: int
+    links: int | None = Field(description="null for a key that covers only some namespaces.")
+    dead_letters: int | None = Field(description="Open ones; null likewise.")
+    staleness_seconds: dict[str, float | None] = Field(
+        description="By sink, how old its answers are at most; null when unknown."
+    )
+
+
+def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return an answer in JSON."""
+    body = orjson.dumps(content, option=_OPTIONS)
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+def memory_view(memory: Memory) -> dict[str, Any]:
+    """Return a memory as `MemoryView` describes it. The payload goes through as the text that it is."""
+    return memory._asdict() | {"payload": orjson.Fragment(memory.payload)}

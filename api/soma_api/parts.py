@@ -1,0 +1,109 @@
+"""What the application is made of, built and opened by whoever composes the process."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+
+import psycopg
+from prometheus_client import CollectorRegistry
+from psycopg_pool import AsyncConnectionPool
+
+from soma_api.freshness import Freshness, LogEnds
+from soma_api.kafka import KafkaLogEnds
+from soma_api.metrics import ApiMetrics
+from soma_api.probes import BackingPart, Probe, kafka_probe, postgres_probe, registry_probe
+from soma_api.publishing import Publisher
+from soma_api.queries.database import connection_string, database_pool
+from soma_api.settings import ApiSettings
+from soma_api.waiting import WatermarkWaiter
+from soma_api.watermark_feed import WatermarkFeed
+from soma_schemas.clock import Clock
+from soma_schemas.topics import MEMORY_EVENTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the application needs, ready for use; it opens and closes none of it.
+
+    Attributes:
+        settings: All of the API's; `limits` among them.
+        clock: Time.
+        pool: To PostgreSQL as a member of `soma_readers`, open, in autocommit.
+        publisher: Writes to the log.
+        ends: Where the log ends.
+        waiter: How far the sinks are; fed by a `WatermarkFeed`, or in process by `advance`.
+        freshness: How old answers may be.
+        metrics: Counts.
+        cursor_secret: Signs cursors.
+        probes: What /readyz asks.
+    """
+
+    settings: ApiSettings
+    clock: Clock
+    pool: AsyncConnectionPool
+    publisher: Publisher
+    ends: LogEnds
+    waiter: WatermarkWaiter
+    freshness: Freshness
+    metrics: ApiMetrics
+    cursor_secret: bytes
+    probes: Mapping[BackingPart, Probe]
+
+
+@asynccontextmanager
+async def open_parts(
+    settings: ApiSettings, *, clock: Clock, publisher: Publisher, registry: CollectorRegistry
+) -> AsyncIterator[Parts]:
+    """Open everything that the API needs of its own, run its side tasks, and close it all at the end.
+
+    Args:
+        settings: Where everything is.
+        clock: Time.
+        publisher: Writes to the log; the caller closes it.
+        registry: Of metrics; shared with whatever else runs in the process.
+    """
+    waiter = WatermarkWaiter()
+    ends = KafkaLogEnds(settings.kafka, settings.topics)
+    freshness = Freshness(ends, waiter, clock)
+    conninfo = connection_string(settings.postgres, settings.api.statement_timeout)
+
+    async def connect() -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+
+    async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
+        feed = WatermarkFeed(
+            connect=connect,
+            pool=pool,
+            topic=MEMORY_EVENTS.full_name(settings.topics),
+            waiter=waiter,
+            clock=clock,
+            random=Random(),  # noqa: S311  # spreads reconnects, guards nothing
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(feed.run()), tasks.create_task(freshness.run())]
+            yield Parts(
+                settings=settings,
+                clock=clock,
+                pool=pool,
+                publisher=publisher,
+                ends=ends,
+                waiter=waiter,
+                freshness=freshness,
+                metrics=ApiMetrics(registry),
+                cursor_secret=_cursor_secret(settings),
+                probes={
+                    BackingPart.POSTGRES: postgres_probe(pool),
+                    BackingPart.KAFKA: kafka_probe(ends),
+                    BackingPart.REGISTRY: registry_probe(settings.registry),
+                },
+            )
+            for task in running:
+                task.cancel()
+
+
+def _cursor_secret(settings: ApiSettings) -> bytes:
+    given = settings.api.cursor_secret
+    return secrets.token_bytes(32) if given is None else given.get_secret_value().encode()

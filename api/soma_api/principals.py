@@ -1,0 +1,142 @@
+"""Who asks, and what they may: one tenant, a role, and namespaces."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from soma_api.keys import ApiKey
+from soma_api.problems import NamespaceForbiddenError, RoleTooLowError, UnauthenticatedError
+from soma_schemas.clock import Clock
+from soma_schemas.namespaces import contains
+
+_REMEMBERED_KEYS = 10_000
+
+
+class Role(StrEnum):
+    """What a key may do; each may also do what those before it may."""
+
+    READER = "reader"  # read and search
+    WRITER = "writer"  # publish memories
+    OPERATOR = "operator"  # see metrics and other people's failures
+    ADMIN = "admin"  # everything
+
+    def covers(self, wanted: "Role") -> bool:
+        """Say whether this role may do what another may."""
+        return _ORDER.index(self) >= _ORDER.index(wanted)
+
+
+_ORDER = tuple(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """An API key as the database has it.
+
+    Attributes:
+        namespaces: What it opens, each with all below it; None is everything.
+        secret_hash: As `ApiKey.digest` makes it.
+    """
+
+    key_id: str
+    tenant: str
+    role: Role
+    namespaces: tuple[str, ...] | None
+    secret_hash: bytes
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks.
+
+    Attributes:
+        namespaces: What they may see and change, each with all below it; None is everything.
+        actor: Stamped on events that do not say who acts.
+    """
+
+    tenant: str
+    role: Role
+    namespaces: tuple[str, ...] | None
+    actor: str
+
+    def may_enter(self, namespace: str) -> bool:
+        """Say whether a namespace is theirs."""
+        return self.namespaces is None or any(contains(prefix, namespace) for prefix in self.namespaces)
+
+    def enter(self, namespace: str) -> None:
+        """Return when a namespace is theirs.
+
+        Raises:
+            NamespaceForbiddenError: It is not.
+        """
+        if not self.may_enter(namespace):
+            raise NamespaceForbiddenError("the namespace lies outside of what this key covers")
+
+    def require(self, role: Role) -> None:
+        """Return when their role allows it.
+
+        Raises:
+            RoleTooLowError: It does not.
+        """
+        if not self.role.covers(role):
+            raise RoleTooLowError(f"this takes the role {role}, and the key has {self.role}")
+
+
+FindKey = Callable[[str], Awaitable[StoredKey | None]]
+
+
+class Authenticator:
+    """Turns credentials into principals.
+
+    Args:
+        find: Looks a key up by its id.
+        clock: Tells what has expired.
+        remember_seconds: How long a key that was found is not looked up again: how long a revoked key still
+            works at most.
+    """
+
+    def __init__(self, find: FindKey, clock: Clock, remember_seconds: float) -> None:
+        self._find = find
+        self._clock = clock
+        self._remember_seconds = remember_seconds
+        self._remembered: OrderedDict[str, tuple[float, StoredKey]] = OrderedDict()
+
+    async def authenticate(self, credential: str | None) -> Principal:
+        """Return who a credential stands for.
+
+        Raises:
+            UnauthenticatedError: There is none, or it is unknown, expired or revoked.
+        """
+        if credential is None:
+            raise UnauthenticatedError("the request has no API key")
+        key = ApiKey.parse(credential)
+        if key is None:
+            raise UnauthenticatedError("the credential is not an API key of ours")
+        stored = await self._stored(key.key_id)
+        # One answer for an unknown id and a wrong secret: neither tells which ids exist.
+        if stored is None or not key.matches(stored.secret_hash):
+            raise UnauthenticatedError("the API key is not known")
+        if stored.revoked_at is not None and stored.revoked_at <= self._clock.now():
+            raise UnauthenticatedError("the API key was revoked")
+        if stored.expires_at is not None and stored.expires_at <= self._clock.now():
+            raise UnauthenticatedError("the API key has expired")
+        return Principal(stored.tenant, stored.role, stored.namespaces, f"key:{stored.key_id}")
+
+    async def _stored(self, key_id: str) -> StoredKey | None:
+        now = self._clock.monotonic()
+        remembered = self._remembered.get(key_id)
+        if remembered is not None and now < remembered[0]:
+            return remembered[1]
+        stored = await self._find(key_id)
+        if stored is None:
+            # Not remembered: made-up ids must not push good ones out.
+            self._remembered.pop(key_id, None)
+            return None
+        self._remembered[key_id] = (now + self._remember_seconds, stored)
+        self._remembered.move_to_end(key_id)
+        if len(self._remembered) > _REMEMBERED_KEYS:
+            self._remembered.popitem(last=False)
+        return stored

@@ -1,0 +1,93 @@
+"""Whether the parts behind the API answer, and how fast."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import httpx
+import structlog
+from psycopg_pool import AsyncConnectionPool
+
+from soma_api.freshness import LogEnds
+from soma_schemas.clock import Clock
+from soma_schemas.settings import RegistrySettings
+
+_ANSWER_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class BackingPart(StrEnum):
+    """What the API stands on."""
+
+    POSTGRES = "postgres"  # keys and records: nothing works without it
+    VECTORS = "vectors"  # search
+    KAFKA = "kafka"  # writes
+    REGISTRY = "registry"  # the first write of each kind
+
+
+# Returns when the part answers, and raises when it does not.
+Probe = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class PartHealth:
+    """How one part answered.
+
+    Attributes:
+        milliseconds: How long it took.
+        error: The class of what it raised, or None.
+    """
+
+    ready: bool
+    milliseconds: float
+    error: str | None
+
+
+def postgres_probe(pool: AsyncConnectionPool) -> Probe:
+    """Return a probe that asks PostgreSQL a trivial question."""
+
+    async def probe() -> None:
+        async with pool.connection(timeout=_ANSWER_SECONDS) as connection:
+            await connection.execute("SELECT 1")
+
+    return probe
+
+
+def kafka_probe(ends: LogEnds) -> Probe:
+    """Return a probe that asks the brokers where the log ends."""
+    return ends.ends
+
+
+def registry_probe(settings: RegistrySettings) -> Probe:
+    """Return a probe that asks the registry for its global rule."""
+    auth = None
+    if settings.username is not None and settings.password is not None:
+        auth = (settings.username, settings.password.get_secret_value())
+    verify = str(settings.ca_file) if settings.ca_file is not None else True
+
+    async def probe() -> None:
+        async with httpx.AsyncClient(auth=auth, verify=verify, timeout=_ANSWER_SECONDS) as client:
+            answer = await client.get(settings.url.rstrip("/") + "/config")
+            answer.raise_for_status()
+
+    return probe
+
+
+async def check(probes: Mapping[BackingPart, Probe], clock: Clock) -> dict[BackingPart, PartHealth]:
+    """Ask every part at once, and return how each answered."""
+    healths = await asyncio.gather(*(_check(part, probe, clock) for part, probe in probes.items()))
+    return dict(zip(probes, healths, strict=True))
+
+
+async def _check(part: BackingPart, probe: Probe, clock: Clock) -> PartHealth:
+    started = clock.monotonic()
+    error = None
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await probe()
+    except Exception as failure:  # noqa: BLE001  # whatever a part raises, it is not ready
+        error = type(failure).__name__
+        log.warning("part_not_ready", part=part, error=error)
+    return PartHealth(error is None, round((clock.monotonic() - started) * 1000, 2), error)

@@ -1,0 +1,372 @@
+"""What the API refuses, and how it says so: RFC 9457 problems with a stable code.
+
+ApiError
+├── InvalidInputError, NotJsonError, UnsupportedMediaTypeError, BodyTooLargeError   the body or the query
+├── InvalidHeaderError, InvalidCursorError                                         other parts of the request
+├── UnauthenticatedError, RoleTooLowError, NamespaceForbiddenError, TenantMismatchError
+├── RouteNotFoundError, MethodNotAllowedError
+├── MemoryNotFoundError, WriteNotFoundError
+├── NamespaceUnknownError, NamespaceMismatchError                                  a change to a memory
+├── PreconditionFailedError, SupersededError, DeadLetteredError                    what became of a write
+├── NotYetVisibleError, TooStaleError                                              what a read waits for
+├── LogUnavailableError, StoreUnavailableError, IndexUnavailableError, OverloadedError
+└── InternalError
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import orjson
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from soma_schemas.errors import SomaError
+from soma_schemas.violations import Violation, ViolationCode
+
+PROBLEM_JSON = "application/problem+json"
+# Identifies the kind of problem; the page of that code stands in the reference.
+_TYPE = "https://somafractalmemory.example/problems/"
+
+
+class ProblemCode(StrEnum):
+    """The stable names of what the API refuses; each has a page in the reference."""
+
+    INVALID_INPUT = "invalid_input"
+    NOT_JSON = "not_json"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    BODY_TOO_LARGE = "body_too_large"
+    INVALID_HEADER = "invalid_header"
+    INVALID_CURSOR = "invalid_cursor"
+    UNAUTHENTICATED = "unauthenticated"
+    ROLE_TOO_LOW = "role_too_low"
+    NAMESPACE_FORBIDDEN = "namespace_forbidden"
+    TENANT_MISMATCH = "tenant_mismatch"
+    ROUTE_NOT_FOUND = "route_not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    MEMORY_NOT_FOUND = "memory_not_found"
+    WRITE_NOT_FOUND = "write_not_found"
+    NAMESPACE_UNKNOWN = "namespace_unknown"
+    NAMESPACE_MISMATCH = "namespace_mismatch"
+    PRECONDITION_FAILED = "precondition_failed"
+    SUPERSEDED = "superseded"
+    DEAD_LETTERED = "dead_lettered"
+    NOT_YET_VISIBLE = "not_yet_visible"
+    TOO_STALE = "too_stale"
+    LOG_UNAVAILABLE = "log_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
+    INDEX_UNAVAILABLE = "index_unavailable"
+    OVERLOADED = "overloaded"
+    INTERNAL = "internal"
+
+
+class Source(StrEnum):
+    """Which part of a request a pointer points into."""
+
+    BODY = "body"
+    QUERY = "query"
+    PATH = "path"
+    HEADER = "header"
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request."""
+
+    source: Source = Field(description="Which part of the request `path` points into.")
+    path: str = Field(description="Where, as a JSON pointer (RFC 6901); empty for the whole.")
+    code: ViolationCode = Field(description="What, as a stable name.")
+    message: str = Field(description="The same in words, without the value itself.")
+
+
+class Problem(BaseModel):
+    """A refusal or a failure, as RFC 9457 has it."""
+
+    type: str = Field(description="Identifies the kind of problem.")
+    title: str = Field(description="The kind of problem in words; the same each time.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened this time.")
+    code: ProblemCode = Field(description="Stable name of the kind of problem.")
+    request_id: str = Field(description="Names this request in the logs.")
+    retryable: bool = Field(description="Whether the same request can succeed later.")
+    remedy: str | None = Field(None, description="What to do next.")
+    errors: list[Fault] | None = Field(None, description="What is wrong with the request, item by item.")
+
+
+class ApiError(SomaError):
+    """A request that is not answered as asked.
+
+    Args:
+        message: What happened, to what. Never memory content or secrets.
+        remedy: What the caller can do next; overrides the class's own.
+        faults: What is wrong with the request, item by item.
+        headers: Sent with the answer.
+        members: Extension members of the problem.
+    """
+
+    status: ClassVar[int]
+    problem: ClassVar[ProblemCode]
+    title: ClassVar[str]
+    retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Let the code of the error be the code of its problem."""
+        super().__init_subclass__()
+        cls.code = cls.problem.value
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str | None = None,
+        faults: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.faults = tuple(faults)
+        self.headers = dict(headers or {})
+        self.members = dict(members or {})
+
+
+class InvalidInputError(ApiError):
+    """The body or the query breaks the contract; nothing was published."""
+
+    status, problem, title = 422, ProblemCode.INVALID_INPUT, "The request breaks the contract"
+    remedy = "Correct the fields named and send it again."
+
+
+class NotJsonError(ApiError):
+    """The body is not JSON."""
+
+    status, problem, title = 400, ProblemCode.NOT_JSON, "The body is not JSON"
+    remedy = "Send a JSON object in UTF-8."
+
+
+class UnsupportedMediaTypeError(ApiError):
+    """The body says that it is something else than JSON."""
+
+    status, problem, title = 415, ProblemCode.UNSUPPORTED_MEDIA_TYPE, "The body has the wrong media type"
+    remedy = "Send `Content-Type: application/json`."
+
+
+class BodyTooLargeError(ApiError):
+    """The body is larger than this installation takes."""
+
+    status, problem, title = 413, ProblemCode.BODY_TOO_LARGE, "The body is too large"
+    remedy = "Send smaller batches, or raise SOMA_API__BODY_BYTES."
+
+
+class InvalidHeaderError(ApiError):
+    """A header cannot be understood, and guessing would be wrong."""
+
+    status, problem, title = 400, ProblemCode.INVALID_HEADER, "A header cannot be understood"
+
+
+class InvalidCursorError(ApiError):
+    """The cursor was not made by this API for this query."""
+
+    status, problem, title = 400, ProblemCode.INVALID_CURSOR, "The cursor is not valid here"
+    remedy = "Start again without a cursor; use `next_cursor` unchanged, with the same filters and sort."
+
+
+class UnauthenticatedError(ApiError):
+    """There is no credential, or it is not good."""
+
+    status, problem, title = 401, ProblemCode.UNAUTHENTICATED, "A valid API key is required"
+    remedy = "Send `Authorization: Bearer soma_...`; `soma keys create` makes a key."
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": 'Bearer realm="soma"'})
+
+
+class RoleTooLowError(ApiError):
+    """The credential is good, but not for this."""
+
+    status, problem, title = 403, ProblemCode.ROLE_TOO_LOW, "This key's role does not allow it"
+    remedy = "Use a key of the role named; `soma keys create --role` makes one."
+
+
+class NamespaceForbiddenError(ApiError):
+    """The credential is good, but not for this namespace."""
+
+    status, problem, title = 403, ProblemCode.NAMESPACE_FORBIDDEN, "This key does not cover the namespace"
+    remedy = "Use a key that covers the namespace, or a namespace that this key covers."
+
+
+class TenantMismatchError(ApiError):
+    """The body names a tenant that is not the key's; nothing was published."""
+
+    status, problem, title = 403, ProblemCode.TENANT_MISMATCH, "The body names another tenant"
+    remedy = "Leave `tenant` out: it comes from the key."
+
+
+class RouteNotFoundError(ApiError):
+    """There is nothing at this path."""
+
+    status, problem, title = 404, ProblemCode.ROUTE_NOT_FOUND, "There is nothing at this path"
+    remedy = "See /docs for what there is."
+
+
+class MethodNotAllowedError(ApiError):
+    """There is something at this path, but not for this method."""
+
+    status, problem, title = 405, ProblemCode.METHOD_NOT_ALLOWED, "This path does not have that method"
+    remedy = "See the `Allow` header for the methods that it has."
+
+
+class MemoryNotFoundError(ApiError):
+    """There is no such memory that this key may see, or not yet."""
+
+    status, problem, title = 404, ProblemCode.MEMORY_NOT_FOUND, "There is no such memory"
+    remedy = "After a write, send its position as `Soma-Position` to wait for it."
+
+
+class WriteNotFoundError(ApiError):
+    """There is no write at this position that this key may see."""
+
+    status, problem, title = 404, ProblemCode.WRITE_NOT_FOUND, "There is no such write"
+    remedy = "Use the `position` that the write returned."
+
+
+class NamespaceUnknownError(ApiError):
+    """The memory is not visible yet, so its namespace has to be given."""
+
+    status, problem, title = 404, ProblemCode.NAMESPACE_UNKNOWN, "The memory's namespace is not known yet"
+    remedy = "Send `?namespace=`, or `Soma-Position` with the position of the write that made the memory."
+
+
+class NamespaceMismatchError(ApiError):
+    """The memory lies in another namespace than the request says."""
+
+    status, problem, title = 409, ProblemCode.NAMESPACE_MISMATCH, "The memory lies in another namespace"
+    remedy = "A memory keeps its namespace; store it anew in the other one and delete this one."
+
+
+class PreconditionFailedError(ApiError):
+    """The write was refused because the memory has another version than was expected."""
+
+    status, problem, title = 412, ProblemCode.PRECONDITION_FAILED, "The memory has another version"
+    remedy = "Read the memory again, decide anew, and send its ETag as `If-Match`."
+
+
+class SupersededError(ApiError):
+    """The write changed nothing, because the memory is newer than it."""
+
+    status, problem, title = 409, ProblemCode.SUPERSEDED, "The write changed nothing"
+    remedy = "Read the memory again and decide anew."
+
+
+class DeadLetteredError(ApiError):
+    """The write can never be applied; it lies in the dead-letter topic with its reason."""
+
+    status, problem, title = 422, ProblemCode.DEAD_LETTERED, "The write cannot be applied"
+    remedy = "An operator sees it with `soma dlq show`."
+
+
+class NotYetVisibleError(ApiError):
+    """The stores have not reached the position that the read asks for."""
+
+    status, problem, title = 503, ProblemCode.NOT_YET_VISIBLE, "The write is not visible yet"
+    retryable = True
+    remedy = "Ask again after `Retry-After`, or wait longer with `Prefer: wait`."
+
+
+class TooStaleError(ApiError):
+    """The stores may lag behind the log by more than the read accepts."""
+
+    status, problem, title = 503, ProblemCode.TOO_STALE, "The answer would be too old"
+    retryable = True
+    remedy = "Ask again after `Retry-After`, or accept an older answer."
+
+
+class LogUnavailableError(ApiError):
+    """The log did not acknowledge the write."""
+
+    status, problem, title = 503, ProblemCode.LOG_UNAVAILABLE, "The log did not acknowledge the write"
+    retryable = True
+
+
+class StoreUnavailableError(ApiError):
+    """PostgreSQL does not answer."""
+
+    status, problem, title = 503, ProblemCode.STORE_UNAVAILABLE, "The database does not answer"
+    retryable = True
+    remedy = "Ask again after `Retry-After`."
+
+
+class IndexUnavailableError(ApiError):
+    """The vector index or the embedder does not answer."""
+
+    status, problem, title = 503, ProblemCode.INDEX_UNAVAILABLE, "The vector index does not answer"
+    retryable = True
+    remedy = "Ask again after `Retry-After`; reading by id, key and filter goes on working."
+
+
+class OverloadedError(ApiError):
+    """This process serves as many requests as it may."""
+
+    status, problem, title = 503, ProblemCode.OVERLOADED, "Too many requests at once"
+    retryable = True
+    remedy = "Ask again after `Retry-After`."
+
+
+class InternalError(ApiError):
+    """Something that nobody foresaw."""
+
+    status, problem, title = 500, ProblemCode.INTERNAL, "Something went wrong here"
+    remedy = "Tell the operator the `request_id`."
+
+
+RETRY_AFTER_SECONDS = 1
+
+
+def faults_of(violations: Sequence[Violation], source: Source = Source.BODY, under: str = "") -> list[Fault]:
+    """Return violations as faults of one part of a request.
+
+    Args:
+        violations: As the contract found them.
+        source: The part that was examined.
+        under: A JSON pointer that is put before every path, where only a piece was examined.
+    """
+    return [
+        Fault(source=source, path=under + each.path, code=each.code, message=each.message)
+        for each in violations
+    ]
+
+
+def problem_response(error: ApiError, request_id: str) -> Response:
+    """Render an error for the caller."""
+    problem: dict[str, Any] = {
+        "type": _TYPE + error.code,
+        "title": error.title,
+        "status": error.status,
+        "detail": str(error),
+        "code": error.code,
+        "request_id": request_id,
+        "retryable": error.retryable,
+    }
+    if error.remedy is not None:
+        problem["remedy"] = error.remedy
+    if error.faults:
+        problem["errors"] = [fault.model_dump(mode="json") for fault in error.faults]
+    headers = dict(error.headers)
+    if error.retryable:
+        headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    return Response(
+        orjson.dumps(problem | error.members), error.status, headers=headers, media_type=PROBLEM_JSON
+    )
+
+
+def problems(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """Return what a route can refuse, for its OpenAPI description."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        entry = described.setdefault(
+            error.status, {"description": "", "content": {PROBLEM_JSON: {"schema": PROBLEM_REFERENCE}}}
+        )
+        line = f"`{error.problem}`: {error.title}."
+        entry["description"] = f"{entry['description']} {line}".strip()
+    return described
+
+
+PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}

@@ -1,0 +1,82 @@
+"""Hand events to the log and wait until it has them, without ever blocking the event loop."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from soma_api.problems import LogUnavailableError
+from soma_schemas.events import MemoryEvent
+from soma_schemas.producer import ProducerError, Receipt
+from soma_schemas.registry import RegistryError
+
+log = structlog.get_logger(__name__)
+
+
+class Publisher(Protocol):
+    """What the API needs of a producer; `soma_schemas.producer.EventPublisher` is one."""
+
+    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
+        """Queue an event; the future ends when all replicas have it.
+
+        Raises:
+            RegistryError: The event's schema is not registered, or the registry cannot be reached.
+            ProducerError: The event could not be queued.
+        """
+        ...
+
+
+class EventLog:
+    """Publishes on behalf of requests.
+
+    Args:
+        publisher: Blocks while the registry or the brokers are slow, and so runs on threads of its own.
+        threads: How many of them.
+        timeout: Seconds after which a request gives up waiting.
+    """
+
+    def __init__(self, publisher: Publisher, *, threads: int, timeout: float) -> None:
+        self._publisher = publisher
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="soma-api-publish")
+        self._timeout = timeout
+
+    async def publish(self, events: Sequence[MemoryEvent], idempotency_key: UUID) -> list[Receipt]:
+        """Send valid events, in order, and wait until the log has them all.
+
+        Args:
+            events: Of one request.
+            idempotency_key: Under which the same request can be sent again; told when this one fails.
+
+        Raises:
+            LogUnavailableError: The log did not acknowledge all of them in time. Some, or all, may have been
+                written.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                queued = await asyncio.wrap_future(self._threads.submit(self._queue, events))
+                return [await asyncio.wrap_future(receipt) for receipt in queued]
+        except TimeoutError:
+            log.warning("publish_timed_out", events=len(events), seconds=self._timeout)
+            raise _unavailable("the log did not acknowledge it in time", idempotency_key) from None
+        except (ProducerError, RegistryError) as error:
+            log.warning("publish_failed", events=len(events), code=error.code, error=str(error))
+            raise _unavailable(str(error), idempotency_key) from error
+
+    def close(self) -> None:
+        """Let go of the threads; the publisher belongs to whoever made it."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _queue(self, events: Sequence[MemoryEvent]) -> "list[Future[Receipt]]":
+        return [self._publisher.publish(event) for event in events]
+
+
+def _unavailable(message: str, idempotency_key: UUID) -> LogUnavailableError:
+    return LogUnavailableError(
+        message,
+        remedy=f"It may have been written all the same. Send it again with `Idempotency-Key: "
+        f"{idempotency_key}`: applied twice it changes nothing.",
+        members={"idempotency_key": str(idempotency_key)},
+    )

@@ -1,0 +1,1 @@
+"""Questions to the stores: SQL and vectors, no HTTP."""

@@ -1,0 +1,109 @@
+"""The API's way into PostgreSQL: every question within one tenant, and in one round trip."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from soma_api.problems import StoreUnavailableError
+from soma_schemas.settings import PostgresSettings
+
+Statement = LiteralString | sql.Composed
+# What the server raises when it is the one that gives up: a timeout, a shutdown, too little memory.
+_UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
+
+_SET_TENANT = "SELECT set_config('soma.tenant', %(tenant)s, true)"
+
+
+def connection_string(settings: PostgresSettings, statement_timeout: timedelta) -> str:
+    """Return how the API logs in, with the password in it: never log it."""
+    milliseconds = round(statement_timeout.total_seconds() * 1000)
+    return make_conninfo(
+        settings.conninfo(),
+        options=f"-c statement_timeout={milliseconds} -c timezone=UTC",
+        # A server that vanished without a word is noticed within seconds, not hours.
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+    )
+
+
+def database_pool(settings: PostgresSettings, statement_timeout: timedelta) -> AsyncConnectionPool:
+    """Return a pool that is not open yet; whoever opens it closes it.
+
+    Args:
+        settings: Where the database is.
+        statement_timeout: Longest run of one statement.
+    """
+    return AsyncConnectionPool(
+        connection_string(settings, statement_timeout),
+        kwargs={"autocommit": True},
+        min_size=min(2, settings.pool_size),
+        max_size=settings.pool_size,
+        timeout=settings.connect_timeout.total_seconds(),
+        name="soma-api",
+        open=False,
+    )
+
+
+class Database:
+    """Asks questions on behalf of one tenant at a time.
+
+    Row-level security holds every question to the tenant that is set for its transaction; the statements
+    name the tenant as well, so that neither guard stands alone.
+
+    Args:
+        pool: Logged in as a member of `soma_readers`, in autocommit.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def rows(
+        self, tenant: str, statement: Statement, values: Mapping[str, Any], *, prepare: bool | None = None
+    ) -> list[TupleRow]:
+        """Return the rows that a statement gives within a tenant.
+
+        Args:
+            tenant: Set for the transaction; also the parameter `tenant` of the statement.
+            statement: Reads only.
+            values: Its other parameters.
+            prepare: True for short statements that are always planned alike; False where the plan depends
+                on the values.
+
+        Raises:
+            StoreUnavailableError: The database does not answer, or not in time.
+        """
+        async with self._connection() as connection:
+            async with connection.pipeline(), connection.transaction():
+                await connection.execute(_SET_TENANT, {"tenant": tenant}, prepare=True)
+                cursor = await connection.execute(statement, {**values, "tenant": tenant}, prepare=prepare)
+            return await cursor.fetchall()
+
+    async def rows_without_tenant(
+        self, statement: LiteralString, values: Mapping[str, Any]
+    ) -> list[TupleRow]:
+        """Return rows of what belongs to no tenant: watermarks, and keys before their tenant is known.
+
+        Raises:
+            StoreUnavailableError: The database does not answer, or not in time.
+        """
+        async with self._connection() as connection:
+            cursor = await connection.execute(statement, values, prepare=True)
+            return await cursor.fetchall()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except _UNAVAILABLE as error:
+            raise StoreUnavailableError(
+                "the database does not answer", members={"part": "postgres"}
+            ) from error

@@ -1,0 +1,55 @@
+-- One page of a tenant's living memories, in a total order; a page goes on exactly after the last row of the
+-- one before. Absent filters are null and fold away when the statement is planned with its values, so it is
+-- never prepared. A prefix is a range, because row-level security admits only leakproof operators to indexes:
+-- '0' is the character after '/', and the column's collation is "C".
+SELECT
+    memory_id, version, namespace, key, coordinate, kind, text, payload::text, tags, importance, subject,
+    actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at
+FROM memories
+WHERE tenant = %(tenant)s::text
+    AND NOT deleted
+    AND (%(namespace)s::text IS NULL OR namespace = %(namespace)s::text)
+    AND (
+        %(namespace_prefix)s::text IS NULL
+        OR namespace = %(namespace_prefix)s::text
+        OR (namespace >= %(namespace_prefix)s::text || '/' AND namespace < %(namespace_prefix)s::text || '0')
+    )
+    AND (
+        %(allowed)s::text[] IS NULL
+        OR EXISTS (
+            SELECT FROM unnest(%(allowed)s::text[]) AS own (prefix)
+            WHERE namespace = own.prefix
+                OR (namespace >= own.prefix || '/' AND namespace < own.prefix || '0')
+        )
+    )
+    AND (%(memory_ids)s::uuid[] IS NULL OR memory_id = ANY (%(memory_ids)s::uuid[]))
+    AND (%(key)s::text IS NULL OR key = %(key)s::text)
+    AND (%(coordinate)s::float8[] IS NULL OR coordinate = %(coordinate)s::float8[])
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+    AND (%(subject)s::text IS NULL OR subject = %(subject)s::text)
+    AND (%(tags)s::text[] IS NULL OR tags @> %(tags)s::text[])
+    AND (%(importance_min)s::float8 IS NULL OR importance >= %(importance_min)s::float8)
+    AND (%(importance_max)s::float8 IS NULL OR importance <= %(importance_max)s::float8)
+    AND (%(occurred_from)s::timestamptz IS NULL OR occurred_at >= %(occurred_from)s::timestamptz)
+    AND (%(occurred_before)s::timestamptz IS NULL OR occurred_at < %(occurred_before)s::timestamptz)
+    AND (%(created_from)s::timestamptz IS NULL OR created_at >= %(created_from)s::timestamptz)
+    AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s::timestamptz)
+    AND (%(updated_from)s::timestamptz IS NULL OR updated_at >= %(updated_from)s::timestamptz)
+    AND (%(updated_before)s::timestamptz IS NULL OR updated_at < %(updated_before)s::timestamptz)
+    AND (%(payload)s::jsonb IS NULL OR payload @> %(payload)s::jsonb)
+    AND (
+        %(min)s::float8[] IS NULL
+        OR (
+            cardinality(coordinate) = cardinality(%(min)s::float8[])
+            -- Said once more for the two dimensions that have an index.
+            AND coordinate[1] BETWEEN %(min_1)s::float8 AND %(max_1)s::float8
+            AND (%(min_2)s::float8 IS NULL OR coordinate[2] BETWEEN %(min_2)s::float8 AND %(max_2)s::float8)
+            AND NOT EXISTS (
+                SELECT FROM unnest(coordinate, %(min)s::float8[], %(max)s::float8[]) AS side (at, low, high)
+                WHERE side.at < side.low OR side.at > side.high
+            )
+        )
+    )
+    AND {after}
+ORDER BY {order}
+LIMIT %(limit)s::integer

@@ -1,0 +1,254 @@
+"""Reads memories from PostgreSQL: one, some, or page by page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any, LiteralString, NamedTuple
+from uuid import UUID
+
+from psycopg import sql
+
+from soma_api.queries.database import Database
+
+# As many ids as are joined faster than a list is filtered in its order.
+_FEW_TAGGED = 1000
+
+_GET = """
+SELECT
+    memory_id, version, namespace, key, coordinate, kind, text, payload::text, tags, importance, subject,
+    actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at
+FROM memories
+WHERE tenant = %(tenant)s::text AND memory_id = %(memory_id)s::uuid AND NOT deleted
+"""
+
+_WHEREABOUTS = """
+SELECT memory_id, namespace, deleted
+FROM memories
+WHERE tenant = %(tenant)s::text AND memory_id = ANY (%(memory_ids)s::uuid[])
+"""
+
+_TAGGED = "SELECT soma_tagged_memories(%(tags)s::text[], %(most)s::integer)"
+
+
+class Memory(NamedTuple):
+    """A living memory as the database has it. `payload` is a JSON object as text."""
+
+    memory_id: UUID
+    version: int
+    namespace: str
+    key: str | None
+    coordinate: list[float] | None
+    kind: str
+    text: str
+    payload: str
+    tags: list[str]
+    importance: float
+    subject: str | None
+    actor: str
+    embedding_model: str | None
+    occurred_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+    access_count: int
+    last_accessed_at: datetime | None
+
+
+class Order(StrEnum):
+    """How a list is sorted; a minus says newest or greatest first."""
+
+    UPDATED = "updated_at"
+    UPDATED_DESCENDING = "-updated_at"
+    CREATED = "created_at"
+    CREATED_DESCENDING = "-created_at"
+    OCCURRED = "occurred_at"
+    OCCURRED_DESCENDING = "-occurred_at"
+    IMPORTANCE = "importance"
+    IMPORTANCE_DESCENDING = "-importance"
+
+    @property
+    def column(self) -> str:
+        """Return the column that decides first; the id decides between equals."""
+        return self.removeprefix("-")
+
+    @property
+    def descending(self) -> bool:
+        """Say whether the greatest comes first."""
+        return self.startswith("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which memories a list holds; None asks nothing.
+
+    Attributes:
+        namespace_prefix: This namespace and all below it.
+        allowed: What the reader may see at all, each with all below it.
+        memory_ids: Only these.
+        tags: All of them.
+        payload: A JSON object as text that the payload must contain.
+        minimum: The low corner of a box of coordinates, as many numbers as `maximum`; both ends belong to it.
+    """
+
+    namespace: str | None = None
+    namespace_prefix: str | None = None
+    allowed: Sequence[str] | None = None
+    memory_ids: Sequence[UUID] | None = None
+    key: str | None = None
+    coordinate: Sequence[float] | None = None
+    kind: str | None = None
+    subject: str | None = None
+    tags: Sequence[str] | None = None
+    importance_min: float | None = None
+    importance_max: float | None = None
+    occurred_from: datetime | None = None
+    occurred_before: datetime | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    updated_from: datetime | None = None
+    updated_before: datetime | None = None
+    payload: str | None = None
+    minimum: Sequence[float] | None = None
+    maximum: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a memory lies.
+
+    Attributes:
+        namespace: None for the tombstone of a deleted memory.
+    """
+
+    namespace: str | None
+
+
+class MemoryQueries:
+    """Questions about memories."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, tenant: str, memory_id: UUID) -> Memory | None:
+        """Return a living memory, or None.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        rows = await self._database.rows(tenant, _GET, {"memory_id": memory_id}, prepare=True)
+        return Memory(*rows[0]) if rows else None
+
+    async def whereabouts(self, tenant: str, memory_ids: Sequence[UUID]) -> dict[UUID, Whereabouts]:
+        """Return where these memories lie; one that was never seen is missing.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        rows = await self._database.rows(tenant, _WHEREABOUTS, {"memory_ids": list(memory_ids)}, prepare=True)
+        return {memory_id: Whereabouts(namespace) for memory_id, namespace, _ in rows}
+
+    async def page(
+        self, tenant: str, filters: Filters, order: Order, after: tuple[Any, UUID] | None, limit: int
+    ) -> list[Memory]:
+        """Return at most `limit` living memories in order.
+
+        Args:
+            tenant: Whose.
+            filters: Which.
+            order: In what order.
+            after: The sorting value and the id of the row after which the page begins.
+            limit: How many.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        values = _values(filters)
+        if filters.tags:
+            few = await self._few_tagged(tenant, filters.tags)
+            if few is not None:
+                wanted = filters.memory_ids
+                values["memory_ids"] = (
+                    few if wanted is None else [each for each in wanted if each in set(few)]
+                )
+        values |= {"limit": limit, "after_value": None, "after_id": None}
+        if after is not None:
+            values["after_value"], values["after_id"] = after
+        rows = await self._database.rows(
+            tenant, list_statement(order, first=after is None), values, prepare=False
+        )
+        return [Memory(*row) for row in rows]
+
+    async def _few_tagged(self, tenant: str, tags: Sequence[str]) -> list[UUID] | None:
+        values = {"tags": list(tags), "most": _FEW_TAGGED}
+        rows = await self._database.rows(tenant, _TAGGED, values, prepare=True)
+        return None if len(rows) == _FEW_TAGGED else [memory_id for (memory_id,) in rows]
+
+
+_TYPES: Mapping[str, LiteralString] = {
+    "updated_at": "timestamptz",
+    "created_at": "timestamptz",
+    "occurred_at": "timestamptz",
+    "importance": "float8",
+}
+
+
+@cache
+def list_statement(order: Order, *, first: bool) -> sql.Composed:
+    """Return the statement that reads a page in this order: the first one, or one after a row."""
+    column = sql.Identifier(order.column)
+    direction = sql.SQL("DESC") if order.descending else sql.SQL("ASC")
+    after: sql.Composable = sql.SQL("true")
+    if not first:
+        after = sql.SQL(
+            "({column}, memory_id) {beyond} (%(after_value)s::{type}, %(after_id)s::uuid)"
+        ).format(
+            column=column,
+            beyond=sql.SQL("<") if order.descending else sql.SQL(">"),
+            type=sql.SQL(_TYPES[order.column]),
+        )
+    # The file is part of the package and holds no value of anybody's.
+    text = (files("soma_api.queries") / "list_memories.sql").read_text("utf-8")
+    return sql.SQL(text).format(
+        after=after,
+        order=sql.SQL("{column} {direction}, memory_id {direction}").format(
+            column=column, direction=direction
+        ),
+    )
+
+
+def _values(filters: Filters) -> dict[str, Any]:
+    minimum, maximum = filters.minimum, filters.maximum
+    second = minimum is not None and len(minimum) > 1
+    return {
+        "namespace": filters.namespace,
+        "namespace_prefix": filters.namespace_prefix,
+        "allowed": _list(filters.allowed),
+        "memory_ids": _list(filters.memory_ids),
+        "key": filters.key,
+        "coordinate": _list(filters.coordinate),
+        "kind": filters.kind,
+        "subject": filters.subject,
+        "tags": _list(filters.tags),
+        "importance_min": filters.importance_min,
+        "importance_max": filters.importance_max,
+        "occurred_from": filters.occurred_from,
+        "occurred_before": filters.occurred_before,
+        "created_from": filters.created_from,
+        "created_before": filters.created_before,
+        "updated_from": filters.updated_from,
+        "updated_before": filters.updated_before,
+        "payload": filters.payload,
+        "min": _list(minimum),
+        "max": _list(maximum),
+        "min_1": minimum[0] if minimum else None,
+        "max_1": maximum[0] if maximum else None,
+        "min_2": minimum[1] if minimum and second else None,
+        "max_2": maximum[1] if maximum and second else None,
+    }
+
+
+def _list(values: Sequence[Any] | None) -> list[Any] | None:
+    return None if values is None else list(values)

@@ -1,0 +1,176 @@
+"""Counts: the tree of namespaces, and how much a tenant has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from soma_api.queries.database import Database
+from soma_schemas.namespaces import ancestors, contains
+
+_OWN = """
+AND (
+    %(allowed)s::text[] IS NULL
+    OR EXISTS (
+        SELECT FROM unnest(%(allowed)s::text[]) AS own (prefix)
+        WHERE namespace = own.prefix OR (namespace >= own.prefix || '/' AND namespace < own.prefix || '0')
+    )
+)
+"""
+
+# Namespaces below the depth are counted at it, so that a tree of any size has an answer of bounded width.
+_NAMESPACES = (
+    """
+SELECT array_to_string((string_to_array(namespace, '/'))[1:%(depth)s::integer], '/') AS path, count(*)
+FROM memories
+WHERE tenant = %(tenant)s::text
+    AND NOT deleted
+    AND (
+        %(prefix)s::text IS NULL
+        OR namespace = %(prefix)s::text
+        OR (namespace >= %(prefix)s::text || '/' AND namespace < %(prefix)s::text || '0')
+    )
+    AND (
+        %(suffix)s::text IS NULL
+        OR right('/' || namespace, length(%(suffix)s::text) + 1) = '/' || %(suffix)s::text
+    )
+"""
+    + _OWN
+    + """
+GROUP BY 1
+ORDER BY 1
+LIMIT %(limit)s::integer
+"""
+)
+
+_COUNTS = (
+    """
+SELECT kind, count(*)
+FROM memories
+WHERE tenant = %(tenant)s::text AND NOT deleted
+"""
+    + _OWN
+    + """
+GROUP BY kind
+"""
+)
+
+_NAMESPACE_COUNT = (
+    """
+SELECT count(DISTINCT namespace) FROM memories WHERE tenant = %(tenant)s::text AND NOT deleted
+"""
+    + _OWN
+)
+
+_LINKS = "SELECT count(*) FROM memory_links WHERE tenant = %(tenant)s::text AND NOT deleted"
+_DEAD_LETTERS = "SELECT count(*) FROM dead_letters WHERE tenant = %(tenant)s::text AND status = 'open'"
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceCount:
+    """A node of the tree.
+
+    Attributes:
+        memories: In the namespace and all below it.
+    """
+
+    namespace: str
+    memories: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Namespaces in the order of their paths.
+
+    Attributes:
+        truncated: There are more than were asked for.
+    """
+
+    nodes: tuple[NamespaceCount, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a tenant has, as far as the reader may see it.
+
+    Attributes:
+        links: None for a reader who sees only some namespaces: links are not kept by namespace.
+        dead_letters: Open ones; None likewise.
+    """
+
+    memories: int
+    memories_by_kind: dict[str, int]
+    namespaces: int
+    links: int | None
+    dead_letters: int | None
+
+
+class OverviewQueries:
+    """Questions about how much there is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def namespaces(
+        self,
+        tenant: str,
+        *,
+        prefix: str | None,
+        suffix: str | None,
+        depth: int,
+        allowed: Sequence[str] | None,
+        limit: int,
+    ) -> Tree:
+        """Return the tree of namespaces that hold memories.
+
+        Args:
+            tenant: Whose.
+            prefix: Only this namespace and all below it.
+            suffix: Only namespaces that end in these segments.
+            depth: Levels below the prefix that are told apart; what lies deeper is counted there.
+            allowed: What the reader may see, each with all below it; None is everything.
+            limit: Most nodes of the deepest level.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        above = len(prefix.split("/")) if prefix is not None else 0
+        rows = await self._database.rows(
+            tenant,
+            _NAMESPACES,
+            {
+                "prefix": prefix,
+                "suffix": suffix,
+                "depth": above + depth,
+                "allowed": None if allowed is None else list(allowed),
+                "limit": limit + 1,
+            },
+            prepare=False,
+        )
+        return tree(rows[:limit], prefix, truncated=len(rows) > limit)
+
+    async def counts(self, tenant: str, allowed: Sequence[str] | None) -> Counts:
+        """Return how much there is.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        values = {"allowed": None if allowed is None else list(allowed)}
+        kinds = await self._database.rows(tenant, _COUNTS, values, prepare=False)
+        ((namespaces,),) = await self._database.rows(tenant, _NAMESPACE_COUNT, values, prepare=False)
+        links = dead_letters = None
+        if allowed is None:
+            ((links,),) = await self._database.rows(tenant, _LINKS, {})
+            ((dead_letters,),) = await self._database.rows(tenant, _DEAD_LETTERS, {})
+        by_kind: dict[str, int] = dict(kinds)
+        return Counts(sum(by_kind.values()), by_kind, namespaces, links, dead_letters)
+
+
+def tree(counted: Sequence[tuple[str, int]], prefix: str | None = None, *, truncated: bool = False) -> Tree:
+    """Return every level of a tree from its prefix down, given the counts of its lowest level."""
+    totals: dict[str, int] = {}
+    for path, memories in counted:
+        for node in ancestors(path):
+            if prefix is None or contains(prefix, node):
+                totals[node] = totals.get(node, 0) + memories
+    ordered = sorted(totals.items(), key=lambda item: item[0].split("/"))
+    return Tree(tuple(NamespaceCount(path, memories) for path, memories in ordered), truncated)

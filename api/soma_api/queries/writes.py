@@ -1,0 +1,148 @@
+"""Looks up what became of writes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+from soma_api.queries.database import Database
+from soma_schemas.versions import Position, pack_version
+
+_OUTCOMES = """
+SELECT
+    history.partition, history.version, history.outcome, history.reason, history.error_code,
+    history.memory_id, history.event_id, history.event_type, history.namespace,
+    memories.version = history.version AND memories.created_at = history.logged_at
+FROM memory_history AS history
+LEFT JOIN memories ON memories.tenant = history.tenant AND memories.memory_id = history.memory_id
+WHERE history.tenant = %(tenant)s::text
+    AND (history.partition, history.version) IN (
+        SELECT * FROM unnest(%(partitions)s::integer[], %(versions)s::bigint[])
+    )
+"""
+
+_LETTERS = """
+SELECT consumer_group, code FROM dead_letters
+WHERE tenant = %(tenant)s::text
+    AND topic = %(topic)s::text
+    AND partition = %(partition)s::integer
+    AND log_offset = %(offset)s::bigint
+    AND epoch = %(epoch)s::integer
+ORDER BY consumer_group
+"""
+
+
+class Outcome(StrEnum):
+    """What became of an event. There is no fourth outcome."""
+
+    APPLIED = "applied"
+    SUPERSEDED = "superseded"
+    DEAD_LETTERED = "dead_lettered"
+
+
+class SupersededReason(StrEnum):
+    """Why an event changed nothing although nothing is wrong with it."""
+
+    OLDER = "older"  # the memory is as new or newer
+    REPEATED = "repeated"  # this event was applied before
+    CONFLICT = "conflict"  # the memory has another version than was expected
+    ABSENT = "absent"  # there is no such memory to change
+    DEADLINE_MOVED = "deadline_moved"  # an expiry that saw another deadline
+
+
+class SettledWrite(NamedTuple):
+    """A write that has its outcome.
+
+    Attributes:
+        reason: Why it was superseded; a word of the sinks, so that a newer one's are passed on.
+        error_code: Why it was dead-lettered.
+        created: Whether it made the memory, and is still its last word.
+    """
+
+    outcome: Outcome
+    reason: str | None
+    error_code: str | None
+    memory_id: UUID | None
+    event_id: UUID | None
+    event_type: str | None
+    namespace: str | None
+    created: bool
+
+
+@dataclass(frozen=True)
+class WriteQueries:
+    """Questions about writes.
+
+    Args:
+        database: Where outcomes are kept.
+        topic: Full name of `memory.events` in this installation.
+        epoch: Of that topic: with the offset it makes an event's version.
+    """
+
+    database: Database
+    topic: str
+    epoch: int
+
+    async def outcomes(self, tenant: str, positions: Sequence[Position]) -> dict[Position, SettledWrite]:
+        """Return what became of the writes at these positions; one that has no outcome yet is missing.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        rows = await self.database.rows(
+            tenant,
+            _OUTCOMES,
+            {
+                "partitions": [position.partition for position in positions],
+                "versions": [self.version(position) for position in positions],
+            },
+            prepare=True,
+        )
+        by_version: Mapping[tuple[int, int], SettledWrite] = {
+            (partition, version): SettledWrite(
+                Outcome(outcome),
+                reason,
+                error_code,
+                memory_id,
+                event_id,
+                event_type,
+                namespace,
+                bool(created),
+            )
+            for (
+                partition,
+                version,
+                outcome,
+                reason,
+                error_code,
+                memory_id,
+                event_id,
+                event_type,
+                namespace,
+                created,
+            ) in rows
+        }
+        return {
+            position: settled
+            for position in positions
+            if (settled := by_version.get((position.partition, self.version(position)))) is not None
+        }
+
+    async def dead_letters(self, tenant: str, position: Position) -> dict[str, str]:
+        """Return the code of each dead letter that the write became, by consumer group.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        values = {
+            "topic": self.topic,
+            "partition": position.partition,
+            "offset": position.offset,
+            "epoch": self.epoch,
+        }
+        return dict(await self.database.rows(tenant, _LETTERS, values))
+
+    def version(self, position: Position) -> int:
+        """Return the version that the event at a position has."""
+        return pack_version(self.epoch, position.offset)

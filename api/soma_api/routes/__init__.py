@@ -1,0 +1,1 @@
+"""The routes: HTTP, and no SQL."""

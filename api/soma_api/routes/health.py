@@ -1,0 +1,103 @@
+"""What probes and scrapers ask."""
+
+import ipaddress
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from soma_api.dependencies import Requires, services_of
+from soma_api.models.outputs import json_response
+from soma_api.principals import Role
+from soma_api.probes import BackingPart, check
+from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
+
+router = APIRouter(tags=["health"])
+
+_operator = Requires(Role.OPERATOR)
+_PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+class Alive(BaseModel):
+    """The process serves."""
+
+    status: str = Field(description="`alive`.")
+
+
+class PartView(BaseModel):
+    """How one part behind the API answered."""
+
+    ready: bool
+    milliseconds: float
+    error: str | None = Field(description="The class of the failure.")
+
+
+class Readiness(BaseModel):
+    """Whether the API can answer."""
+
+    status: str = Field(
+        description="`ready`; `degraded`: only searches (vectors) or only writes (kafka, registry) fail; "
+        "`not_ready`: nothing works, because keys cannot be checked."
+    )
+    parts: dict[str, PartView]
+
+
+@router.get("/healthz", operation_id="healthz", response_model=Alive)
+async def healthz() -> Response:
+    """Say that the process serves. Open to anyone."""
+    return json_response({"status": "alive"})
+
+
+@router.get(
+    "/readyz",
+    operation_id="readyz",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "PostgreSQL does not answer."}},
+)
+async def readyz(request: Request) -> Response:
+    """Ask every part behind the API, and tell how fast each answered. Open to anyone.
+
+    The status is 503 only when nothing works: a process that can still read must keep its traffic while the
+    brokers are away.
+    """
+    services = services_of(request)
+    parts = await check(services.probes, services.clock)
+    status = "ready" if all(health.ready for health in parts.values()) else "degraded"
+    if BackingPart.POSTGRES in parts and not parts[BackingPart.POSTGRES].ready:
+        status = "not_ready"
+    return json_response(
+        {"status": status, "parts": {part.value: health for part, health in parts.items()}},
+        503 if status == "not_ready" else 200,
+    )
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."},
+        **problems(UnauthenticatedError, RoleTooLowError),
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Return the metrics of this process, for Prometheus.
+
+    Open to clients on this machine that came through no proxy, unless that is turned off; others need a key
+    of role operator. They name no tenant, no key and no content.
+    """
+    services = services_of(request)
+    if not (services.settings.api.metrics_on_loopback and _is_local(request)):
+        await _operator(request)
+    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _is_local(request: Request) -> bool:
+    # A proxy on this machine makes everybody look local; what it adds gives it away.
+    if request.client is None or any(name in request.headers for name in _PROXIED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False

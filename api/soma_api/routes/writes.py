@@ -1,0 +1,77 @@
+"""What became of a write, over HTTP."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from soma_api.dependencies import Reader, Services, services_of
+from soma_api.models.outputs import WriteState, json_response
+from soma_api.openapi import answers
+from soma_api.principals import Principal
+from soma_api.problems import LogUnavailableError, StoreUnavailableError, WriteNotFoundError
+from soma_api.queries.writes import SettledWrite
+from soma_api.waiting import READABLE, SEARCHABLE
+from soma_schemas.versions import Position
+
+router = APIRouter(tags=["writes"])
+
+
+@router.get(
+    "/v1/writes/{position}",
+    operation_id="read_write",
+    response_model=WriteState,
+    responses=answers(WriteState, {}, WriteNotFoundError, LogUnavailableError, StoreUnavailableError),
+)
+async def read_write(request: Request, principal: Reader, position: str) -> Response:
+    """Tell what became of a write: pending, applied, superseded or dead-lettered, and who can see it.
+
+    Positions that the log does not have, and other tenants' once they are settled, are not found. Before
+    that nobody can tell whose a position is, and the answer says no more than that it is pending.
+    """
+    try:
+        place = Position.parse(position)
+    except ValueError:
+        raise WriteNotFoundError("a position is `partition:offset`, for example `3:1042`") from None
+    services = services_of(request)
+    settled = await _settled(services, principal, place)
+    letters = {} if settled is None else await services.writes.dead_letters(principal.tenant, place)
+    return json_response(
+        {
+            "position": str(place),
+            "state": "pending" if settled is None else settled.outcome,
+            "readable": services.waiter.passed(READABLE, [place]),
+            "searchable": services.waiter.passed(SEARCHABLE, [place]),
+            "reason": None if settled is None else settled.reason,
+            "error_code": None if settled is None else settled.error_code,
+            "dead_letters": letters,
+            **_event(settled),
+        }
+    )
+
+
+async def _settled(services: Services, principal: Principal, place: Position) -> SettledWrite | None:
+    # Asked first: a write that settles between the two questions is still pending, not gone.
+    passed = services.waiter.passed(READABLE, [place])
+    settled = (await services.writes.outcomes(principal.tenant, [place])).get(place)
+    if settled is not None:
+        if settled.namespace is not None and not principal.may_enter(settled.namespace):
+            raise WriteNotFoundError("there is no write at this position")
+        return settled
+    # Passed without an outcome of this tenant: another's, or older than history is kept.
+    if passed:
+        raise WriteNotFoundError("there is no write at this position")
+    ends = await services.ends.ends()
+    if place.offset >= ends.get(place.partition, 0):
+        raise WriteNotFoundError("the log does not have this position")
+    return None
+
+
+def _event(settled: SettledWrite | None) -> dict[str, Any]:
+    if settled is None:
+        return {"event_id": None, "memory_id": None, "event_type": None}
+    return {
+        "event_id": settled.event_id,
+        "memory_id": settled.memory_id,
+        "event_type": settled.event_type,
+    }

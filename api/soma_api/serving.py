@@ -1,0 +1,83 @@
+"""Serve the application over HTTP until told to stop."""
+
+import asyncio
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from soma_api.settings import GatewaySettings
+
+log = structlog.get_logger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which leaves the process's signals to whoever composes it."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Touch no signal handler."""
+        yield
+
+
+def bind(settings: GatewaySettings) -> socket.socket:
+    """Return a listening socket; with port 0 its name tells which port was free.
+
+    Raises:
+        OSError: The address is taken or not ours.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+async def serve(
+    application: FastAPI,
+    settings: GatewaySettings,
+    stop: asyncio.Event,
+    listening: socket.socket | None = None,
+) -> None:
+    """Serve until `stop` is set, then finish the requests under way within the drain time.
+
+    Args:
+        application: As `create_application` returns it.
+        settings: Where to listen, and how long to drain.
+        stop: Set it to stop.
+        listening: A socket that was bound before; without one, the settings' address is bound.
+
+    Raises:
+        OSError: The address is taken or not ours.
+    """
+    own = listening if listening is not None else bind(settings)
+    server = _Server(
+        uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="on",
+            timeout_graceful_shutdown=max(1, round(settings.drain.total_seconds())),
+        )
+    )
+    host, port = own.getsockname()[:2]
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server.serve(sockets=[own]))
+        stopping = tasks.create_task(_stop(server, stop))
+        log.info("api_listening", host=host, port=port)
+        await serving
+        stopping.cancel()
+
+
+async def _stop(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True

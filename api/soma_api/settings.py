@@ -1,0 +1,102 @@
+"""The settings of the HTTP API."""
+
+from datetime import timedelta
+
+from pydantic import Field, SecretStr, model_validator
+
+from soma_schemas.settings import (
+    Duration,
+    EmbedderSettings,
+    Part,
+    PostgresSettings,
+    PublishingSettings,
+    VectorSettings,
+)
+
+
+class GatewaySettings(Part):
+    """How the API answers."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    wait_max: Duration = Field(
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        description="Longest `Prefer: wait` that is honoured. Longer holds more connections while a sink is "
+        "behind.",
+    )
+    read_wait: Duration = Field(
+        timedelta(seconds=2),
+        gt=timedelta(0),
+        description="How long a read with `Soma-Position` waits when it has no `Prefer: wait`, before it "
+        "answers `not_yet_visible`.",
+    )
+    publish_timeout: Duration = Field(
+        timedelta(seconds=10),
+        gt=timedelta(0),
+        description="How long a write waits for the log before it answers 503. The event may be written "
+        "all the same; trying again with the same `Idempotency-Key` changes nothing twice.",
+    )
+    publish_threads: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Writes that may be handed to the log's client at once; they block only while the "
+        "registry or the brokers are slow.",
+    )
+    statement_timeout: Duration = Field(
+        timedelta(seconds=10), gt=timedelta(0), description="Longest run of one query in PostgreSQL."
+    )
+    page_size: int = Field(50, ge=1, description="Memories on a page when the request does not say.")
+    page_size_max: int = Field(1000, ge=1, description="Most memories on a page.")
+    body_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        description="Largest request body. A full batch of large memories needs more, and so does its "
+        "memory while it is read.",
+    )
+    requests: int = Field(
+        1000,
+        ge=1,
+        description="Requests that are served at once; more are answered 503 `overloaded`.",
+    )
+    docs: bool = Field(True, description="Serve /docs and /openapi.json, to anyone who can reach the port.")
+    metrics_on_loopback: bool = Field(
+        True,
+        description="Serve /metrics without a key to clients on this machine that came through no proxy. "
+        "Others need a key of role operator.",
+    )
+    key_cache: Duration = Field(
+        timedelta(seconds=10),
+        ge=timedelta(0),
+        description="How long an API key that was looked up is remembered: the longest time that a revoked "
+        "key still works. 0 asks PostgreSQL on every request.",
+    )
+    cursor_secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="Signs page cursors; the same for all replicas. Unset: made at start, so that cursors "
+        "end with the process.",
+    )
+    drain: Duration = Field(
+        timedelta(seconds=10),
+        gt=timedelta(0),
+        description="How long a stop waits for requests that are under way.",
+    )
+
+    @model_validator(mode="after")
+    def _a_page_fits(self) -> "GatewaySettings":
+        if self.page_size > self.page_size_max:
+            raise ValueError("page_size is above page_size_max")
+        return self
+
+
+class ApiSettings(PublishingSettings):
+    """Everything that the HTTP API needs to know."""
+
+    postgres: PostgresSettings = Field(
+        PostgresSettings(user="soma_api"), description="The database; the API reads it as soma_api."
+    )
+    vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
+    embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns queries into vectors.")
+    api: GatewaySettings = Field(GatewaySettings(), description="How the API answers.")

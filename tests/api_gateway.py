@@ -1,0 +1,259 @@
+"""The HTTP API over a real database, with a log that records what is published."""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psycopg
+from prometheus_client import CollectorRegistry
+
+from builders import A_MOMENT, A_NAMESPACE, A_TENANT, an_id
+from fakes import FakeClock
+from soma_api.application import create_application
+from soma_api.freshness import Freshness
+from soma_api.keys import ApiKey, new_key
+from soma_api.metrics import ApiMetrics
+from soma_api.parts import Parts
+from soma_api.principals import Role
+from soma_api.probes import BackingPart, Probe, postgres_probe
+from soma_api.queries.database import database_pool
+from soma_api.settings import ApiSettings, GatewaySettings
+from soma_api.waiting import SETTLED, WatermarkWaiter
+from soma_schemas.clock import Clock
+from soma_schemas.events import MemoryEvent
+from soma_schemas.producer import Receipt
+from soma_schemas.settings import PostgresSettings
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.versions import Position, pack_version
+
+CURSOR_SECRET = b"a secret of thirty-two bytes or so"
+
+
+class RecordingPublisher:
+    """A log of one partition that keeps what it is given.
+
+    Attributes:
+        events: Everything that was published, in order.
+        refuses: Raised instead of taking an event.
+        silent: Never acknowledges.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[MemoryEvent] = []
+        self.refuses: Exception | None = None
+        self.silent = False
+
+    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
+        """Take an event at the next offset of partition 0."""
+        if self.refuses is not None:
+            raise self.refuses
+        receipt: Future[Receipt] = Future()
+        self.events.append(event)
+        if not self.silent:
+            place = Position(0, len(self.events) - 1)
+            receipt.set_result(Receipt(event.event_id, event.memory_id, place))
+        return receipt
+
+
+@dataclass
+class FixedEnds:
+    """A log that ends where the test says."""
+
+    offsets: Mapping[int, int] = field(default_factory=lambda: {0: 1000, 1: 1000, 2: 1000})
+
+    async def ends(self) -> Mapping[int, int]:
+        """Return where it ends."""
+        return self.offsets
+
+
+@dataclass
+class Gateway:
+    """The API as a client meets it, and the back doors through which tests arrange and inspect."""
+
+    client: httpx.AsyncClient
+    publisher: RecordingPublisher
+    waiter: WatermarkWaiter
+    freshness: Freshness
+    ends: FixedEnds
+    clock: FakeClock
+    worker_dsn: str
+    owner_dsn: str
+    settings: ApiSettings
+
+    @property
+    def published(self) -> list[MemoryEvent]:
+        """What the log was given."""
+        return self.publisher.events
+
+    def a_key(
+        self,
+        role: Role = Role.WRITER,
+        *,
+        tenant: str = A_TENANT,
+        namespaces: Sequence[str] | None = None,
+        expires_at: datetime | None = None,
+        revoked_at: datetime | None = None,
+    ) -> ApiKey:
+        """Make a key and keep its digest in the database."""
+        key = new_key()
+        with psycopg.connect(self.owner_dsn) as connection:
+            connection.execute(
+                "INSERT INTO api_keys (key_id, tenant, role, namespaces, secret_hash, created_at, expires_at,"
+                " revoked_at) VALUES (%s, %s, %s, %s, %s, now(), %s, %s)",
+                [
+                    key.key_id,
+                    tenant,
+                    role.value,
+                    None if namespaces is None else list(namespaces),
+                    key.digest(),
+                    expires_at,
+                    revoked_at,
+                ],
+            )
+        return key
+
+    def use(self, key: ApiKey) -> None:
+        """Send this key with every request from now on."""
+        self.client.headers["Authorization"] = f"Bearer {key.reveal()}"
+
+    def given_memory(self, **fields: Any) -> UUID:
+        """Put a memory into the database; what is not said is valid, fixed and dull."""
+        memory: dict[str, Any] = {
+            "tenant": A_TENANT,
+            "memory_id": an_id(),
+            "version": pack_version(1, 7),
+            "namespace": A_NAMESPACE,
+            "key": None,
+            "coordinate": None,
+            "kind": "EPISODIC",
+            "text": "tea at four",
+            "payload": "{}",
+            "tags": [],
+            "importance": 0.5,
+            "subject": None,
+            "actor": "tester",
+            "occurred_at": A_MOMENT,
+            "created_at": A_MOMENT,
+            "updated_at": A_MOMENT,
+            "expires_at": None,
+            "access_count": 0,
+            "deleted": False,
+            "recent_event_ids": [],
+        } | fields
+        self._insert("memories", memory)
+        memory_id: UUID = memory["memory_id"]
+        return memory_id
+
+    def given_tombstone(self, memory_id: UUID, *, tenant: str = A_TENANT) -> None:
+        """Put what is left of a deleted memory into the database."""
+        self._insert(
+            "memories",
+            {
+                "tenant": tenant,
+                "memory_id": memory_id,
+                "version": pack_version(1, 8),
+                "updated_at": A_MOMENT,
+                "deleted": True,
+                "recent_event_ids": [],
+            },
+        )
+
+    def given_outcome(self, position: Position, outcome: str = "applied", **fields: Any) -> None:
+        """Put what became of a write into the history."""
+        row: dict[str, Any] = {
+            "partition": position.partition,
+            "version": pack_version(1, position.offset),
+            "logged_at": A_MOMENT + timedelta(seconds=position.offset),
+            "tenant": A_TENANT,
+            "memory_id": an_id(),
+            "event_id": an_id(),
+            "event_type": "MemoryStored",
+            "namespace": A_NAMESPACE,
+            "outcome": outcome,
+        } | fields
+        with psycopg.connect(self.worker_dsn) as connection:
+            connection.execute("SELECT soma_ensure_history_partition(%s::date)", [row["logged_at"]])
+        self._insert("memory_history", row)
+
+    def given_dead_letter(self, position: Position, group: str, code: str, *, tenant: str = A_TENANT) -> None:
+        """Put a dead letter into the index of dead letters."""
+        self._insert(
+            "dead_letters",
+            {
+                "id": an_id(),
+                "tenant": tenant,
+                "consumer_group": group,
+                "topic": MEMORY_EVENTS.full_name(self.settings.topics),
+                "partition": position.partition,
+                "log_offset": position.offset,
+                "epoch": 1,
+                "dlq_partition": 0,
+                "dlq_offset": 0,
+                "code": code,
+                "message": "cannot be applied",
+            },
+        )
+
+    def settle(self, position: Position, outcome: str = "applied", **fields: Any) -> None:
+        """Let both sinks pass a position, with this outcome."""
+        self.given_outcome(position, outcome, **fields)
+        for group in SETTLED:
+            self.waiter.advance(group, position.partition, position.offset + 1)
+
+    def _insert(self, table: str, row: Mapping[str, Any]) -> None:
+        names = ", ".join(row)
+        places = ", ".join(["%s"] * len(row))
+        with psycopg.connect(self.worker_dsn) as connection:
+            statement = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608  # names of our own
+            connection.execute(statement.encode(), list(row.values()))
+
+
+@asynccontextmanager
+async def open_gateway(
+    postgres: PostgresSettings,
+    *,
+    worker_dsn: str,
+    owner_dsn: str,
+    gateway: GatewaySettings | None = None,
+    probes: Mapping[BackingPart, Probe] | None = None,
+    clock: Clock | None = None,
+    address: tuple[str, int] = ("127.0.0.1", 50_000),
+) -> AsyncIterator[Gateway]:
+    """Serve the API within the test's own loop, with a writer's key in every request."""
+    settings = ApiSettings(postgres=postgres, api=gateway or GatewaySettings(key_cache=timedelta(0)))
+    time = FakeClock()
+    publisher, ends, waiter = RecordingPublisher(), FixedEnds(), WatermarkWaiter()
+    freshness = Freshness(ends, waiter, time)
+    async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
+        application = create_application(
+            Parts(
+                settings=settings,
+                clock=clock or time,
+                pool=pool,
+                publisher=publisher,
+                ends=ends,
+                waiter=waiter,
+                freshness=freshness,
+                metrics=ApiMetrics(CollectorRegistry()),
+                cursor_secret=CURSOR_SECRET,
+                probes=probes or {BackingPart.POSTGRES: postgres_probe(pool)},
+            )
+        )
+        transport = httpx.ASGITransport(application, client=address)
+        async with httpx.AsyncClient(transport=transport, base_url="http://soma") as client:
+            served = Gateway(
+                client, publisher, waiter, freshness, ends, time, worker_dsn, owner_dsn, settings
+            )
+            served.use(served.a_key())
+            yield served
+
+
+def body_of(answer: httpx.Response) -> Any:
+    """Return what an answer says."""
+    return json.loads(answer.content)

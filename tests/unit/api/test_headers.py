@@ -1,0 +1,129 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import an_id
+from soma_api import headers
+from soma_api.problems import InvalidHeaderError
+from soma_schemas.versions import Position
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ([], None),
+        (["wait=5"], 5.0),
+        (["WAIT=5"], 5.0),
+        (["respond-async, wait=5"], 5.0),
+        (["respond-async", "wait=7"], 7.0),
+        (['wait="5"'], 5.0),
+        (["wait = 5"], 5.0),
+        (["wait=5; strict"], 5.0),
+        (["wait=600"], 30.0),
+        (["wait=0"], 0.0),
+        (["wait=5, wait=9"], 5.0),
+    ],
+)
+def test_a_preferred_wait_is_read_and_bounded(values: list[str], seconds: float | None) -> None:
+    assert headers.preferred_wait(values, 30.0) == seconds
+
+
+@pytest.mark.parametrize(
+    "value", ["wait", "wait=", "wait=soon", "wait=-1", "wait=1.5", "waiter=5", "=5", ",,"]
+)
+def test_a_preference_that_is_not_understood_is_ignored(value: str) -> None:
+    assert headers.preferred_wait([value], 30.0) is None
+
+
+@given(st.lists(st.text()))
+def test_no_prefer_header_is_an_error(values: list[str]) -> None:
+    wait = headers.preferred_wait(values, 30.0)
+
+    assert wait is None or 0.0 <= wait <= 30.0
+
+
+def test_an_etag_that_was_read_is_the_version_that_is_expected() -> None:
+    assert headers.expected_version(headers.entity_tag(1099511627783), None) == 1099511627783
+
+
+def test_if_none_match_with_a_star_expects_that_there_is_none() -> None:
+    assert headers.expected_version(None, "*") == 0
+
+
+def test_a_write_without_conditions_expects_nothing() -> None:
+    assert headers.expected_version(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("if_match", "if_none_match"),
+    [
+        ("*", None),
+        ('W/"5"', None),
+        ('"5", "6"', None),
+        ("5", None),
+        ('"abc"', None),
+        ('"9007199254740992"', None),
+        (None, '"5"'),
+        ('"5"', "*"),
+    ],
+)
+def test_a_condition_that_the_log_cannot_decide_is_refused(
+    if_match: str | None, if_none_match: str | None
+) -> None:
+    with pytest.raises(InvalidHeaderError):
+        headers.expected_version(if_match, if_none_match)
+
+
+def test_header_and_body_must_expect_the_same_version() -> None:
+    assert headers.both_expected(5, 5) == 5
+    assert headers.both_expected(None, 5) == 5
+    assert headers.both_expected(0, None) == 0
+    with pytest.raises(InvalidHeaderError):
+        headers.both_expected(0, 5)
+
+
+@pytest.mark.parametrize(
+    ("if_none_match", "unchanged"),
+    [
+        (None, False),
+        ('"5"', True),
+        ('W/"5"', True),
+        ('"4", "5"', True),
+        ("*", True),
+        ('"4"', False),
+        ("5", False),
+    ],
+)
+def test_a_reader_who_has_the_version_is_told_so(if_none_match: str | None, unchanged: bool) -> None:  # noqa: FBT001  # a column of the table above
+    assert headers.is_unchanged(if_none_match, 5) is unchanged
+
+
+def test_an_idempotency_key_is_a_uuid_with_or_without_quotes() -> None:
+    key = an_id()
+
+    assert headers.idempotency_key(str(key)) == key
+    assert headers.idempotency_key(f'"{key}"') == key
+    assert headers.idempotency_key(None) is None
+    with pytest.raises(InvalidHeaderError):
+        headers.idempotency_key("order 66")
+
+
+def test_positions_come_in_one_header_or_in_many() -> None:
+    assert headers.positions(["3:1042, 4:7", "5:0"]) == [Position(3, 1042), Position(4, 7), Position(5, 0)]
+    assert headers.positions([]) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["3", "3:", ":3", "3:1042:1", "a:b", "-1:5", "3:99999999999999", ",".join(["0:1"] * 65)]
+)
+def test_a_position_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(InvalidHeaderError):
+        headers.positions([value])
+
+
+def test_an_accepted_age_is_a_number_of_seconds() -> None:
+    assert headers.max_staleness("0.5") == 0.5
+    assert headers.max_staleness(None) is None
+    for refused in ("soon", "-1", "nan", "inf", "1e3", ""):
+        with pytest.raises(InvalidHeaderError):
+            headers.max_staleness(refused)
