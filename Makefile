@@ -1,0 +1,60 @@
+# `make demo` shows the product, `make test` proves it. Both install what they need into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.local: requirements/local.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --require-hashes -r requirements/local.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.local
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.local ## Start everything, store real memories, ask questions, stop.
+	$(BIN)/soma up --demo
+
+.PHONY: up
+up: $(VENV)/.local ## Start the local stack and keep it until Ctrl-C.
+	$(BIN)/soma up
+
+.PHONY: test
+test: $(VENV)/.dev ## Run every test on the real local stack.
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style, types and the import rule.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: $(VENV)/.dev ## Pin the dependencies anew, with hashes and without any index host.
+	$(BIN)/uv pip compile $(LOCK) --extra local --output-file requirements/local.txt $(LOCK_INPUT)
+	$(BIN)/uv pip compile $(LOCK) --extra dev --constraint requirements/local.txt --output-file requirements/dev.txt $(LOCK_INPUT)
+
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+LOCK_INPUT := pyproject.toml requirements/build.in
+
+.PHONY: clean
+clean: ## Remove what was made here; downloads in the user's cache and data in SOMA_HOME stay.
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
