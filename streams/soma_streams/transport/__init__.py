@@ -1,0 +1,45 @@
+"""A Faust transport that hands agents micro-batches of one partition and commits only what is settled.
+
+It knows nothing of what the records mean, and imports nothing of the packages around it.
+"""
+
+from .consumer import Consumer
+from .driver import Transport, configure, consumer_of
+from .errors import (
+    IncompatibleRuntimeError,
+    MissingTopicError,
+    MisuseError,
+    PositionError,
+    TransportError,
+    UnsafeSettingsError,
+)
+from .lanes import Unsettled
+from .limits import Limits
+from .monitor import BatchMonitor
+from .options import Isolation, Options, app_settings
+from .records import Record, RecordBatch, TimestampType, TopicPartition
+from .schema import BatchSchema
+
+__all__ = [
+    "BatchMonitor",
+    "BatchSchema",
+    "Consumer",
+    "IncompatibleRuntimeError",
+    "Isolation",
+    "Limits",
+    "MissingTopicError",
+    "MisuseError",
+    "Options",
+    "PositionError",
+    "Record",
+    "RecordBatch",
+    "TimestampType",
+    "TopicPartition",
+    "Transport",
+    "TransportError",
+    "UnsafeSettingsError",
+    "Unsettled",
+    "app_settings",
+    "configure",
+    "consumer_of",
+]

@@ -1,0 +1,354 @@
+"""The Faust side: lets drained records into lanes, hands batches to agents, and commits what they settled."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from time import monotonic
+from typing import Any, NoReturn
+
+import structlog
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, Message
+from faust.types.transports import TPorTopicSet
+from mode import ServiceT
+
+from .errors import MisuseError, PositionError
+from .kafka import ConsumerStoppedError
+from .lanes import Lanes, Mark, Unsettled
+from .limits import Limits
+from .message import BatchMessage, batch_of
+from .options import Options
+from .records import Chunk, RecordBatch, TopicPartition
+from .thread import CommitOutcome, ConsumerThread, RebalanceListener
+
+_ALL_HAVE_ROOM_SECONDS = 1.0
+_SOME_HAVE_ROOM_SECONDS = 0.05
+_NONE_HAVE_ROOM_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class _NoAutomaticAcknowledgement(dict[TP, set[int]]):
+    """Stands where a stream that acknowledges by itself keeps its notes, and tells on it."""
+
+    def __init__(self, tell: Callable[[MisuseError], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def __missing__(self, tp: TP) -> NoReturn:
+        error = MisuseError(
+            f"a stream of {tp.topic} acknowledged a batch by itself",
+            remedy="Iterate over stream.noack() and settle each batch when its work is done.",
+        )
+        self._tell(error)
+        raise error
+
+
+class Consumer(driver.Consumer):
+    """Fetches for all agents of one application.
+
+    Its methods belong to the application's event loop; none may be called from another thread.
+    """
+
+    RebalanceListener = RebalanceListener
+    _thread: ConsumerThread
+
+    def __init__(self, transport: Any, *args: Any, **kwargs: Any) -> None:
+        self.options: Options = transport.options
+        self._lanes = Lanes(self.options.limits, monotonic)
+        self._messages: dict[int, BatchMessage] = {}
+        self._paused = False
+        self._room = asyncio.Event()  # something was settled, or fetching resumed
+        self._work = asyncio.Event()  # something may be handed over
+        self._settled = asyncio.Event()
+        self._committing = asyncio.Lock()
+        super().__init__(transport, *args, **kwargs)
+        self._acked_index = _NoAutomaticAcknowledgement(self._crash_soon)
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of this consumer."""
+        return self.options.limits
+
+    # -- what applications call ------------------------------------------------------------------------
+
+    def settle(self, batch: RecordBatch) -> bool:
+        """Declare a batch done: all its records are where they must be, and need never come again.
+
+        Batches may be settled in any order; what is committed never passes one that is not settled.
+
+        Returns:
+            False if this changes nothing: the batch was settled before, or its partition was revoked or set
+            back meanwhile, in which case its records come again, here or elsewhere.
+        """
+        counted = self._lanes.settle(batch)
+        message = self._messages.pop(id(batch), None)
+        if message is not None:
+            self._let_go(message)
+        self._room.set()
+        self._work.set()
+        self._settled.set()
+        return counted
+
+    def pause(self) -> None:
+        """Stop fetching, and stay in the group; what was fetched before is still handed over."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Fetch again."""
+        self._paused = False
+        self._room.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether fetching is paused."""
+        return self._paused
+
+    def unsettled(self) -> Unsettled:
+        """Report what is held, for a watchdog and for metrics."""
+        return self._lanes.unsettled()
+
+    def oldest_unsettled_age(self) -> float:
+        """Return the seconds since the longest unsettled batch was handed over; 0 if all are settled.
+
+        An agent that raises never settles the batch it had, so this grows until the process is restarted.
+        """
+        return self._lanes.unsettled().oldest_age_seconds or 0.0
+
+    # -- in --------------------------------------------------------------------------------------------
+
+    def receive(self, chunks: Iterable[Chunk]) -> None:
+        """Let all that was drained into its lanes; runs before anything of it can be handed over."""
+        try:
+            for chunk in chunks:
+                self._lanes.admit(chunk)
+                if chunk.end_offset is not None:
+                    self.app.monitor.track_tp_end_offset(TP(*chunk.partition), chunk.end_offset)
+        except Exception as error:  # noqa: BLE001  # a callback's error would vanish, and with it the records
+            self._crash_soon(error)
+        self._work.set()
+
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        """Fetch and hand over until told to stop; the body of Faust's fetcher service."""
+        try:
+            await _until_first_ends(
+                self._fetch_always(),
+                self._hand_over_always(),
+                self._stopped.wait(),
+                fetcher._stopped.wait(),  # type: ignore[attr-defined]  # noqa: SLF001  # ServiceT hides it
+            )
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
+        except Exception as error:
+            log.error("fetching_failed", reason=type(error).__name__)  # noqa: TRY400  # crash logs the trace
+            await self.crash(error)
+            raise
+
+    async def _fetch_always(self) -> None:
+        while True:
+            if not self.flow_active:
+                await self.can_resume_flow.wait()
+            self._room.clear()
+            active = self._get_active_partitions()
+            wanted = set() if self._paused else self._lanes.with_room(TopicPartition(*tp) for tp in active)
+            if wanted:
+                seconds = _ALL_HAVE_ROOM_SECONDS if len(wanted) == len(active) else _SOME_HAVE_ROOM_SECONDS
+                await self._thread.fetch([TP(*p) for p in wanted], seconds, self._lanes.fetch_records())
+            else:
+                await self._thread.keep_membership()
+                await _wait_for(self._room, _NONE_HAVE_ROOM_SECONDS)
+
+    # -- out -------------------------------------------------------------------------------------------
+
+    async def _hand_over_always(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self.flow_active and (batch := self._lanes.take()) is not None:
+                await self._hand_over(batch)
+
+    async def _hand_over(self, batch: RecordBatch) -> None:
+        if not self.app.topics.acks_enabled_for(batch.topic):
+            raise MisuseError(
+                f"topic {batch.topic} was declared with acks=False",
+                remedy="Declare it with acks; nothing of it could be committed otherwise.",
+            )
+        message = BatchMessage(batch, self.app.consumer_generation_id)
+        self._messages[id(batch)] = message
+        try:
+            await self.callback(message)
+        except asyncio.CancelledError:
+            if not message.tracked:
+                del self._messages[id(batch)]
+                self._lanes.put_back(batch)
+            raise
+        if message.refcount != 1 and not message.acked:
+            raise MisuseError(
+                f"{message.refcount} streams listen to {batch.topic}, and a batch is settled once",
+                remedy="Give every agent of a topic an application, and so a group, of its own.",
+            )
+
+    def ack(self, message: Message) -> bool:
+        """Settle the batch that a message carries; what `stream.ack(event)` comes to."""
+        if not message.tracked:
+            raise MisuseError(
+                f"Faust tried to decode a batch of {message.topic}, and would have skipped it",
+                remedy="Declare the topic with schema=BatchSchema().",
+            )
+        return self.settle(batch_of(message))
+
+    def _let_go(self, message: BatchMessage) -> None:
+        """Tell Faust that a message is done with."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        if message.tracked:
+            self.app.sensors.on_message_out(message.tp, message.offset, message)
+
+    # -- commits ---------------------------------------------------------------------------------------
+
+    async def commit(
+        self,
+        topics: TPorTopicSet | None = None,
+        start_new_transaction: bool = True,  # noqa: FBT001, FBT002  # Faust's signature
+    ) -> bool:
+        """Commit what is settled; tell whether the broker confirmed anything new."""
+        async with self._committing:
+            return await self.force_commit(topics, start_new_transaction)
+
+    async def force_commit(
+        self,
+        topics: TPorTopicSet | None = None,
+        start_new_transaction: bool = True,  # noqa: ARG002, FBT001, FBT002  # Faust's signature
+    ) -> bool:
+        """Try once to commit what is settled; a try that fails leaves everything to the next one."""
+        marks = {
+            partition: mark
+            for partition, mark in self._lanes.marks().items()
+            if topics is None or TP(*partition) in topics or partition.topic in topics
+        }
+        if not marks:
+            return False
+        sensor_state = self.app.sensors.on_commit_initiated(self)
+        outcome = await self._try_commit(marks)
+        self.app.sensors.on_commit_completed(self, sensor_state)
+        if outcome is not CommitOutcome.DONE:
+            return False
+        self._lanes.confirm(marks)
+        self.app.monitor.on_tp_commit({TP(*partition): mark.offset for partition, mark in marks.items()})
+        return True
+
+    async def _try_commit(self, marks: Mapping[TopicPartition, Mark]) -> CommitOutcome:
+        seconds = self.limits.commit_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                # What agents sent on behalf of these records must be out before their offsets are.
+                await self.app.producer.flush()
+        except TimeoutError:
+            log.warning("commit_failed", reason="producer_flush_timeout", partitions=len(marks))
+            return CommitOutcome.LATER
+        return await self._thread.commit_marks(marks, seconds)
+
+    # -- rebalances, seeks, stops ----------------------------------------------------------------------
+
+    async def wait_empty(self) -> None:
+        """Hand nothing more out, wait a bounded time for what agents have, and commit.
+
+        Faust calls it when partitions are revoked and when the application stops.
+        """
+        if self._lanes.close():
+            try:
+                async with asyncio.timeout(self.limits.drain_seconds):
+                    while self._agents_hold_batches():
+                        self._settled.clear()
+                        await self._settled.wait()
+            except TimeoutError:
+                held = self._lanes.unsettled()
+                log.warning("drain_incomplete", batches=held.batches, records=held.records)
+        await self.commit_and_end_transactions()
+
+    def _agents_hold_batches(self) -> bool:
+        return any(
+            message.tracked and self._lanes.in_flight(message.batch) for message in self._messages.values()
+        )
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Drain within bounds, commit, and forget the assignment."""
+        try:
+            await super().on_partitions_revoked(revoked)
+        finally:
+            self._lanes.revoke(self._thread.epoch)
+            for message in self._messages.values():
+                self._let_go(message)
+            self._messages.clear()
+
+    async def perform_seek(self) -> None:
+        """Commit what is settled, then set every partition back to its committed offset.
+
+        Raises:
+            PositionError: It did not work; the application crashes, because records would be missing.
+        """
+        try:
+            async with asyncio.timeout(self.limits.seek_seconds):
+                await self.commit()
+                rewound = await self._thread.rewind()
+        except Exception as error:
+            failure = PositionError(f"partitions could not be set back to their commits: {error!r}")
+            failure.__cause__ = error
+            await self.crash(failure)
+            raise failure from error
+        self._lanes.know_committed(rewound.committed)
+        self._lanes.reposition(rewound.epochs)
+        self._room.set()
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        self._lanes.reposition(await self._thread.reposition({partition: offset}))
+        self._room.set()
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Set partitions to these offsets."""
+        self._lanes.reposition(await self._thread.reposition(partitions))
+        self._room.set()
+
+    def resume_flow(self) -> None:
+        """Hand over and fetch again after a rebalance."""
+        super().resume_flow()
+        self._work.set()
+        self._room.set()
+
+    # -- watching --------------------------------------------------------------------------------------
+
+    async def verify_all_partitions_active(self) -> None:
+        """Say so when a batch stays unsettled for longer than Faust's stream_processing_timeout."""
+        held = self._lanes.unsettled()
+        age = held.oldest_age_seconds or 0.0
+        if age > self.app.conf.stream_processing_timeout:
+            log.error(
+                "batches_stay_unsettled", batches=held.batches, records=held.records, seconds=round(age)
+            )
+
+    def _crash_soon(self, error: BaseException) -> None:
+        """Crash the application from where nothing can be awaited."""
+        self.add_future(self.crash(error))
+
+
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def _until_first_ends(*work: Awaitable[Any]) -> None:
+    """Run all until one ends, then end the others; raise what the first one raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,62 @@
+"""Where Faust meets the transport: the class behind the `batch://` scheme, and the way to its consumer."""
+
+from typing import Any
+
+import faust
+from faust.transport.drivers import aiokafka as kafka
+from faust.types.transports import ConsumerCallback, ConsumerT
+
+from .compatibility import check_runtime
+from .consumer import Consumer
+from .errors import MisuseError
+from .options import SCHEME, Options, check_settings
+
+
+class Transport(kafka.Transport):
+    """Kafka by aiokafka, handing agents one batch per partition at a time; what `batch://host:port` names."""
+
+    Consumer = Consumer
+    options: Options = Options()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        check_runtime()
+        super().__init__(*args, **kwargs)
+
+    def create_consumer(self, callback: ConsumerCallback, **kwargs: Any) -> ConsumerT:
+        """Make the application's consumer.
+
+        Raises:
+            UnsafeSettingsError: The application's settings would lose or stall records.
+        """
+        check_settings(self.app, self.options)
+        return super().create_consumer(callback, **kwargs)
+
+
+def configure(app: faust.App, options: Options) -> None:
+    """Choose an application's options; before it starts.
+
+    Raises:
+        MisuseError: The application does not use this transport.
+    """
+    transport = app.transport
+    if not isinstance(transport, Transport):
+        raise MisuseError(
+            f"application {app.conf.id} consumes over {app.conf.broker_consumer[0].scheme}://",
+            remedy=f"Give it a broker_consumer of {SCHEME}://, as app_settings does.",
+        )
+    transport.options = options
+
+
+def consumer_of(app: faust.App) -> Consumer:
+    """Return the consumer that fetches for an application: it settles, pauses and reports.
+
+    Raises:
+        MisuseError: The application does not use this transport.
+    """
+    consumer = app.consumer
+    if not isinstance(consumer, Consumer):
+        raise MisuseError(
+            f"application {app.conf.id} consumes over {app.conf.broker_consumer[0].scheme}://",
+            remedy=f"Give it a broker_consumer of {SCHEME}://, as app_settings does.",
+        )
+    return consumer

@@ -1,0 +1,395 @@
+"""The Kafka side: runs aiokafka in the consumer's own thread and says exactly which records belong together.
+
+Everything here that touches aiokafka's consumer runs in its thread, so that a drain, a change of position and
+the note about it are one step. Methods without an underscore are called from the application's loop.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import structlog
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode import Service
+
+from .errors import MissingTopicError, PositionError
+from .kafka import (
+    AIOKafkaConsumer,
+    ConsumerRecord,
+    ConsumerStoppedError,
+    IllegalGenerationError,
+    KafkaError,
+    KafkaPartition,
+    OffsetAndMetadata,
+    RebalanceInProgressError,
+    RoundRobinPartitionAssignor,
+    UnknownMemberIdError,
+)
+from .lanes import Mark
+from .options import Isolation
+from .records import Chunk, Record, TimestampType, TopicPartition
+
+if TYPE_CHECKING:
+    from .consumer import Consumer
+
+_T = TypeVar("_T")
+_WATCH_SECONDS = 1.0
+_TOPIC_PAUSE_SECONDS = 0.25
+_TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
+
+log = structlog.get_logger(__name__)
+
+
+class CommitOutcome(Enum):
+    """What became of one try to commit."""
+
+    DONE = "done"
+    LATER = "later"
+    """The broker could not do it now."""
+    OVER = "over"
+    """The assignment has ended: whoever owns the partitions next begins at the former commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """Where the assigned partitions were set back to.
+
+    Attributes:
+        committed: The committed offset of each partition that has one.
+        epochs: The new epoch of each partition whose position was set.
+    """
+
+    committed: dict[TopicPartition, int]
+    epochs: dict[TopicPartition, int]
+
+
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Notes a new assignment, together with its generation, before anyone else hears of it."""
+
+    _thread: "ConsumerThread"
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Note the assignment, then tell the application."""
+        self._thread.note_assignment()
+        await super().on_partitions_assigned(assigned)
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Drains records for the consumer, and moves positions and commits for it."""
+
+    def __post_init__(self) -> None:
+        """Set up the notes about the current assignment."""
+        super().__post_init__()
+        self._epoch = 0
+        self._assignment: Any = None
+        self._assignment_epoch = 0
+        self._generation = -1
+        self._epochs: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._drained_from: dict[TopicPartition, int] = {}
+
+    @property
+    def _batches(self) -> "Consumer":
+        return cast("Consumer", self.consumer)
+
+    @property
+    def epoch(self) -> int:
+        """The latest epoch of any partition."""
+        return self._epoch
+
+    # -- calls from the application's loop -----------------------------------------------------------
+
+    async def _inside(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run work in this thread; cancelling the call cancels the work."""
+        try:
+            future: Future[_T] = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
+        except RuntimeError as error:
+            work.close()
+            raise ConsumerStoppedError from error
+        return await asyncio.wrap_future(future)
+
+    async def fetch(self, partitions: Iterable[TP], timeout_seconds: float, max_records: int) -> None:
+        """Drain up to so many records of these partitions, waiting for the first of them.
+
+        What is drained is posted to the application's loop and reaches `Consumer.receive` even when nobody
+        waits for this call any more.
+        """
+        await self._inside(self._fetch(tuple(partitions), timeout_seconds, max_records))
+
+    async def keep_membership(self) -> None:
+        """Tell aiokafka that the application lives although it fetches nothing, so it stays in the group."""
+        await self._inside(self._touch())
+
+    async def commit_marks(self, marks: Mapping[TopicPartition, Mark], seconds: float) -> CommitOutcome:
+        """Try once to commit these marks.
+
+        Raises:
+            KafkaError: The broker refuses, and will go on refusing.
+        """
+        return await self._inside(self._commit_marks(marks, seconds))
+
+    async def rewind(self) -> Rewound:
+        """Set every assigned partition back to its committed offset, or to the first one drained from it."""
+        return await self._inside(self._rewind())
+
+    async def reposition(self, offsets: Mapping[TP, int]) -> dict[TopicPartition, int]:
+        """Set partitions to these offsets; return their new epochs."""
+        return await self._inside(self._reposition(offsets))
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Subscribe, once all topics are known to exist.
+
+        Raises:
+            MissingTopicError: One did not appear in time.
+        """
+        wanted = set(topics)
+        await self._inside(self._await_topics(wanted))
+        await super().subscribe(wanted)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Set every assigned partition back; return the committed offsets."""
+        rewound = await self.rewind()
+        return {TP(*partition): offset for partition, offset in rewound.committed.items()}
+
+    # -- fetching ------------------------------------------------------------------------------------
+
+    async def _fetch(self, partitions: tuple[TP, ...], timeout_seconds: float, max_records: int) -> None:
+        # An empty list would mean all partitions to aiokafka, also those that have no room.
+        if not partitions or not self._batches.flow_active:
+            return
+        drained = await self._ensure_consumer().getmany(
+            *(KafkaPartition(*tp) for tp in partitions),
+            timeout_ms=int(timeout_seconds * 1000),
+            max_records=max_records,
+        )
+        # Nothing may be awaited from here to the post: positions and assignment are those of the drain.
+        chunks = self._chunks(drained)
+        if chunks:
+            self.parent_loop.call_soon_threadsafe(self._batches.receive, chunks)
+
+    def _chunks(self, drained: Mapping[KafkaPartition, list[ConsumerRecord]]) -> list[Chunk]:
+        """Pair what was drained with the positions that aiokafka moved to.
+
+        A position also moves without records, over markers of transactions and over compacted batches.
+        """
+        assignment = self.note_assignment()
+        committed_only = self._batches.options.isolation is Isolation.READ_COMMITTED
+        chunks = []
+        for kafka_partition in assignment.tps:
+            state = assignment.state_value(kafka_partition)
+            if not state.has_valid_position:
+                continue
+            partition = TopicPartition(*kafka_partition)
+            found = drained.get(kafka_partition, ())
+            if not found and self._positions.get(partition) == state.position:
+                continue
+            self._positions[partition] = state.position
+            records = _records(found)
+            if records:
+                self._drained_from.setdefault(partition, records[0].offset)
+            chunks.append(
+                Chunk(
+                    partition=partition,
+                    epoch=self._epochs[partition],
+                    records=records,
+                    position=state.position,
+                    size_bytes=_size_bytes(found),
+                    end_offset=state.lso if committed_only else state.highwater,
+                )
+            )
+        return chunks
+
+    async def _touch(self) -> None:
+        with self._ensure_consumer()._subscription.fetch_context():  # noqa: SLF001  # what getmany does
+            pass
+
+    # -- assignments and positions -------------------------------------------------------------------
+
+    def note_assignment(self) -> Any:
+        """Return the current assignment; one that is new begins a new epoch for all its partitions.
+
+        aiokafka makes a new object for every assignment, and starts it at the committed offsets.
+
+        Raises:
+            PositionError: There is no assignment.
+        """
+        consumer = self._ensure_consumer()
+        subscription = consumer._subscription.subscription  # noqa: SLF001  # no public way to it
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None:
+            raise PositionError("no partitions are assigned")
+        if assignment is not self._assignment:
+            self._assignment = assignment
+            self._generation = consumer._coordinator.generation  # noqa: SLF001  # no public way to it
+            self._epoch += 1
+            self._assignment_epoch = self._epoch
+            self._epochs = {TopicPartition(*tp): self._epoch for tp in assignment.tps}
+            self._positions = {}
+            self._drained_from = {}
+        return assignment
+
+    def _is_current(self) -> bool:
+        """Tell whether the noted assignment still is the member's own."""
+        consumer = self._ensure_consumer()
+        subscription = consumer._subscription.subscription  # noqa: SLF001  # no public way to it
+        return (
+            subscription is not None
+            and subscription.assignment is self._assignment
+            and consumer._coordinator.generation == self._generation  # noqa: SLF001  # no public way to it
+        )
+
+    def _seek(self, partition: TopicPartition, offset: int) -> None:
+        """Set a position and begin an epoch, in one step."""
+        self._ensure_consumer().seek(KafkaPartition(*partition), offset)
+        self._epochs[partition] = self._epoch
+        self._positions.pop(partition, None)
+        self._drained_from[partition] = offset
+
+    async def _rewind(self) -> Rewound:
+        consumer = self._ensure_consumer()
+        assignment = self.note_assignment()
+        found = await consumer._coordinator.fetch_committed_offsets(list(assignment.tps))  # noqa: SLF001  # one request for all
+        if not self._is_current():
+            # Another assignment has begun meanwhile, and begins at its own commits.
+            return Rewound({}, {})
+        self._epoch += 1
+        committed = {TopicPartition(*tp): known.offset for tp, known in found.items() if known.offset >= 0}
+        for kafka_partition in assignment.tps:
+            partition = TopicPartition(*kafka_partition)
+            # aiokafka leaves a partition without a commit where it is, past what was drained from it.
+            back_to = committed.get(partition, self._drained_from.get(partition))
+            if back_to is not None:
+                self._seek(partition, back_to)
+        return Rewound(committed, {p: e for p, e in self._epochs.items() if e == self._epoch})
+
+    async def _reposition(self, offsets: Mapping[TP, int]) -> dict[TopicPartition, int]:
+        self.note_assignment()
+        self._epoch += 1
+        for tp, offset in offsets.items():
+            self._seek(TopicPartition(*tp), offset)
+        return {TopicPartition(*tp): self._epoch for tp in offsets}
+
+    # -- commits -------------------------------------------------------------------------------------
+
+    async def _commit_marks(self, marks: Mapping[TopicPartition, Mark], seconds: float) -> CommitOutcome:
+        # Not AIOKafkaConsumer.commit: it retries under whatever generation is current by then, and so could
+        # move back the commit of a partition's next owner.
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001  # see above
+        offsets = {
+            KafkaPartition(*partition): OffsetAndMetadata(mark.offset, "")
+            for partition, mark in marks.items()
+            if mark.epoch >= self._assignment_epoch
+        }
+        if len(offsets) < len(marks):
+            return CommitOutcome.OVER
+        try:
+            async with asyncio.timeout(seconds):
+                await coordinator.ensure_coordinator_known()
+                async with coordinator._commit_lock:  # noqa: SLF001  # guards aiokafka's own commits
+                    if not self._is_current():
+                        return CommitOutcome.OVER
+                    await coordinator._do_commit_offsets(self._assignment, offsets)  # noqa: SLF001  # see above
+        except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as error:
+            log.info("commit_came_too_late", reason=type(error).__name__, partitions=len(offsets))
+            return CommitOutcome.OVER
+        except TimeoutError:
+            log.warning("commit_failed", reason="timeout", partitions=len(offsets))
+            return CommitOutcome.LATER
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            log.warning("commit_failed", reason=type(error).__name__, partitions=len(offsets))
+            return CommitOutcome.LATER
+        return CommitOutcome.DONE
+
+    # -- topics and errors that nobody would hear of ---------------------------------------------------
+
+    async def _await_topics(self, wanted: set[str]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._batches.limits.topic_wait_seconds
+        while missing := wanted - await self._ensure_consumer().topics():
+            if loop.time() >= deadline:
+                raise MissingTopicError(missing)
+            await self.sleep(_TOPIC_PAUSE_SECONDS)
+
+    @Service.task
+    async def _watch_cluster(self) -> None:
+        """Fail on what would otherwise be endless silence: refused membership, and topics that vanished."""
+        missing_since: float | None = None
+        loop = asyncio.get_running_loop()
+        while not self.should_stop:
+            await self.sleep(_WATCH_SECONDS)
+            consumer = self._ensure_consumer()
+            consumer._coordinator.check_errors()  # noqa: SLF001  # aiokafka waits until someone does
+            missing = {topic for topic in consumer.subscription() if not consumer.partitions_for_topic(topic)}
+            if not missing:
+                missing_since = None
+            elif missing_since is None:
+                missing_since = loop.time()
+            elif loop.time() - missing_since > self._batches.limits.topic_wait_seconds:
+                raise MissingTopicError(missing)
+
+    # -- the client ----------------------------------------------------------------------------------
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        conf = self.app.conf
+        options = self._batches.options
+        return AIOKafkaConsumer(
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            auto_offset_reset=conf.consumer_auto_offset_reset,
+            isolation_level=options.isolation.value,
+            enable_auto_commit=False,
+            check_crcs=conf.broker_check_crcs,
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=_milliseconds(options.limits.fetch_wait_seconds),
+            request_timeout_ms=_milliseconds(conf.broker_request_timeout),
+            session_timeout_ms=_milliseconds(conf.broker_session_timeout),
+            rebalance_timeout_ms=_milliseconds(conf.broker_rebalance_timeout),
+            heartbeat_interval_ms=_milliseconds(conf.broker_heartbeat_interval),
+            max_poll_interval_ms=_milliseconds(conf.broker_max_poll_interval),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _records(drained: Iterable[ConsumerRecord]) -> tuple[Record, ...]:
+    # Inline: a call per record would show in the throughput of the loop.
+    return tuple(
+        [
+            Record(
+                record.offset,
+                record.timestamp,
+                _TIMESTAMP_TYPES[record.timestamp_type],
+                record.key,
+                record.value,
+                record.headers,
+            )
+            for record in drained
+        ]
+    )
+
+
+def _size_bytes(drained: Iterable[ConsumerRecord]) -> int:
+    """Weigh records; aiokafka knows the lengths of keys and values, -1 for those that are None."""
+    size = 0
+    for record in drained:
+        if record.serialized_key_size > 0:
+            size += record.serialized_key_size
+        if record.serialized_value_size > 0:
+            size += record.serialized_value_size
+        for name, value in record.headers:
+            size += len(name) + len(value or b"")
+    return size
