@@ -57,7 +57,6 @@ class ConsumerGroup:
     Args:
         group: Its name.
         topic: The topic's name on the brokers.
-        settle: Brings a batch to its final outcomes; whatever it raises stops the group.
         kafka: The brokers.
         delivery: How much is taken at once.
         metrics: Where it counts.
@@ -69,14 +68,12 @@ class ConsumerGroup:
         *,
         group: str,
         topic: str,
-        settle: Settle,
         kafka: KafkaSettings,
         delivery: DeliverySettings,
         metrics: SinkMetrics,
         clock: Clock,
     ) -> None:
         self._group = group
-        self._settle = settle
         self._metrics = metrics
         self._clock = clock
         self._circuit = CircuitState.CLOSED
@@ -110,10 +107,21 @@ class ConsumerGroup:
                 )
             ),
         )
-        self._app.agent(self._app.topic(topic, schema=BatchSchema()), name=group)(self._deliver)
+        self._topic = self._app.topic(topic, schema=BatchSchema())
 
-    async def start(self) -> None:
-        """Join the group and begin."""
+    async def start(self, settle: Settle) -> None:
+        """Join the group and begin.
+
+        Args:
+            settle: Brings a batch to its final outcomes; whatever it raises stops the group.
+        """
+
+        async def deliver(stream: StreamT[RecordBatch]) -> None:
+            # Faust types agents by an interface that lacks what its only streams have.
+            async for batch in cast("faust.Stream[RecordBatch]", stream).noack():
+                await self._deliver(batch, settle)
+
+        self._app.agent(self._topic, name=self._group)(deliver)
         self._app.finalize()
         await self._app.start()
         self._running = True
@@ -159,19 +167,18 @@ class ConsumerGroup:
         ready = self._running and self._circuit is CircuitState.CLOSED and not self._failure.done()
         return Health(ready, age, self._circuit)
 
-    async def _deliver(self, stream: StreamT[RecordBatch]) -> None:
-        # Faust types agents by an interface that lacks what its only streams have.
-        async for batch in cast("faust.Stream[RecordBatch]", stream).noack():
-            began = self._clock.monotonic()
-            try:
-                settled = await self._settle(batch)
-            except Exception as error:  # noqa: BLE001  # an agent that raises would be restarted and lose its batch
-                if not self._failure.done():
-                    self._failure.set_result(error)
-                await asyncio.get_running_loop().create_future()
-            else:
-                consumer_of(self._app).settle(batch)
-                self._count(batch, settled, began)
+    async def _deliver(self, batch: RecordBatch, settle: Settle) -> None:
+        began = self._clock.monotonic()
+        try:
+            settled = await settle(batch)
+        except Exception as error:  # noqa: BLE001  # an agent that raises would be restarted and lose its batch
+            if not self._failure.done():
+                self._failure.set_result(error)
+            # Nothing may follow a batch that is not settled; the stop cancels this wait.
+            await asyncio.get_running_loop().create_future()
+        else:
+            consumer_of(self._app).settle(batch)
+            self._count(batch, settled, began)
 
     def _count(self, batch: RecordBatch, settled: Settled, began: float) -> None:
         for outcome, count in settled.outcomes.items():

@@ -12,6 +12,8 @@ from confluent_kafka.schema_registry import SchemaRegistryError
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from soma_schemas.registry import RegistryUnreachableError
+from soma_schemas.topic_admin import BrokerError
 from soma_schemas.violations import ContractError
 from soma_streams.errors import PoisonError
 
@@ -32,6 +34,10 @@ def classify(error: BaseException) -> FailureClass:
     match error:
         case PoisonError() | ContractError():
             return FailureClass.POISON
+        case RegistryUnreachableError():
+            return FailureClass.TRANSIENT
+        case BrokerError(__cause__=KafkaException() as cause):
+            return classify(cause)
         case psycopg_pool.PoolClosed():
             return FailureClass.SYSTEMIC
         case psycopg_pool.PoolTimeout() | psycopg_pool.TooManyRequests():

@@ -1,0 +1,222 @@
+"""The workers: each wires stores to the log, and runs until it is told to stop or cannot go on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from random import Random
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from soma_schemas.clock import Clock
+from soma_schemas.events import SINK_EVENTS
+from soma_schemas.groups import SinkGroup
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
+from soma_schemas.vectors.bm25 import Bm25Encoder
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.embedders import Embedder
+from soma_streams.checks import Waiting, require_log, require_tables
+from soma_streams.consuming import ConsumerGroup, Settle
+from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
+from soma_streams.delivery.decode import Decoder, WriterSchemas
+from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.settle import Settled, Settler, Sink
+from soma_streams.delivery.state import Outcome, Watermark
+from soma_streams.door import open_door
+from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
+from soma_streams.settings import DeliveringSettings, PostgresWorkerSettings, VectorWorkerSettings
+from soma_streams.sinks.dead_letter_index import DeadLetterIndex
+from soma_streams.sinks.pool import open_pool
+from soma_streams.sinks.postgres.sink import PostgresSink
+from soma_streams.sinks.vectors.sink import VectorSink
+from soma_streams.sinks.vectors.writer import PointWriter
+from soma_streams.sinks.watermarks import PostgresWatermarks
+from soma_streams.transport import RecordBatch
+
+_CLOSE_WATERMARKS_SECONDS = 5.0
+
+
+async def work_postgres(
+    settings: PostgresWorkerSettings,
+    *,
+    clock: Clock,
+    random: Random,
+    registry: CollectorRegistry,
+    stop: asyncio.Event,
+) -> None:
+    """Apply memory events to PostgreSQL, and index dead letters there, until `stop` is set.
+
+    Raises:
+        Exception: What made going on impossible; what is unsettled comes again.
+    """
+    metrics = WorkerMetrics(registry)
+    at_start = Retry(settings.retry, clock, random, Waiting())
+    await require_tables(settings.postgres, at_start)
+    await require_log(settings, at_start)
+    async with AsyncExitStack() as opened:
+        pool = await opened.enter_async_context(open_pool(settings.postgres))
+        events = _group(settings, SinkGroup.POSTGRES, MEMORY_EVENTS, metrics.of(SinkName.POSTGRES), clock)
+        letters = _group(
+            settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, metrics.of(SinkName.DEAD_LETTER_INDEX), clock
+        )
+        settler = await opened.enter_async_context(
+            _settler(
+                settings,
+                PostgresSink(pool, SinkGroup.POSTGRES),
+                _retry(settings, events, metrics.of(SinkName.POSTGRES), clock, random),
+                clock,
+            )
+        )
+        index = _indexing(
+            DeadLetterIndex(pool),
+            _retry(settings, letters, metrics.of(SinkName.DEAD_LETTER_INDEX), clock, random),
+            settings.topics.epoch,
+        )
+        await opened.enter_async_context(open_door(settings.worker, registry, [events, letters]))
+        await run({events: settler.settle, letters: index}, stop)
+
+
+async def work_vectors(
+    settings: VectorWorkerSettings,
+    *,
+    writer: PointWriter,
+    embedder: Embedder,
+    collection: Collection,
+    clock: Clock,
+    random: Random,
+    registry: CollectorRegistry,
+    stop: asyncio.Event,
+) -> None:
+    """Apply memory events to the vector index until `stop` is set.
+
+    PostgreSQL is told the watermarks, and may be away meanwhile.
+
+    Args:
+        settings: Of the worker.
+        writer: The engine.
+        embedder: Turns text into vectors.
+        collection: What the engine's points have in common.
+        clock: Time.
+        random: Jitter.
+        registry: Where metrics are collected.
+        stop: Ends the work.
+
+    Raises:
+        Exception: What made going on impossible; what is unsettled comes again.
+    """
+    metrics = WorkerMetrics(registry)
+    await require_log(settings, Retry(settings.retry, clock, random, Waiting()))
+    async with AsyncExitStack() as opened:
+        pool = await opened.enter_async_context(open_pool(settings.postgres))
+        watermarks = PostgresWatermarks(pool, Retry(settings.retry, clock, random, Waiting()), clock)
+        events = _group(settings, SinkGroup.VECTORS, MEMORY_EVENTS, metrics.of(SinkName.VECTORS), clock)
+        sink = VectorSink(
+            writer=writer,
+            embedder=embedder,
+            bm25=Bm25Encoder(),
+            collection=collection,
+            group=SinkGroup.VECTORS,
+            offer_watermark=watermarks.offer,
+        )
+        retry = _retry(settings, events, metrics.of(SinkName.VECTORS), clock, random)
+        settler = await opened.enter_async_context(_settler(settings, sink, retry, clock))
+        await opened.enter_async_context(open_door(settings.worker, registry, [events]))
+        async with asyncio.TaskGroup() as side:
+            side.create_task(watermarks.run())
+            try:
+                await run({events: settler.settle}, stop)
+            finally:
+                await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
+
+
+async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> None:
+    """Run consumer groups until `stop` is set, or until one cannot go on; then stop them all.
+
+    Raises:
+        Exception: What ended one of them.
+    """
+    started: list[ConsumerGroup] = []
+    try:
+        for group, settle in groups.items():
+            started.append(group)
+            await group.start(settle)
+        error = await _first_failure(started, stop)
+    finally:
+        for group in reversed(started):
+            await group.stop()
+    if error is not None:
+        structlog.get_logger("soma_streams.workers").error(
+            "worker_cannot_go_on", error=type(error).__name__, code=getattr(error, "code", None)
+        )
+        raise error
+
+
+async def _first_failure(groups: Sequence[ConsumerGroup], stop: asyncio.Event) -> Exception | None:
+    stopping = asyncio.create_task(stop.wait())
+    failures = [asyncio.create_task(group.failure()) for group in groups]
+    try:
+        done, _ = await asyncio.wait([stopping, *failures], return_when=asyncio.FIRST_COMPLETED)
+        return next((task.result() for task in failures if task in done), None)
+    finally:
+        for task in (stopping, *failures):
+            task.cancel()
+
+
+def _group(
+    settings: DeliveringSettings, name: SinkGroup, topic: Topic, metrics: SinkMetrics, clock: Clock
+) -> ConsumerGroup:
+    return ConsumerGroup(
+        group=name.on_brokers(settings.topics),
+        topic=topic.full_name(settings.topics),
+        kafka=settings.kafka,
+        delivery=settings.delivery,
+        metrics=metrics,
+        clock=clock,
+    )
+
+
+def _retry(
+    settings: DeliveringSettings, group: ConsumerGroup, metrics: SinkMetrics, clock: Clock, random: Random
+) -> Retry:
+    return Retry(settings.retry, clock, random, group, metrics.failed)
+
+
+@asynccontextmanager
+async def _settler(
+    settings: DeliveringSettings, sink: Sink, retry: Retry, clock: Clock
+) -> AsyncIterator[Settler]:
+    schemas = WriterSchemas(settings.registry)
+    dead_letters = KafkaDeadLetterWriter(
+        settings.kafka,
+        settings.topics,
+        group=sink.group,
+        application_version=version("somafractalmemory"),
+    )
+    try:
+        yield Settler(
+            sink=sink,
+            decoder=Decoder(SINK_EVENTS, settings.limits, settings.topics.epoch),
+            schemas=schemas,
+            dead_letters=dead_letters,
+            retry=retry,
+            clock=clock,
+            flood=FloodGuard(settings.delivery),
+            limits=settings.limits,
+            epoch=settings.topics.epoch,
+        )
+    finally:
+        dead_letters.close()
+        await schemas.close()
+
+
+def _indexing(index: DeadLetterIndex, retry: Retry, epoch: int) -> Settle:
+    async def settle(batch: RecordBatch) -> Settled:
+        watermark = Watermark(SinkGroup.DEAD_LETTERS, batch.topic, batch.partition, epoch, batch.next_offset)
+        indexed = await retry("index dead letters", lambda: index.apply(batch, watermark))
+        repeated = len(batch.records) - indexed
+        outcomes = {Outcome.APPLIED: indexed, Outcome.SUPERSEDED: repeated}
+        return Settled(batch.partition, batch.next_offset, outcomes)
+
+    return settle
