@@ -13,6 +13,7 @@ from soma_schemas.errors import ConfigurationError
 from soma_schemas.settings import ENVIRONMENT_PREFIX, NESTED_DELIMITER, ProcessSettings
 
 SettingsT = TypeVar("SettingsT", bound=ProcessSettings)
+SettingsT_co = TypeVar("SettingsT_co", bound=ProcessSettings, covariant=True)
 
 # Read by the composition root itself, before there are settings.
 RESERVED_NAMES = frozenset({"HOME", "CACHE", "CONFIG_FILE", "SECRETS_DIR", "URL", "API_KEY", "TEST_STACK"})
@@ -38,10 +39,10 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Loaded(Generic[SettingsT]):
+class Loaded(Generic[SettingsT_co]):
     """Settings, and where each value came from."""
 
-    settings: SettingsT
+    settings: SettingsT_co
     effective: tuple[Setting, ...]
 
 
