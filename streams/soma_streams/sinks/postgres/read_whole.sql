@@ -1,0 +1,13 @@
+-- Memories with everything that a change to them is folded onto; a tombstone has nulls for content.
+-- OFFSET 0 keeps the planner from reading the whole table because it was small when the plan was made.
+SELECT
+    held.tenant, held.memory_id, held.version, held.deleted, held.recent_event_ids,
+    held.namespace, held.key, held.coordinate, held.kind, held.text, held.payload::text, held.tags,
+    held.importance, held.embedding, held.embedding_model, held.subject, held.expires_at, held.occurred_at,
+    held.actor, held.created_at, held.updated_at, held.access_count, held.last_accessed_at
+FROM unnest(%(tenants)s::text[], %(memory_ids)s::uuid[]) AS wanted (tenant, memory_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM public.memories
+    WHERE memories.tenant = wanted.tenant AND memories.memory_id = wanted.memory_id
+    OFFSET 0
+) AS held

@@ -1,0 +1,297 @@
+"""What a folded batch is as rows, and rows as state: pure, so that the sink only moves them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from itertools import chain, repeat
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from soma_schemas.events import (
+    MemoryDeleted,
+    MemoryEvent,
+    MemoryExpired,
+    MemoryLinked,
+    MemoryPatched,
+    MemoryStored,
+    MemoryUnlinked,
+    PatchField,
+)
+from soma_schemas.fields import Kind
+from soma_streams.delivery.state import (
+    Content,
+    DeadLettered,
+    Folded,
+    GlimpsedState,
+    KnownState,
+    LinkChange,
+    LoggedEvent,
+    MemoryName,
+    MemoryState,
+    Outcome,
+    Settlement,
+    SupersededReason,
+)
+from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
+
+EdgeName = tuple[str, UUID, str, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a batch changes, in the order of the keys.
+
+    Attributes:
+        ended: The memories that were deleted in the batch, even if they were stored again: their links end.
+    """
+
+    memories: Sequence[MemoryRow]
+    links: Sequence[LinkRow]
+    ended: Sequence[MemoryName]
+
+
+def changes_of(folded: Folded) -> Changes:
+    """Return the states and link changes of a batch as rows."""
+    endings = _endings(folded.settlements)
+    return Changes(
+        memories=sorted(
+            (_memory_row(state, endings.get(state.name)) for state in folded.states), key=itemgetter(0, 1)
+        ),
+        links=sorted(map(_link_row, folded.links), key=itemgetter(0, 1, 2, 3)),
+        ended=tuple(endings),
+    )
+
+
+def history_rows(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[HistoryRow]:
+    """Return what became of a batch, one row per place in the log.
+
+    A place can come twice in one batch, when a dead letter was replayed twice: the first word that is not
+    about a dead letter stays, as it does in the table.
+    """
+    words: dict[tuple[Any, ...], HistoryRow] = {}
+    for row in chain(map(_settled_row, settlements), map(_dead_row, dead)):
+        words.setdefault((row.partition, row.version, row.logged_at), row)
+    return list(words.values())
+
+
+def history_months(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[date]:
+    """Return the months (UTC) in which the events of a batch were logged, each as its first day."""
+    moments = chain((each.logged.logged_at for each in settlements), (each.logged_at for each in dead))
+    return sorted({date(moment.year, moment.month, 1) for moment in moments})
+
+
+def after_guard(
+    settlements: Sequence[Settlement], refused: frozenset[MemoryName], refused_edges: frozenset[EdgeName]
+) -> Sequence[Settlement]:
+    """Return what became of each event once the version guard of the table has spoken."""
+    if not refused and not refused_edges:
+        return settlements
+    return [_after_guard(each, refused, refused_edges) for each in settlements]
+
+
+def whole_state(row: Sequence[Any]) -> MemoryState:
+    """Return the state that a row of `read_whole` holds."""
+    tenant, memory_id, version, deleted, recent, *content = row
+    return MemoryState(
+        name=MemoryName(tenant, memory_id),
+        version=version,
+        content=None if deleted else _content(content),
+        recent_event_ids=tuple(recent),
+    )
+
+
+def glimpsed_state(row: Sequence[Any]) -> KnownState:
+    """Return the state that a row of `read_glimpses` holds."""
+    tenant, memory_id, version, deleted, recent, created_at, access_count, last_accessed_at = row
+    name = MemoryName(tenant, memory_id)
+    if deleted:
+        return MemoryState(name, version, None, tuple(recent))
+    return GlimpsedState(name, version, tuple(recent), created_at, access_count, last_accessed_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """The last deletion of a memory within a batch."""
+
+    version: int
+    logged_at: datetime
+
+
+def _endings(settlements: Iterable[Settlement]) -> dict[MemoryName, _Ending]:
+    # From the settlements, not from the states: a memory that was deleted and stored again in one batch is
+    # alive in its state, and its links ended all the same.
+    return {
+        each.logged.name: _Ending(each.logged.version, each.logged.logged_at)
+        for each in settlements
+        if each.outcome is Outcome.APPLIED and isinstance(each.logged.event, MemoryDeleted | MemoryExpired)
+    }
+
+
+def _memory_row(state: MemoryState, ending: _Ending | None) -> MemoryRow:
+    name, content = state.name, state.content
+    deleted_version = ending.version if ending is not None else 0
+    recent = list(state.recent_event_ids)
+    if content is None:
+        if ending is None:
+            raise ValueError("a state without content comes with the settlement of its deletion")
+        return MemoryRow(
+            tenant=name.tenant,
+            memory_id=name.memory_id,
+            version=state.version,
+            deleted=True,
+            deleted_version=deleted_version,
+            updated_at=ending.logged_at,
+            recent_event_ids=recent,
+        )
+    return MemoryRow(
+        tenant=name.tenant,
+        memory_id=name.memory_id,
+        version=state.version,
+        deleted=False,
+        deleted_version=deleted_version,
+        updated_at=content.updated_at,
+        recent_event_ids=recent,
+        created_at=content.created_at,
+        occurred_at=content.occurred_at,
+        expires_at=content.expires_at,
+        last_accessed_at=content.last_accessed_at,
+        access_count=content.access_count,
+        importance=content.importance,
+        namespace=content.namespace,
+        key=content.key,
+        coordinate=list(content.coordinate) if content.coordinate is not None else None,
+        kind=content.kind.value,
+        text=content.text,
+        payload=content.payload,
+        tags=list(content.tags),
+        embedding=content.embedding,
+        embedding_model=content.embedding_model,
+        subject=content.subject,
+        actor=content.actor,
+    )
+
+
+def _link_row(change: LinkChange) -> LinkRow:
+    return LinkRow(
+        tenant=change.tenant,
+        from_memory_id=change.from_memory_id,
+        link_type=change.link_type,
+        to_memory_id=change.to_memory_id,
+        weight=change.weight,
+        version=change.version,
+        deleted=change.weight is None,
+    )
+
+
+def _settled_row(settlement: Settlement) -> HistoryRow:
+    logged = settlement.logged
+    event = logged.event
+    return HistoryRow(
+        partition=logged.origin.partition,
+        version=logged.version,
+        logged_at=logged.logged_at,
+        outcome=settlement.outcome.value,
+        tenant=event.tenant,
+        memory_id=event.memory_id,
+        reason=settlement.reason.value if settlement.reason is not None else None,
+        occurred_at=event.occurred_at,
+        event_id=event.event_id,
+        event_type=type(event).__name__,
+        namespace=event.namespace,
+        actor=event.actor,
+        content=_said(event) if settlement.outcome is Outcome.APPLIED else None,
+    )
+
+
+def _dead_row(dead: DeadLettered) -> HistoryRow:
+    return HistoryRow(
+        partition=dead.position.partition,
+        version=dead.version,
+        logged_at=dead.logged_at,
+        outcome=Outcome.DEAD_LETTERED.value,
+        tenant=dead.tenant,
+        memory_id=dead.memory_id,
+        error_code=dead.code,
+    )
+
+
+def _said(event: MemoryEvent) -> bytes | None:
+    """Return as JSON what an event said of a memory's content; the embedding is long and left out."""
+    match event:
+        case MemoryStored():
+            return orjson.dumps(
+                {
+                    "key": event.key,
+                    "coordinate": event.coordinate,
+                    "kind": event.kind,
+                    "text": event.text,
+                    "payload": orjson.Fragment(event.payload),
+                    "tags": event.tags,
+                    "importance": event.importance,
+                    "embedding_model": event.embedding_model,
+                    "subject": event.subject,
+                    "expires_at": event.expires_at,
+                }
+            )
+        case MemoryPatched():
+            return orjson.dumps(dict(map(_change, repeat(event), event.fields)))
+        case _:
+            return None
+
+
+def _change(event: MemoryPatched, field: PatchField) -> tuple[str, object]:
+    match field:
+        case PatchField.PAYLOAD if event.payload is not None:
+            return field.value, orjson.Fragment(event.payload)
+        case PatchField.EMBEDDING:
+            return "embedding_model", event.embedding_model
+        case _:
+            return field.value, getattr(event, field.value)
+
+
+def _after_guard(
+    settlement: Settlement, refused: frozenset[MemoryName], refused_edges: frozenset[EdgeName]
+) -> Settlement:
+    if settlement.outcome is not Outcome.APPLIED:
+        return settlement
+    edge = _edge_of(settlement.logged)
+    if edge in refused_edges or (edge is None and settlement.logged.name in refused):
+        return replace(settlement, outcome=Outcome.SUPERSEDED, reason=SupersededReason.OLDER)
+    return settlement
+
+
+def _edge_of(logged: LoggedEvent) -> EdgeName | None:
+    event = logged.event
+    if isinstance(event, MemoryLinked | MemoryUnlinked):
+        return (event.tenant, event.memory_id, event.link_type, event.to_memory_id)
+    return None
+
+
+def _content(columns: Sequence[Any]) -> Content:
+    (
+        namespace, key, coordinate, kind, text, payload, tags, importance, embedding, embedding_model,
+        subject, expires_at, occurred_at, actor, created_at, updated_at, access_count, last_accessed_at,
+    ) = columns  # fmt: skip
+    return Content(
+        namespace=namespace,
+        key=key,
+        coordinate=tuple(coordinate) if coordinate is not None else None,
+        kind=Kind(kind),
+        text=text,
+        payload=payload,
+        tags=tuple(tags),
+        importance=importance,
+        embedding=tuple(embedding) if embedding is not None else None,
+        embedding_model=embedding_model,
+        subject=subject,
+        expires_at=expires_at,
+        occurred_at=occurred_at,
+        actor=actor,
+        created_at=created_at,
+        updated_at=updated_at,
+        access_count=access_count,
+        last_accessed_at=last_accessed_at,
+    )

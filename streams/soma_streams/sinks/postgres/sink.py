@@ -1,0 +1,121 @@
+"""Applies folded batches to the tables, each in one transaction that ends with the watermark."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from psycopg.rows import TupleRow
+
+from soma_streams.delivery.fold import needs_whole_state
+from soma_streams.delivery.state import (
+    DeadLettered,
+    Folded,
+    KnownState,
+    LoggedEvent,
+    MemoryName,
+    Watermark,
+)
+from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
+from soma_streams.sinks.postgres.rows import (
+    after_guard,
+    changes_of,
+    glimpsed_state,
+    history_months,
+    history_rows,
+    whole_state,
+)
+from soma_streams.sinks.sessions import Connection, Pool, RowType, Sessions
+from soma_streams.sinks.statements import statement
+from soma_streams.sinks.watermarks import advance
+
+
+class PostgresSink:
+    """The records, their history and their links.
+
+    Args:
+        pool: Connections of a login with role soma_sinks, straight to the server, as `Sessions` wants them.
+        group: The consumer group whose watermark moves with the rows.
+    """
+
+    def __init__(self, pool: Pool, group: str) -> None:
+        self._sessions = Sessions(
+            pool,
+            RowType("memory_row", MemoryRow),
+            RowType("link_row", LinkRow),
+            RowType("history_row", HistoryRow),
+        )
+        self._group = group
+
+    @property
+    def group(self) -> str:
+        """Return the consumer group."""
+        return self._group
+
+    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
+        """Return what the tables have of the memories that these events are about, tombstones included.
+
+        Memories that no event of the batch needs whole come as glimpses.
+        """
+        whole = {each.name for each in events if needs_whole_state(each.event)}
+        glimpsed = {each.name for each in events} - whole
+        states: list[KnownState] = []
+        async with self._sessions.borrow() as connection:
+            if whole:
+                states += map(whole_state, await _read(connection, "postgres/read_whole", whole))
+            if glimpsed:
+                states += map(glimpsed_state, await _read(connection, "postgres/read_glimpses", glimpsed))
+        return {state.name: state for state in states}
+
+    async def write(
+        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> frozenset[MemoryName]:
+        """Write a batch, what became of each of its events, and the watermark: all of it or nothing.
+
+        Writing it again changes nothing. An error leaves the tables as they were, and the connection goes
+        back to the pool clean or is replaced there.
+
+        Returns:
+            The memories whose version guard refused the new state, because the table has a newer one.
+
+        Raises:
+            psycopg.Error: As the server or the connection tells it.
+        """
+        changes = changes_of(folded)
+        months = history_months(folded.settlements, dead)
+        async with self._sessions.borrow() as connection, connection.pipeline(), connection.transaction():
+            if months:
+                # Before any row is locked, so that whoever makes a month waits for nobody.
+                await connection.execute(statement("postgres/ensure_months"), {"months": months})
+            refused = await _refused(connection, "postgres/merge_memories", changes.memories, key_fields=2)
+            edges = await _refused(connection, "postgres/merge_links", changes.links, key_fields=4)
+            if changes.ended:
+                # Planned anew each time: it joins tables that may have been empty when a kept plan was made.
+                await connection.execute(statement("postgres/end_links"), _keys(changes.ended), prepare=False)
+            names = frozenset(MemoryName(*key) for key in refused)
+            if rows := history_rows(after_guard(folded.settlements, names, edges), dead):
+                await connection.execute(statement("postgres/record_history"), {"rows": rows})
+            await advance(connection, [watermark])
+        return names
+
+
+async def _read(connection: Connection, query: str, names: Iterable[MemoryName]) -> list[TupleRow]:
+    async with connection.cursor(binary=True) as cursor:
+        await cursor.execute(statement(query), _keys(names))
+        return await cursor.fetchall()
+
+
+async def _refused(
+    connection: Connection, query: str, rows: Sequence[tuple[Any, ...]], key_fields: int
+) -> frozenset[tuple[Any, ...]]:
+    """Merge rows and return the keys of those that the version guard refused."""
+    if not rows:
+        return frozenset()
+    merged = await connection.execute(statement(query), {"rows": rows}, binary=True)
+    return frozenset(row[:key_fields] for row in rows).difference(await merged.fetchall())
+
+
+def _keys(names: Iterable[MemoryName]) -> dict[str, object]:
+    wanted = list(names)
+    return {
+        "tenants": [name.tenant for name in wanted],
+        "memory_ids": [name.memory_id for name in wanted],
+    }

@@ -1,0 +1,105 @@
+"""Database sessions that take the rows of a batch as one parameter: an array of a row type.
+
+For a large batch this costs what a binary COPY into a temporary table costs, and for a single event a
+quarter of it: no table is emptied at every commit, and a batch is one message in a pipeline. The row types
+live as long as the session, so a program has the fields that it was written for, whatever a later migration
+adds.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, LiteralString, NamedTuple, get_args, get_type_hints
+from uuid import UUID
+from weakref import WeakSet
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+from psycopg.types.composite import CompositeInfo, register_composite
+from psycopg_pool import AsyncConnectionPool
+
+from soma_streams.sinks.dumpers import EmbeddingDumper, JsonTextDumper
+
+Connection = psycopg.AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+# What a field of a row is in Python, and the type that PostgreSQL has for it.
+Text = Annotated[str, "text"]
+TextArray = Annotated[list[str], "text[]"]
+Uuid = Annotated[UUID, "uuid"]
+UuidArray = Annotated[list[UUID], "uuid[]"]
+Integer = Annotated[int, "bigint"]
+Boolean = Annotated[bool, "boolean"]
+Double = Annotated[float, "double precision"]
+DoubleArray = Annotated[list[float], "double precision[]"]
+RealArray = Annotated[tuple[float, ...], "real[]"]
+Moment = Annotated[datetime, "timestamptz"]
+Json = Annotated[str | bytes, "jsonb"]
+
+
+class RowType(NamedTuple):
+    """A kind of row.
+
+    Attributes:
+        name: What statements call it, in schema `pg_temp`.
+        row: A named tuple whose fields are annotated with the types above.
+    """
+
+    name: str
+    row: type[tuple[Any, ...]]
+
+
+class Sessions:
+    """Lends connections whose sessions know some row types.
+
+    Args:
+        pool: Connections of a login with role soma_sinks, straight to the server: settings and row types stay
+            in each session, which a pooler between them would mix up.
+        row_types: What statements take as parameters.
+    """
+
+    def __init__(self, pool: Pool, *row_types: RowType) -> None:
+        self._pool = pool
+        self._row_types = row_types
+        self._taught: WeakSet[Connection] = WeakSet()
+
+    @asynccontextmanager
+    async def borrow(self) -> AsyncIterator[Connection]:
+        """Lend a connection that commits each statement by itself, unless a transaction is opened on it.
+
+        It goes back clean after an error, or is replaced by the pool.
+        """
+        async with self._pool.connection() as connection:
+            if connection not in self._taught:
+                await connection.set_autocommit(True)
+                # Times come back in the session's zone, in which the last ones of year 9999 would overflow.
+                await connection.execute("SET TIME ZONE 'UTC'")
+                await _teach(connection, self._row_types)
+                self._taught.add(connection)
+            yield connection
+
+
+async def _teach(connection: Connection, row_types: tuple[RowType, ...]) -> None:
+    for dumper in (EmbeddingDumper, JsonTextDumper):
+        connection.adapters.register_dumper(None, dumper)
+    for name, row in row_types:
+        identifier = sql.Identifier("pg_temp", name)
+        fields = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(field), sql.SQL(_database_type(hint)))
+            for field, hint in get_type_hints(row, include_extras=True).items()
+        )
+        # Dropped first, because an earlier try may have been interrupted half-way.
+        await connection.execute(sql.SQL("DROP TYPE IF EXISTS {}").format(identifier))
+        await connection.execute(sql.SQL("CREATE TYPE {} AS ({})").format(identifier, fields))
+        info = await CompositeInfo.fetch(connection, identifier)
+        if info is None:
+            raise RuntimeError(f"the session has lost its row type {name}")
+        register_composite(info, connection, factory=row)
+
+
+def _database_type(hint: Any) -> LiteralString:
+    found: LiteralString = next(
+        each.__metadata__[0] for each in (hint, *get_args(hint)) if hasattr(each, "__metadata__")
+    )
+    return found
