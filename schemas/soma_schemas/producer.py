@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -336,7 +337,8 @@ class EventPublisher:
                 "delivery.timeout.ms": int(settings.producer.delivery_timeout.total_seconds() * 1000),
                 "queue.buffering.max.messages": settings.producer.queue_events,
                 "message.max.bytes": int(MEMORY_EVENTS.config(settings.topics)["max.message.bytes"]),
-            }
+            },
+            logger=logging.getLogger("soma_schemas.producer"),
         )
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="soma-producer", daemon=True)

@@ -173,8 +173,6 @@ class PostgresSettings(Part):
             "password": self.password.get_secret_value(),
             "sslmode": self.sslmode,
             "connect_timeout": str(max(1, round(self.connect_timeout.total_seconds()))),
-            # Messages in one language: some failures are told apart by the server's text alone.
-            "options": "-c lc_messages=C",
         }
         return " ".join(f"{name}={_quoted(value)}" for name, value in values.items() if value)
 

@@ -1,5 +1,6 @@
 """Create the declared topics, and tell where the brokers' topics differ from the declaration."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ class TopicDifference:
 
 def open_admin(settings: KafkaSettings) -> AdminClient:
     """Return a client for administration. It connects when first asked."""
-    return AdminClient(settings.librdkafka() | {"client.id": "soma-admin"})
+    # Its notices at level info ("purging unserved events" when it is closed) concern nobody.
+    return AdminClient(settings.librdkafka() | {"client.id": "soma-admin", "log_level": 5})
 
 
 def topic_differences(

@@ -1,6 +1,7 @@
 """Write dead letters: the original bytes untouched, the reason in headers, acknowledged by all replicas."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -129,7 +130,8 @@ class KafkaDeadLetterWriter:
                 # Short, so that an outage is noticed and told here; the delivery tries again for ever.
                 "delivery.timeout.ms": 10_000,
                 "request.timeout.ms": 5_000,
-            }
+            },
+            logger=logging.getLogger("soma_streams.delivery.dead_letters"),
         )
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:

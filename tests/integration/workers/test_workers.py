@@ -1,0 +1,187 @@
+"""The road from the producer to both stores, and what becomes of what is no event."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
+from psycopg.rows import dict_row
+
+from builders import A_NAMESPACE, stored
+from conftest import LocalParts
+from soma_cli.local.postgres import Login
+from soma_cli.local.vectors import EmbeddedIndex
+from soma_schemas.clock import SystemClock
+from soma_schemas.errors import MismatchError
+from soma_schemas.events import PatchField
+from soma_schemas.producer import MemoryProducer, NewMemory
+from soma_schemas.registry import EventSerializer, open_registry
+from soma_schemas.settings import PublishingSettings
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, PackagedEmbedder
+from soma_schemas.vectors.points import point_id
+from soma_schemas.versions import Position
+from soma_streams import workers
+from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings, WorkerSettings
+from waiting import eventually
+
+COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
+
+
+def worker_settings(local_parts: LocalParts, publishing: PublishingSettings) -> dict[str, Any]:
+    return {
+        "kafka": publishing.kafka,
+        "registry": publishing.registry,
+        "topics": publishing.topics,
+        "postgres": local_parts.parts.postgres.settings(Login.WORKER),
+        "worker": WorkerSettings.model_validate({"port": 0}),
+    }
+
+
+@asynccontextmanager
+async def postgres_worker(
+    local_parts: LocalParts, publishing: PublishingSettings
+) -> AsyncIterator["asyncio.Task[None]"]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(
+        workers.work_postgres(
+            PostgresWorkerSettings(**worker_settings(local_parts, publishing)),
+            clock=SystemClock(),
+            random=Random(1),
+            registry=CollectorRegistry(),
+            stop=stop,
+        )
+    )
+    try:
+        yield task
+    finally:
+        stop.set()
+        await task
+
+
+@asynccontextmanager
+async def vector_worker(
+    local_parts: LocalParts, publishing: PublishingSettings, index: EmbeddedIndex
+) -> AsyncIterator["asyncio.Task[None]"]:
+    stop = asyncio.Event()
+    with closing(PackagedEmbedder()) as embedder:
+        task = asyncio.create_task(
+            workers.work_vectors(
+                VectorWorkerSettings(**worker_settings(local_parts, publishing)),
+                writer=index,
+                embedder=embedder,
+                collection=COLLECTION,
+                clock=SystemClock(),
+                random=Random(2),
+                registry=CollectorRegistry(),
+                stop=stop,
+            )
+        )
+        try:
+            yield task
+        finally:
+            stop.set()
+            await task
+
+
+async def rows(dsn: str, query: str, *parameters: Any) -> list[dict[str, Any]]:
+    async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection:
+        return await (await connection.execute(query.encode(), parameters)).fetchall()
+
+
+async def settled_to(dsn: str, group: str, position: Position) -> None:
+    async def watermark() -> int:
+        found = await rows(
+            dsn,
+            "SELECT next_offset FROM sink_watermarks WHERE consumer_group = %s AND partition = %s"
+            " AND topic LIKE '%%memory.events'",
+            group,
+            position.partition,
+        )
+        return int(found[0]["next_offset"]) if found else 0
+
+    await eventually(watermark, lambda next_offset: next_offset > position.offset)
+
+
+async def test_an_event_reaches_both_stores(
+    local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as opened:
+        index = opened.enter_context(closing(EmbeddedIndex.open(tmp_path / "vectors", COLLECTION)))
+        producer = await opened.enter_async_context(MemoryProducer(publishing_settings, tenant="acme"))
+        await opened.enter_async_context(postgres_worker(local_parts, publishing_settings))
+        await opened.enter_async_context(vector_worker(local_parts, publishing_settings, index))
+
+        receipt = await producer.store_async(
+            NewMemory(
+                namespace=A_NAMESPACE, key="tea", text="Tea at four.", tags=["ritual"], payload={"cups": 2}
+            )
+        )
+        patched = await asyncio.to_thread(
+            producer.patch, A_NAMESPACE, receipt.memory_id, {PatchField.TAGS: ["late"]}
+        )
+        for group in ("soma-postgres", "soma-vectors"):
+            await settled_to(owner_dsn, group, patched.position)
+
+        (row,) = await rows(owner_dsn, "SELECT * FROM memories")
+        point = point_id("acme", receipt.memory_id)
+        payload = (await index.read([point]))[point]
+
+    assert (row["text"], row["tags"], row["payload"]) == ("Tea at four.", ["late"], {"cups": 2})
+    assert "Tea at four." in json.dumps(payload)
+    assert "late" in json.dumps(payload)
+
+
+async def test_whatever_is_no_event_is_dead_lettered_with_a_reason_and_the_partition_goes_on(
+    local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str
+) -> None:
+    topic = MEMORY_EVENTS.full_name(publishing_settings.topics)
+    good = stored(key="a")
+    with open_registry(publishing_settings.registry) as registry:
+        serializer = EventSerializer(registry)
+        value = await asyncio.to_thread(serializer.serialize, good, topic)
+    letters = {
+        "not_wire_format": b"garbage",
+        "unknown_schema_id": b"\0\x7f\xff\xff\xff" + value[5:],
+        "avro": value[:-3],
+        "null_value": None,
+    }
+    producer = Producer(publishing_settings.kafka.librdkafka())
+    for poison in letters.values():
+        producer.produce(topic, key=good.log_key(), value=poison, partition=1)
+    producer.produce(topic, key=good.log_key(), value=value, partition=1)
+    producer.flush()
+
+    async with postgres_worker(local_parts, publishing_settings):
+        await settled_to(owner_dsn, "soma-postgres", Position(1, len(letters)))
+        found = await eventually(
+            lambda: rows(owner_dsn, "SELECT * FROM dead_letters ORDER BY log_offset"),
+            lambda seen: len(seen) == len(letters),
+        )
+        (row,) = await rows(owner_dsn, "SELECT * FROM memories")
+
+    assert [letter["code"] for letter in found] == list(letters)
+    assert {letter["tenant"] for letter in found} == {"acme"}
+    assert {letter["status"] for letter in found} == {"open"}
+    assert row["memory_id"] == good.memory_id
+
+
+async def test_a_worker_refuses_to_start_on_topics_that_are_not_as_declared(
+    local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str
+) -> None:
+    del owner_dsn
+    other = publishing_settings.model_copy(
+        update={"topics": publishing_settings.topics.model_copy(update={"partitions": 4})}
+    )
+
+    with pytest.raises(MismatchError, match="partitions is 3, declared is 4"):
+        async with postgres_worker(local_parts, other) as task:
+            await asyncio.wait({task}, timeout=60)
