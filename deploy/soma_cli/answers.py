@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, JsonValue
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -122,6 +123,52 @@ class Written(Answer):
         return Text(f"{self.memory_id}  {state}  ({self.position})")
 
 
+class WrittenMany(Answer):
+    """Writes in the order of the request."""
+
+    writes: list[Written]
+
+
+class Explanation(Answer):
+    """What a score is made of; null where the memory was not compared or no word matched."""
+
+    dense: float | None
+    bm25: float | None
+
+
+class Hit(Answer):
+    """A memory that was found, and why."""
+
+    score: float
+    explanation: Explanation
+    memory: Memory
+
+
+class Hits(Answer):
+    """The best hits, best first."""
+
+    hits: list[Hit]
+
+    def drawn(self) -> RenderableType:
+        """Return each hit with its score, its name, and its text below."""
+        if not self.hits:
+            return Text("nothing found")
+        return Group(*(line for hit in self.hits for line in _hit(hit)))
+
+
+class NamespaceCount(Answer):
+    """A namespace, and how many memories it holds with all below it."""
+
+    namespace: str
+    memories: int
+
+
+class Namespaces(Answer):
+    """Namespaces that hold memories."""
+
+    namespaces: list[NamespaceCount]
+
+
 class WriteState(Answer):
     """Where a write stands."""
 
@@ -154,6 +201,18 @@ class Stats(Answer):
     links: int | None
     dead_letters: int | None
     staleness_seconds: dict[str, float | None]
+
+
+def _hit(hit: Hit) -> Iterator[RenderableType]:
+    memory, why = hit.memory, hit.explanation
+    parts = [("meaning", why.dense), ("words", why.bm25)]
+    reasons = ", ".join(f"{name} {value:.2f}" for name, value in parts if value is not None)
+    yield Text.assemble(
+        (f"{hit.score:6.2f}  ", "bold"),
+        (plain(f"{memory.namespace}  {one_line(memory.name(), 60)}"), "cyan"),
+        (f"  {memory.occurred_at:%Y-%m-%d}  {reasons}", "dim"),
+    )
+    yield Padding(Text(plain(memory.text)), (0, 0, 1, 8))
 
 
 def _moment(moment: datetime) -> str:

@@ -1,7 +1,7 @@
 """Speaks to the HTTP API for the commands; every failure comes as an error that says what to do."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -9,7 +9,18 @@ from uuid import UUID
 import httpx
 from pydantic import ValidationError
 
-from soma_cli.answers import Answer, Memory, MemoryList, Readiness, Stats, WriteState, Written
+from soma_cli.answers import (
+    Answer,
+    Hits,
+    Memory,
+    MemoryList,
+    Namespaces,
+    Readiness,
+    Stats,
+    WriteState,
+    Written,
+    WrittenMany,
+)
 from soma_cli.connection import Connection
 from soma_cli.failures import FindingsError
 from soma_schemas.errors import SomaError
@@ -140,6 +151,42 @@ class SomaClient:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def search(self, body: Mapping[str, Any]) -> Hits:
+        """Return the best hits.
+
+        Args:
+            body: Question, mode, `top_k` and filter, as the API names them.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Hits, "POST", "/v1/search", body=body)
+
+    def store_many(self, memories: Sequence[Mapping[str, Any]], *, event_id: UUID) -> WrittenMany:
+        """Store memories in order: all are sent, or, when one is wrong, none.
+
+        Args:
+            memories: Fields of each, as the API names them.
+            event_id: The same one again changes nothing.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer; some may be stored all the same.
+        """
+        headers = {"Idempotency-Key": str(event_id)}
+        body = {"memories": list(memories)}
+        return self._ask(WrittenMany, "POST", "/v1/memories:batch", body=body, headers=headers)
+
+    def namespaces(self, prefix: str) -> Namespaces:
+        """Return a namespace and those right below it, with how many memories each holds.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Namespaces, "GET", "/v1/namespaces", asked={"prefix": prefix, "depth": 1})
 
     def write_state(self, position: Position) -> WriteState:
         """Return where a write stands.

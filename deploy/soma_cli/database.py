@@ -42,7 +42,8 @@ def told_in_words(settings: PostgresSettings) -> Iterator[None]:
 
 
 def _unreachable(settings: PostgresSettings, error: BaseException) -> DatabaseError:
-    reason = str(error).strip().splitlines()[-1]
+    # The first line names the cause behind the address; what follows is libpq's advice.
+    reason = str(error).partition("\n")[0].rpartition("failed: ")[2]
     return DatabaseError(
         f"cannot log in to PostgreSQL at {settings.host}:{settings.port} as `{settings.user}`: {reason}",
         remedy="check SOMA_POSTGRES__HOST, __PORT, __DATABASE, __USER and __PASSWORD",

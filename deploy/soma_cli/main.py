@@ -20,6 +20,7 @@ COMMANDS = (
     Entry("up", "soma_cli.commands.up", "Run everything on this machine, in the foreground.", START),
     Entry("store", "soma_cli.commands.store", "Store a memory.", MEMORIES),
     Entry("get", "soma_cli.commands.get", "Show one memory.", MEMORIES),
+    Entry("search", "soma_cli.commands.search", "Find memories by meaning, by words, or by both.", MEMORIES),
     Entry("list", "soma_cli.commands.list", "List memories.", MEMORIES),
     Entry("delete", "soma_cli.commands.delete", "Delete a memory.", MEMORIES),
     Entry(
@@ -34,6 +35,8 @@ COMMANDS = (
     Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),
     Entry("schemas", "soma_cli.commands.schemas", "Register and check the schemas of events.", OPERATION),
     Entry("migrate", "soma_cli.commands.migrate", "Bring the database to this version.", OPERATION),
+    Entry("work", "soma_cli.commands.work", "Run a worker.", PROCESSES),
+    Entry("serve", "soma_cli.commands.serve", "Run the HTTP API.", PROCESSES),
 )
 
 app = typer.Typer(

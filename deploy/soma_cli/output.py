@@ -29,9 +29,15 @@ def show(result: Result, *, as_json: bool) -> None:
         sys.stdout.flush()
         return
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH
-    console.print(result.drawn())
+    if console.is_terminal:
+        console.print(result.drawn())
+        return
+    console.width = _PIPED_WIDTH
+    with console.capture() as captured:
+        console.print(result.drawn())
+    # Columns are filled with blanks up to their width, which only a terminal has a use for.
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    sys.stdout.flush()
 
 
 def say(line: str) -> None:

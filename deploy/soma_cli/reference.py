@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from typer.core import TyperGroup
@@ -159,8 +160,20 @@ def _row(parameter: Any) -> str:
         else ""
     )
     repeated = " May be given several times." if parameter.multiple else ""
-    return f"| {names} | {(parameter.help or '').replace('|', chr(92) + '|')}{repeated}{shown} |\n"
+    choices = (
+        f" One of `{_kind(parameter)}`."
+        if parameter.param_type_name == "argument" and _choices(parameter)
+        else ""
+    )
+    return f"| {names} | {(parameter.help or '').replace('|', chr(92) + '|')}{choices}{repeated}{shown} |\n"
 
 
 def _kind(parameter: Any) -> str:
-    return str(parameter.name).upper()
+    return "\\|".join(_choices(parameter)) or str(parameter.name).upper()
+
+
+def _choices(parameter: Any) -> list[str]:
+    annotation = parameter.type_descriptor.annotation
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(choice.value) for choice in annotation]
+    return []

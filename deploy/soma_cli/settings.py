@@ -19,11 +19,18 @@ from soma_streams.settings import (
 )
 
 
+class OwnerSettings(PostgresSettings):
+    """Where PostgreSQL is, for its owner."""
+
+    # A default of the field, not of the part: it has to hold when only a host or a password is set.
+    user: str = Field("soma_owner", description=PostgresSettings.model_fields["user"].description)
+
+
 class OperatorSettings(PublishingSettings):
     """What the commands of an operator need: topics, schemas, migrate, keys, import."""
 
-    postgres: PostgresSettings = Field(
-        PostgresSettings(user="soma_owner"),
+    postgres: OwnerSettings = Field(
+        OwnerSettings(),
         description="PostgreSQL, as the owner of the database: for `migrate` and `keys` alone.",
     )
 

@@ -139,7 +139,7 @@ class StatusTable:
             return f"{row.detail}: {done / _MEGABYTE:.0f} of {total / _MEGABYTE:.0f} MB"
         if row.state is PartState.STARTING:
             return f"{self._clock.monotonic() - row.since:.0f} s"
-        restarted = (
-            f" (failed {row.failures} times before)" if row.failures and row.state is PartState.READY else ""
-        )
-        return plain(row.detail) + restarted
+        if row.state is not PartState.READY or not row.failures:
+            return plain(row.detail)
+        often = "once" if row.failures == 1 else f"{row.failures} times"
+        return f"{plain(row.detail)} (failed {often} before)"

@@ -1,5 +1,6 @@
 """`soma config`: show, check and explain settings."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -10,15 +11,22 @@ from rich.text import Text
 from soma_cli.commands.options import AsJson
 from soma_cli.failures import FindingsError
 from soma_cli.output import Result, show
-from soma_cli.reference import settings_page
+from soma_cli.reference import command_page, settings_page
 from soma_cli.root import root_of
 from soma_cli.settings import KNOWN, PROCESSES, Process
 from soma_schemas.configuration import load
 from soma_schemas.errors import ConfigurationError
 
-app = typer.Typer(help="Show, check and explain settings.", no_args_is_help=True)
+app = typer.Typer(help="Show, check and explain settings.", no_args_is_help=True, add_completion=False)
 
 _OfProcess = Annotated[Process, typer.Argument(help="Whose settings.", metavar="PROCESS")]
+
+
+class Page(StrEnum):
+    """A page of the reference that is generated."""
+
+    SETTINGS = "settings"
+    COMMANDS = "commands"
 
 
 class ShownSetting(Result):
@@ -108,6 +116,10 @@ def check(
 
 
 @app.command()
-def docs() -> None:
-    """Print the reference page of all settings, as Markdown."""
-    typer.echo(settings_page(), nl=False)
+def docs(
+    page: Annotated[
+        Page, typer.Argument(help="Which page of the reference.", metavar="[PAGE]")
+    ] = Page.SETTINGS,
+) -> None:
+    """Print a page of the reference as Markdown: `settings`, unless `commands` is wanted."""
+    typer.echo(settings_page() if page is Page.SETTINGS else command_page(), nl=False)

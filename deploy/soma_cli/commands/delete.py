@@ -8,7 +8,7 @@ from soma_cli.commands.options import ApiKey, AsJson, Url, Wait, open_client
 from soma_cli.naming import OfCoordinate, OfKey, OfMemory, OfNamespace, named_memory
 from soma_cli.output import show
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from soma_cli.formats.lines import MemoryLine, format_line
 from soma_cli.naming import OfNamespace
 from soma_cli.output import Result, say, show
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _PAGE = 500
 
@@ -60,7 +60,11 @@ def export(
     """
     if as_json and output is None:
         raise UsageError("the lines go to standard output", remedy="with --json, name a file with --output")
-    asked = filters(namespace, prefix, kind, tags, subject) | {"sort": "created_at", "limit": _PAGE}
+    asked = filters(namespace, prefix, kind, tags, subject) | {
+        "sort": "created_at",
+        "limit": _PAGE,
+        "embeddings": "true",
+    }
     written = without_embedding = 0
     with open_client(context, url, api_key) as client, _opened(output) as lines:
         for memory in client.every(asked):

@@ -6,7 +6,7 @@ from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.naming import OfCoordinate, OfKey, OfMemory, OfNamespace, named_memory
 from soma_cli.output import show
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -26,7 +26,7 @@ from soma_schemas.limits import Limits
 from soma_schemas.producer import MemoryProducer
 from soma_schemas.versions import Position
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _ASK_EVERY_SECONDS = 0.2
 _WAIT_SECONDS = 600.0

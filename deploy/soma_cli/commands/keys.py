@@ -20,7 +20,7 @@ from soma_cli.settings import operator_settings
 from soma_schemas.clock import SystemClock
 from soma_schemas.fields import Namespace, Tenant
 
-app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
 
 _OfTenant = Annotated[
     str | None,
@@ -114,7 +114,7 @@ def create(
         say(f"key {key.key_id} of tenant {tenant}, role {role.value}; it is shown this once:")
     show(
         CreatedKey(
-            api_key=str(key),
+            api_key=key.reveal(),
             key_id=key.key_id,
             tenant=tenant,
             role=role,

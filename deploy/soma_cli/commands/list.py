@@ -11,7 +11,7 @@ from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.naming import OfNamespace
 from soma_cli.output import say, show
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Order(StrEnum):

@@ -11,7 +11,7 @@ from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
 from soma_schemas import tables
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Migrated(Result):

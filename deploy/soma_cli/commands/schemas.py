@@ -13,7 +13,9 @@ from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
 from soma_schemas.registry import SchemaStatus, check_schemas, open_registry, register_schemas
 
-app = typer.Typer(help="Register and check the schemas of events.", no_args_is_help=True)
+app = typer.Typer(
+    help="Register and check the schemas of events.", no_args_is_help=True, add_completion=False
+)
 
 
 class RegisteredSchema(Result):
@@ -46,7 +48,8 @@ def register(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Register every released schema, oldest first, under the rule FULL_TRANSITIVE."""
     _require_compatible()
     settings, _ = operator_settings(root_of(context))
-    statuses = register_schemas(open_registry(settings.registry), settings.topics)
+    with open_registry(settings.registry) as registry:
+        statuses = register_schemas(registry, settings.topics)
     show(_schemas(statuses, []), as_json=as_json)
 
 
@@ -58,7 +61,8 @@ def check(context: typer.Context, *, as_json: AsJson = False) -> None:
     """
     found = [str(each) for each in incompatibilities()]
     settings, _ = operator_settings(root_of(context))
-    statuses = check_schemas(open_registry(settings.registry), settings.topics)
+    with open_registry(settings.registry) as registry:
+        statuses = check_schemas(registry, settings.topics)
     show(_schemas(statuses, found), as_json=as_json)
     faults = [status for status in statuses if status.fault is not None]
     if found or faults:

@@ -15,7 +15,7 @@ from soma_cli.failures import FindingsError
 from soma_cli.output import Result, plain, show
 from soma_cli.root import root_of
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _READY = "ready"
 _NOT_READY = "not_ready"

@@ -14,7 +14,7 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.fields import Kind
 from soma_schemas.identity import new_id
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _DEFAULT_NAMESPACE = "notes"
 

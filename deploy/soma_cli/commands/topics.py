@@ -11,7 +11,7 @@ from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
 from soma_schemas.topic_admin import TopicDifference, apply_topics, open_admin, topic_differences
 
-app = typer.Typer(help="Create and check the topics.", no_args_is_help=True)
+app = typer.Typer(help="Create and check the topics.", no_args_is_help=True, add_completion=False)
 
 
 class Difference(Result):

@@ -26,7 +26,7 @@ from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.logs import configure_logging
 from soma_schemas.settings import LogFormat, LogSettings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _PARTS = ("kafka", "postgres", "registry", "worker", "api")
 

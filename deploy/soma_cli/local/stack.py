@@ -143,8 +143,8 @@ class Stack:
         await self.parts.registry.fetch()
         await postgres
         await self.parts.registry.start()
-        registry = open_registry(self.parts.registry.settings())
-        await asyncio.to_thread(register_schemas, registry, TopicSettings())
+        with open_registry(self.parts.registry.settings()) as registry:
+            await asyncio.to_thread(register_schemas, registry, TopicSettings())
 
     async def _prepare_database(self, postgres: "asyncio.Task[None]") -> None:
         await postgres
@@ -159,10 +159,10 @@ class Stack:
         kept = ApiKey.parse(path.read_text(encoding="ascii").strip()) if path.exists() else None
         good = {key.key_id for key in list_keys(dsn, TENANT) if key.revoked_at is None}
         if kept is not None and kept.key_id in good:
-            return str(kept)
+            return kept.reveal()
         key = create_key(dsn, NewKey(TENANT, Role.ADMIN, label="made by soma up"), self._clock.now())
-        write_private(path, f"{key}\n")
-        return str(key)
+        write_private(path, key.reveal() + "\n")
+        return key.reveal()
 
     def _worker(self) -> OwnProcess:
         door = self._home.port("worker")

@@ -356,3 +356,52 @@ def test_status_fails_when_a_part_does(soma: Soma, api: CannedApi, at: dict[str,
     assert ran.code == 1
     assert json.loads(ran.out) == {"url": api.url, "status": "not_ready", "parts": parts, "stats": None}
     assert ran.err == "error: the API is not ready: postgres fails\n"
+
+
+def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers({"hits": []})
+
+    ran = soma(
+        "search", "what does Ada drink?", "--mode", "keyword", "-k", "3", "-p", "assistant", "-t", "tea",
+        "--kind", "SEMANTIC", "--importance-min", "0.2", "--occurred-from", "2026-03-01",
+        "--payload", '{"source": "chat"}', environment=at,
+    )  # fmt: skip
+
+    assert (ran.code, ran.out) == (0, "nothing found\n")
+    assert (api.asked[0].method, api.asked[0].path) == ("POST", "/v1/search")
+    assert api.asked[0].body == {
+        "query": "what does Ada drink?",
+        "mode": "keyword",
+        "top_k": 3,
+        "filter": {
+            "namespace_prefix": "assistant",
+            "kind": "SEMANTIC",
+            "tags": ["tea"],
+            "importance_min": 0.2,
+            "occurred_from": "2026-03-01T00:00:00+00:00",
+            "payload": {"source": "chat"},
+        },
+    }
+
+
+def test_a_hit_is_shown_with_its_score_and_what_it_is_made_of(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    hit = {"score": 7.125, "explanation": {"dense": 0.5, "bm25": None}, "memory": a_memory()}
+    api.answers({"hits": [hit]})
+
+    ran = soma("search", "tea?", environment=at)
+
+    assert ran.out == "  7.12  team/notes  tea  2026-03-02  meaning 0.50\n        Tea at four.\n\n"
+
+
+def test_an_export_asks_for_embeddings_and_keeps_them(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    memory = a_memory(embedding_model="own-model", embedding=[0.5, -0.25])
+    api.answers({"memories": [memory], "next_cursor": None})
+
+    ran = soma("export", environment=at)
+
+    assert api.asked[0].query["embeddings"] == ["true"]
+    line = json.loads(ran.out)
+    assert (line["embedding_model"], line["embedding"]) == ("own-model", [0.5, -0.25])
+    assert ran.err == ""

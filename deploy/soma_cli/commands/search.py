@@ -1,0 +1,69 @@
+"""`soma search`: find memories by meaning, by words, or by both."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.naming import OfNamespace
+from soma_cli.output import show
+from soma_cli.parsing import json_object_of, moment_of
+
+app = typer.Typer(add_completion=False)
+
+
+class Mode(StrEnum):
+    """How memories are compared with the question."""
+
+    HYBRID = "hybrid"
+    VECTOR = "vector"
+    KEYWORD = "keyword"
+
+
+@app.command()
+def search(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(help="What is asked, in words.")],
+    *,
+    mode: Annotated[
+        Mode, typer.Option(help="By meaning (vector), by words (keyword), or by both (hybrid).")
+    ] = Mode.HYBRID,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=10_000, help="How many at most.")] = 5,
+    namespace: OfNamespace = None,
+    prefix: OfPrefix = None,
+    kind: OfKind = None,
+    tags: OfTags = None,
+    subject: OfSubject = None,
+    importance_min: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="At least this important.", show_default=False)
+    ] = None,
+    occurred_from: Annotated[
+        str | None, typer.Option(help="Happened at this time or later.", show_default=False)
+    ] = None,
+    occurred_before: Annotated[
+        str | None, typer.Option(help="Happened before this time.", show_default=False)
+    ] = None,
+    payload: Annotated[
+        str | None, typer.Option(help="A JSON object whose fields the payload has.", show_default=False)
+    ] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find memories by meaning, by words, or by both.
+
+    Each comes with its score and what it is made of; scores compare within one answer only.
+    """
+    wanted: dict[str, Any] = filters(namespace, prefix, kind, tags, subject)
+    given = {
+        "importance_min": importance_min,
+        "occurred_from": moment_of("--occurred-from", occurred_from),
+        "occurred_before": moment_of("--occurred-before", occurred_before),
+        "payload": None if payload is None else json_object_of(payload),
+    }
+    wanted |= {name: value for name, value in given.items() if value is not None}
+    with open_client(context, url, api_key) as client:
+        hits = client.search({"query": query, "mode": mode.value, "top_k": top_k, "filter": wanted})
+    show(hits, as_json=as_json)

@@ -1,0 +1,40 @@
+"""`soma serve`: run the HTTP API."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soma_api.settings import ApiSettings
+from soma_cli import processes
+from soma_cli.root import root_of
+from soma_cli.settings import KNOWN, EmbeddedApiSettings
+from soma_schemas.configuration import load
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    *,
+    embedded_vectors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the vector index in this folder, and its worker in this process, instead of a server.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run the HTTP API.
+
+    Until a signal comes; requests that are under way are answered first.
+    """
+    environment = root_of(context).environment
+    if embedded_vectors is None:
+        asyncio.run(processes.serve(load(ApiSettings, environment=environment, known=KNOWN)))
+        return
+    loaded = load(EmbeddedApiSettings, environment=environment, known=KNOWN)
+    asyncio.run(processes.serve_embedded(loaded, embedded_vectors))

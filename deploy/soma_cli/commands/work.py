@@ -1,0 +1,28 @@
+"""`soma work`: run a worker."""
+
+import asyncio
+
+import typer
+
+from soma_cli import processes
+from soma_cli.root import root_of
+from soma_cli.settings import KNOWN
+from soma_schemas.configuration import load
+from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
+
+app = typer.Typer(help="Run a worker.", no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def postgres(context: typer.Context) -> None:
+    """Apply memory events to PostgreSQL, and index dead letters, until a signal comes."""
+    environment = root_of(context).environment
+    loaded = load(PostgresWorkerSettings, environment=environment, known=KNOWN)
+    asyncio.run(processes.work_postgres(loaded))
+
+
+@app.command()
+def vectors(context: typer.Context) -> None:
+    """Apply memory events to a Qdrant server until a signal comes."""
+    loaded = load(VectorWorkerSettings, environment=root_of(context).environment, known=KNOWN)
+    asyncio.run(processes.work_vectors(loaded))
