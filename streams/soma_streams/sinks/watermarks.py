@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Collection
-from contextlib import suppress
+from typing import Any
 
-import psycopg
 import structlog
 
 from soma_schemas.clock import Clock
@@ -88,7 +87,7 @@ class PostgresWatermarks:
     async def close(self, seconds: float) -> bool:
         """Write what waits, make `run` return, and say whether everything was written.
 
-        What was not written is written by whoever takes the partition over.
+        What was not written is overtaken by the partition's next watermark, whoever offers it.
 
         Args:
             seconds: When to give up.
@@ -97,10 +96,11 @@ class PostgresWatermarks:
         self._offered.set()
         finished = asyncio.create_task(self._finished.wait())
         too_late = asyncio.create_task(self._clock.sleep(seconds))
-        await asyncio.wait({finished, too_late}, return_when=asyncio.FIRST_COMPLETED)
-        self._giving_up.set()
-        await self._finished.wait()
-        await _end(finished, too_late)
+        try:
+            await asyncio.wait({finished, too_late}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._giving_up.set()
+            await _end(finished, too_late)
         if self._waiting:
             self._log.warning("watermarks_not_written", partitions=len(self._waiting))
         return not self._waiting
@@ -128,8 +128,7 @@ def _height(watermark: Watermark) -> tuple[int, int]:
     return watermark.epoch, watermark.next_offset
 
 
-async def _end(*tasks: asyncio.Task[object]) -> None:
+async def _end(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
-        with suppress(asyncio.CancelledError, psycopg.Error):
-            await task
+    await asyncio.gather(*tasks, return_exceptions=True)
