@@ -8,6 +8,17 @@ import structlog
 from soma_schemas.configuration import Setting
 from soma_schemas.settings import LogFormat, LogSettings
 
+_CHATTY = (
+    "aiokafka",
+    "alembic",
+    "faust",
+    "httpx",
+    "httpx2",
+    "mode",
+    "soma_streams.transport",  # Faust's services log under the name of the module that defines them
+    "uvicorn",
+)
+
 
 def configure_logging(settings: LogSettings) -> None:
     """Send structlog's and the standard library's records to stderr. Only the composition root calls this."""
@@ -36,7 +47,7 @@ def configure_logging(settings: LogSettings) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     # Libraries tell of their own workings at INFO; what concerns an operator, they warn about.
-    for library in ("aiokafka", "faust", "mode", "httpx", "alembic", "uvicorn.access"):
+    for library in _CHATTY:
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
 
 

@@ -1,6 +1,7 @@
 """The schema registry: register and check what is released, and serialize events under it."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from soma_schemas.topics import TOPICS, Topic
 COMPATIBILITY = ConfigCompatibilityLevel.FULL_TRANSITIVE
 
 _NOT_FOUND = 404
+_REQUESTS_AT_ONCE = 4
 _CONFLICT = 409
 _CLIENT_ERRORS = range(400, 500)
 

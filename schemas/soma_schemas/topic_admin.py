@@ -50,7 +50,9 @@ class TopicDifference:
 def open_admin(settings: KafkaSettings) -> AdminClient:
     """Return a client for administration. It connects when first asked."""
     # Its notices at level info ("purging unserved events" when it is closed) concern nobody.
-    return AdminClient(settings.librdkafka() | {"client.id": "soma-admin"}, logger=logging.getLogger(__name__))
+    return AdminClient(
+        settings.librdkafka() | {"client.id": "soma-admin"}, logger=logging.getLogger(__name__)
+    )
 
 
 def topic_differences(

@@ -1,0 +1,142 @@
+"""Our own processes as operating-system processes, to be killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+from pydantic import BaseModel
+
+from conftest import LocalParts
+from soma_cli.local.home import LOOPBACK, is_free
+from soma_cli.local.postgres import Login
+from soma_schemas.configuration import as_environment
+from soma_schemas.settings import (
+    KafkaSettings,
+    PostgresSettings,
+    PublishingSettings,
+    RegistrySettings,
+    TopicSettings,
+)
+from waiting import eventually_now
+
+_STOP_SECONDS = 90.0
+_START_SECONDS = 180.0
+
+
+class _Places(BaseModel):
+    kafka: KafkaSettings
+    registry: RegistrySettings
+    topics: TopicSettings
+    postgres: PostgresSettings
+
+
+class _Watermarks(BaseModel):
+    watermarks: PostgresSettings
+
+
+class OwnProcess:
+    """`soma` with some arguments, ready once its /readyz says so."""
+
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], port: int, log: Path) -> None:
+        self._arguments = arguments
+        self._environment = environment
+        self.url = f"http://{LOOPBACK}:{port}"
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self.terminate()
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self.launch()
+        eventually_now(self._readiness, lambda status: status == httpx.codes.OK, seconds=_START_SECONDS)
+
+    def launch(self) -> None:
+        """Start it."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "soma_cli.main", *self._arguments],
+                env={**os.environ, **self._environment},
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        """Ask it to end; return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, such as SIGSTOP."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+        code = self._process.wait(_STOP_SECONDS)
+        self._process = None
+        return code
+
+    def _readiness(self) -> int | str:
+        assert self._process is not None
+        assert self._process.poll() is None, f"it ended by itself; see {self._log.read_text()[-3000:]}"
+        try:
+            return httpx.get(f"{self.url}/readyz", trust_env=False, timeout=30).status_code
+        except httpx.TransportError as error:
+            return type(error).__name__
+
+
+def a_free_port() -> int:
+    """A port that nobody listens on now."""
+    return next(port for port in range(20_000 + os.getpid() % 10_000, 65_000) if is_free(port))
+
+
+def postgres_worker(local_parts: LocalParts, settings: PublishingSettings, folder: Path) -> OwnProcess:
+    """`soma work postgres` on a test's topics."""
+    port = a_free_port()
+    environment = {
+        **as_environment(_places(local_parts, settings, Login.WORKER)),
+        "SOMA_WORKER__PORT": str(port),
+    }
+    return OwnProcess(["work", "postgres"], environment, port, folder / "worker.log")
+
+
+def api_with_vectors(local_parts: LocalParts, settings: PublishingSettings, folder: Path) -> OwnProcess:
+    """`soma serve --embedded-vectors` on a test's topics; the index is in `folder/vectors`."""
+    port = a_free_port()
+    watermarks = _Watermarks(watermarks=local_parts.parts.postgres.settings(Login.WORKER))
+    environment = {
+        **as_environment(_places(local_parts, settings, Login.API)),
+        **as_environment(watermarks),
+        "SOMA_API__PORT": str(port),
+        "SOMA_WORKER__PORT": "0",
+    }
+    arguments = ["serve", "--embedded-vectors", str(folder / "vectors")]
+    return OwnProcess(arguments, environment, port, folder / "api.log")
+
+
+def _places(local_parts: LocalParts, settings: PublishingSettings, login: Login) -> _Places:
+    return _Places(
+        kafka=settings.kafka,
+        registry=settings.registry,
+        topics=settings.topics,
+        postgres=local_parts.parts.postgres.settings(login),
+    )
