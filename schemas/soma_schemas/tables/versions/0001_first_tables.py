@@ -160,7 +160,9 @@ BEGIN
         -- Bounds how many partitions wrong clocks and forged headers can make.
         RAISE EXCEPTION 'no event was logged in %', first USING ERRCODE = 'datetime_field_overflow';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('soma_ensure_history_partition'));
+    -- What ATTACH takes anyhow: one caller at a time, no reader or writer waits. Not an advisory lock, after
+    -- which the session would still remember that the partition was not there.
+    LOCK TABLE public.memory_history IN SHARE UPDATE EXCLUSIVE MODE;
     IF to_regclass('public.' || child) IS NOT NULL THEN
         RETURN;
     END IF;

@@ -1,0 +1,147 @@
+"""The way to the newest revision, and how a process sees that a database is there."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from postgres_tables import rows
+from soma_schemas import tables
+from soma_schemas.errors import MismatchError
+from soma_schemas.tables import check_head, downgrade, head, migrate
+
+# All that a migration makes, by name and in words.
+_SHAPE = """
+SELECT 'relation' AS kind, concat_ws(' ', relname, relkind, relacl) AS what
+FROM pg_class WHERE relnamespace = 'public'::regnamespace
+UNION ALL
+SELECT 'column', concat_ws(' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attcollation)
+FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT 'index', indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL
+SELECT 'constraint', concat_ws(' ', conrelid::regclass, pg_get_constraintdef(oid))
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL
+SELECT 'function', concat_ws(' ', pg_get_functiondef(oid), proacl)
+FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION ALL
+SELECT 'policy', policies::text FROM pg_policies AS policies
+ORDER BY kind, what
+"""
+
+
+def shape(dsn: str) -> list[tuple[str, str]]:
+    return [(row["kind"], row["what"]) for row in rows(dsn, _SHAPE)]
+
+
+def test_an_empty_database_is_brought_to_the_head(empty_database: str) -> None:
+    applied = migrate(empty_database)
+
+    assert applied[-1] == head()
+    check_head(empty_database)
+
+
+def test_the_owner_needs_not_be_a_superuser(empty_database: str) -> None:
+    (login,) = rows(empty_database, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+
+    assert not login["rolsuper"]
+    assert migrate(empty_database)
+
+
+def test_migrating_again_does_nothing(empty_database: str) -> None:
+    migrate(empty_database)
+    before = shape(empty_database)
+
+    assert migrate(empty_database) == []
+    assert shape(empty_database) == before
+
+
+def test_the_way_down_and_up_again_leads_to_the_same_shape(empty_database: str) -> None:
+    applied = migrate(empty_database)
+    before = shape(empty_database)
+
+    undone = downgrade(empty_database, "base")
+
+    assert undone == applied[::-1]
+    assert {what.split()[0] for kind, what in shape(empty_database) if kind == "relation"} == {
+        "alembic_version",
+        "alembic_version_pkc",
+    }
+    assert migrate(empty_database) == applied
+    assert shape(empty_database) == before
+
+
+def test_a_way_down_takes_the_partitions_of_the_history_along(empty_database: str) -> None:
+    migrate(empty_database)
+    with psycopg.connect(empty_database) as owner:
+        owner.execute("SELECT soma_ensure_history_partition('2026-03-01')")
+
+    downgrade(empty_database, "base")
+
+    assert migrate(empty_database) == [head()]
+
+
+def test_migrators_that_race_apply_each_revision_once(empty_database: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        applied = list(threads.map(migrate, [empty_database] * 4))
+
+    assert sorted(applied, key=len) == [[], [], [], [head()]]
+
+
+def test_a_revision_that_fails_leaves_the_database_as_it_was(empty_database: str) -> None:
+    with psycopg.connect(empty_database) as owner:
+        owner.execute("CREATE TABLE audit_log (in_the_way integer)")
+    before = shape(empty_database)
+
+    with pytest.raises(psycopg.errors.DuplicateTable):
+        migrate(empty_database)
+
+    assert shape(empty_database) == before
+
+
+def test_a_database_without_tables_is_refused(empty_database: str) -> None:
+    with pytest.raises(MismatchError, match="holds no tables") as refusal:
+        check_head(empty_database)
+
+    assert "soma migrate" in (refusal.value.remedy or "")
+
+
+def test_a_database_that_is_behind_is_refused(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(empty_database)
+    monkeypatch.setattr(tables, "head", lambda: "0002")
+
+    with pytest.raises(
+        MismatchError, match="is at revision 0001; this program needs revision 0002"
+    ) as refusal:
+        check_head(empty_database)
+
+    assert "soma migrate" in (refusal.value.remedy or "")
+
+
+def test_a_database_that_is_ahead_is_refused_with_another_remedy(empty_database: str) -> None:
+    migrate(empty_database)
+    with psycopg.connect(empty_database) as owner:
+        owner.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(MismatchError, match="revision 9999, which is newer than this program") as refusal:
+        check_head(empty_database)
+
+    assert "newer" in (refusal.value.remedy or "")
+
+
+def test_every_login_of_ours_can_check_the_head(owner_dsn: str, worker_dsn: str, api_dsn: str) -> None:
+    for dsn in (owner_dsn, worker_dsn, api_dsn):
+        check_head(dsn)
+
+
+def test_the_contracts_can_be_imported_without_what_only_the_tables_need() -> None:
+    program = (
+        "import sys, soma_schemas.events, soma_schemas.producer;"
+        "sys.exit(bool({'alembic', 'sqlalchemy', 'psycopg'} & sys.modules.keys()))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,209 @@
+"""What each login may see and do, whatever its SQL says."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+A_MEMORY = "00000000-0000-7000-8000-000000000001"
+TENANT_TABLES = ["memories", "memory_history", "memory_links", "dead_letters"]
+
+
+@pytest.fixture
+def two_tenants(owner_dsn: str) -> str:
+    """Every table of a tenant's data has one row of each of two tenants; ours is acme."""
+    with psycopg.connect(owner_dsn) as owner:
+        owner.execute("SELECT soma_ensure_history_partition('2026-03-01')")
+        for number, tenant in enumerate(["acme", "other"]):
+            owner.execute(
+                "INSERT INTO memories (tenant, memory_id, version, deleted, updated_at, recent_event_ids,"
+                " namespace, kind, text, payload, tags, importance, occurred_at, actor, created_at,"
+                " access_count) VALUES (%s, %s, 1, false, now(), '{}',"
+                " 'n', 'EPISODIC', 'tea', '{}', '{x,acme,other}', 0.5, now(), 'a', now(), 0)",
+                [tenant, A_MEMORY],
+            )
+            owner.execute(
+                "INSERT INTO memory_history (partition, version, logged_at, tenant, memory_id, outcome)"
+                " VALUES (0, %s, '2026-03-02Z', %s, %s, 'applied')",
+                [number, tenant, A_MEMORY],
+            )
+            owner.execute(
+                "INSERT INTO memory_links VALUES (%s, %s, 'about', %s, 1, 1, false)",
+                [tenant, A_MEMORY, A_MEMORY],
+            )
+            owner.execute(
+                "INSERT INTO dead_letters (id, tenant, dlq_partition, dlq_offset, code, message)"
+                " VALUES (gen_random_uuid(), %s, 0, 0, 'avro', '')",
+                [tenant],
+            )
+            owner.execute(
+                "INSERT INTO api_keys (key_id, tenant, role, secret_hash, created_at)"
+                " VALUES (%s, %s, 'reader', 'hash', now())",
+                [f"key-{tenant}", tenant],
+            )
+        owner.execute(
+            "INSERT INTO dead_letters (id, tenant, dlq_partition, dlq_offset, code, message)"
+            " VALUES (gen_random_uuid(), NULL, 0, 1, 'avro', '')"
+        )
+        owner.execute("INSERT INTO sink_watermarks VALUES ('g', 't', 0, 1, 5, now())")
+    return owner_dsn
+
+
+@contextmanager
+def reader(dsn: str, tenant: str | None) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(dsn) as connection:
+        if tenant is not None:
+            connection.execute("SELECT set_config('soma.tenant', %s, true)", [tenant])
+        yield connection
+
+
+def fetch(connection: psycopg.Connection[Any], query: str, *values: object) -> list[tuple[Any, ...]]:
+    return connection.execute(query.encode(), values).fetchall()
+
+
+@pytest.mark.parametrize("table", TENANT_TABLES)
+@pytest.mark.usefixtures("two_tenants")
+def test_a_reader_sees_the_rows_of_its_tenant_alone(api_dsn: str, table: str) -> None:
+    with reader(api_dsn, "acme") as connection:
+        assert fetch(connection, f"SELECT tenant FROM {table}") == [("acme",)]  # noqa: S608  # our own names
+        assert fetch(connection, f"SELECT FROM {table} WHERE tenant = 'other'") == []
+
+
+@pytest.mark.parametrize("table", TENANT_TABLES)
+@pytest.mark.parametrize("tenant", [None, "", "ACME", "acme "])
+@pytest.mark.usefixtures("two_tenants")
+def test_a_reader_that_is_nobody_sees_nothing(api_dsn: str, table: str, tenant: str | None) -> None:
+    with reader(api_dsn, tenant) as connection:
+        assert fetch(connection, f"SELECT FROM {table}") == []
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_the_tenant_ends_with_its_transaction(api_dsn: str) -> None:
+    with psycopg.connect(api_dsn, autocommit=True) as connection:
+        with connection.transaction():
+            connection.execute("SELECT set_config('soma.tenant', 'acme', true)")
+            assert len(fetch(connection, "SELECT FROM memories")) == 1
+
+        assert fetch(connection, "SELECT FROM memories") == []
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_tagged_memories_are_those_of_the_tenant(api_dsn: str) -> None:
+    with reader(api_dsn, "acme") as connection:
+        assert len(fetch(connection, "SELECT soma_tagged_memories('{x}', 10)")) == 1
+        assert len(fetch(connection, "SELECT soma_tagged_memories('{x,other}', 10)")) == 1
+        assert fetch(connection, "SELECT soma_tagged_memories('{x,absent}', 10)") == []
+        assert fetch(connection, "SELECT soma_tagged_memories('{x}', 0)") == []
+    with reader(api_dsn, None) as connection:
+        assert fetch(connection, "SELECT soma_tagged_memories('{x}', 10)") == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO memory_links VALUES ('acme', gen_random_uuid(), 'a', gen_random_uuid(), 1, 1, false)",
+        "UPDATE memories SET version = 9",
+        "DELETE FROM memories",
+        "TRUNCATE memories",
+        "DELETE FROM memory_history",
+        "UPDATE memory_links SET weight = 2",
+        "UPDATE dead_letters SET status = 'discarded'",
+        "UPDATE sink_watermarks SET next_offset = 9",
+        "SELECT * FROM api_keys",
+        "INSERT INTO api_keys VALUES ('k', 'acme', 'admin', null, '', now())",
+        "SELECT * FROM audit_log",
+        "UPDATE audit_log SET actor = 'nobody'",
+        "SELECT * FROM memory_history_2026_03",
+        "SELECT soma_ensure_history_partition('2026-03-01')",
+        "ALTER TABLE memories DISABLE ROW LEVEL SECURITY",
+        "SET ROLE soma_sinks",
+        "CREATE TABLE public.mine (a integer)",
+    ],
+)
+@pytest.mark.usefixtures("two_tenants")
+def test_a_reader_may_not(api_dsn: str, statement: str) -> None:
+    with reader(api_dsn, "acme") as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_a_reader_knows_whether_it_is_held_to_its_tenant(api_dsn: str, owner_dsn: str) -> None:
+    active = "SELECT row_security_active('memories')"
+    with reader(api_dsn, None) as connection:
+        assert fetch(connection, active) == [(True,)]
+    with reader(owner_dsn, None) as connection:
+        assert fetch(connection, active) == [(False,)]
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_an_api_key_is_found_by_its_id_before_the_tenant_is_known(api_dsn: str) -> None:
+    with reader(api_dsn, None) as connection:
+        found = fetch(
+            connection, "SELECT key_id, tenant, role, secret_hash FROM soma_find_api_key('key-other')"
+        )
+
+        assert found == [("key-other", "other", "reader", b"hash")]
+        assert fetch(connection, "SELECT * FROM soma_find_api_key('absent')") == []
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_a_function_of_the_owner_cannot_be_misled_by_objects_of_the_caller(api_dsn: str) -> None:
+    with reader(api_dsn, None) as connection:
+        connection.execute(
+            "CREATE TEMPORARY TABLE api_keys AS SELECT 'key-other' AS key_id, 'acme' AS tenant"
+        )
+        connection.execute("SET search_path = pg_temp, public")
+
+        found = fetch(connection, "SELECT tenant FROM public.soma_find_api_key('key-other')")
+
+    assert found == [("other",)]
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_a_reader_sees_every_watermark(api_dsn: str) -> None:
+    with reader(api_dsn, None) as connection:
+        assert fetch(connection, "SELECT next_offset FROM sink_watermarks") == [(5,)]
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_a_reader_adds_to_the_audit_log_for_its_own_tenant_only(api_dsn: str, owner_dsn: str) -> None:
+    add = "INSERT INTO audit_log (tenant, actor, action) VALUES (%s, 'key-acme', 'read')"
+    with reader(api_dsn, "acme") as connection:
+        connection.execute(add, ["acme"])
+    with reader(api_dsn, "acme") as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(add, ["other"])
+    with reader(api_dsn, None) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(add, [None])
+
+    with psycopg.connect(owner_dsn) as owner:
+        assert fetch(owner, "SELECT tenant FROM audit_log") == [("acme",)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM memories",
+        "DELETE FROM memory_history",
+        "TRUNCATE memory_links",
+        "SELECT * FROM api_keys",
+        "SELECT * FROM soma_find_api_key('key-acme')",
+        "SELECT * FROM audit_log",
+        "DROP TABLE memories",
+        "SELECT * FROM memory_history_2026_03",
+    ],
+)
+@pytest.mark.usefixtures("two_tenants")
+def test_a_worker_may_not(worker_dsn: str, statement: str) -> None:
+    with psycopg.connect(worker_dsn) as worker, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        worker.execute(statement.encode())
+
+
+@pytest.mark.parametrize("table", ["memories", "memory_history", "memory_links"])
+@pytest.mark.usefixtures("two_tenants")
+def test_a_worker_sees_every_tenant(worker_dsn: str, table: str) -> None:
+    with psycopg.connect(worker_dsn) as worker:
+        found = fetch(worker, f"SELECT tenant FROM {table} ORDER BY tenant")  # noqa: S608  # our own names
+
+    assert found == [("acme",), ("other",)]
