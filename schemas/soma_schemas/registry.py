@@ -110,12 +110,15 @@ def check_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> list[S
     Raises:
         RegistryError: The registry cannot be reached.
     """
-    return [
-        SchemaStatus(
-            subject, schema.version, _lookup(client, subject, schema), _compatibility(client, subject)
-        )
-        for subject, schema in _subjects(topics)
-    ]
+
+    def check(subject_and_schema: tuple[str, AvroSchema]) -> SchemaStatus:
+        subject, schema = subject_and_schema
+        schema_id = _lookup(client, subject, schema)
+        return SchemaStatus(subject, schema.version, schema_id, _compatibility(client, subject))
+
+    # Two requests a schema, one after the other, would be most of a worker's start.
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+        return list(threads.map(check, _subjects(topics)))
 
 
 def require_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> None:
