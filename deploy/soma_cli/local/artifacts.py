@@ -23,6 +23,8 @@ from soma_cli.local.locking import Cancelled, locked
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
+MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
+
 _MANIFEST = "manifest.json"
 _UNFINISHED = ".fetch-"
 _DOWNLOADS_AT_ONCE = 6
@@ -37,7 +39,7 @@ log = structlog.get_logger(__name__)
 class Progress(Protocol):
     """Hears how far something long has come; called in the event loop's thread."""
 
-    def __call__(self, label: str, done: int, total: int) -> None:
+    def __call__(self, label: str, done: int, total: int, /) -> None:
         """Say that `done` of `total` bytes are done of what the label names."""
         ...
 
@@ -52,12 +54,21 @@ class Artifacts:
     Args:
         cache: The folder; made when missing. Deleting it costs a download, nothing else.
         progress: Hears about downloads.
+        repository: The Maven repository to fetch from, such as a company's mirror of Maven Central.
         offline: Never go to the network: what is not in the cache fails with DownloadError.
     """
 
-    def __init__(self, cache: Path, progress: Progress = no_progress, *, offline: bool = False) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        progress: Progress = no_progress,
+        *,
+        repository: str = MAVEN_CENTRAL,
+        offline: bool = False,
+    ) -> None:
         self.cache = cache.absolute()
         self._progress = progress
+        self._repository = repository
         self._offline = offline
 
     def has(self, bundle: Bundle) -> bool:
@@ -138,11 +149,26 @@ class Artifacts:
                     remedy="run once with a network",
                 )
             else:
-                _download(pin, partial / pin.name, count.add, cancelled)
+                self._download(pin, partial / pin.name, count.add, cancelled)
 
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
             for _ in pool.map(fetch, pins.files):
                 pass
+
+    def _download(
+        self, pin: Pin, target: Path, add: Callable[[int], None], cancelled: threading.Event
+    ) -> None:
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                _download_once(self._repository, pin, target, add)
+            except DownloadError as error:
+                if tries_left == 0:
+                    raise
+                log.warning("download_failed", file=pin.name, error=str(error), tries_left=tries_left)
+                if cancelled.wait(_PAUSE_SECONDS):
+                    raise Cancelled from error
+            else:
+                return
 
 
 class _Count:
@@ -165,21 +191,7 @@ class _Count:
                 self._report(self._label, min(self._done, self._total), self._total)
 
 
-def _download(pin: Pin, target: Path, add: Callable[[int], None], cancelled: threading.Event) -> None:
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            _download_once(pin, target, add)
-        except DownloadError as error:
-            if tries_left == 0:
-                raise
-            log.warning("download_failed", file=pin.name, error=str(error), tries_left=tries_left)
-            if cancelled.wait(_PAUSE_SECONDS):
-                raise Cancelled from error
-        else:
-            return
-
-
-def _download_once(pin: Pin, target: Path, add: Callable[[int], None]) -> None:
+def _download_once(repository: str, pin: Pin, target: Path, add: Callable[[int], None]) -> None:
     # jgo and its HTTP client take a third of a second to import, and only a first start needs them.
     import requests  # noqa: PLC0415  # see above
     from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415  # see above
@@ -192,12 +204,13 @@ def _download_once(pin: Pin, target: Path, add: Callable[[int], None]) -> None:
         context = MavenContext(
             resolver=PythonResolver(progress_callback=follow),
             repo_cache=Path(temporary),
+            remote_repos={"": repository},
             timeout=_TIMEOUT_SECONDS,
         )
         try:
             fetched = _artifact(context, pin.coordinate).resolve()
         except (requests.RequestException, RuntimeError, OSError) as error:
-            raise DownloadError(f"cannot fetch {pin.name} from Maven Central: {error}") from error
+            raise DownloadError(f"cannot fetch {pin.name} from {repository}: {error}") from error
         # jgo itself only warns of a wrong checksum.
         if not _matches(fetched, pin):
             raise ChecksumMismatchError(f"{pin.name} is {sha256(fetched)}, expected {pin.sha256}")

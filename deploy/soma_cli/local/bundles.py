@@ -67,17 +67,19 @@ class Bundle:
         label: What people call it.
         roots: The files from which the others follow, as their dependencies.
         is_archive: Whether its one file is an archive of which only the content is kept.
+        checksums: The folder with its checksum file.
     """
 
     name: str
     label: str
     roots: tuple[Coordinate, ...]
     is_archive: bool = False
+    checksums: Path = _CHECKSUMS
 
     @property
     def checksum_file(self) -> Path:
         """Where its pins are: as `sha256sum` writes them, from the root of a Maven repository."""
-        return _CHECKSUMS / f"{self.name}.sha256"
+        return self.checksums / f"{self.name}.sha256"
 
     def pins(self) -> Pins:
         """Read the pinned files."""

@@ -45,7 +45,7 @@ class ChecksumMismatchError(LocalStackError):
 
     code = "checksum_mismatch"
     remedy = (
-        "try again; if it persists, something between here and Maven Central alters downloads: "
+        "try again; if it persists, something between here and the repository alters downloads: "
         "do not run what it delivers"
     )
 

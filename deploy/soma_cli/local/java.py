@@ -87,9 +87,14 @@ class JavaProgram:
     async def remember_classes(self, scratch: Path) -> None:
         """Keep what a run that has ended in order wrote down in its scratch folder, if it did."""
         written = scratch / _CLASSES
-        if written.exists():
+        if not written.exists():
+            return
+        try:
             await asyncio.to_thread(_replace_by_copy, written, self._classes(await self.folder()))
             written.unlink()
+        except OSError as error:
+            # Starts are slower without, and nothing else.
+            log.warning("java_classes_not_kept", program=self._bundle.name, error=str(error))
 
     async def _sharing(self, scratch: Path, *, learn: bool) -> list[str]:
         classes = self._classes(await self.folder())
@@ -123,8 +128,7 @@ def _base_classes(cache: Path) -> Path | None:
                 subprocess.run(  # noqa: S603  # our own command
                     command, check=True, capture_output=True, env=ENVIRONMENT, timeout=_BASE_SECONDS
                 )
-            except subprocess.SubprocessError as error:
-                # Starts are slower without, and nothing else.
+            except (OSError, subprocess.SubprocessError) as error:
                 log.warning("java_classes_not_archived", error=str(error))
                 return None
             unfinished.replace(base)

@@ -23,6 +23,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.settings import KafkaSettings
 
 _HEAP_MB = 128
+_REQUESTS_BYTES = 32 * 1024 * 1024
 _REPLICATED_FROM = 3
 
 
@@ -76,6 +77,9 @@ def broker_properties(node: Node, nodes: Sequence[Node], data: Path) -> dict[str
         # The default buffer alone is larger than the heap.
         "log.cleaner.dedupe.buffer.size": "4194304",
         "log.cleaner.io.buffer.size": "131072",
+        # Requests that wait for a thread must fit into the heap too: by default nothing limits them.
+        "socket.request.max.bytes": str(_REQUESTS_BYTES),
+        "queued.max.request.bytes": str(_REQUESTS_BYTES),
         "num.network.threads": "2",
         "num.io.threads": "4",
     }
@@ -164,7 +168,9 @@ class KafkaBroker(Part):
         return path
 
     async def _launch(self, name: str, folder: Path, program: list[str], *, learn: bool) -> Launch:
-        jars = sorted((await self._program.folder()).glob("*.jar"))
+        jars = await self._program.folder()
+        # What is pinned, and not what lies there: a jar that somebody added would run unverified.
+        class_path = [str(jars / pin.name) for pin in KAFKA.pins().files]
         self._scratch = self._home.scratch(name)
         command = await self._program.command(
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -172,7 +178,7 @@ class KafkaBroker(Part):
             # 400 lines of configuration at every start, which server.properties says in 30.
             "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
             "-cp",
-            ":".join(map(str, jars)),
+            ":".join(class_path),
             *program,
             heap_mb=_HEAP_MB,
             scratch=self._scratch,
@@ -187,6 +193,11 @@ class KafkaBroker(Part):
         if not path.exists():
             write_private(path, base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii")[:22] + "\n")
         return path.read_text(encoding="ascii").strip()
+
+
+def bootstrap_of(brokers: Sequence[KafkaBroker]) -> str:
+    """Return what the clients of a cluster are configured with."""
+    return ",".join(broker.bootstrap for broker in brokers)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from soma_cli.local.process import ChildProcess, Launch
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 # A Java program that writes down its classes takes some seconds more, and many on a busy machine.
 _STOP_SECONDS = 30.0
 _TRY_AGAIN_SECONDS = 0.25
@@ -52,7 +52,7 @@ class PartChange:
 class Observer(Protocol):
     """Hears of every change, in the event loop, at once."""
 
-    def __call__(self, change: PartChange) -> None:
+    def __call__(self, change: PartChange, /) -> None:
         """Take note of a change; raises nothing and does not wait."""
         ...
 
@@ -162,10 +162,14 @@ class Part(ABC):
         """
         child = await ChildProcess.start(launch, self._clock)
         try:
-            if await child.wait() != 0:
-                raise child.failure(f"{launch.name} failed")
+            async with asyncio.timeout(_START_SECONDS):
+                code = await child.wait()
+        except TimeoutError:
+            raise child.failure(f"{launch.name} did not end within {_START_SECONDS:.0f} s") from None
         finally:
             await child.kill()
+        if code != 0:
+            raise child.failure(f"{launch.name} failed")
 
     async def _start(self) -> None:
         await self.fetch()

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -11,12 +12,17 @@ from pathlib import Path
 from random import Random
 
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.errors import PartError
 from soma_cli.local.home import Home
 from soma_cli.local.kafka import KafkaBroker, plan_nodes
 from soma_cli.local.part import Observer, Part, PartChange, ignore, together
 from soma_cli.local.postgres import Login, Postgres
 from soma_cli.local.registry import Registry
+from soma_cli.root import Root
 from soma_schemas.clock import Clock, SystemClock
+from soma_schemas.errors import SomaError
+from soma_schemas.logs import configure_logging
+from soma_schemas.settings import LogSettings
 
 
 class Parts:
@@ -43,8 +49,10 @@ class Parts:
 
     async def stop(self) -> None:
         """Stop all parts in order: whoever writes before what it writes to."""
-        await together(self.registry.stop(), self.kafka.stop())
-        await self.postgres.stop()
+        try:
+            await together(self.registry.stop(), self.kafka.stop())
+        finally:
+            await self.postgres.stop()
 
     async def _start_registry(self) -> None:
         await together(self.registry.fetch(), self.postgres.start())
@@ -96,12 +104,21 @@ async def _run(home: Path, cache: Path) -> None:
 
 
 def main() -> None:
-    """Run the parts in the foreground, and print where they are as one line of JSON once they are ready."""
+    """Run the parts in the foreground, and print where they are as one line of JSON once they are ready.
+
+    For work on the platform itself: `soma up` runs our own processes too.
+    """
+    root = Root(os.environ)
     parser = argparse.ArgumentParser(prog="python -m soma_cli.local.parts", description=main.__doc__)
-    parser.add_argument("--home", type=Path, required=True, help="folder for data, logs and secrets")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for downloaded programs")
+    parser.add_argument("--home", type=Path, default=root.home, help="folder for data, logs and secrets")
+    parser.add_argument("--cache", type=Path, default=root.cache, help="folder for downloaded programs")
     arguments = parser.parse_args()
-    asyncio.run(_run(arguments.home, arguments.cache))
+    configure_logging(LogSettings())
+    try:
+        asyncio.run(_run(arguments.home, arguments.cache))
+    except SomaError as error:
+        said = "".join(f"\n  {line}" for line in error.last_lines) if isinstance(error, PartError) else ""
+        sys.exit(f"error: {error}{said}\n\nhint: {error.remedy}")
 
 
 if __name__ == "__main__":

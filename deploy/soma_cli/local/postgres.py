@@ -5,12 +5,10 @@ import os
 import pwd
 import shutil
 import signal
-import stat
 from enum import StrEnum
 from pathlib import Path
 
 import psycopg
-import structlog
 from psycopg import sql
 from pydantic import SecretStr
 
@@ -48,8 +46,6 @@ _SETTINGS = {
     "log_timezone": "UTC",
     "cluster_name": "somafractalmemory",
 }
-
-log = structlog.get_logger(__name__)
 
 
 class Login(StrEnum):
@@ -110,8 +106,6 @@ class Postgres(Part):
         data = folder / "data"
         if account is not None:
             os.chown(folder, account.uid, account.gid)
-            _let_in(folder)
-            _let_in(_programs())
         if not data.exists():
             await self._initialise(folder, data, account)
         settings = {"port": str(self.port), **_SETTINGS}
@@ -250,12 +244,3 @@ def _account() -> Account | None:
             remedy="run as another user",
         ) from None
     return Account(entry.pw_uid, entry.pw_gid)
-
-
-def _let_in(folder: Path) -> None:
-    """Let other users pass through the folders above one, without seeing what else is in them."""
-    for above in folder.parents:
-        mode = above.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            log.warning("folder_made_traversable", folder=str(above))
-            above.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

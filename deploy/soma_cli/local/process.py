@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import psutil
 import structlog
@@ -27,10 +27,15 @@ _LAST_LINES = 12
 _LAST_LINES_BYTES = 16 * 1024
 _LEFTOVER_STOP_SECONDS = 10.0
 
-# What tells a process from any other that ever had its id: its id, when it was born, and in which boot.
-_Identity = dict[str, int | str]
-
 log = structlog.get_logger(__name__)
+
+
+class Identity(NamedTuple):
+    """What tells a process from any other that ever had its id: when it was born, and in which boot."""
+
+    pid: int
+    born: int
+    boot: str
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,13 @@ class ChildProcess:
             )
         identity = _identity(process.pid)
         if identity is not None:
-            write_private(launch.pid_file, json.dumps(identity) + "\n")
+            write_private(launch.pid_file, json.dumps(identity._asdict()) + "\n")
         return cls(launch, process, clock)
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self._launch.log
 
     @property
     def pid(self) -> int:
@@ -145,7 +155,7 @@ class ChildProcess:
             await self._clock.sleep(_LOOK_EVERY_SECONDS)
 
     async def stop(self, within_seconds: float) -> bool:
-        """Ask the child to stop, wait, and kill it when the time is over.
+        """Ask the child to stop, wait, and kill it when the time is over, or when nobody waits any longer.
 
         Returns:
             Whether it ended by itself.
@@ -159,6 +169,11 @@ class ChildProcess:
             log.warning("part_killed_after_deadline", part=self._launch.name, seconds=within_seconds)
             await self.kill()
             return False
+        except asyncio.CancelledError:
+            # A second Ctrl-C: the parts keep what they acknowledged through this too.
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            raise
         return True
 
     async def kill(self) -> None:
@@ -211,35 +226,33 @@ async def end_leftover(pid_file: Path, stop_signal: signal.Signals, clock: Clock
     recorded = _read_identity(pid_file)
     if recorded is None:
         return False
-    pid = int(recorded["pid"])
-    found = _identity(pid) == recorded
+    found = _identity(recorded.pid) == recorded
     if found:
-        log.warning("leftover_process_ended", pid=pid, file=pid_file.name)
+        log.warning("leftover_process_ended", pid=recorded.pid, file=pid_file.name)
         with suppress(ProcessLookupError):
-            os.kill(pid, stop_signal)
+            os.kill(recorded.pid, stop_signal)
         deadline = clock.monotonic() + _LEFTOVER_STOP_SECONDS
-        while _identity(pid) == recorded:
+        while _identity(recorded.pid) == recorded:
             if clock.monotonic() > deadline:
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(recorded.pid, signal.SIGKILL)
             await clock.sleep(_LOOK_EVERY_SECONDS)
     _forget(pid_file)
     return found
 
 
-def _read_identity(pid_file: Path) -> _Identity | None:
+def _read_identity(pid_file: Path) -> Identity | None:
     try:
-        recorded: _Identity = json.loads(pid_file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return Identity(**json.loads(pid_file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    return recorded
 
 
 def _forget(pid_file: Path) -> None:
     pid_file.unlink(missing_ok=True)
 
 
-def _identity(pid: int) -> _Identity | None:
+def _identity(pid: int) -> Identity | None:
     """Return a process's identity, or None when it does not run."""
     try:
         process = psutil.Process(pid)
@@ -251,8 +264,8 @@ def _identity(pid: int) -> _Identity | None:
                 Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
             )
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-            return {"pid": pid, "born": int(after_name.split()[19]), "boot": boot}
-        return {"pid": pid, "born": round(process.create_time()), "boot": ""}
+            return Identity(pid, int(after_name.split()[19]), boot)
+        return Identity(pid, round(process.create_time()), "")
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return None
 

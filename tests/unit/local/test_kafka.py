@@ -1,0 +1,41 @@
+"""A broker's configuration follows from how many there are."""
+
+from pathlib import Path
+
+from soma_cli.local.kafka import Node, broker_properties
+
+NODES = tuple(Node(number, 20_000 + number, 30_000 + number) for number in (1, 2, 3))
+
+
+def test_a_single_broker_keeps_one_copy() -> None:
+    properties = broker_properties(NODES[0], NODES[:1], Path("data"))
+
+    assert properties["default.replication.factor"] == "1"
+    assert properties["min.insync.replicas"] == "1"
+    assert properties["offsets.topic.replication.factor"] == "1"
+
+
+def test_three_brokers_keep_three_copies_and_want_two() -> None:
+    properties = broker_properties(NODES[1], NODES, Path("data"))
+
+    assert properties["default.replication.factor"] == "3"
+    assert properties["min.insync.replicas"] == "2"
+    assert properties["offsets.topic.replication.factor"] == "3"
+    assert properties["transaction.state.log.min.isr"] == "2"
+
+
+def test_every_broker_knows_all_controllers() -> None:
+    properties = broker_properties(NODES[2], NODES, Path("data"))
+
+    assert properties["controller.quorum.voters"] == "1@127.0.0.1:30001,2@127.0.0.1:30002,3@127.0.0.1:30003"
+    assert properties["node.id"] == "3"
+
+
+def test_brokers_listen_on_loopback_alone() -> None:
+    properties = broker_properties(NODES[0], NODES, Path("data"))
+
+    assert properties["listeners"] == "PLAINTEXT://127.0.0.1:20001,CONTROLLER://127.0.0.1:30001"
+
+
+def test_a_topic_is_never_made_by_a_typing_error() -> None:
+    assert broker_properties(NODES[0], NODES, Path("data"))["auto.create.topics.enable"] == "false"
