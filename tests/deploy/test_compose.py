@@ -1,0 +1,82 @@
+"""docker-compose.yml says what this version understands."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from soma_api.settings import ApiSettings
+from soma_cli.main import run
+from soma_cli.settings import KNOWN, OperatorSettings
+from soma_schemas.configuration import load
+from soma_schemas.settings import ProcessSettings
+from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+PROCESSES: dict[str, type[ProcessSettings]] = {
+    "prepare": OperatorSettings,
+    "operator": OperatorSettings,
+    "worker-postgres": PostgresWorkerSettings,
+    "worker-vectors": VectorWorkerSettings,
+    "api": ApiSettings,
+}
+
+
+def environment_of(service: str) -> dict[str, str]:
+    return {name: str(value) for name, value in SERVICES[service]["environment"].items()}
+
+
+def test_every_service_of_ours_is_checked_here() -> None:
+    ours = {name for name, service in SERVICES.items() if "deploy/images" in str(service.get("build"))}
+
+    assert ours == PROCESSES.keys()
+
+
+@pytest.mark.parametrize("service", PROCESSES)
+def test_a_service_sets_only_what_its_process_knows(service: str) -> None:
+    settings = load(PROCESSES[service], environment=environment_of(service), known=KNOWN).settings
+
+    assert settings.model_dump()["topics"]["replication_factor"] == 3
+    assert settings.model_dump()["topics"]["min_insync_replicas"] == 2
+
+
+@pytest.mark.parametrize("service", ["worker-postgres", "worker-vectors", "api"])
+def test_a_service_runs_a_command_that_there_is(service: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run([*SERVICES[service]["command"], "--help"], {})
+
+    assert code == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_the_brokers_replicate_as_the_topics_are_declared() -> None:
+    brokers = [service for name, service in SERVICES.items() if name.startswith("kafka-")]
+
+    assert len(brokers) == 3
+    for broker in brokers:
+        assert broker["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+        assert broker["environment"]["KAFKA_MIN_INSYNC_REPLICAS"] == 2
+
+
+def test_only_the_api_is_published_and_only_on_loopback() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert published == {"api": ["127.0.0.1:8420:8420"]}
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|KEY", variable):
+                assert str(value).startswith("${"), f"{name} sets {variable} to a value"
+
+
+def test_the_script_that_makes_the_logins_is_a_shell_script() -> None:
+    script = ROOT / "deploy" / "images" / "postgres-logins.sh"
+
+    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
