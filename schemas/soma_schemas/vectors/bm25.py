@@ -1,0 +1,27 @@
+"""Keywords as sparse vectors: one encoder for documents and queries, on every engine."""
+
+from qdrant_edge import Bm25, Bm25Config
+
+from soma_schemas.vectors.points import SparseVector
+
+
+class Bm25Encoder:
+    """Turns text into BM25 weights. The engine multiplies them by how rare each word is in the tenant.
+
+    Accents do not matter. Stemming and stop words are English; in other languages whole words match.
+    Safe to share between threads.
+    """
+
+    def __init__(self) -> None:
+        # Whatever changes here changes what is stored: raise INDEXING_VERSION in text.py.
+        self._model = Bm25(Bm25Config(k=1.2, b=0.75, avg_len=256.0, language="english", ascii_folding=True))
+
+    def document(self, text: str) -> SparseVector | None:
+        """Return the weights of a document, or None when it holds no word."""
+        vector = self._model.embed_document(text)
+        return SparseVector(vector.indices, vector.values) if vector.indices else None
+
+    def query(self, text: str) -> SparseVector | None:
+        """Return the words of a query, or None when it holds none."""
+        vector = self._model.embed_query(text)
+        return SparseVector(vector.indices, vector.values) if vector.indices else None

@@ -1,0 +1,107 @@
+"""The collection as this version declares it: its name, its vectors, what is indexed, and what it must be."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from soma_schemas.errors import MismatchError
+from soma_schemas.vectors import payload
+from soma_schemas.vectors.text import INDEXING_VERSION
+
+REINDEX_REMEDY = "Rebuild the index with `soma reindex`, or configure the embedder that it was built with."
+
+
+class FieldType(StrEnum):
+    """How a payload field is indexed."""
+
+    TENANT_KEY = "tenant_key"
+    KEYWORD = "keyword"
+    INTEGER = "integer"
+    FLOAT = "float"
+
+
+# Of longer coordinates the rest is compared point by point, among those that these leave.
+_INDEXED_AXES = 4
+
+# Points are found by id, so neither `memory_id` nor `version` is among them. Times are integers whose bounds
+# reach an engine as float64, which is exact until the year 2255.
+PAYLOAD_INDEXES: Mapping[str, FieldType] = {
+    payload.TENANT: FieldType.TENANT_KEY,
+    payload.WITHIN: FieldType.KEYWORD,
+    payload.KEY: FieldType.KEYWORD,
+    payload.KIND: FieldType.KEYWORD,
+    payload.TAGS: FieldType.KEYWORD,
+    payload.SUBJECT: FieldType.KEYWORD,
+    payload.TERMS: FieldType.KEYWORD,
+    payload.IMPORTANCE: FieldType.FLOAT,
+    payload.OCCURRED_AT: FieldType.INTEGER,
+    payload.CREATED_AT: FieldType.INTEGER,
+    payload.UPDATED_AT: FieldType.INTEGER,
+    payload.DELETED_AT: FieldType.INTEGER,
+    payload.DIMENSIONS: FieldType.INTEGER,
+    **{payload.axis_field(axis): FieldType.FLOAT for axis in range(_INDEXED_AXES)},
+}
+
+_NOT_IN_NAMES = re.compile("[^A-Za-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What the points of one collection have in common.
+
+    Attributes:
+        alias: The name that writers and readers use.
+        model: The embedder's name.
+        dimensions: Numbers in a dense vector.
+        indexing: Which version of text and BM25 made the vectors.
+    """
+
+    alias: str
+    model: str
+    dimensions: int
+    indexing: int = INDEXING_VERSION
+
+    def name(self, generation: int = 1) -> str:
+        """Return the name behind the alias, told apart by model, size, indexing and generation."""
+        model = _NOT_IN_NAMES.sub("-", self.model).strip("-").lower()
+        return f"{self.alias}--{model}-{self.dimensions}-i{self.indexing}-g{generation}"
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what is recorded with the collection."""
+        return {"model": self.model, "dimensions": self.dimensions, "indexing": self.indexing}
+
+    @classmethod
+    def recorded(cls, alias: str, metadata: Mapping[str, Any] | None) -> Self:
+        """Return the collection that a store's record describes.
+
+        Raises:
+            MismatchError: There is no record, or it is not one of ours.
+        """
+        try:
+            found = metadata or {}
+            return cls(alias, str(found["model"]), int(found["dimensions"]), int(found["indexing"]))
+        except (KeyError, TypeError, ValueError):
+            raise MismatchError(
+                f"collection `{alias}` does not say which model it holds vectors of", remedy=REINDEX_REMEDY
+            ) from None
+
+    def check(self, found: Self) -> None:
+        """Refuse to work on a collection whose vectors cannot be compared with ours.
+
+        Raises:
+            MismatchError: It was built with another embedder, size or indexing.
+        """
+        if (found.model, found.dimensions) != (self.model, self.dimensions):
+            raise MismatchError(
+                f"collection `{self.alias}` holds vectors of model `{found.model}` with {found.dimensions} "
+                f"dimensions, this process embeds with `{self.model}` and {self.dimensions}",
+                remedy=REINDEX_REMEDY,
+            )
+        if found.indexing != self.indexing:
+            raise MismatchError(
+                f"collection `{self.alias}` was indexed by version {found.indexing} of the text, "
+                f"this process has version {self.indexing}",
+                remedy="Rebuild the index with `soma reindex`.",
+            )

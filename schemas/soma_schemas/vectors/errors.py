@@ -1,0 +1,83 @@
+"""What can go wrong between a text and its point, told apart by who can mend it.
+
+SomaError
+├── UnfitVectorError        this vector cannot be indexed: not finite, no direction, wrong size
+├── EmbeddingRefusedError   the embedder does not take this text
+├── EmbedderUnavailableError the embedder does not answer for now
+├── EmbedderError           the embedder will not answer until an operator acts
+├── IndexUnavailableError   the index cannot take or answer anything for now
+├── IndexRefusedError       the index does not take this point
+└── MismatchError           the collection is not as declared (soma_schemas.errors)
+"""
+
+from soma_schemas.errors import SomaError
+
+
+class UnfitVectorError(SomaError):
+    """A vector that cannot be indexed: not finite, without direction, or of the wrong size."""
+
+    code = "unfit_vector"
+    remedy = "Send finite numbers, not all zero, as many as the model has dimensions."
+
+
+class EmbeddingRefusedError(SomaError):
+    """The embedder does not take this text.
+
+    Attributes:
+        status_code: What it answered with.
+    """
+
+    code = "embedding_refused"
+    remedy = "Shorten the text, or send an embedding along with it."
+
+    def __init__(self, message: str, *, status_code: int) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+# Also a ConnectionError, as which any caller that knows nothing of embedders waits it out.
+class EmbedderUnavailableError(SomaError, ConnectionError):
+    """The embedder does not answer, or asks for patience.
+
+    Attributes:
+        status_code: What it answered with; None when it did not answer.
+        retry_after_seconds: How long it asks to wait, when it says so.
+    """
+
+    code = "embedder_unavailable"
+    remedy = "Nothing: it is tried again until it answers."
+
+    def __init__(
+        self, message: str, *, status_code: int | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.retry_after_seconds = retry_after_seconds
+
+
+class EmbedderError(SomaError):
+    """The embedder will not answer until an operator acts.
+
+    Attributes:
+        status_code: What it answered with; None when the answer itself makes no sense.
+    """
+
+    code = "embedder"
+    remedy = "Check SOMA_EMBEDDER__URL, SOMA_EMBEDDER__MODEL and SOMA_EMBEDDER__API_KEY."
+
+    def __init__(self, message: str, *, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+class IndexUnavailableError(SomaError, ConnectionError):
+    """The index cannot take or answer anything for now."""
+
+    code = "index_unavailable"
+    remedy = "Nothing: it is tried again until it answers."
+
+
+class IndexRefusedError(SomaError):
+    """The index does not take this point, and never will."""
+
+    code = "index_refused"
