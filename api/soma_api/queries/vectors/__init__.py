@@ -1,0 +1,1 @@
+"""Questions to the vector index: what is nearest, which words match, and both together."""

@@ -1,0 +1,203 @@
+"""What a search may ask of points, as few kinds of condition that every engine can be told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from soma_schemas.fields import Kind
+from soma_schemas.namespaces import contains
+from soma_schemas.vectors import payload
+from soma_schemas.vectors.points import point_id
+from soma_schemas.vectors.terms import Scalar, filter_number, number_name, term
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A keyword field has one of these values."""
+
+    field: str
+    values: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class InRange:
+    """A number field lies between these bounds; None is no bound."""
+
+    field: str
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IsPoint:
+    """The point has one of these ids."""
+
+    ids: Sequence[UUID]
+
+
+Condition = OneOf | InRange | IsPoint
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRange:
+    """Bounds of a number in a memory's payload; None is no bound."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFilter:
+    """Which memories a search considers; None asks nothing. Named as the filters of lists are.
+
+    Attributes:
+        namespace_prefix: This namespace and all below it.
+        allowed: What the reader may see at all, each with all below it.
+        memory_ids: Only these.
+        tags: All of them.
+        tags_any: At least one of them.
+        occurred_from: Included; `occurred_before` is not; the other times likewise.
+        payload: Fields of the payload, by names joined with dots, and the value that each must have; a list
+            has each of its scalars.
+        payload_ranges: Number fields of the payload, and their bounds.
+        minimum: The low corner of a box of coordinates, as many numbers as `maximum`; both ends belong to it,
+            and coordinates with more or fewer numbers do not.
+    """
+
+    namespace: str | None = None
+    namespace_prefix: str | None = None
+    allowed: Sequence[str] | None = None
+    memory_ids: Sequence[UUID] | None = None
+    key: str | None = None
+    kind: Kind | None = None
+    subject: str | None = None
+    tags: Sequence[str] = ()
+    tags_any: Sequence[str] | None = None
+    importance_min: float | None = None
+    importance_max: float | None = None
+    occurred_from: datetime | None = None
+    occurred_before: datetime | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    updated_from: datetime | None = None
+    updated_before: datetime | None = None
+    payload: Mapping[str, Scalar] = field(default_factory=dict)
+    payload_ranges: Mapping[str, NumberRange] = field(default_factory=dict)
+    minimum: Sequence[float] | None = None
+    maximum: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.minimum is None) != (self.maximum is None):
+            raise ValueError("a box of coordinates has both corners")
+        if self.minimum is not None and self.maximum is not None and len(self.minimum) != len(self.maximum):
+            raise ValueError("the corners of a box have as many numbers")
+
+
+def of_tenant(tenant: str) -> OneOf:
+    """Return the condition that every living memory of a tenant meets, and nothing else."""
+    return OneOf(payload.WITHIN, [payload.tenant_scope(tenant)])
+
+
+def conditions_of(tenant: str, wanted: SearchFilter) -> list[Condition] | None:
+    """Return what a point must meet, all of it, or None when none can.
+
+    The first condition names tenant and namespaces in one, and is always there: no filter reaches beyond the
+    tenant, and no deleted memory is ever met.
+    """
+    scopes = _scopes(tenant, wanted)
+    if not scopes:
+        return None
+    conditions: list[Condition] = [OneOf(payload.WITHIN, scopes)]
+    for name, value in (
+        (payload.KEY, wanted.key),
+        (payload.KIND, wanted.kind),
+        (payload.SUBJECT, wanted.subject),
+    ):
+        if value is not None:
+            conditions.append(OneOf(name, [value]))
+    conditions += [OneOf(payload.TAGS, [tag]) for tag in wanted.tags]
+    conditions += [OneOf(payload.TERMS, [term(path, value)]) for path, value in wanted.payload.items()]
+    if wanted.tags_any is not None:
+        conditions.append(OneOf(payload.TAGS, list(wanted.tags_any)))
+    if wanted.memory_ids is not None:
+        conditions.append(IsPoint([point_id(tenant, each) for each in wanted.memory_ids]))
+    conditions += _ranges(wanted)
+    if any(_is_empty(condition) for condition in conditions):
+        return None
+    return conditions
+
+
+def _scopes(tenant: str, wanted: SearchFilter) -> list[str]:
+    """Return the values of `within` of which a point must have one; none when nothing is allowed."""
+    allowed, exact, prefix = wanted.allowed, wanted.namespace, wanted.namespace_prefix
+    if exact is not None:
+        reachable = allowed is None or any(contains(each, exact) for each in allowed)
+        inside = prefix is None or contains(prefix, exact)
+        return [payload.namespace_scope(tenant, exact)] if reachable and inside else []
+    if prefix is not None:
+        if allowed is None or any(contains(each, prefix) for each in allowed):
+            return [payload.prefix_scope(tenant, prefix)]
+        return [payload.prefix_scope(tenant, each) for each in allowed if contains(prefix, each)]
+    if allowed is not None:
+        return [payload.prefix_scope(tenant, each) for each in allowed]
+    return [payload.tenant_scope(tenant)]
+
+
+def _ranges(wanted: SearchFilter) -> list[Condition]:
+    ranges: list[Condition] = []
+    if wanted.importance_min is not None or wanted.importance_max is not None:
+        ranges.append(
+            InRange(
+                payload.IMPORTANCE,
+                at_least=_bound(wanted.importance_min),
+                at_most=_bound(wanted.importance_max),
+            )
+        )
+    for name, start, end in (
+        (payload.OCCURRED_AT, wanted.occurred_from, wanted.occurred_before),
+        (payload.CREATED_AT, wanted.created_from, wanted.created_before),
+        (payload.UPDATED_AT, wanted.updated_from, wanted.updated_before),
+    ):
+        if start is not None or end is not None:
+            ranges.append(InRange(name, at_least=_moment(start), below=_moment(end)))
+    for path, bounds in wanted.payload_ranges.items():
+        ranges.append(
+            InRange(
+                f"{payload.NUMBERS}.{number_name(path)}",
+                at_least=_bound(bounds.at_least),
+                above=_bound(bounds.above),
+                at_most=_bound(bounds.at_most),
+                below=_bound(bounds.below),
+            )
+        )
+    if wanted.minimum is not None and wanted.maximum is not None:
+        count = float(len(wanted.minimum))
+        ranges.append(InRange(payload.DIMENSIONS, at_least=count, at_most=count))
+        ranges += [
+            InRange(payload.axis_field(axis), at_least=_bound(low), at_most=_bound(high))
+            for axis, (low, high) in enumerate(zip(wanted.minimum, wanted.maximum, strict=True))
+        ]
+    return ranges
+
+
+def _bound(number: float | None) -> float | None:
+    return filter_number(number) if number is not None else None
+
+
+def _moment(moment: datetime | None) -> float | None:
+    return float(payload.micros(moment)) if moment is not None else None
+
+
+def _is_empty(condition: Condition) -> bool:
+    match condition:
+        case OneOf(values=values):
+            return not values
+        case IsPoint(ids=ids):
+            return not ids
+        case InRange():
+            return False

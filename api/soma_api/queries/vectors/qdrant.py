@@ -1,0 +1,86 @@
+"""The search's engine on a Qdrant server."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+from uuid import UUID
+
+from qdrant_client import AsyncQdrantClient, models
+
+from soma_api.queries.vectors.conditions import Condition, InRange, IsPoint, OneOf
+from soma_api.queries.vectors.fusion import Candidate
+from soma_api.queries.vectors.reader import Candidates, Question
+from soma_schemas.vectors.points import DENSE, SPARSE
+
+
+class QdrantReader:
+    """Finds points on a server; a `PointReader`. Errors are qdrant-client's own.
+
+    Args:
+        client: Speaking gRPC, see `soma_schemas.vectors.server`.
+        alias: Of the collection.
+    """
+
+    def __init__(self, client: AsyncQdrantClient, alias: str) -> None:
+        self._client = client
+        self._alias = alias
+
+    async def candidates(self, question: Question) -> Candidates:
+        """Return both kinds of candidates, asked for in one request."""
+        where = _filter(question.conditions)
+        requests: dict[str, models.QueryRequest] = {}
+        if question.dense is not None:
+            requests[DENSE] = models.QueryRequest(
+                query=list(question.dense), using=DENSE, filter=where, limit=question.limit
+            )
+        if question.sparse is not None:
+            requests[SPARSE] = models.QueryRequest(
+                query=models.SparseVector(
+                    indices=list(question.sparse.indices), values=list(question.sparse.values)
+                ),
+                using=SPARSE,
+                filter=where,
+                limit=question.limit,
+                params=models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter([question.corpus]))),
+            )
+        if not requests:
+            return Candidates()
+        answers = await self._client.query_batch_points(self._alias, list(requests.values()))
+        found = {
+            kind: [Candidate(UUID(str(point.id)), point.score) for point in answer.points]
+            for kind, answer in zip(requests, answers, strict=True)
+        }
+        return Candidates(found.get(DENSE, ()), found.get(SPARSE, ()))
+
+    async def payloads(
+        self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
+    ) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return these fields of the points that still meet the conditions."""
+        if not ids:
+            return {}
+        records, _ = await self._client.scroll(
+            self._alias,
+            scroll_filter=_filter([IsPoint(ids), *conditions]),
+            limit=len(ids),
+            with_payload=list(fields),
+        )
+        return {UUID(str(record.id)): record.payload or {} for record in records}
+
+
+def _filter(conditions: Sequence[Condition]) -> models.Filter:
+    return models.Filter(must=[_condition(each) for each in conditions])
+
+
+def _condition(condition: Condition) -> models.FieldCondition | models.HasIdCondition:
+    match condition:
+        case OneOf(field, [value]):
+            return models.FieldCondition(key=field, match=models.MatchValue(value=value))
+        case OneOf(field, values):
+            return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))
+        case InRange(field, at_least, above, at_most, below):
+            return models.FieldCondition(
+                key=field, range=models.Range(gte=at_least, gt=above, lte=at_most, lt=below)
+            )
+        case IsPoint(ids):
+            return models.HasIdCondition(has_id=[str(each) for each in ids])
+        case _:
+            assert_never(condition)

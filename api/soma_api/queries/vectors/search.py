@@ -1,0 +1,161 @@
+"""Answers a search: embed the question, find candidates, fuse them, read what the best ones hold."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from soma_api.queries.memories import Memory
+from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
+from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
+from soma_api.queries.vectors.reader import Candidates, PointReader, Question
+from soma_schemas.vectors.bm25 import Bm25Encoder
+from soma_schemas.vectors.embedders import Embedder
+from soma_schemas.vectors.errors import UnfitVectorError
+from soma_schemas.vectors.payload import CONTENT, MEMORY_ID, TENANT, VERSION, content_of
+from soma_schemas.vectors.points import unit_vector
+
+# Hybrid search fuses this many of each kind; more changed no ranking among the examples (docs/adr/0005).
+_CANDIDATES = 100
+_FIELDS = (TENANT, MEMORY_ID, VERSION, CONTENT)
+
+
+class SearchMode(StrEnum):
+    """By what memories are found."""
+
+    VECTOR = "vector"
+    KEYWORD = "keyword"
+    HYBRID = "hybrid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """A question to the vector index.
+
+    Attributes:
+        tenant: Whose memories are searched, from the caller's credential.
+        text: What is asked; only a vector search with a vector of its own can do without.
+        vector: Compared instead of the embedded text; of the index's model.
+        top_k: Most hits.
+    """
+
+    tenant: str
+    text: str | None = None
+    vector: Sequence[float] | None = None
+    mode: SearchMode = SearchMode.HYBRID
+    filter: SearchFilter = field(default_factory=SearchFilter)
+    top_k: int = 10
+
+    def __post_init__(self) -> None:
+        if self.text is None and (self.vector is None or self.mode is not SearchMode.VECTOR):
+            raise ValueError(f"a {self.mode} search wants a text")
+        if self.vector is not None and self.mode is SearchMode.KEYWORD:
+            raise ValueError("a keyword search has no use for a vector")
+        if self.top_k < 1:
+            raise ValueError("a search returns at least one hit")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A memory that was found, and why."""
+
+    memory: Memory
+    score: float
+    explanation: Explanation
+
+
+class Search:
+    """Searches the vector index.
+
+    Args:
+        reader: The engine.
+        embedder: Turns questions into vectors; the one that made the index.
+        bm25: Turns questions into words.
+    """
+
+    def __init__(self, reader: PointReader, embedder: Embedder, bm25: Bm25Encoder) -> None:
+        self._reader = reader
+        self._embedder = embedder
+        self._bm25 = bm25
+
+    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
+        """Return the best hits, best first; a question that says nothing has none.
+
+        Raises:
+            UnfitVectorError: The request's own vector is not finite or not of the model's size.
+            EmbeddingRefusedError: The embedder does not take the text.
+            EmbedderUnavailableError: The embedder does not answer for now.
+        """
+        conditions = conditions_of(request.tenant, request.filter)
+        if conditions is None:
+            return []
+        dense = await self._dense(request) if request.mode is not SearchMode.KEYWORD else None
+        words = self._bm25.query(request.text or "") if request.mode is not SearchMode.VECTOR else None
+        found = await self._reader.candidates(
+            Question(
+                conditions,
+                of_tenant(request.tenant),
+                dense,
+                words,
+                limit=max(_CANDIDATES, request.top_k) if request.mode is SearchMode.HYBRID else request.top_k,
+            )
+        )
+        best = _ranked(request.mode, found)[: request.top_k]
+        payloads = await self._reader.payloads([each.id for each in best], conditions, _FIELDS)
+        # What was deleted or moved out of reach since the candidates were found is left out.
+        return [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]
+
+    async def _dense(self, request: SearchRequest) -> Sequence[float] | None:
+        if request.vector is not None:
+            if len(request.vector) != self._embedder.dimensions:
+                raise UnfitVectorError(
+                    f"the vector has {len(request.vector)} numbers, the index holds vectors of "
+                    f"{self._embedder.dimensions}"
+                )
+            return unit_vector(request.vector)
+        text = request.text or ""
+        if self._embedder.in_process:
+            return unit_vector(self._embedder.embed_query(text))
+        return unit_vector(await asyncio.to_thread(self._embedder.embed_query, text))
+
+
+def _ranked(mode: SearchMode, found: Candidates) -> list[Ranked]:
+    match mode:
+        case SearchMode.VECTOR:
+            return rank_by_nearness(found.dense)
+        case SearchMode.KEYWORD:
+            return rank_by_words(found.sparse)
+        case SearchMode.HYBRID:
+            return fuse(found.dense, found.sparse)
+
+
+def _hit(tenant: str, ranked: Ranked, payload: Mapping[str, Any]) -> SearchHit:
+    content = content_of(payload)
+    if payload[TENANT] != tenant or content is None:
+        # The conditions make it impossible; were they ever wrong, this is where it must stop.
+        raise RuntimeError("the index answered with a point that the tenant must not see")
+    coordinate = content["coordinate"]
+    memory = Memory(
+        memory_id=UUID(payload[MEMORY_ID]),
+        version=payload[VERSION],
+        namespace=content["namespace"],
+        key=content["key"],
+        coordinate=list(coordinate) if coordinate is not None else None,
+        kind=content["kind"].value,
+        text=content["text"],
+        payload=content["payload"],
+        tags=list(content["tags"]),
+        importance=content["importance"],
+        subject=content["subject"],
+        actor=content["actor"],
+        embedding_model=content["embedding_model"],
+        occurred_at=content["occurred_at"],
+        created_at=content["created_at"],
+        updated_at=content["updated_at"],
+        expires_at=content["expires_at"],
+        access_count=content["access_count"],
+        last_accessed_at=content["last_accessed_at"],
+    )
+    return SearchHit(memory, ranked.score, ranked.explanation)

@@ -1,0 +1,296 @@
+"""The embedded vector index: one shard in a folder, written and searched by the process that opened it."""
+
+import json
+import os
+import shutil
+from collections.abc import Collection as Group
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar, assert_never
+from uuid import UUID
+
+import qdrant_edge as edge
+
+from soma_api.queries.vectors.conditions import Condition, InRange, IsPoint, OneOf
+from soma_api.queries.vectors.fusion import Candidate
+from soma_api.queries.vectors.reader import Candidates, Question
+from soma_cli.local.errors import LocalStackError
+from soma_schemas.clock import yield_now
+from soma_schemas.errors import MismatchError, SomaError
+from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
+from soma_schemas.vectors.errors import IndexRefusedError, IndexUnavailableError
+from soma_schemas.vectors.payload import VERSION
+from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
+
+T = TypeVar("T")
+
+_SHARD = "shard"
+_UNFINISHED = "shard.unfinished"
+_RECORD = "collection.json"
+
+# The engine holds the interpreter while it works: a slice takes 10 to 20 ms, then others have their turn.
+_POINTS_PER_SLICE = 64
+
+_KEYWORD = edge.PayloadSchemaType.Keyword
+_INDEXES: Mapping[FieldType, edge.PayloadSchemaType | edge.KeywordIndexParams] = {
+    FieldType.TENANT_KEY: edge.KeywordIndexParams(is_tenant=True),
+    FieldType.KEYWORD: _KEYWORD,
+    FieldType.INTEGER: edge.PayloadSchemaType.Integer,
+    FieldType.FLOAT: edge.PayloadSchemaType.Float,
+}
+
+# Candidates come from vectors of a byte a number, twice as many as asked for, and are scored again exactly:
+# a third of the time of exact search, and nothing lost in 3,000 compared answers.
+_SEARCH_DENSE = edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=2.0))
+
+
+class IndexInUseError(LocalStackError):
+    """Another process has the embedded index open; two would destroy each other's data."""
+
+    code = "index_in_use"
+    remedy = "stop the other process first"
+
+
+class EmbeddedIndex:
+    """Keeps and finds points in this process; a `PointWriter` and a `PointReader`.
+
+    Its methods are coroutines of one event loop. Made by `open`.
+
+    Args:
+        shard: Open, and nobody else's.
+        collection: What its points have in common.
+    """
+
+    def __init__(self, shard: edge.EdgeShard, collection: Collection) -> None:
+        self._shard = shard
+        self._collection = collection
+
+    @classmethod
+    def open(cls, folder: Path, collection: Collection) -> Self:
+        """Return the index in a folder, made when it is not there yet.
+
+        Raises:
+            MismatchError: It was made for another embedder or indexing.
+            IndexInUseError: Another process has it open.
+        """
+        if not (folder / _SHARD).exists():
+            _make(folder, collection)
+        collection.check(Collection.recorded(collection.alias, _recorded(folder)))
+        with _translated():
+            return cls(edge.EdgeShard.load(str(folder / _SHARD)), collection)
+
+    def close(self) -> None:
+        """Make everything durable and release the folder."""
+        with _translated():
+            self._shard.flush()
+            self._shard.close()
+
+    async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return the payloads of the points that are there."""
+        found: dict[UUID, Mapping[str, Any]] = {}
+        for some in _slices(list(ids)):
+            with _translated():
+                records = self._shard.retrieve(list(some), with_payload=True, with_vector=False)
+            found |= {_uuid(record.id): record.payload or {} for record in records}
+            await yield_now()
+        return found
+
+    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+        """Insert or replace, guarded by version; return the points whose stored version is newer."""
+        check_batch(points, self._collection.dimensions)
+        refused: set[UUID] = set()
+        for some in _slices(points):
+            with _translated():
+                operation = edge.UpdateOperation.upsert_points(
+                    [_edge_point(point) for point in some], condition=_older_than(some)
+                )
+                self._shard.update(operation)
+                refused |= self._newer_than(some)
+            await yield_now()
+        return frozenset(refused)
+
+    async def flush(self) -> None:
+        """Return once everything written survives a crash of the machine."""
+        with _translated():
+            self._shard.flush()
+
+    async def candidates(self, question: Question) -> Candidates:
+        """Return both kinds of candidates."""
+        where = _filter(question.conditions)
+        dense: list[Candidate] = []
+        sparse: list[Candidate] = []
+        with _translated():
+            if question.dense is not None:
+                query = edge.Query.Nearest(list(question.dense), using=DENSE)
+                dense = self._query(query, where, question.limit, _SEARCH_DENSE)
+            if question.sparse is not None:
+                words = edge.SparseVector(list(question.sparse.indices), list(question.sparse.values))
+                rarity = edge.SearchParams(idf=edge.IdfParams(corpus=_filter([question.corpus])))
+                query = edge.Query.Nearest(words, using=SPARSE)
+                sparse = self._query(query, where, question.limit, rarity)
+        return Candidates(dense, sparse)
+
+    async def payloads(
+        self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
+    ) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return these fields of the points that still meet the conditions."""
+        if not ids:
+            return {}
+        request = edge.ScrollRequest(
+            limit=len(ids),
+            filter=_filter([IsPoint(ids), *conditions]),
+            with_payload=list(fields),
+            with_vector=False,
+        )
+        with _translated():
+            records, _ = self._shard.scroll(request)
+        return {_uuid(record.id): record.payload or {} for record in records}
+
+    def _query(
+        self, query: edge.Query, where: edge.Filter, limit: int, params: edge.SearchParams
+    ) -> list[Candidate]:
+        request = edge.QueryRequest(
+            limit=limit, query=query, filter=where, with_payload=False, with_vector=False, params=params
+        )
+        return [Candidate(_uuid(point.id), point.score) for point in self._shard.query(request)]
+
+    def _newer_than(self, points: Sequence[Point]) -> set[UUID]:
+        written = {point.id: point.version for point in points}
+        records = self._shard.retrieve(list(written), with_payload=[VERSION], with_vector=False)
+        stored = {_uuid(record.id): (record.payload or {})[VERSION] for record in records}
+        return {each for each, version in stored.items() if version > written[each]}
+
+
+def _make(folder: Path, collection: Collection) -> None:
+    """Make an empty index; a crash on the way leaves nothing that looks like one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / _UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    config = edge.EdgeConfig(
+        vectors={
+            DENSE: edge.EdgeVectorParams(
+                collection.dimensions,
+                edge.Distance.Cosine,
+                quantization_config=edge.TurboQuantQuantizationConfig(
+                    bits=edge.TurboQuantBitSize.Bits8, memory=edge.Memory.Pinned
+                ),
+            )
+        },
+        sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        payload_memory=edge.Memory.Cached,
+        wal_enabled=True,  # without it there is no lock against a second process either
+    )
+    with _translated():
+        shard = edge.EdgeShard.create(str(unfinished), config)
+        for field, field_type in PAYLOAD_INDEXES.items():
+            shard.update(edge.UpdateOperation.create_field_index(field, _INDEXES[field_type]))
+        shard.flush()
+        shard.close()
+    record = folder / _RECORD
+    record.write_text(json.dumps(collection.metadata()))
+    _sync(record)
+    unfinished.rename(folder / _SHARD)
+    _sync(folder)
+
+
+def _recorded(folder: Path) -> Mapping[str, Any] | None:
+    try:
+        record = json.loads((folder / _RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _edge_point(point: Point) -> edge.Point:
+    vectors: dict[str, edge.NamedVector] = {}
+    if point.dense is not None:
+        vectors[DENSE] = list(point.dense)
+    if point.sparse is not None:
+        vectors[SPARSE] = edge.SparseVector(list(point.sparse.indices), list(point.sparse.values))
+    return edge.Point(point.id, vectors, dict(point.payload))
+
+
+def _older_than(points: Sequence[Point]) -> edge.Filter:
+    """Return the guard: a stored version is below the new one. Absent points are inserted all the same."""
+    return edge.Filter(
+        should=[
+            edge.Filter(
+                must=[
+                    edge.HasIdCondition({point.id}),
+                    edge.FieldCondition(VERSION, range=edge.RangeFloat(lt=float(point.version))),
+                ]
+            )
+            for point in points
+        ]
+    )
+
+
+def _filter(conditions: Sequence[Condition]) -> edge.Filter:
+    return edge.Filter(must=[_condition(each) for each in conditions])
+
+
+def _condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition:
+    match condition:
+        case OneOf(field, [value]):
+            return edge.FieldCondition(field, match=edge.MatchValue(value))  # half the time of MatchAny
+        case OneOf(field, values):
+            return edge.FieldCondition(field, match=edge.MatchAny(list(values)))
+        case InRange(field, at_least, above, at_most, below):
+            bounds = edge.RangeFloat(gte=at_least, gt=above, lte=at_most, lt=below)
+            return edge.FieldCondition(field, range=bounds)
+        case IsPoint(ids):
+            return edge.HasIdCondition(set(ids))
+        case _:
+            assert_never(condition)
+
+
+def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _POINTS_PER_SLICE):
+        yield items[start : start + _POINTS_PER_SLICE]
+
+
+def _uuid(point_id: UUID | int | str) -> UUID:
+    return point_id if isinstance(point_id, UUID) else UUID(str(point_id))
+
+
+_LOCKED = ("WouldBlock",)
+_OPERATORS_TASK = ("config is incompatible", "Not existing vector name")
+_FOR_NOW = ("No space left", "Too many open files", "Out of memory, free", "Timeout error")
+_POINTS_FAULT = ("Vector dimension error", "Wrong usage of", "Validation error")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the engine's errors, which all are of class Exception, into ours by what they say.
+
+    One that says nothing known passes as it is, and so counts as systemic.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = translate(str(error)) if type(error) is Exception else None
+        if known is None:
+            raise
+        raise known from error
+
+
+def translate(message: str) -> SomaError | None:
+    """Return what a message of the engine means, or None when it is not known."""
+    if any(part in message for part in _LOCKED):
+        return IndexInUseError("another process has the vector index open")
+    if any(part in message for part in _OPERATORS_TASK):
+        return MismatchError("the vector index is not laid out as declared", remedy=REINDEX_REMEDY)
+    if any(part in message for part in _FOR_NOW):
+        return IndexUnavailableError("the machine has no room for the vector index")
+    if any(part in message for part in _POINTS_FAULT):
+        return IndexRefusedError("the vector index refuses a point")
+    return None

@@ -1,0 +1,1 @@
+"""The sink that keeps the vector index: embeds folded states and writes them as points."""

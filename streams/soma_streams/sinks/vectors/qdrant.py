@@ -1,0 +1,105 @@
+"""The vector sink's engine on a Qdrant server."""
+
+from collections.abc import Collection as Group
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from qdrant_client import AsyncQdrantClient, models
+
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.payload import CONTENT, EMBEDDING, VERSION
+from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
+
+_POINTS_PER_REQUEST = 128
+# The server takes 32 MiB; a character can be four bytes, and JSON within JSON escapes some.
+_CHARACTERS_PER_REQUEST = 2 * 1024 * 1024
+_IDS_PER_REQUEST = 256
+
+
+class QdrantWriter:
+    """Keeps points on a server; a `PointWriter`. Errors are qdrant-client's own.
+
+    Args:
+        client: Speaking gRPC, see `soma_schemas.vectors.server`.
+        collection: The one behind the alias.
+    """
+
+    def __init__(self, client: AsyncQdrantClient, collection: Collection) -> None:
+        self._client = client
+        self._collection = collection
+
+    async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return the payloads of the points that are there."""
+        return await self._retrieve(ids)
+
+    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+        """Insert or replace, guarded by version; return the points whose stored version is newer."""
+        check_batch(points, self._collection.dimensions)
+        for some in _slices(points):
+            await self._client.upsert(
+                self._collection.alias,
+                [_struct(point) for point in some],
+                update_filter=_older_than(some),
+                wait=True,
+            )
+        stored = await self._retrieve([point.id for point in points], VERSION)
+        return frozenset(
+            point.id for point in points if point.id in stored and stored[point.id][VERSION] > point.version
+        )
+
+    async def flush(self) -> None:
+        """Nothing to do: a request that was waited for is in the server's write-ahead log."""
+
+    async def _retrieve(self, ids: Group[UUID], *fields: str) -> dict[UUID, Mapping[str, Any]]:
+        """Return these fields of the points that are there; without fields, all."""
+        wanted = [str(each) for each in ids]
+        found: dict[UUID, Mapping[str, Any]] = {}
+        for start in range(0, len(wanted), _IDS_PER_REQUEST):
+            records = await self._client.retrieve(
+                self._collection.alias,
+                wanted[start : start + _IDS_PER_REQUEST],
+                with_payload=list(fields) or True,
+            )
+            found |= {UUID(str(record.id)): record.payload or {} for record in records}
+        return found
+
+
+def _older_than(points: Sequence[Point]) -> models.Filter:
+    """Return the guard: a stored version is below the new one. Absent points are inserted all the same."""
+    return models.Filter(
+        should=[
+            models.Filter(
+                must=[
+                    models.HasIdCondition(has_id=[str(point.id)]),
+                    models.FieldCondition(key=VERSION, range=models.Range(lt=float(point.version))),
+                ]
+            )
+            for point in points
+        ]
+    )
+
+
+def _struct(point: Point) -> models.PointStruct:
+    vector: dict[str, Any] = {}
+    if point.dense is not None:
+        vector[DENSE] = list(point.dense)
+    if point.sparse is not None:
+        vector[SPARSE] = models.SparseVector(
+            indices=list(point.sparse.indices), values=list(point.sparse.values)
+        )
+    return models.PointStruct(id=str(point.id), vector=vector, payload=dict(point.payload))
+
+
+def _slices(points: Sequence[Point]) -> Iterator[list[Point]]:
+    some: list[Point] = []
+    characters = 0
+    for point in points:
+        size = len(point.payload.get(CONTENT, "")) + len(point.payload.get(EMBEDDING, ""))
+        if some and (len(some) == _POINTS_PER_REQUEST or characters + size > _CHARACTERS_PER_REQUEST):
+            yield some
+            some, characters = [], 0
+        some.append(point)
+        characters += size
+    if some:
+        yield some

@@ -1,0 +1,84 @@
+"""States as points and back: pure, and exact in both directions."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from soma_schemas.vectors.payload import (
+    MEMORY_ID,
+    TENANT,
+    VERSION,
+    StoredContent,
+    content_of,
+    living_payload,
+    recent_event_ids_of,
+    tombstone_payload,
+)
+from soma_schemas.vectors.points import Point, SparseVector, point_id
+from soma_streams.delivery.state import Content, MemoryName, MemoryState
+
+
+def id_of(name: MemoryName) -> UUID:
+    """Return the id of a memory's point."""
+    return point_id(name.tenant, name.memory_id)
+
+
+def living_point(
+    state: MemoryState, content: Content, dense: Sequence[float] | None, sparse: SparseVector | None
+) -> Point:
+    """Return the point of a living memory.
+
+    Raises:
+        UnfitVectorError: The dense vector is not finite or not of length one.
+    """
+    payload = living_payload(
+        tenant=state.name.tenant,
+        memory_id=state.name.memory_id,
+        version=state.version,
+        recent_event_ids=state.recent_event_ids,
+        content=StoredContent(
+            namespace=content.namespace,
+            key=content.key,
+            coordinate=content.coordinate,
+            kind=content.kind,
+            text=content.text,
+            payload=content.payload,
+            tags=content.tags,
+            importance=content.importance,
+            embedding=content.embedding,
+            embedding_model=content.embedding_model,
+            subject=content.subject,
+            expires_at=content.expires_at,
+            occurred_at=content.occurred_at,
+            actor=content.actor,
+            created_at=content.created_at,
+            updated_at=content.updated_at,
+            access_count=content.access_count,
+            last_accessed_at=content.last_accessed_at,
+        ),
+    )
+    return Point(id_of(state.name), state.version, payload, dense, sparse)
+
+
+def tombstone(state: MemoryState, deleted_at: datetime) -> Point:
+    """Return the point of a deleted memory: no vectors, no content, but a version to guard with."""
+    payload = tombstone_payload(
+        tenant=state.name.tenant,
+        memory_id=state.name.memory_id,
+        version=state.version,
+        recent_event_ids=state.recent_event_ids,
+        deleted_at=deleted_at,
+    )
+    return Point(id_of(state.name), state.version, payload, dense=None, sparse=None)
+
+
+def state_of(payload: Mapping[str, Any]) -> MemoryState:
+    """Return the state that a point's payload carries."""
+    content = content_of(payload)
+    return MemoryState(
+        name=MemoryName(payload[TENANT], UUID(payload[MEMORY_ID])),
+        version=payload[VERSION],
+        content=Content(**content) if content is not None else None,
+        recent_event_ids=recent_event_ids_of(payload),
+    )

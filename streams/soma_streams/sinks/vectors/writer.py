@@ -1,0 +1,35 @@
+"""What the vector sink asks of an engine."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from soma_schemas.vectors.points import Point
+
+
+class PointWriter(Protocol):
+    """Keeps points; one contract suite runs on every engine."""
+
+    async def read(self, ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return the payloads of the points that are there, tombstones included, exactly as written."""
+        ...
+
+    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+        """Insert each point, or replace it where the stored version is older. Safe to repeat.
+
+        A point is replaced whole: vectors that the new one lacks are gone.
+
+        Returns:
+            The points that stayed as they were because the stored version is newer. One of the same version
+            stays as it is too, and counts as written: it is this very state.
+
+        Raises:
+            UnfitVectorError: A dense vector has another size than the collection's; nothing was written.
+            ValueError: Two points are of one memory; nothing was written.
+            IndexRefusedError: The engine refused a point; others may have been written.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Return once everything written survives a crash."""
+        ...

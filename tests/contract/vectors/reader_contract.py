@@ -1,0 +1,439 @@
+"""What every engine promises to the search; subclass once per engine."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_memory_id, a_point, a_tombstone
+from contract.vectors.engines import Engine
+from soma_api.queries.vectors.conditions import (
+    NumberRange,
+    OneOf,
+    SearchFilter,
+    conditions_of,
+    of_tenant,
+)
+from soma_api.queries.vectors.reader import Candidates, Question
+from soma_api.queries.vectors.search import Search, SearchHit, SearchMode, SearchRequest
+from soma_schemas.fields import Kind
+from soma_schemas.vectors.bm25 import Bm25Encoder
+from soma_schemas.vectors.points import Point, SparseVector, point_id, unit_vector
+
+_BM25 = Bm25Encoder()
+_SOME_ID = UUID(int=0x7000_8000_0000_0000_0000)
+
+
+class _OneDirection:
+    """An embedder that answers every text with the same vector."""
+
+    name = A_COLLECTION.model
+    dimensions = A_COLLECTION.dimensions
+    in_process = True
+
+    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        return [list(AN_AXIS) for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        del text
+        return list(AN_AXIS)
+
+    def close(self) -> None:
+        pass
+
+
+async def search(engine: Engine, text: str = "tea", **request: Any) -> list[SearchHit]:
+    """Search as the API does."""
+    ask = Search(engine.reader, _OneDirection(), _BM25)
+    return await ask(SearchRequest(**{"tenant": "acme", "text": text} | request))
+
+
+async def found(engine: Engine, **wanted: Any) -> set[str | None]:
+    """The keys of the memories that a filter lets through, by a search to which everything is near."""
+    hits = await search(engine, mode=SearchMode.VECTOR, filter=SearchFilter(**wanted), top_k=1000)
+    return {hit.memory.key for hit in hits}
+
+
+async def candidates(
+    engine: Engine,
+    *,
+    dense: Sequence[float] | None = None,
+    sparse: SparseVector | None = None,
+    limit: int = 1000,
+    tenant: str = "acme",
+) -> Candidates:
+    """What the reader itself finds."""
+    conditions = conditions_of(tenant, SearchFilter())
+    assert conditions is not None
+    return await engine.reader.candidates(Question(conditions, of_tenant(tenant), dense, sparse, limit))
+
+
+class PointReaderContract:
+    """Every test is one promise of `PointReader`, or of the filters that it is asked with."""
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_no_search_reaches_another_tenant(self, engine: Engine, mode: SearchMode) -> None:
+        await engine.writer.write([a_point(key="ours"), a_point(key="theirs", tenant="acme-2")])
+
+        hits = await search(engine, mode=mode)
+
+        assert [hit.memory.key for hit in hits] == ["ours"]
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_a_deleted_memory_is_never_found(self, engine: Engine, mode: SearchMode) -> None:
+        gone = a_memory_id()
+        await engine.writer.write([a_point(memory_id=gone, version=1), a_point(key="kept")])
+        await engine.writer.write([a_tombstone(memory_id=gone, version=2)])
+
+        hits = await search(engine, mode=mode)
+
+        assert [hit.memory.key for hit in hits] == ["kept"]
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_searching_nothing_finds_nothing(self, engine: Engine, mode: SearchMode) -> None:
+        assert await search(engine, mode=mode) == []
+
+    async def test_a_prefix_covers_the_namespace_and_all_below_but_no_longer_sibling(
+        self, engine: Engine
+    ) -> None:
+        await _at(engine, "team/a", "team/a/notes", "team/a/notes/old", "team/ab", "team", "team/b/team/a")
+
+        keys = await found(engine, namespace_prefix="team/a")
+
+        assert keys == {"team/a", "team/a/notes", "team/a/notes/old"}
+
+    async def test_a_namespace_covers_itself_alone(self, engine: Engine) -> None:
+        await _at(engine, "team", "team/a", "team/a/notes", "team/ab")
+
+        assert await found(engine, namespace="team/a") == {"team/a"}
+
+    async def test_a_tenant_named_like_the_start_of_a_namespace_is_not_taken_for_it(
+        self, engine: Engine
+    ) -> None:
+        await engine.writer.write(
+            [
+                a_point(tenant="acme", namespace="team/notes", key="ours"),
+                a_point(tenant="team", namespace="notes", key="theirs"),
+            ]
+        )
+
+        assert await found(engine, namespace_prefix="team") == {"ours"}
+        assert await found(engine, namespace_prefix="notes") == set()
+
+    @pytest.mark.parametrize(
+        ("wanted", "keys"),
+        [
+            ({"allowed": ["team/a"]}, {"team/a", "team/a/notes"}),
+            ({"allowed": ["team/a/notes", "other"]}, {"team/a/notes", "other"}),
+            ({"allowed": ["team/a"], "namespace_prefix": "team"}, {"team/a", "team/a/notes"}),
+            ({"allowed": ["team"], "namespace_prefix": "team/a/notes"}, {"team/a/notes"}),
+            ({"allowed": ["team/a"], "namespace": "other"}, set()),
+            ({"allowed": ["team/a"], "namespace_prefix": "other"}, set()),
+            ({"allowed": []}, set()),
+            ({"namespace_prefix": "team", "namespace": "other"}, set()),
+        ],
+    )
+    async def test_what_the_reader_may_not_see_is_not_found(
+        self, engine: Engine, wanted: dict[str, Any], keys: set[str]
+    ) -> None:
+        await _at(engine, "team", "team/a", "team/a/notes", "team/ab", "other")
+
+        assert await found(engine, **wanted) == keys
+
+    @pytest.mark.parametrize(
+        ("wanted", "keys"),
+        [
+            ({"key": "one"}, {"one"}),
+            ({"kind": Kind.SEMANTIC}, {"two"}),
+            ({"subject": "mira"}, {"one"}),
+            ({"memory_ids": [_SOME_ID]}, {"three"}),
+            ({"memory_ids": []}, set()),
+            ({"tags": ["red"]}, {"one", "two"}),
+            ({"tags": ["red", "round"]}, {"two"}),
+            ({"tags_any": ["round", "blue"]}, {"two", "three"}),
+            ({"tags_any": []}, set()),
+            ({"importance_min": 0.3}, {"two", "three"}),
+            ({"importance_max": 0.3}, {"one", "two"}),
+            ({"importance_min": 0.3, "importance_max": 0.3}, {"two"}),
+            ({"occurred_from": A_MOMENT + timedelta(microseconds=1)}, {"two", "three"}),
+            ({"occurred_before": A_MOMENT + timedelta(microseconds=1)}, {"one"}),
+            (
+                {
+                    "occurred_from": A_MOMENT + timedelta(microseconds=1),
+                    "occurred_before": A_MOMENT + timedelta(microseconds=2),
+                },
+                {"two"},
+            ),
+            ({"created_from": A_MOMENT + timedelta(hours=2)}, {"two", "three"}),
+            ({"created_before": A_MOMENT + timedelta(hours=2)}, {"one"}),
+            ({"updated_from": A_MOMENT + timedelta(days=300)}, {"three"}),
+            ({"updated_before": A_MOMENT + timedelta(days=300)}, {"one", "two"}),
+            ({"tags": ["red"], "importance_min": 0.3, "kind": Kind.SEMANTIC}, {"two"}),
+            ({"tags": ["red"], "key": "three"}, set()),
+        ],
+    )
+    async def test_a_filter_lets_through_what_meets_it(
+        self, engine: Engine, wanted: dict[str, Any], keys: set[str]
+    ) -> None:
+        await engine.writer.write(
+            [
+                a_point(
+                    key="one",
+                    subject="mira",
+                    tags=("red",),
+                    importance=0.1,
+                    occurred_at=A_MOMENT,
+                    created_at=A_MOMENT + timedelta(hours=1),
+                    updated_at=A_MOMENT + timedelta(days=100),
+                ),
+                a_point(
+                    key="two",
+                    kind=Kind.SEMANTIC,
+                    tags=("red", "round"),
+                    importance=0.3,
+                    occurred_at=A_MOMENT + timedelta(microseconds=1),
+                    created_at=A_MOMENT + timedelta(hours=2),
+                    updated_at=A_MOMENT + timedelta(days=200),
+                ),
+                a_point(
+                    key="three",
+                    memory_id=_SOME_ID,
+                    subject="mirabelle",
+                    tags=("blue",),
+                    importance=0.9,
+                    occurred_at=A_MOMENT + timedelta(microseconds=2),
+                    created_at=A_MOMENT + timedelta(hours=3),
+                    updated_at=A_MOMENT + timedelta(days=300),
+                ),
+            ]
+        )
+
+        assert await found(engine, **wanted) == keys
+
+    @pytest.mark.parametrize(
+        ("wanted", "keys"),
+        [
+            ({"state": "open"}, {"open"}),
+            ({"count": 3}, {"open", "closed"}),
+            ({"count": 3.0}, {"open", "closed"}),
+            ({"flag": True}, {"open"}),
+            ({"flag": 1}, {"closed"}),
+            ({"nothing": None}, {"open"}),
+            ({"ticket.id": "SRV-1"}, {"open"}),
+            ({"labels": "b"}, {"open"}),
+            ({"serial": 1234567890123456789}, {"open"}),
+            ({'a.b[0]."c" ü': "odd"}, {"open"}),
+            ({"long": "x" * 5000}, {"open"}),
+            ({"state": "open", "count": 4}, set()),
+            ({"missing": None}, set()),
+            ({"ticket": "SRV-1"}, set()),
+        ],
+    )
+    async def test_a_payload_filter_lets_through_what_has_the_value(
+        self, engine: Engine, wanted: dict[str, Any], keys: set[str]
+    ) -> None:
+        await engine.writer.write(
+            [
+                a_point(
+                    key="open",
+                    payload='{"state": "open", "count": 3, "flag": true, "nothing": null, '
+                    '"ticket": {"id": "SRV-1"}, "labels": ["a", "b", 7], "serial": 1234567890123456789, '
+                    '"a.b[0].\\"c\\" ü": "odd", "long": "' + "x" * 5000 + '"}',
+                ),
+                a_point(
+                    key="closed",
+                    payload='{"state": "closed", "count": 3.0, "flag": 1, "serial": 1234567890123456788}',
+                ),
+                a_point(key="plain"),
+            ]
+        )
+
+        assert await found(engine, payload=wanted) == keys
+
+    @pytest.mark.parametrize(
+        ("wanted", "keys"),
+        [
+            ({"count": NumberRange(at_least=2)}, {"two", "three"}),
+            ({"count": NumberRange(above=2)}, {"three"}),
+            ({"count": NumberRange(at_most=2)}, {"one", "two"}),
+            ({"count": NumberRange(below=2)}, {"one"}),
+            ({"count": NumberRange(at_least=1.5, below=3)}, {"two"}),
+            ({"size.width_mm": NumberRange(above=10)}, {"three"}),
+            ({'a.b[0]."c" ü': NumberRange(at_least=7)}, {"three"}),
+            ({"1": NumberRange(at_least=0)}, {"one"}),
+            ({"flag": NumberRange(at_least=0)}, set()),
+        ],
+    )
+    async def test_a_payload_range_lets_through_the_numbers_within(
+        self, engine: Engine, wanted: dict[str, Any], keys: set[str]
+    ) -> None:
+        await engine.writer.write(
+            [
+                a_point(key="one", payload='{"count": 1, "1": 0, "flag": true}'),
+                a_point(key="two", payload='{"count": 2.0, "size": {"width_mm": 10}}'),
+                a_point(
+                    key="three",
+                    payload='{"count": 3, "size": {"width_mm": 10.5}, "a.b[0].\\"c\\" ü": 7}',
+                ),
+                a_point(key="text", payload='{"count": "2"}'),
+            ]
+        )
+
+        assert await found(engine, payload_ranges=wanted) == keys
+
+    @pytest.mark.parametrize(
+        ("minimum", "maximum", "coordinates"),
+        [
+            ((0.0, 0.0), (2.0, 2.0), {(0.0, 0.0), (1.0, 2.0)}),
+            ((1.0, 2.0), (1.0, 2.0), {(1.0, 2.0)}),
+            ((0.1 + 0.2, -5.0), (0.1 + 0.2, 5.0), {(0.1 + 0.2, -1.5)}),
+            ((-10.0,), (10.0,), {(1.0,)}),
+            ((5.0, 5.0), (6.0, 6.0), set()),
+        ],
+    )
+    async def test_a_box_holds_the_coordinates_within_and_on_its_border(
+        self,
+        engine: Engine,
+        minimum: tuple[float, ...],
+        maximum: tuple[float, ...],
+        coordinates: set[tuple[float, ...]],
+    ) -> None:
+        places = [(0.0, 0.0), (1.0, 2.0), (1.0, 2.5), (0.1 + 0.2, -1.5), (1.0,), (1.0, 1.0, 1.0)]
+        await engine.writer.write([a_point(coordinate=place) for place in places])
+
+        hits = await search(
+            engine, mode=SearchMode.VECTOR, filter=SearchFilter(minimum=minimum, maximum=maximum), top_k=100
+        )
+
+        assert {tuple(hit.memory.coordinate or ()) for hit in hits} == coordinates
+
+    async def test_the_nearest_come_first_with_their_cosine(self, engine: Engine) -> None:
+        directions = {
+            "same": (2.0, 0.0, 0.0, 0.0),
+            "near": (1.0, 1.0, 0.0, 0.0),
+            "away": (-1.0, 0.0, 0.0, 0.0),
+        }
+        points = {name: a_point(key=name, dense=_unit(direction)) for name, direction in directions.items()}
+        await engine.writer.write(list(points.values()))
+
+        answer = await candidates(engine, dense=AN_AXIS)
+
+        assert [each.id for each in answer.dense] == [points[name].id for name in ("same", "near", "away")]
+        assert [each.score for each in answer.dense] == pytest.approx([1.0, math.sqrt(0.5), -1.0], abs=1e-6)
+        assert list(answer.sparse) == []
+
+    async def test_words_score_by_bm25_with_the_rarity_that_they_have_in_the_tenant(
+        self, engine: Engine
+    ) -> None:
+        texts = ["green tea", "tea and tea", "coffee", "black coffee at noon"]
+        points = [a_point(text=text) for text in texts]
+        elsewhere = [a_point(tenant="globex", text="tea tea tea") for _ in range(20)]
+        await engine.writer.write([*points, *elsewhere])
+        question = _BM25.query("green tea")
+
+        answer = await candidates(engine, sparse=question)
+
+        assert {each.id: each.score for each in answer.sparse} == pytest.approx(
+            _bm25_by_hand(question, points), abs=1e-5
+        )
+        assert list(answer.dense) == []
+
+    async def test_a_replaced_memory_is_found_as_it_is_now_and_no_longer_as_it_was(
+        self, engine: Engine
+    ) -> None:
+        memory = a_memory_id()
+        await engine.writer.write([a_point(memory_id=memory, version=1, text="green tea")])
+        await engine.writer.write(
+            [a_point(memory_id=memory, version=2, text="black coffee", dense=(0.0, 1.0, 0.0, 0.0))]
+        )
+        now = point_id("acme", memory)
+
+        old_words = await candidates(engine, sparse=_BM25.query("tea"))
+        new_words = await candidates(engine, sparse=_BM25.query("coffee"))
+        nearness = await candidates(engine, dense=AN_AXIS)
+
+        assert list(old_words.sparse) == []
+        assert [each.id for each in new_words.sparse] == [now]
+        assert [(each.id, round(each.score, 6)) for each in nearness.dense] == [(now, 0.0)]
+
+    async def test_a_memory_without_a_vector_is_found_by_its_words_alone(self, engine: Engine) -> None:
+        point = a_point(dense=None, text="green tea")
+        await engine.writer.write([point])
+
+        answer = await candidates(engine, dense=AN_AXIS, sparse=_BM25.query("tea"))
+
+        assert list(answer.dense) == []
+        assert [each.id for each in answer.sparse] == [point.id]
+
+    async def test_no_more_candidates_than_asked_for_and_those_the_best(self, engine: Engine) -> None:
+        points = [
+            a_point(dense=_unit((1.0, number / 10, 0.0, 0.0)), text="tea " + "word " * number)
+            for number in range(40)
+        ]
+        await engine.writer.write(points)
+
+        answer = await candidates(engine, dense=AN_AXIS, sparse=_BM25.query("tea"), limit=5)
+
+        best = [point.id for point in points[:5]]
+        assert [each.id for each in answer.dense] == best
+        assert {each.id for each in answer.sparse} == set(best)
+
+    async def test_asking_for_neither_kind_finds_nothing(self, engine: Engine) -> None:
+        await engine.writer.write([a_point()])
+
+        answer = await candidates(engine)
+
+        assert (list(answer.dense), list(answer.sparse)) == ([], [])
+
+    async def test_payloads_hold_the_fields_asked_for_of_points_that_still_meet_the_conditions(
+        self, engine: Engine
+    ) -> None:
+        kept, moved = a_point(namespace="team/a", version=3), a_point(namespace="team/b")
+        await engine.writer.write([kept, moved])
+        conditions = conditions_of("acme", SearchFilter(namespace_prefix="team/a"))
+        assert conditions is not None
+
+        payloads = await engine.reader.payloads(
+            [kept.id, moved.id, UUID(int=1)], conditions, ["tenant", "version"]
+        )
+
+        assert payloads == {kept.id: {"tenant": "acme", "version": 3}}
+
+    async def test_payloads_of_no_points_are_none(self, engine: Engine) -> None:
+        assert await engine.reader.payloads([], [OneOf("within", ["acme"])], ["tenant"]) == {}
+
+    async def test_more_hits_than_any_page_come_at_once(self, engine: Engine) -> None:
+        await engine.writer.write([a_point(key=str(number)) for number in range(500)])
+
+        hits = await search(engine, top_k=10_000)
+
+        assert len({hit.memory.key for hit in hits}) == 500
+
+
+async def _at(engine: Engine, *namespaces: str) -> None:
+    """Store one memory in each namespace, under the namespace as its key."""
+    await engine.writer.write([a_point(namespace=each, key=each) for each in namespaces])
+
+
+def _unit(numbers: Sequence[float]) -> tuple[float, ...]:
+    return tuple(unit_vector(numbers) or ())
+
+
+def _bm25_by_hand(question: SparseVector | None, points: Sequence[Point]) -> Mapping[UUID, float]:
+    """The textbook: weight of the word in the document, times how rare it is among these documents."""
+    assert question is not None
+    weights = {
+        point.id: dict(zip(point.sparse.indices, point.sparse.values, strict=True))
+        for point in points
+        if point.sparse is not None
+    }
+    scores: dict[UUID, float] = {}
+    for word in question.indices:
+        holders = [each for each, words in weights.items() if word in words]
+        rarity = math.log(1 + (len(points) - len(holders) + 0.5) / (len(holders) + 0.5))
+        for each in holders:
+            scores[each] = scores.get(each, 0.0) + rarity * weights[each][word]
+    return scores

@@ -1,0 +1,188 @@
+"""The folder of the embedded index: making it, opening it again, and surviving a kill."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from contract.vectors.build import A_COLLECTION, AN_AXIS, a_point
+from contract.vectors.engines import EmbeddedEngine
+from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
+from soma_api.queries.vectors.reader import Question
+from soma_cli.local.vectors import EmbeddedIndex, IndexInUseError, translate
+from soma_schemas.errors import MismatchError, SomaError
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.errors import IndexRefusedError, IndexUnavailableError
+from soma_streams.delivery.failures import FailureClass, classify
+
+_WRITE_FLUSH_AND_WAIT = """
+import asyncio, sys
+from pathlib import Path
+from contract.vectors.build import A_COLLECTION, a_point
+from soma_cli.local.vectors import EmbeddedIndex
+
+async def work():
+    index = EmbeddedIndex.open(Path(sys.argv[1]), A_COLLECTION)
+    for batch in range(5):
+        await index.write([a_point(key=f"{batch}-{n}", version=batch + 1) for n in range(100)])
+        await index.flush()
+        print("flushed", batch, flush=True)
+    while True:
+        await index.write([a_point(version=9) for n in range(64)])
+
+asyncio.run(work())
+"""
+
+
+async def test_what_was_flushed_survives_a_kill_in_the_middle_of_a_write(tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _WRITE_FLUSH_AND_WAIT,
+        str(folder),
+        stdout=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert child.stdout is not None
+    for batch in range(5):
+        assert await child.stdout.readline() == f"flushed {batch}\n".encode()
+    child.kill()
+    assert await child.wait() == -signal.SIGKILL
+
+    index = EmbeddedIndex.open(folder, A_COLLECTION)
+
+    stored = await EmbeddedEngine(index).stored()
+    flushed = {point.payload["key"] for point in stored.values() if point.payload["version"] < 9}
+    assert flushed == {f"{batch}-{n}" for batch in range(5) for n in range(100)}
+    conditions = conditions_of("acme", SearchFilter(key="2-50"))
+    assert conditions is not None
+    found = await index.candidates(Question(conditions, of_tenant("acme"), AN_AXIS, None, 10))
+    assert [each.score for each in found.dense] == pytest.approx([1.0])
+    index.close()
+
+
+async def test_opening_it_again_finds_what_was_written(tmp_path: Path) -> None:
+    point = a_point(text="tea")
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+    await index.write([point])
+    index.close()
+
+    again = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+
+    assert await again.read([point.id]) == {point.id: point.payload}
+    again.close()
+
+
+def test_it_is_open_in_one_place_at_a_time(tmp_path: Path) -> None:
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+
+    with pytest.raises(IndexInUseError):
+        EmbeddedIndex.open(tmp_path, A_COLLECTION)
+
+    index.close()
+
+
+def test_an_index_of_another_model_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    EmbeddedIndex.open(tmp_path, A_COLLECTION).close()
+
+    with pytest.raises(MismatchError, match="test-model") as raised:
+        EmbeddedIndex.open(tmp_path, Collection("memories", "other-model", 4))
+
+    assert "soma reindex" in str(raised.value.remedy)
+
+
+def test_an_index_that_does_not_say_what_it_holds_is_refused(tmp_path: Path) -> None:
+    EmbeddedIndex.open(tmp_path, A_COLLECTION).close()
+    (tmp_path / "collection.json").write_text("{")
+
+    with pytest.raises(MismatchError, match="does not say"):
+        EmbeddedIndex.open(tmp_path, A_COLLECTION)
+
+
+async def test_what_a_crash_left_of_the_making_is_swept_away(tmp_path: Path) -> None:
+    half_made = tmp_path / "shard.unfinished" / "segments"
+    half_made.mkdir(parents=True)
+    (half_made / "something").write_text("half")
+
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+
+    assert await EmbeddedEngine(index).stored() == {}
+    assert not half_made.exists()
+    index.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "failure"),
+    [
+        (
+            "Service runtime error: failed to open WAL x/wal: Can't init WAL: Kind(WouldBlock)",
+            IndexInUseError,
+            FailureClass.SYSTEMIC,
+        ),
+        (
+            "Service runtime error: config is incompatible with existing segments: Incompatible config",
+            MismatchError,
+            FailureClass.SYSTEMIC,
+        ),
+        ("Not existing vector name error: dense", MismatchError, FailureClass.SYSTEMIC),
+        (
+            "Service runtime error: IO Error: No space left on device (os error 28)",
+            IndexUnavailableError,
+            FailureClass.TRANSIENT,
+        ),
+        (
+            "Service runtime error: IO Error: Too many open files (os error 24)",
+            IndexUnavailableError,
+            FailureClass.TRANSIENT,
+        ),
+        ("Out of memory, free: 5, x", IndexUnavailableError, FailureClass.TRANSIENT),
+        ("Timeout error: 5s", IndexUnavailableError, FailureClass.TRANSIENT),
+    ],
+)
+def test_what_the_engine_says_is_told_apart_by_whose_task_it_is(
+    message: str, error: type[SomaError], failure: FailureClass
+) -> None:
+    meaning = translate(message)
+
+    assert isinstance(meaning, error)
+    assert classify(meaning) is failure
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Vector dimension error: expected dim: 4, got 2",
+        "Wrong usage of sparse vectors",
+        "Validation error: x",
+    ],
+)
+def test_a_refused_point_is_told_apart(message: str) -> None:
+    assert isinstance(translate(message), IndexRefusedError)
+
+
+def test_what_the_engine_never_said_before_has_no_meaning() -> None:
+    assert translate("Service runtime error: Shard is not initialized") is None
+
+
+async def test_the_engine_still_says_what_is_translated(tmp_path: Path) -> None:
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+    conditions = conditions_of("acme", SearchFilter())
+    assert conditions is not None
+
+    with pytest.raises(IndexRefusedError):
+        await index.candidates(Question(conditions, of_tenant("acme"), [1.0, 0.0], None, 10))
+
+    index.close()
+
+
+async def test_using_it_after_closing_it_is_nobodys_outage(tmp_path: Path) -> None:
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+    index.close()
+
+    with pytest.raises(Exception, match="not initialized") as closed:
+        await index.flush()
+
+    assert classify(closed.value) is FailureClass.SYSTEMIC

@@ -1,0 +1,219 @@
+"""The search itself: what it asks the engine, and what it makes of the answers."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from contract.vectors.build import AN_AXIS, a_point
+from soma_api.queries.vectors.conditions import Condition, NumberRange, OneOf, SearchFilter, conditions_of
+from soma_api.queries.vectors.fusion import Candidate, Explanation
+from soma_api.queries.vectors.reader import Candidates, Question
+from soma_api.queries.vectors.search import Search, SearchMode, SearchRequest
+from soma_schemas.vectors.bm25 import Bm25Encoder
+from soma_schemas.vectors.errors import UnfitVectorError
+from soma_schemas.vectors.points import Point
+
+
+class Embedder:
+    """Answers one axis, and remembers in which thread it was asked."""
+
+    name = "test-model"
+    dimensions = 4
+
+    def __init__(self, *, in_process: bool = True) -> None:
+        self.in_process = in_process
+        self.threads: list[int] = []
+
+    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        """Not asked by a search."""
+        raise NotImplementedError
+
+    def embed_query(self, text: str) -> list[float]:
+        """Answer, or say that there is nothing to the text."""
+        self.threads.append(threading.get_ident())
+        return [0.0] * 4 if text == "the" else list(AN_AXIS)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class ScriptedReader:
+    """An engine that answers what a test has written down."""
+
+    def __init__(self, found: Candidates, points: Sequence[Point] = ()) -> None:
+        self._found = found
+        self._points = {point.id: point.payload for point in points}
+        self.questions: list[Question] = []
+
+    async def candidates(self, question: Question) -> Candidates:
+        """Answer."""
+        self.questions.append(question)
+        return self._found
+
+    async def payloads(
+        self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
+    ) -> Mapping[UUID, Mapping[str, Any]]:
+        """Answer."""
+        del conditions
+        return {
+            each: {field: self._points[each][field] for field in fields}
+            for each in ids
+            if each in self._points
+        }
+
+
+def _search(reader: ScriptedReader, embedder: Embedder | None = None) -> Search:
+    return Search(reader, embedder or Embedder(), Bm25Encoder())
+
+
+async def test_a_hit_carries_the_memory_its_score_and_the_parts_of_the_score() -> None:
+    tea, coffee = a_point(key="tea", text="tea", version=5), a_point(key="coffee")
+    found = Candidates([Candidate(tea.id, 0.5)], [Candidate(tea.id, 2.0), Candidate(coffee.id, 9.0)])
+
+    hits = await _search(ScriptedReader(found, [tea, coffee]))(SearchRequest(tenant="acme", text="tea"))
+
+    assert [(hit.memory.key, hit.score, hit.explanation) for hit in hits] == [
+        ("coffee", 9.0, Explanation(None, 9.0)),
+        ("tea", 7.0, Explanation(0.5, 2.0)),
+    ]
+    assert (hits[1].memory.text, hits[1].memory.version) == ("tea", 5)
+
+
+async def test_a_memory_that_has_gone_since_it_was_a_candidate_is_left_out() -> None:
+    tea, gone = a_point(key="tea"), a_point(key="gone")
+    found = Candidates([Candidate(gone.id, 0.9), Candidate(tea.id, 0.5)])
+
+    hits = await _search(ScriptedReader(found, [tea]))(SearchRequest(tenant="acme", text="tea"))
+
+    assert [hit.memory.key for hit in hits] == ["tea"]
+
+
+async def test_an_answer_of_another_tenant_ends_the_search() -> None:
+    theirs = a_point(tenant="globex")
+    reader = ScriptedReader(Candidates([Candidate(theirs.id, 0.9)]), [theirs])
+
+    with pytest.raises(RuntimeError, match="must not see"):
+        await _search(reader)(SearchRequest(tenant="acme", text="tea"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "top_k", "dense", "sparse", "limit"),
+    [
+        (SearchMode.HYBRID, 10, True, True, 100),
+        (SearchMode.HYBRID, 500, True, True, 500),
+        (SearchMode.VECTOR, 10, True, False, 10),
+        (SearchMode.KEYWORD, 10, False, True, 10),
+    ],
+)
+async def test_each_mode_asks_for_its_kinds_of_candidates(
+    *, mode: SearchMode, top_k: int, dense: bool, sparse: bool, limit: int
+) -> None:
+    reader = ScriptedReader(Candidates())
+
+    await _search(reader)(SearchRequest(tenant="acme", text="tea", mode=mode, top_k=top_k))
+
+    [question] = reader.questions
+    assert (question.dense is not None, question.sparse is not None) == (dense, sparse)
+    assert question.limit == limit
+    assert question.corpus == OneOf("within", ["acme"])
+    assert question.conditions[0] == OneOf("within", ["acme"])
+
+
+async def test_no_more_hits_than_asked_for() -> None:
+    points = [a_point(key=str(number)) for number in range(9)]
+    found = Candidates([Candidate(point.id, 0.9 - number / 10) for number, point in enumerate(points)])
+
+    hits = await _search(ScriptedReader(found, points))(SearchRequest(tenant="acme", text="tea", top_k=3))
+
+    assert [hit.memory.key for hit in hits] == ["0", "1", "2"]
+
+
+async def test_a_vector_of_ones_own_is_compared_instead_of_the_text() -> None:
+    reader, embedder = ScriptedReader(Candidates()), Embedder()
+
+    await _search(reader, embedder)(
+        SearchRequest(tenant="acme", vector=[0.0, 3.0, 4.0, 0.0], mode=SearchMode.VECTOR)
+    )
+
+    assert reader.questions[0].dense == pytest.approx([0.0, 0.6, 0.8, 0.0])
+    assert embedder.threads == []
+
+
+@pytest.mark.parametrize("vector", [[1.0], [float("nan"), 0.0, 0.0, 0.0]])
+async def test_an_unfit_vector_is_the_callers_mistake(vector: list[float]) -> None:
+    search = _search(ScriptedReader(Candidates()))
+
+    with pytest.raises(UnfitVectorError):
+        await search(SearchRequest(tenant="acme", vector=vector, mode=SearchMode.VECTOR))
+
+
+async def test_a_text_that_says_nothing_to_the_model_is_still_looked_up_by_its_words() -> None:
+    reader = ScriptedReader(Candidates())
+
+    await _search(reader)(SearchRequest(tenant="acme", text="the"))
+
+    assert reader.questions[0].dense is None
+
+
+async def test_an_embedder_that_takes_its_time_is_asked_from_a_thread() -> None:
+    near, far = Embedder(), Embedder(in_process=False)
+    request = SearchRequest(tenant="acme", text="tea")
+
+    await _search(ScriptedReader(Candidates()), near)(request)
+    await _search(ScriptedReader(Candidates()), far)(request)
+
+    assert near.threads == [threading.get_ident()]
+    assert far.threads != [threading.get_ident()]
+
+
+async def test_what_cannot_be_met_is_not_asked() -> None:
+    reader = ScriptedReader(Candidates())
+
+    hits = await _search(reader)(
+        SearchRequest(tenant="acme", text="tea", filter=SearchFilter(allowed=[], namespace="team"))
+    )
+
+    assert hits == []
+    assert reader.questions == []
+
+
+@pytest.mark.parametrize(
+    "request_fields",
+    [
+        {},
+        {"mode": SearchMode.VECTOR},
+        {"mode": SearchMode.HYBRID, "vector": AN_AXIS},
+        {"mode": SearchMode.KEYWORD, "text": "tea", "vector": AN_AXIS},
+        {"text": "tea", "top_k": 0},
+    ],
+)
+def test_a_request_that_makes_no_sense_cannot_be_made(request_fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="search"):
+        SearchRequest(tenant="acme", **request_fields)
+
+
+@pytest.mark.parametrize(("minimum", "maximum"), [((1.0,), None), (None, (1.0,)), ((1.0,), (1.0, 2.0))])
+def test_a_box_without_two_fitting_corners_cannot_be_made(
+    minimum: tuple[float, ...] | None, maximum: tuple[float, ...] | None
+) -> None:
+    with pytest.raises(ValueError, match=r"box|corners"):
+        SearchFilter(minimum=minimum, maximum=maximum)
+
+
+def test_every_filter_adds_its_conditions_to_that_of_the_tenant() -> None:
+    conditions = conditions_of(
+        "acme",
+        SearchFilter(
+            namespace_prefix="team/a",
+            tags=["red", "round"],
+            payload={"state": "open"},
+            payload_ranges={"size.mm": NumberRange(above=1)},
+        ),
+    )
+
+    assert conditions is not None
+    assert conditions[0] == OneOf("within", ["acme/team/a"])
+    assert len(conditions) == 5

@@ -1,0 +1,332 @@
+"""The vector sink: what is embedded, in which order things happen, and whose fault an error is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Collection as Group
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from builders import a_log, deleted, logged, patched, stored
+from contract.vectors.engines import Engine, server_engine
+from soma_schemas.clock import yield_now
+from soma_schemas.errors import MismatchError
+from soma_schemas.vectors.bm25 import Bm25Encoder
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.errors import (
+    EmbedderUnavailableError,
+    EmbeddingRefusedError,
+    IndexRefusedError,
+    IndexUnavailableError,
+)
+from soma_schemas.vectors.points import Point
+from soma_streams.delivery.failures import FailureClass, classify
+from soma_streams.delivery.fold import fold
+from soma_streams.delivery.state import Folded, LoggedEvent, Watermark
+from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError, UnembeddableError, UnindexableError
+from soma_streams.sinks.vectors.sink import VectorSink
+from soma_streams.sinks.vectors.states import id_of
+from soma_streams.sinks.vectors.writer import PointWriter
+
+_COLLECTION = Collection("memories", "counting", 4)
+_WATERMARK = Watermark("soma-vectors", "memory.events", 0, 1, 7)
+
+
+class CountingEmbedder:
+    """An embedder that turns every text into one direction and remembers what it was asked."""
+
+    name = "counting"
+    dimensions = 4
+    in_process = True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.failure: Exception | None = None
+        self.answer = [0.0, 1.0, 0.0, 0.0]
+
+    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        """Answer all alike."""
+        if self.failure is not None:
+            raise self.failure
+        self.asked += texts
+        return [list(self.answer) for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        """Answer alike."""
+        return self.embed_documents([text])[0]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class FaultyWriter:
+    """A writer whose calls are noted, and fail when a test says so."""
+
+    def __init__(self, writer: PointWriter) -> None:
+        self._writer = writer
+        self.calls: list[str] = []
+        self.failures: dict[str, Exception] = {}
+
+    async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
+        """Pass on."""
+        self._note("read")
+        return await self._writer.read(ids)
+
+    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+        """Pass on."""
+        self._note("write")
+        return await self._writer.write(points)
+
+    async def flush(self) -> None:
+        """Pass on."""
+        self._note("flush")
+        await self._writer.flush()
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if call in self.failures:
+            raise self.failures[call]
+
+
+class Rig:
+    """A sink with everything around it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.embedder = CountingEmbedder()
+        self.writer = FaultyWriter(engine.writer)
+        self.sink = VectorSink(
+            writer=self.writer,
+            embedder=self.embedder,
+            bm25=Bm25Encoder(),
+            collection=_COLLECTION,
+            group="soma-vectors",
+            offer_watermark=lambda watermark: self.writer.calls.append(f"offer {watermark.next_offset}"),
+        )
+
+    async def apply(self, events: Sequence[LoggedEvent]) -> Folded:
+        """Fold events onto what the sink has, and write."""
+        folded = fold(events, await self.sink.current(events))
+        await self.sink.write(folded, [], _WATERMARK)
+        return folded
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    """A sink over an empty collection."""
+    async with server_engine(_COLLECTION) as engine:
+        yield Rig(engine)
+
+
+async def test_states_are_read_back_as_they_were_folded(rig: Rig) -> None:
+    tea, coffee = stored(text="tea", payload='{"a": 1.50}', tags=["x"]), stored(text="coffee")
+    log = a_log([tea, coffee, deleted(coffee)])
+
+    folded = await rig.apply(log)
+
+    current = await rig.sink.current(log)
+    assert current == {state.name: state for state in folded.states}
+    assert [current[each.name].content is None for each in log] == [False, True, True]
+
+
+async def test_what_was_never_seen_is_absent(rig: Rig) -> None:
+    assert await rig.sink.current(a_log([stored()])) == {}
+
+
+async def test_a_patch_of_the_text_embeds_it_anew_with_all_the_rest_kept(rig: Rig) -> None:
+    memory = stored(text="tea", tags=["habits"], key="tea-time")
+    await rig.apply([logged(memory, 0)])
+
+    await rig.apply([logged(patched(memory, text="coffee"), 1)])
+
+    assert rig.embedder.asked == [
+        "2 March 2026: tea time habits: tea",
+        "2 March 2026: tea time habits: coffee",
+    ]
+
+
+async def test_an_embedding_of_the_collections_model_is_taken_as_it_is(rig: Rig) -> None:
+    memory = stored(embedding=[3.0, 0.0, 0.0, 4.0], embedding_model="counting")
+
+    await rig.apply([logged(memory, 0)])
+
+    [point] = (await rig.engine.stored()).values()
+    assert point.dense == pytest.approx([0.6, 0.0, 0.0, 0.8])
+    assert point.words != frozenset()
+    assert rig.embedder.asked == []
+
+
+async def test_an_embedding_of_another_model_is_kept_but_the_text_is_embedded(rig: Rig) -> None:
+    memory = stored(text="tea", embedding=[3.0, 4.0], embedding_model="another")
+
+    folded = await rig.apply([logged(memory, 0)])
+
+    [point] = (await rig.engine.stored()).values()
+    assert point.dense == pytest.approx([0.0, 1.0, 0.0, 0.0])
+    [state] = (await rig.sink.current([logged(memory, 0)])).values()
+    assert (state,) == folded.states
+    assert state.content is not None
+    assert state.content.embedding == (3.0, 4.0)
+
+
+async def test_own_and_made_vectors_keep_their_places_in_one_batch(rig: Rig) -> None:
+    own = {"embedding": [1.0, 0.0, 0.0, 0.0], "embedding_model": "counting"}
+    log = a_log([stored(**(own if number % 3 == 0 else {})) for number in range(150)])
+
+    await rig.apply(log)
+
+    points = await rig.engine.stored()
+    made = [points[id_of(each.name)].dense for each in log]
+    assert made == [
+        pytest.approx([1.0, 0.0, 0.0, 0.0] if number % 3 == 0 else [0.0, 1.0, 0.0, 0.0])
+        for number in range(150)
+    ]
+    assert len(rig.embedder.asked) == 100
+
+
+async def test_an_embedding_that_has_not_the_size_of_its_model_is_poison_before_anything_is_written(
+    rig: Rig,
+) -> None:
+    wrong = stored(embedding=[1.0, 2.0], embedding_model="counting")
+    folded = fold(a_log([*(stored() for _ in range(100)), wrong]), {})
+
+    with pytest.raises(EmbeddingDimensionsError) as raised:
+        await rig.sink.write(folded, [], _WATERMARK)
+
+    assert classify(raised.value) is FailureClass.POISON
+    assert rig.writer.calls == []
+    assert await rig.engine.stored() == {}
+
+
+async def test_a_text_that_the_embedder_refuses_is_poison(rig: Rig) -> None:
+    rig.embedder.failure = EmbeddingRefusedError("refused", status_code=413)
+
+    with pytest.raises(UnembeddableError) as raised:
+        await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+
+    assert classify(raised.value) is FailureClass.POISON
+    assert rig.writer.calls == []
+
+
+async def test_a_point_that_the_engine_refuses_is_poison(rig: Rig) -> None:
+    rig.writer.failures["write"] = IndexRefusedError("refused")
+
+    with pytest.raises(UnindexableError) as raised:
+        await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+
+    assert classify(raised.value) is FailureClass.POISON
+
+
+async def test_a_vector_that_is_not_finite_never_reaches_the_engine(rig: Rig) -> None:
+    rig.embedder.answer = [float("nan"), 0.0, 0.0, 1.0]
+
+    with pytest.raises(UnindexableError):
+        await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+
+    assert rig.writer.calls == []
+
+
+async def test_a_text_that_says_nothing_to_the_model_is_kept_without_a_direction(rig: Rig) -> None:
+    rig.embedder.answer = [0.0] * 4
+
+    await rig.apply(a_log([stored(text="tea")]))
+
+    [point] = (await rig.engine.stored()).values()
+    assert point.dense is None
+    assert point.words != frozenset()
+
+
+@pytest.mark.parametrize(
+    "break_down",
+    [
+        lambda rig: setattr(rig.embedder, "failure", EmbedderUnavailableError("away")),
+        lambda rig: rig.writer.failures.update(write=IndexUnavailableError("away")),
+        lambda rig: rig.writer.failures.update(flush=IndexUnavailableError("away")),
+    ],
+)
+async def test_an_outage_passes_as_it_is_and_no_watermark_is_told(
+    rig: Rig, break_down: Callable[[Rig], None]
+) -> None:
+    break_down(rig)
+
+    with pytest.raises(ConnectionError) as raised:
+        await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+
+    assert classify(raised.value) is FailureClass.TRANSIENT
+    assert "offer 7" not in rig.writer.calls
+
+
+async def test_the_watermark_is_told_after_everything_is_durable(rig: Rig) -> None:
+    await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+
+    assert rig.writer.calls == ["write", "flush", "offer 7"]
+
+
+async def test_a_batch_that_changes_nothing_costs_no_write_and_tells_the_watermark(rig: Rig) -> None:
+    refused = await rig.sink.write(Folded(), [], _WATERMARK)
+
+    assert refused == frozenset()
+    assert rig.writer.calls == ["offer 7"]
+
+
+async def test_writing_a_batch_again_changes_nothing_and_refuses_nothing(rig: Rig) -> None:
+    folded = fold(a_log([stored(), stored()]), {})
+    await rig.sink.write(folded, [], _WATERMARK)
+    before = await rig.engine.stored()
+
+    refused = await rig.sink.write(folded, [], _WATERMARK)
+
+    assert refused == frozenset()
+    assert await rig.engine.stored() == before
+
+
+async def test_what_a_successor_has_written_since_is_refused_by_name(rig: Rig) -> None:
+    contested, free = stored(), stored()
+    await rig.apply([logged(contested, 9)])
+    stale = fold([logged(contested, 3), logged(free, 4)], {})
+
+    refused = await rig.sink.write(stale, [], _WATERMARK)
+
+    assert refused == {logged(contested, 3).name}
+
+
+async def test_a_tombstone_tells_when_the_log_received_the_end(rig: Rig) -> None:
+    memory = stored()
+    end = logged(deleted(memory), 5)
+
+    await rig.apply([logged(memory, 0), end, logged(patched(memory, text="too late"), 6)])
+
+    [point] = (await rig.engine.stored()).values()
+    assert point.payload["deleted_at"] == int(end.logged_at.timestamp() * 1_000_000)
+
+
+async def test_embedding_a_large_batch_leaves_the_event_loop_to_others(rig: Rig) -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await yield_now()
+
+    task = asyncio.create_task(other())
+    folded = fold(a_log([stored() for _ in range(640)]), {})
+    await rig.sink.write(folded, [], _WATERMARK)
+    task.cancel()
+
+    assert turns >= 10
+
+
+def test_an_embedder_of_another_model_is_refused_at_the_start() -> None:
+    with pytest.raises(MismatchError, match="counting") as raised:
+        VectorSink(
+            writer=None,  # type: ignore[arg-type]  # it does not come that far
+            embedder=CountingEmbedder(),
+            bm25=Bm25Encoder(),
+            collection=Collection("memories", "wordllama-256", 256),
+            group="soma-vectors",
+            offer_watermark=lambda _: None,
+        )
+
+    assert "soma reindex" in str(raised.value.remedy)

@@ -1,0 +1,110 @@
+"""A memory's own payload as terms and numbers."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soma_schemas.vectors.terms import (
+    MAX_FILTERABLE_DEPTH,
+    MAX_FILTERABLE_FIELDS,
+    Scalar,
+    filter_number,
+    filterable,
+    number_name,
+    term,
+)
+
+_finite = st.floats(allow_nan=False, allow_infinity=False)
+# Few characters, those that terms are put together with, so that examples come close to each other.
+_confusing = st.text(alphabet='a1="\\', max_size=4)
+_confusing_scalars = st.sampled_from([None, True, False, 0, 1, 1.0, -0.0, 2**53, float(2**53)]) | _confusing
+
+
+def test_an_empty_payload_has_nothing_to_filter_by() -> None:
+    assert filterable("{}") == ([], {})
+
+
+def test_a_field_is_named_by_its_path() -> None:
+    terms, numbers = filterable('{"ticket": {"id": "SRV-1", "size": {"mm": 3}}}')
+
+    assert terms == ['ticket.id="SRV-1"', "ticket.size.mm=3"]
+    assert numbers == {number_name("ticket.size.mm"): 3.0}
+
+
+def test_a_list_has_each_of_its_scalars_and_no_range() -> None:
+    assert filterable('{"labels": ["a", 2, {"no": 1}, ["no"]], "none": []}') == (
+        ['labels="a"', "labels=2"],
+        {},
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, 1.0), (0, -0.0), (10**15, 1e15), (10**20, 1e20)])
+def test_equal_numbers_are_one_value_however_they_are_written(one: float, other: float) -> None:
+    assert term("a", one) == term("a", other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (0, False), ("1", 1), (None, "null"), (2**53, 2**53 + 1)]
+)
+def test_different_values_are_told_apart(one: object, other: object) -> None:
+    assert term("a", one) != term("a", other)  # type: ignore[arg-type]  # any two scalars
+
+
+@given(_confusing, _confusing_scalars, _confusing, _confusing_scalars)
+def test_two_fields_share_a_term_only_when_they_have_one_name_and_one_value(
+    path: str, value: Scalar, other_path: str, other_value: Scalar
+) -> None:
+    if term(path, value) == term(other_path, other_value):
+        assert path == other_path
+        assert value == other_value
+        assert isinstance(value, bool) == isinstance(other_value, bool)
+
+
+def test_a_long_value_becomes_a_digest_that_no_short_one_can_be_taken_for() -> None:
+    long, longer = term("a", "x" * 500), term("a", "x" * 501)
+
+    assert long != longer
+    assert len(long) == 33
+    assert "=" not in long
+
+
+@given(st.text(), st.text())
+def test_names_of_numbers_hold_letters_digits_and_underscores_and_differ_when_the_fields_do(
+    one: str, other: str
+) -> None:
+    name = number_name(one)
+
+    assert name.replace("_", "a").isalnum() or one == ""
+    assert name.isascii()
+    assert (name == number_name(other)) == (one == other)
+
+
+def test_what_lies_too_deep_or_comes_too_late_is_left_out() -> None:
+    deep: object = 1
+    for _ in range(MAX_FILTERABLE_DEPTH):
+        deep = {"a": deep}
+    deeper = {"a": deep}
+    many = {str(number): number for number in range(MAX_FILTERABLE_FIELDS + 10)}
+
+    assert len(filterable(json.dumps(deep))[0]) == 1
+    assert filterable(json.dumps(deeper)) == ([], {})
+    assert len(filterable(json.dumps(many))[0]) == MAX_FILTERABLE_FIELDS
+
+
+def test_a_number_beyond_floating_point_can_be_looked_up_but_has_no_range() -> None:
+    terms, numbers = filterable('{"a": 1' + "0" * 400 + "}")
+
+    assert len(terms) == 1
+    assert numbers == {}
+
+
+@given(_finite, _finite)
+def test_rounding_for_filters_keeps_the_order_and_every_short_number(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+
+    assert filter_number(low) <= filter_number(high)
+    assert math.isfinite(filter_number(low))
+    assert filter_number(0.3) == 0.3
