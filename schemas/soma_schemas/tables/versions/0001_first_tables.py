@@ -243,6 +243,7 @@ COMMENT ON TABLE dead_letters IS 'An index of the dead-letter topic, which holds
 COMMENT ON COLUMN dead_letters.log_offset IS
     'Where the original lies; null, like others, when its headers do not say.';
 CREATE INDEX dead_letters_by_tenant ON dead_letters (tenant, first_failed_at, id);
+CREATE INDEX dead_letters_by_position ON dead_letters (topic, partition, log_offset);
 CREATE INDEX dead_letters_by_place ON dead_letters (dlq_partition, dlq_offset);
 
 GRANT SELECT, INSERT, UPDATE ON dead_letters TO soma_sinks;
