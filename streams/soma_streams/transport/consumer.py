@@ -250,7 +250,10 @@ class Consumer(driver.Consumer):
         except TimeoutError:
             log.warning("commit_failed", reason="producer_flush_timeout", partitions=len(marks))
             return CommitOutcome.LATER
-        return await self._thread.commit_marks(marks, seconds)
+        try:
+            return await self._thread.commit_marks(marks, seconds)
+        except ConsumerStoppedError:
+            return CommitOutcome.OVER
 
     # -- rebalances, seeks, stops ----------------------------------------------------------------------
 
@@ -259,7 +262,8 @@ class Consumer(driver.Consumer):
 
         Faust calls it when partitions are revoked and when the application stops.
         """
-        if self._lanes.close():
+        # After a crash the thread is gone, and with it the way to commit what might still be settled.
+        if self._lanes.close() and not self._thread.should_stop:
             try:
                 async with asyncio.timeout(self.limits.drain_seconds):
                     while self._agents_hold_batches():

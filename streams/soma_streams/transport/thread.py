@@ -104,13 +104,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     # -- calls from the application's loop -----------------------------------------------------------
 
     async def _inside(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run work in this thread; cancelling the call cancels the work."""
-        try:
-            future: Future[_T] = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
-        except RuntimeError as error:
+        """Run work in this thread; cancelling the call cancels the work.
+
+        Raises:
+            ConsumerStoppedError: The thread has ended, or ended meanwhile.
+        """
+        if self.should_stop:
             work.close()
-            raise ConsumerStoppedError from error
-        return await asyncio.wrap_future(future)
+            raise ConsumerStoppedError
+        future: Future[_T] = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
+                raise
+            # Not the caller was cancelled but the work: the thread clears its loop when it ends.
+            raise ConsumerStoppedError from None
 
     async def fetch(self, partitions: Iterable[TP], timeout_seconds: float, max_records: int) -> None:
         """Drain up to so many records of these partitions, waiting for the first of them.

@@ -139,6 +139,15 @@ def test_records_of_a_later_epoch_replace_the_lane() -> None:
     assert lanes.marks() == {EVENTS: Mark(epoch=2, offset=4)}
 
 
+def test_records_of_a_later_epoch_never_continue_a_lane() -> None:
+    lanes = some_lanes(some_limits(batches_in_flight=2))
+    lanes.admit(a_chunk([10], epoch=1))
+    stale = taken(lanes)
+    lanes.admit(a_chunk([11], epoch=2))
+    assert not lanes.settle(stale)
+    assert lanes.marks() == {EVENTS: Mark(epoch=2, offset=11)}
+
+
 def test_a_seek_leaves_the_lanes_of_other_partitions_alone() -> None:
     lanes = some_lanes()
     lanes.admit(a_chunk([0]))
@@ -160,6 +169,14 @@ def test_nothing_of_a_revoked_assignment_counts() -> None:
     lanes.confirm(marks)
     lanes.admit(a_chunk([0], epoch=2))
     assert lanes.marks() == {EVENTS: Mark(epoch=2, offset=0)}
+
+
+def test_a_commit_under_a_former_assignment_is_not_taken_for_granted() -> None:
+    lanes = some_lanes()
+    lanes.know_committed({EVENTS: 3})
+    lanes.revoke(last_epoch=1)
+    lanes.admit(a_chunk([], position=3, epoch=2))
+    assert lanes.marks() == {EVENTS: Mark(epoch=2, offset=3)}
 
 
 def test_closing_tells_whether_anything_was_open() -> None:
