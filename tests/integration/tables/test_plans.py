@@ -87,7 +87,8 @@ QUERIES = {
         WHERE tenant = 'acme' AND NOT deleted ORDER BY occurred_at DESC, memory_id DESC LIMIT 20""",
     "memories_by_coordinate": """memories
         WHERE tenant = 'acme' AND NOT deleted AND namespace = 'users/7/notes'
-            AND cardinality(coordinate) = 2 AND coordinate[1] BETWEEN 1 AND 3 AND coordinate[2] BETWEEN 4 AND 8""",
+            AND cardinality(coordinate) = 2
+            AND coordinate[1] BETWEEN 1 AND 3 AND coordinate[2] BETWEEN 4 AND 8""",
     "memories_by_subject": "memories WHERE tenant = 'acme' AND NOT deleted AND subject = 'person50'",
     "memory_links_pkey": f"memory_links WHERE tenant = 'acme' AND NOT deleted AND from_memory_id = {AN_ID}",
     "memory_links_by_target": f"""memory_links
