@@ -23,6 +23,7 @@ CALLABLES: Mapping[str, tuple[str, ...]] = {
     "faust.transport.consumer:Fetcher._fetcher": ("self",),
     f"{_CONSUMER}._drain_messages": ("self", "fetcher"),
     f"{_CONSUMER}.ack": ("self", "message"),
+    f"{_CONSUMER}.close": ("self",),
     f"{_CONSUMER}.commit": ("self", "topics", "start_new_transaction"),
     f"{_CONSUMER}.force_commit": ("self", "topics", "start_new_transaction"),
     f"{_CONSUMER}.on_partitions_revoked": ("self", "revoked"),
@@ -41,6 +42,7 @@ CALLABLES: Mapping[str, tuple[str, ...]] = {
     # The transport calls these.
     f"{_CONSUMER}._get_active_partitions": ("self",),
     f"{_CONSUMER}.commit_and_end_transactions": ("self",),
+    f"{_CONSUMER}.stop_flow": ("self",),
     f"{_DRIVER}:AIOKafkaConsumerThread._ensure_consumer": ("self",),
     f"{_DRIVER}:server_list": ("urls", "default_port"),
     f"{_DRIVER}:credentials_to_aiokafka_auth": ("credentials", "ssl_context"),

@@ -23,7 +23,7 @@ from .thread import CommitOutcome, ConsumerThread, RebalanceListener
 
 _ALL_HAVE_ROOM_SECONDS = 1.0
 _SOME_HAVE_ROOM_SECONDS = 0.05
-_NONE_HAVE_ROOM_SECONDS = 0.5
+_NONE_HAVE_ROOM_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +62,7 @@ class Consumer(driver.Consumer):
         self._work = asyncio.Event()  # something may be handed over
         self._settled = asyncio.Event()
         self._committing = asyncio.Lock()
+        self._drain_until = 0.0
         super().__init__(transport, *args, **kwargs)
         self._acked_index = _NoAutomaticAcknowledgement(self._crash_soon)
 
@@ -94,7 +95,10 @@ class Consumer(driver.Consumer):
         return counted
 
     def pause(self) -> None:
-        """Stop fetching, and stay in the group; what was fetched before is still handed over."""
+        """Stop fetching, once the fetch under way ends: within a second; stay in the group.
+
+        What was fetched before is still handed over.
+        """
         self._paused = True
 
     def resume(self) -> None:
@@ -260,18 +264,20 @@ class Consumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Hand nothing more out, wait a bounded time for what agents have, and commit.
 
-        Faust calls it when partitions are revoked and when the application stops.
+        Faust calls it when partitions are revoked and when the application stops. Calls that overlap or
+        follow each other share one deadline.
         """
+        if self._lanes.close():
+            self._drain_until = monotonic() + self.limits.drain_seconds
         # After a crash the thread is gone, and with it the way to commit what might still be settled.
-        if self._lanes.close() and not self._thread.should_stop:
-            try:
-                async with asyncio.timeout(self.limits.drain_seconds):
-                    while self._agents_hold_batches():
-                        self._settled.clear()
-                        await self._settled.wait()
-            except TimeoutError:
+        while self._agents_hold_batches() and not self._thread.should_stop:
+            remaining = self._drain_until - monotonic()
+            if remaining <= 0:
                 held = self._lanes.unsettled()
                 log.warning("drain_incomplete", batches=held.batches, records=held.records)
+                break
+            self._settled.clear()
+            await _wait_for(self._settled, remaining)
         await self.commit_and_end_transactions()
 
     def _agents_hold_batches(self) -> bool:
@@ -281,10 +287,16 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Drain within bounds, commit, and forget the assignment."""
+        # Faust stops the flow only when something was assigned; records of the next assignment would
+        # otherwise reach a conductor that does not know their partitions yet.
+        self.stop_flow()
         try:
             await super().on_partitions_revoked(revoked)
+            if self.app.should_stop:
+                await self.wait_empty()  # Faust leaves it out then
         finally:
             self._lanes.revoke(self._thread.epoch)
+            self._settled.set()
             for message in self._messages.values():
                 self._let_go(message)
             self._messages.clear()
@@ -316,6 +328,9 @@ class Consumer(driver.Consumer):
         """Set partitions to these offsets."""
         self._lanes.reposition(await self._thread.reposition(partitions))
         self._room.set()
+
+    def close(self) -> None:
+        """Do nothing: when a rebalance meets a stop, Faust would close the client under the last commit."""
 
     def resume_flow(self) -> None:
         """Hand over and fetch again after a rebalance."""

@@ -16,7 +16,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
-from .errors import MissingTopicError, PositionError
+from .errors import MissingTopicError
 from .kafka import (
     AIOKafkaConsumer,
     ConsumerRecord,
@@ -187,6 +187,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         A position also moves without records, over markers of transactions and over compacted batches.
         """
         assignment = self.note_assignment()
+        if assignment is None:
+            return []
         committed_only = self._batches.options.isolation is Isolation.READ_COMMITTED
         chunks = []
         for kafka_partition in assignment.tps:
@@ -220,19 +222,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     # -- assignments and positions -------------------------------------------------------------------
 
     def note_assignment(self) -> Any:
-        """Return the current assignment; one that is new begins a new epoch for all its partitions.
+        """Return the current assignment, if any; one that is new begins a new epoch for all its partitions.
 
         aiokafka makes a new object for every assignment, and starts it at the committed offsets.
-
-        Raises:
-            PositionError: There is no assignment.
         """
         consumer = self._ensure_consumer()
         subscription = consumer._subscription.subscription  # noqa: SLF001  # no public way to it
         assignment = None if subscription is None else subscription.assignment
-        if assignment is None:
-            raise PositionError("no partitions are assigned")
-        if assignment is not self._assignment:
+        if assignment is not None and assignment is not self._assignment:
             self._assignment = assignment
             self._generation = consumer._coordinator.generation  # noqa: SLF001  # no public way to it
             self._epoch += 1
@@ -262,6 +259,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _rewind(self) -> Rewound:
         consumer = self._ensure_consumer()
         assignment = self.note_assignment()
+        if assignment is None:
+            return Rewound({}, {})
         found = await consumer._coordinator.fetch_committed_offsets(list(assignment.tps))  # noqa: SLF001  # one request for all
         if not self._is_current():
             # Another assignment has begun meanwhile, and begins at its own commits.
