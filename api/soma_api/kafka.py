@@ -22,7 +22,8 @@ class KafkaLogEnds:
     """
 
     def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
-        self._admin = AdminClient(kafka.librdkafka() | {"client.id": "soma-api"})
+        self._config = kafka.librdkafka() | {"client.id": "soma-api"}
+        self._admin = AdminClient(self._config)
         self._name = MEMORY_EVENTS.full_name(topics)
         self._partitions = range(MEMORY_EVENTS.partitions(topics))
 
@@ -41,5 +42,8 @@ class KafkaLogEnds:
                     each.partition: await asyncio.wrap_future(answer) for each, answer in answers.items()
                 }
         except (KafkaException, TimeoutError) as error:
+            # The client asks with the leader epochs that it once learned, and never learns those of a broker
+            # that came back: every question after that is refused with FENCED_LEADER_EPOCH.
+            self._admin = AdminClient(self._config)
             raise LogUnavailableError("the brokers do not answer") from error
         return {partition: result.offset for partition, result in found.items()}
