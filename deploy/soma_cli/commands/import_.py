@@ -1,7 +1,7 @@
 """`soma import`: store the memories of a file, or of a git history."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -12,24 +12,21 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from soma_cli.client import SomaClient
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
-from soma_cli.failures import FindingsError, UsageError
+from soma_cli.failures import UsageError
 from soma_cli.formats.git import open_history
 from soma_cli.formats.sources import FileSource, GitSource, Source, spooled
 from soma_cli.importing import Importer
 from soma_cli.output import Result, progress, show
 from soma_cli.root import Root, root_of
 from soma_cli.settings import operator_settings
+from soma_cli.waiting import wait_until_searchable
 from soma_schemas.clock import SystemClock
 from soma_schemas.limits import Limits
 from soma_schemas.producer import MemoryProducer
 from soma_schemas.versions import Position
 
 app = typer.Typer(add_completion=False)
-
-_ASK_EVERY_SECONDS = 0.2
-_WAIT_SECONDS = 600.0
 
 
 class Format(StrEnum):
@@ -116,7 +113,7 @@ def import_(
                 last = importer.publish(source, producer, advance)
             if client is not None:
                 with client:
-                    _wait_until_searchable(client, last, clock)
+                    wait_until_searchable(client, last, clock)
     show(
         Imported(
             source=source.name,
@@ -139,18 +136,3 @@ def _source(path: Path, format_: Format, root: Root, limits: Limits) -> Iterator
             yield source
     else:
         yield FileSource(path.name, path)
-
-
-def _wait_until_searchable(client: SomaClient, last: Mapping[int, Position], clock: SystemClock) -> None:
-    deadline = clock.monotonic() + _WAIT_SECONDS
-    with progress("Waiting until they are searchable", len(last)) as advance:
-        for position in last.values():
-            while not client.write_state(position).searchable:
-                if clock.monotonic() > deadline:
-                    raise FindingsError(
-                        f"stored, but position {position} is not searchable after {_WAIT_SECONDS:.0f} s",
-                        (),
-                        remedy="see `soma status` for how far the workers are",
-                    )
-                clock.block(_ASK_EVERY_SECONDS)
-            advance(1)

@@ -130,8 +130,11 @@ def format_line(memory: MemoryLine) -> str:
         for name, value in memory.model_dump(mode="json").items()
         if name in {"namespace", "kind", "text"} or value != _DEFAULTS[name]
     }
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+    return json.dumps(fields, ensure_ascii=False).translate(_LINE_ENDS) + "\n"
 
+
+# Legal within a line of JSON, but many a tool takes them for its end.
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 
 _DEFAULTS: dict[str, Any] = MemoryLine(namespace="-", text="-").model_dump(mode="json")
 

@@ -16,6 +16,7 @@ from soma_cli.local.ours import OwnProcess
 from soma_cli.local.part import Observer, Part, ignore
 from soma_cli.local.parts import Parts
 from soma_cli.local.postgres import Login
+from soma_cli.local.process import hold
 from soma_cli.local.supervision import Supervisor
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import as_environment
@@ -232,7 +233,7 @@ async def open_stack(
         HomeInUseError: Another stack runs on this home.
         SomaError: Something could not be fetched or started; nothing is left running.
     """
-    with home.lock():
+    async with hold(home, clock):
         stack = Stack(home, artifacts, clock, observe, environment or {})
         try:
             await stack.start()

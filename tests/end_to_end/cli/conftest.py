@@ -1,5 +1,6 @@
-"""What the commands of an operator run against: the real broker, registry and database."""
+"""What the commands run against: an operator's real parts, and a whole stack that `soma up` started."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from soma_cli.local.postgres import Login
 from soma_command import Soma
 from soma_schemas.configuration import as_environment
 from soma_schemas.settings import KafkaSettings, PostgresSettings, RegistrySettings
+from soma_up import Up, soma_up
 
 
 class _Places(BaseModel):
@@ -18,9 +20,22 @@ class _Places(BaseModel):
     postgres: PostgresSettings
 
 
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One stack for all tests of this folder; they keep to namespaces of their own."""
+    with soma_up(tmp_path_factory.mktemp("up") / "home") as running:
+        yield running
+
+
+@pytest.fixture
+def at_home(capfd: pytest.CaptureFixture[str], stack: Up) -> Soma:
+    """`soma` as somebody types it beside the running stack."""
+    return Soma(stack.home, capfd)
+
+
 @pytest.fixture
 def soma(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Soma:
-    """Run `soma`."""
+    """`soma` without a local stack."""
     return Soma(tmp_path, capfd)
 
 

@@ -66,7 +66,7 @@ def test_a_memory_written_as_a_line_is_read_back_exactly(memory: MemoryLine) -> 
     line = format_line(memory)
 
     assert line.endswith("\n")
-    assert line.count("\n") == 1
+    assert len(line.splitlines()) == 1
     assert parse_line(line.encode()) == memory
     assert format_line(parse_line(line.encode())) == line
 

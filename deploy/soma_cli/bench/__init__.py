@@ -1,0 +1,1 @@
+"""What `soma bench` measures: recall on real questions, latency of writes, speed of searches."""

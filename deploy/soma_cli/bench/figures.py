@@ -1,0 +1,45 @@
+"""The arithmetic of measuring: percentiles and recall."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from soma_cli.bench.questions import Name
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest value that at least so many percent do not exceed (the nearest rank).
+
+    Raises:
+        ValueError: There are no values.
+    """
+    if not values:
+        raise ValueError("no values, no percentile")
+    rank = max(1, math.ceil(len(values) * percent / 100))
+    return sorted(values)[rank - 1]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that was asked: what answers it, and what was found, best first."""
+
+    question: str
+    answers: Sequence[Name]
+    found: Sequence[Name]
+
+    def recall(self, at: int) -> float:
+        """Return which share of the answers is among the first `at` that were found.
+
+        A question with more answers than places is judged by its places.
+        """
+        among = set(self.found[:at])
+        return sum(answer in among for answer in self.answers) / min(len(self.answers), at)
+
+    def is_answered(self, at: int) -> bool:
+        """Say whether any answer is among the first `at` that were found."""
+        return not set(self.answers).isdisjoint(self.found[:at])
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of at least one value."""
+    return sum(values) / len(values)

@@ -1,0 +1,132 @@
+"""The benchmarks themselves, against a running API: they load what is missing, then measure from outside."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
+from itertools import cycle, islice
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from soma_cli.bench.figures import Asked
+from soma_cli.bench.questions import Question, name_of
+from soma_cli.client import SomaClient
+from soma_cli.failures import FindingsError
+from soma_cli.output import progress
+from soma_cli.waiting import last_positions, wait_until_searchable
+from soma_schemas.clock import SystemClock
+from soma_schemas.versions import Position
+
+RECALL = "bench/recall"
+LATENCY = "bench/latency"
+SEARCH = "bench/search"
+
+_BATCH = 200
+_WAIT_SECONDS = 30
+
+Advance = Callable[[int], None]
+
+
+def load(
+    client: SomaClient, memories: Iterable[dict[str, Any]], clock: SystemClock, advance: Advance
+) -> None:
+    """Store memories and wait until all are searchable. Those that were stored before stay as they are.
+
+    Raises:
+        ApiRefusedError: The API says no.
+        ApiUnreachableError: It gives no answer.
+    """
+    positions: list[Position] = []
+    for batch in _batches(memories):
+        written = client.store_many(batch, event_id=_event_id(batch))
+        positions = list(
+            last_positions([*positions, *(Position.parse(each.position) for each in written.writes)]).values()
+        )
+        advance(len(batch))
+    wait_until_searchable(client, last_positions(positions), clock)
+
+
+def count_below(client: SomaClient, namespace: str) -> int:
+    """Return how many memories lie in a namespace and all below it."""
+    return sum(
+        each.memories for each in client.namespaces(namespace).namespaces if each.namespace == namespace
+    )
+
+
+def ask(
+    client: SomaClient, questions: Sequence[Question], mode: str, top_k: int, advance: Advance
+) -> list[Asked]:
+    """Search for every question in one mode, among the copies of the examples, and return what was found."""
+    asked = []
+    for question in questions:
+        prefix = question.namespace_prefix
+        within = RECALL if prefix is None else f"{RECALL}/{prefix}"
+        wanted = {
+            "query": question.text,
+            "mode": mode,
+            "top_k": top_k,
+            "filter": {"namespace_prefix": within},
+        }
+        found = [name_of(hit.memory, RECALL) for hit in client.search(wanted).hits]
+        asked.append(Asked(question.text, question.answers, found))
+        advance(1)
+    return asked
+
+
+def time_stores(
+    client: SomaClient, memories: Sequence[dict[str, Any]], clock: SystemClock, events: Iterator[UUID]
+) -> list[float]:
+    """Store memories one after the other and return how long each took until searches saw it, in seconds.
+
+    Raises:
+        FindingsError: One was not searchable in time.
+    """
+    seconds = []
+    with progress(f"Storing {len(memories):,} memories", len(memories)) as advance:
+        for memory in memories:
+            begin = clock.monotonic()
+            written = client.store(memory, event_id=next(events), wait_seconds=_WAIT_SECONDS)
+            seconds.append(clock.monotonic() - begin)
+            if written.outcome is None:
+                raise FindingsError(
+                    f"a memory was not searchable after {_WAIT_SECONDS} s",
+                    (),
+                    remedy="see `soma status` for how far the workers are",
+                )
+            advance(1)
+    return seconds
+
+
+def searches(questions: Sequence[Question], count: int) -> list[dict[str, Any]]:
+    """Return that many hybrid searches, with filters of several kinds in turn."""
+    filters: list[dict[str, Any]] = [
+        {"namespace_prefix": SEARCH},
+        {"namespace_prefix": f"{SEARCH}/3"},
+        {"namespace_prefix": SEARCH, "tags": ["tag-5"]},
+        {"namespace_prefix": SEARCH, "importance_min": 0.5},
+    ]
+    pairs = zip(cycle(questions), cycle(filters), strict=False)
+    return [
+        {"query": question.text, "mode": "hybrid", "top_k": 10, "filter": each}
+        for question, each in islice(pairs, count)
+    ]
+
+
+def time_searches(client: SomaClient, bodies: Sequence[dict[str, Any]], clock: SystemClock) -> list[float]:
+    """Search one after the other and return how long each took, in seconds."""
+    seconds = []
+    with progress(f"Searching {len(bodies):,} times", len(bodies)) as advance:
+        for body in bodies:
+            begin = clock.monotonic()
+            client.search(body)
+            seconds.append(clock.monotonic() - begin)
+            advance(1)
+    return seconds
+
+
+def _batches(memories: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    pending = iter(memories)
+    while batch := list(islice(pending, _BATCH)):
+        yield batch
+
+
+def _event_id(batch: Sequence[dict[str, Any]]) -> UUID:
+    return uuid5(NAMESPACE_URL, sha256(repr(batch).encode()).hexdigest())

@@ -1,0 +1,184 @@
+"""`soma bench`: measure recall, latency and search."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from soma_cli.bench.figures import Asked, mean, percentile
+from soma_cli.bench.memories import example_memories, made_up_memories
+from soma_cli.bench.questions import read_questions
+from soma_cli.bench.runs import (
+    LATENCY,
+    RECALL,
+    SEARCH,
+    ask,
+    count_below,
+    load,
+    searches,
+    time_searches,
+    time_stores,
+)
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.commands.search import Mode
+from soma_cli.examples import example
+from soma_cli.output import Result, progress, show
+from soma_schemas.clock import SystemClock
+from soma_schemas.identity import new_id
+
+app = typer.Typer(help="Measure recall, latency and search.", no_args_is_help=True, add_completion=False)
+
+_MEMORIES = "assistant-month.jsonl"
+_QUESTIONS = "assistant-month-questions.jsonl"
+_TOP_K = 10
+
+
+class ModeRecall(Result):
+    """How well one mode finds what answers the questions; shares from 0 to 1.
+
+    `recall_at_N` is the share of answers among the first N, averaged over questions; `answered_at_N` is the
+    share of questions with at least one answer there.
+    """
+
+    mode: Mode
+    recall_at_5: float
+    recall_at_10: float
+    answered_at_5: float
+    answered_at_10: float
+
+
+class Recall(Result):
+    """How well each mode finds what answers the example questions."""
+
+    questions: int
+    modes: list[ModeRecall]
+    unanswered: list[str]
+
+    def drawn(self) -> RenderableType:
+        """Return a row for each mode."""
+        table = Table(
+            "mode", "recall@5", "recall@10", "answered@5", "answered@10", box=None, header_style="bold"
+        )
+        for row in self.modes:
+            shares = (row.recall_at_5, row.recall_at_10, row.answered_at_5, row.answered_at_10)
+            table.add_row(row.mode.value, *(f"{share:.3f}" for share in shares))
+        return table
+
+
+class Times(Result):
+    """How long something took, in seconds."""
+
+    what: str
+    count: int
+    memories: int
+    p50_seconds: float
+    p95_seconds: float
+    p99_seconds: float
+    max_seconds: float
+
+    def drawn(self) -> RenderableType:
+        """Return a row of milliseconds."""
+        table = Table("", "count", "p50", "p95", "p99", "max", box=None, header_style="bold", pad_edge=False)
+        times = (self.p50_seconds, self.p95_seconds, self.p99_seconds, self.max_seconds)
+        table.add_row(Text(self.what), f"{self.count:,}", *(f"{each * 1000:.1f} ms" for each in times))
+        return table
+
+
+@app.command()
+def recall(
+    context: typer.Context, *, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Ask the example questions in every mode, and tell how many of their answers are found.
+
+    Stores the example memories below `bench/recall` first, apart from yours.
+    """
+    questions = read_questions(example(_QUESTIONS))
+    memories = example_memories(example(_MEMORIES), RECALL)
+    with open_client(context, url, api_key) as client:
+        with progress(f"Storing {len(memories):,} memories", len(memories)) as advance:
+            load(client, memories, SystemClock(), advance)
+        with progress(f"Asking {len(questions)} questions", len(questions) * len(Mode)) as advance:
+            asked = {mode: ask(client, questions, mode.value, _TOP_K, advance) for mode in Mode}
+    answered = {each.question for row in asked.values() for each in row if each.is_answered(_TOP_K)}
+    show(
+        Recall(
+            questions=len(questions),
+            modes=[_mode_recall(mode, row) for mode, row in asked.items()],
+            unanswered=[question.text for question in questions if question.text not in answered],
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def latency(
+    context: typer.Context,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many memories to store.")] = 200,
+    *,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store memories one after the other, and tell how long each took until searches saw it.
+
+    They lie below `bench/latency`; running it again stores the same ones anew.
+    """
+    memories = list(made_up_memories(example_memories(example(_MEMORIES), LATENCY), count, LATENCY))
+    clock = SystemClock()
+    with open_client(context, url, api_key) as client:
+        events = iter(lambda: new_id(clock.now()), None)
+        seconds = time_stores(client, memories, clock, events)
+    show(_times("store until searchable", seconds, count), as_json=as_json)
+
+
+@app.command()
+def search(
+    context: typer.Context,
+    memories: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="How many memories there are.")
+    ] = 10_000,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many searches.")] = 400,
+    *,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search many memories with filters, in hybrid mode, and tell how long each search took.
+
+    Stores what is missing below `bench/search` first; the memories are made up from the examples.
+    """
+    clock = SystemClock()
+    with open_client(context, url, api_key) as client:
+        if count_below(client, SEARCH) < memories:
+            examples = example_memories(example(_MEMORIES), SEARCH)
+            with progress(f"Storing {memories:,} memories", memories) as advance:
+                load(client, made_up_memories(examples, memories, SEARCH), clock, advance)
+        bodies = searches(read_questions(example(_QUESTIONS)), count)
+        seconds = time_searches(client, bodies, clock)
+        there = count_below(client, SEARCH)
+    show(_times("hybrid search with filters", seconds, there), as_json=as_json)
+
+
+def _mode_recall(mode: Mode, asked: Sequence[Asked]) -> ModeRecall:
+    return ModeRecall(
+        mode=mode,
+        recall_at_5=mean([each.recall(5) for each in asked]),
+        recall_at_10=mean([each.recall(10) for each in asked]),
+        answered_at_5=mean([each.is_answered(5) for each in asked]),
+        answered_at_10=mean([each.is_answered(10) for each in asked]),
+    )
+
+
+def _times(what: str, seconds: Sequence[float], memories: int) -> Times:
+    return Times(
+        what=what,
+        count=len(seconds),
+        memories=memories,
+        p50_seconds=percentile(seconds, 50),
+        p95_seconds=percentile(seconds, 95),
+        p99_seconds=percentile(seconds, 99),
+        max_seconds=max(seconds),
+    )

@@ -1,0 +1,105 @@
+"""`soma up`: starts, stays up, stops in order, and loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from soma_command import Soma
+from soma_schemas.clock import SystemClock
+from soma_up import Up, soma_up
+
+_DEADLINE_SECONDS = 90
+
+
+def _eventually(holds: Callable[[], bool], what: str) -> None:
+    clock = SystemClock()
+    deadline = clock.monotonic() + _DEADLINE_SECONDS
+    while not holds():
+        assert clock.monotonic() < deadline, what
+        clock.block(0.1)
+
+
+def _pid(home: Path, part: str) -> int:
+    return int(json.loads((home / "run" / f"{part}.json").read_text())["pid"])
+
+
+def _is_ready(soma: Soma) -> bool:
+    return soma("status").code == 0
+
+
+def _texts(soma: Soma, namespace: str) -> set[str]:
+    ran = soma("list", "-n", namespace, "--limit", "1000", "--json")
+    assert ran.code == 0, ran.err
+    return {memory["text"] for memory in json.loads(ran.out)["memories"]}
+
+
+@pytest.mark.parametrize("part", ["worker", "api", "kafka", "postgres", "registry"])
+def test_what_ends_by_itself_is_started_again(at_home: Soma, stack: Up, part: str) -> None:
+    pid = _pid(stack.home, part)
+
+    os.kill(pid, signal.SIGKILL)
+
+    _eventually(
+        lambda: (stack.home / "run" / f"{part}.json").exists() and _pid(stack.home, part) != pid, "restart"
+    )
+    _eventually(lambda: _is_ready(at_home), f"ready again after the end of {part}")
+    stored = at_home("store", f"after the end of {part}", "-n", "crashes", "--wait", "30", "--json")
+    assert json.loads(stored.out)["outcome"] == "applied", stored
+    assert f"after the end of {part}" in _texts(at_home, "crashes")
+    assert stack.process.poll() is None
+
+
+def test_a_home_is_for_one_stack(stack: Up) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "soma_cli.main", "up", "--home", str(stack.home)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (second.returncode, second.stdout) == (1, "")
+    assert "is in use by process" in second.stderr
+    assert "\n\nhint: stop the other stack first" in second.stderr
+    assert (stack.home / "client.json").exists()
+
+
+def test_the_demonstration_answers_questions_and_leaves_its_memories(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    soma = Soma(home, capfd)
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "soma_cli.main", "up", "--demo", "--home", str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert shown.returncode == 0, shown.stderr
+    assert "imported 356 memories of assistant-month.jsonl" in shown.stdout
+    assert "Harbour 2.4 is live since 10:38." in shown.stdout
+    assert f"Go on with `soma up --home {home}`" in shown.stderr
+    assert "no local stack runs" in soma("list").err
+
+    # What the log has is not lost, however soon after that everything stops.
+    with soma_up(home) as first:
+        assert len(_texts(soma, "team/decisions")) > 5
+        for number in range(20):
+            assert soma("store", f"cup {number}", "-n", "cups", "--wait", "0").code == 0
+        assert first.stop() == 0
+    assert not (home / "client.json").exists()
+
+    with soma_up(home) as second:
+        assert second.ready["url"] == first.ready["url"]
+        _eventually(
+            lambda: {f"cup {number}" for number in range(20)} == _texts(soma, "cups"), "every cup can be read"
+        )
+        hits = json.loads(soma("search", "cup 7", "-n", "cups", "-k", "20", "--json").out)["hits"]
+        assert len(hits) == 20
