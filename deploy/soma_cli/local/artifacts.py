@@ -30,7 +30,8 @@ _UNFINISHED = ".fetch-"
 _DOWNLOADS_AT_ONCE = 6
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
-_TIMEOUT_SECONDS = 60
+# Without a byte for so long, a connection is dead. Ctrl-C while it stalls waits for this too.
+_TIMEOUT_SECONDS = 20
 _REPORT_EVERY_BYTES = 256 * 1024
 
 log = structlog.get_logger(__name__)

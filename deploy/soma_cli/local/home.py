@@ -69,6 +69,10 @@ class Home:
         """Return where a part's process is written down."""
         return self.folder("run") / f"{part}.json"
 
+    def pid_files(self) -> list[Path]:
+        """Return where processes are written down that run, or ended without us noticing."""
+        return sorted(self.folder("run").glob("*.json"))
+
     def scratch(self, part: str) -> Path:
         """Return an empty folder for a part's temporary files; what was in it is gone."""
         path = self.folder("run") / f"{part}.tmp"

@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import subprocess
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import structlog
@@ -90,8 +91,7 @@ class JavaProgram:
         if not written.exists():
             return
         try:
-            await asyncio.to_thread(_replace_by_copy, written, self._classes(await self.folder()))
-            written.unlink()
+            await asyncio.to_thread(_keep, written, self._classes(await self.folder()), self._artifacts.cache)
         except OSError as error:
             # Starts are slower without, and nothing else.
             log.warning("java_classes_not_kept", program=self._bundle.name, error=str(error))
@@ -108,19 +108,19 @@ class JavaProgram:
 
     def _classes(self, folder: Path) -> Path:
         # With the program: a folder that is fetched anew takes its archive with it, which would not fit.
-        return folder / f"{_runtime()}-{_CLASSES}"
+        return folder / f"{_runtime(self._artifacts.cache)}-{_CLASSES}"
 
 
-def _runtime() -> str:
-    """Return a name for this very JRE: an archive made by another one is useless."""
+def _runtime(cache: Path) -> str:
+    """Return a name for this very JRE and cache: an archive made by or in another one is ignored."""
     modules = (JAVA_HOME / "lib" / "modules").stat()
-    identity = f"{JAVA_HOME} {modules.st_size} {modules.st_mtime_ns} {_GARBAGE_COLLECTOR}"
+    identity = f"{cache} {JAVA_HOME} {modules.st_size} {modules.st_mtime_ns} {_GARBAGE_COLLECTOR}"
     return "java-" + hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
 def _base_classes(cache: Path) -> Path | None:
-    base = cache / f"{_runtime()}-{_CLASSES}"
-    with locked(cache / "java.lock", threading.Event()):
+    base = cache / f"{_runtime(cache)}-{_CLASSES}"
+    with _one_at_a_time(cache):
         if not base.exists():
             unfinished = base.with_suffix(".unfinished")
             command = [str(JAVA), _GARBAGE_COLLECTOR, "-Xshare:dump", f"-XX:SharedArchiveFile={unfinished}"]
@@ -135,8 +135,14 @@ def _base_classes(cache: Path) -> Path | None:
     return base
 
 
-def _replace_by_copy(source: Path, target: Path) -> None:
-    # A home and the cache may lie on different file systems.
-    unfinished = target.with_suffix(".unfinished")
-    shutil.copyfile(source, unfinished)
-    unfinished.replace(target)
+def _keep(written: Path, classes: Path, cache: Path) -> None:
+    with _one_at_a_time(cache):
+        # Copied, because a home and the cache may lie on different file systems.
+        unfinished = classes.with_suffix(".unfinished")
+        shutil.copyfile(written, unfinished)
+        unfinished.replace(classes)
+    written.unlink()
+
+
+def _one_at_a_time(cache: Path) -> AbstractContextManager[None]:
+    return locked(cache / "java.lock", threading.Event())

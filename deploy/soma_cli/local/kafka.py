@@ -18,7 +18,7 @@ from soma_cli.local.bundles import KAFKA
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
 from soma_cli.local.part import Observer, Part, PartState, together
-from soma_cli.local.process import Launch
+from soma_cli.local.process import Launch, hold
 from soma_schemas.clock import Clock
 from soma_schemas.settings import KafkaSettings
 
@@ -205,7 +205,7 @@ async def open_kafka(
     home: Home, artifacts: Artifacts, clock: Clock, observe: Observer, *, brokers: int
 ) -> AsyncIterator[tuple[KafkaBroker, ...]]:
     """Run a cluster of its own until the block ends; a single broker beside the other parts is in `parts`."""
-    with home.lock():
+    async with hold(home, clock):
         nodes = plan_nodes(home, brokers)
         cluster = tuple(
             KafkaBroker(home, artifacts, clock, observe, node=node, nodes=nodes) for node in nodes

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -17,6 +17,7 @@ from soma_cli.local.home import Home
 from soma_cli.local.kafka import KafkaBroker, plan_nodes
 from soma_cli.local.part import Observer, Part, PartChange, ignore, together
 from soma_cli.local.postgres import Login, Postgres
+from soma_cli.local.process import hold
 from soma_cli.local.registry import Registry
 from soma_cli.root import Root
 from soma_schemas.clock import Clock, SystemClock
@@ -75,7 +76,7 @@ async def open_parts(
         HomeInUseError: Another stack runs on this home.
         LocalStackError: A part could not be fetched or started; none is left running.
     """
-    with home.lock():
+    async with hold(home, clock):
         parts = Parts(home, artifacts, clock, observe)
         try:
             await parts.start()
@@ -88,19 +89,25 @@ async def _run(home: Path, cache: Path) -> None:
     def say(change: PartChange) -> None:
         sys.stderr.write(f"{change.part}: {change.state} {change.detail}\n")
 
-    told_to_stop = asyncio.Event()
+    running = asyncio.current_task()
+    assert running is not None  # noqa: S101  # asyncio.run made it
     for signal_number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signal_number, told_to_stop.set)
+        # The first stops the parts in order, also while they start; a second one while they stop kills them.
+        asyncio.get_running_loop().add_signal_handler(signal_number, running.cancel)
     random = Random()  # noqa: S311  # chooses ports
-    async with open_parts(Home(home, random), Artifacts(cache), SystemClock(), say) as parts:
-        addresses = {
-            "kafka": parts.kafka.bootstrap,
-            "registry": parts.registry.url,
-            "postgres": {login.value: parts.postgres.dsn(login) for login in Login},
-        }
-        sys.stdout.write(json.dumps(addresses) + "\n")
-        sys.stdout.flush()
-        await told_to_stop.wait()
+    with suppress(asyncio.CancelledError):
+        async with open_parts(Home(home, random), Artifacts(cache), SystemClock(), say) as parts:
+            sys.stdout.write(json.dumps(_addresses(parts)) + "\n")
+            sys.stdout.flush()
+            await asyncio.Event().wait()
+
+
+def _addresses(parts: Parts) -> dict[str, object]:
+    return {
+        "kafka": parts.kafka.bootstrap,
+        "registry": parts.registry.url,
+        "postgres": {login.value: parts.postgres.dsn(login) for login in Login},
+    }
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -16,11 +17,11 @@ import psutil
 import structlog
 
 from soma_cli.local.errors import PartError
-from soma_cli.local.home import write_private
+from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_schemas.clock import Clock
 
 _BECOME = Path(__file__).with_name("become.py")
-_LOOK_EVERY_SECONDS = 0.03
+_LOOK_EVERY_SECONDS = 0.05
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 _LOG_CHECK_EVERY_SECONDS = 10.0
 _LAST_LINES = 12
@@ -30,12 +31,19 @@ _LEFTOVER_STOP_SECONDS = 10.0
 log = structlog.get_logger(__name__)
 
 
-class Identity(NamedTuple):
+class _Identity(NamedTuple):
     """What tells a process from any other that ever had its id: when it was born, and in which boot."""
 
     pid: int
     born: int
     boot: str
+
+
+class _Record(NamedTuple):
+    """What a pid file says: which process, and what makes it stop in order."""
+
+    identity: _Identity
+    stop_signal: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class ChildProcess:
         It ends when this process does, however that happens: on Linux at once, by a signal from the kernel;
         elsewhere at the latest here, when the next one with its pid file starts.
         """
-        await end_leftover(launch.pid_file, launch.stop_signal, clock)
+        await end_leftover(launch.pid_file, clock)
         _keep_last_log(launch.log)
         account = "-" if launch.account is None else f"{launch.account.uid}:{launch.account.gid}"
         with launch.log.open("ab") as output:
@@ -109,7 +117,7 @@ class ChildProcess:
             )
         identity = _identity(process.pid)
         if identity is not None:
-            write_private(launch.pid_file, json.dumps(identity._asdict()) + "\n")
+            write_private(launch.pid_file, json.dumps(_Record(identity, launch.stop_signal)) + "\n")
         return cls(launch, process, clock)
 
     @property
@@ -171,19 +179,21 @@ class ChildProcess:
             return False
         except asyncio.CancelledError:
             # A second Ctrl-C: the parts keep what they acknowledged through this too.
-            with suppress(ProcessLookupError):
-                self._process.kill()
+            self._kill()
             raise
         return True
 
     async def kill(self) -> None:
-        """End the child at once, as a crash would."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        """End the child at once, as a crash would, and what it started in its session."""
+        self._kill()
         await self.wait()
 
     def listens_on(self, port: int) -> bool:
-        """Say whether it is the child, and nobody else, who accepts connections on this port."""
+        """Say whether it is the child, and nobody else, who accepts connections on this loopback port."""
+        with socket.socket() as probe:
+            # Cheap, and mostly the answer while we wait: looking up who listens takes a hundred times longer.
+            if probe.connect_ex((LOOPBACK, port)) != 0:
+                return False
         try:
             connections = psutil.Process(self.pid).net_connections("tcp")
         except psutil.Error:
@@ -204,6 +214,11 @@ class ChildProcess:
             remedy=f"read {self._launch.log}",
         )
 
+    def _kill(self) -> None:
+        if self.exit_code is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
     async def _bound_the_log(self) -> None:
         # The child appends, so a file cut to nothing under it grows again from its start.
         while True:
@@ -214,8 +229,23 @@ class ChildProcess:
                     os.truncate(self._launch.log, 0)
 
 
-async def end_leftover(pid_file: Path, stop_signal: signal.Signals, clock: Clock) -> bool:
-    """End the process that an earlier stack of this home left behind, if there is one.
+@asynccontextmanager
+async def hold(home: Home, clock: Clock) -> AsyncIterator[None]:
+    """Keep every other stack out of a home, after ending what an earlier one left running in it.
+
+    Raises:
+        HomeInUseError: Another process holds the home; the message names it.
+    """
+    with home.lock():
+        # Before anybody asks for a port: what was left running still listens on the ones that clients know.
+        async with asyncio.TaskGroup() as ending:
+            for pid_file in home.pid_files():
+                ending.create_task(end_leftover(pid_file, clock))
+        yield
+
+
+async def end_leftover(pid_file: Path, clock: Clock) -> bool:
+    """End the process that an earlier stack left behind, if there is one.
 
     A process counts as left over only when it is the very one that was written down: same id, same boot, same
     instant of birth. Somebody else's process that was given the id since is left alone.
@@ -223,27 +253,29 @@ async def end_leftover(pid_file: Path, stop_signal: signal.Signals, clock: Clock
     Returns:
         Whether there was one.
     """
-    recorded = _read_identity(pid_file)
-    if recorded is None:
+    record = _read_record(pid_file)
+    if record is None:
         return False
-    found = _identity(recorded.pid) == recorded
+    identity = record.identity
+    found = _identity(identity.pid) == identity
     if found:
-        log.warning("leftover_process_ended", pid=recorded.pid, file=pid_file.name)
+        log.warning("leftover_process_ended", pid=identity.pid, file=pid_file.name)
         with suppress(ProcessLookupError):
-            os.kill(recorded.pid, stop_signal)
+            os.kill(identity.pid, record.stop_signal)
         deadline = clock.monotonic() + _LEFTOVER_STOP_SECONDS
-        while _identity(recorded.pid) == recorded:
+        while _identity(identity.pid) == identity:
             if clock.monotonic() > deadline:
                 with suppress(ProcessLookupError):
-                    os.kill(recorded.pid, signal.SIGKILL)
+                    os.kill(identity.pid, signal.SIGKILL)
             await clock.sleep(_LOOK_EVERY_SECONDS)
     _forget(pid_file)
     return found
 
 
-def _read_identity(pid_file: Path) -> Identity | None:
+def _read_record(pid_file: Path) -> _Record | None:
     try:
-        return Identity(**json.loads(pid_file.read_text(encoding="utf-8")))
+        identity, stop_signal = json.loads(pid_file.read_text(encoding="utf-8"))
+        return _Record(_Identity(*identity), signal.Signals(stop_signal))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -252,7 +284,7 @@ def _forget(pid_file: Path) -> None:
     pid_file.unlink(missing_ok=True)
 
 
-def _identity(pid: int) -> Identity | None:
+def _identity(pid: int) -> _Identity | None:
     """Return a process's identity, or None when it does not run."""
     try:
         process = psutil.Process(pid)
@@ -264,8 +296,8 @@ def _identity(pid: int) -> Identity | None:
                 Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
             )
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-            return Identity(pid, int(after_name.split()[19]), boot)
-        return Identity(pid, round(process.create_time()), "")
+            return _Identity(pid, int(after_name.split()[19]), boot)
+        return _Identity(pid, round(process.create_time()), "")
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return None
 

@@ -6,19 +6,22 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.bundles import KAFKA
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
-async def program(tmp_path: Path, artifacts: Artifacts) -> JavaProgram:
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def program(tmp_path_factory: pytest.TempPathFactory, artifacts: Artifacts) -> JavaProgram:
     """Kafka in a cache of its own, in which it has never run."""
     folder = await artifacts.folder(KAFKA)
-    fresh = tmp_path / "cache" / folder.name
-    shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns("*.jsa"))
-    return JavaProgram(Artifacts(tmp_path / "cache", offline=True), KAFKA)
+    fresh = tmp_path_factory.mktemp("cache")
+    shutil.copytree(folder, fresh / folder.name, ignore=shutil.ignore_patterns("*.jsa"))
+    return JavaProgram(Artifacts(fresh, offline=True), KAFKA)
 
 
 async def run(program: JavaProgram, scratch: Path, *options: str) -> str:

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -14,26 +16,37 @@ Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 
 
 class Command:
-    """`python -m soma_cli.local.parts`, running.
-
-    Attributes:
-        addresses: What it printed when it was ready.
-    """
+    """`python -m soma_cli.local.parts`, running."""
 
     def __init__(self, home: Path, cache: Path) -> None:
         command = [sys.executable, "-m", "soma_cli.local.parts", "--home", str(home), "--cache", str(cache)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.addresses = json.loads(self.process.stdout.readline())
-        self.children = psutil.Process(self.process.pid).children(recursive=True)
 
     @property
-    def owner(self) -> str:
-        return str(self.addresses["postgres"]["soma_owner"])
+    def children(self) -> list[psutil.Process]:
+        """The parts."""
+        return psutil.Process(self.process.pid).children(recursive=True)
 
-    def end(self) -> None:
+    def addresses(self) -> Any:
+        """Wait until the parts are ready, and return where they are."""
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def end(self) -> int:
+        """Ask it to stop, and return what it ended with."""
         self.process.terminate()
         self.process.communicate()
+        return self.process.returncode
+
+
+def running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return those that have not ended."""
+    found = []
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+    return found
 
 
 @pytest.fixture
@@ -50,18 +63,32 @@ def start(tmp_path: Path, cache: Path) -> Iterator[Callable[[], Command]]:
 
 
 async def test_nothing_runs_on_and_nothing_is_lost_when_the_stack_is_killed(
-    start: Callable[[], Command], eventually: Eventually
+    start: Callable[[], Command],
 ) -> None:
     first = start()
-    with psycopg.connect(first.owner) as connection:
+    before = first.addresses()
+    with psycopg.connect(before["postgres"]["soma_owner"]) as connection:
         connection.execute("CREATE TABLE words AS SELECT 'committed' AS word")
+    left_over = first.children
 
     first.process.kill()
-    await eventually(lambda: not any(child.is_running() for child in first.children))
+    # At once, while they are still on their way out.
     second = start()
+    after = second.addresses()
 
-    with psycopg.connect(second.owner) as connection:
+    assert running(left_over) == []
+    assert after == before
+    with psycopg.connect(after["postgres"]["soma_owner"]) as connection:
         assert connection.execute("SELECT word FROM words").fetchone() == ("committed",)
-    assert second.addresses == first.addresses
-    second.end()
-    assert second.process.returncode == 0
+    assert second.end() == 0
+
+
+async def test_a_stack_that_is_stopped_while_it_starts_leaves_nothing_running(
+    start: Callable[[], Command], eventually: Eventually
+) -> None:
+    command = start()
+    await eventually(lambda: any("java" in child.name() for child in command.children))
+    children = command.children
+
+    assert command.end() == 0
+    assert running(children) == []

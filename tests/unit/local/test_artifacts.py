@@ -168,7 +168,7 @@ async def test_what_arrived_is_not_fetched_again_after_a_failure(
     artifacts: Artifacts, bundle: Bundle, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("soma_cli.local.artifacts._PAUSE_SECONDS", 0)
-    missing, arrived = JARS
+    arrived, missing = JARS
     (repository.root / missing).unlink()
     with pytest.raises(DownloadError):
         await artifacts.folder(bundle)

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from fakes import FakeClock
-from soma_cli.local.errors import PartError
+from soma_cli.local.errors import HomeInUseError, PartError
 from soma_cli.local.home import Home
-from soma_cli.local.process import ChildProcess, Launch, end_leftover
+from soma_cli.local.process import ChildProcess, Launch, end_leftover, hold
 from soma_schemas.clock import SystemClock
 
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
@@ -109,6 +109,19 @@ async def test_a_child_that_does_not_stop_in_time_is_killed(
 
     assert not await child.stop(within_seconds=0.05)
     assert child.exit_code == -signal.SIGKILL
+
+
+async def test_a_killed_child_takes_its_own_children_along(
+    started: Started, launching: Launching, eventually: Eventually
+) -> None:
+    code = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).pid); {SLEEP}"
+    child = await started(launching(code))
+    await eventually(says_here(child))
+    grandchild = int(next(line for line in child.last_lines() if line.isdigit()))
+
+    await child.kill()
+
+    await eventually(lambda: not runs(grandchild))
 
 
 async def test_stopping_what_has_ended_does_nothing(started: Started, launching: Launching) -> None:
@@ -230,7 +243,7 @@ async def test_what_an_earlier_stack_left_behind_is_ended(
 ) -> None:
     child = await started(launching(SLEEP))
 
-    assert await end_leftover(home.pid_file("child"), signal.SIGTERM, CLOCK)
+    assert await end_leftover(home.pid_file("child"), CLOCK)
     assert not runs(child.pid)
     assert not home.pid_file("child").exists()
 
@@ -241,7 +254,7 @@ async def test_what_was_left_behind_and_does_not_stop_is_killed(
     child = await started(launching(STUBBORN))
     await eventually(says_here(child))
 
-    assert await end_leftover(home.pid_file("child"), signal.SIGTERM, FakeClock())
+    assert await end_leftover(home.pid_file("child"), FakeClock())
     assert await child.wait() == -signal.SIGKILL
 
 
@@ -249,10 +262,10 @@ async def test_another_process_that_was_given_the_same_id_is_left_alone(
     started: Started, launching: Launching, home: Home
 ) -> None:
     child = await started(launching(SLEEP))
-    recorded = json.loads(home.pid_file("child").read_text())
-    home.pid_file("child").write_text(json.dumps({**recorded, "born": recorded["born"] - 1}))
+    (pid, born, boot), stop_signal = json.loads(home.pid_file("child").read_text())
+    home.pid_file("child").write_text(json.dumps([[pid, born - 1, boot], stop_signal]))
 
-    assert not await end_leftover(home.pid_file("child"), signal.SIGTERM, CLOCK)
+    assert not await end_leftover(home.pid_file("child"), CLOCK)
     assert runs(child.pid)
 
 
@@ -260,18 +273,57 @@ async def test_a_process_of_an_earlier_boot_is_no_leftover(
     started: Started, launching: Launching, home: Home
 ) -> None:
     child = await started(launching(SLEEP))
-    recorded = json.loads(home.pid_file("child").read_text())
-    home.pid_file("child").write_text(json.dumps({**recorded, "boot": "another"}))
+    (pid, born, _), stop_signal = json.loads(home.pid_file("child").read_text())
+    home.pid_file("child").write_text(json.dumps([[pid, born, "another"], stop_signal]))
 
-    assert not await end_leftover(home.pid_file("child"), signal.SIGTERM, CLOCK)
+    assert not await end_leftover(home.pid_file("child"), CLOCK)
     assert runs(child.pid)
 
 
-@pytest.mark.parametrize("text", ["", "{", '"pid"', "{}"])
+@pytest.mark.parametrize(
+    "text", ["", "{", '"pid"', "{}", "[[1, 2, 3], 15, 4]", "[[1], 15]", "[[1, 2, 3], 0]"]
+)
 async def test_an_unreadable_pid_file_names_nobody(home: Home, text: str) -> None:
     home.pid_file("child").write_text(text)
 
-    assert not await end_leftover(home.pid_file("child"), signal.SIGTERM, CLOCK)
+    assert not await end_leftover(home.pid_file("child"), CLOCK)
+
+
+async def test_what_was_left_behind_is_asked_to_stop_in_its_own_way(
+    started: Started, launching: Launching, home: Home, eventually: Eventually
+) -> None:
+    child = await started(launching(SLEEP, stop_signal=signal.SIGQUIT))
+    await eventually(says_here(child))
+
+    await end_leftover(home.pid_file("child"), CLOCK)
+
+    assert await child.wait() == -signal.SIGQUIT
+
+
+async def test_a_stack_takes_its_home_over_before_it_asks_for_ports(
+    started: Started, launching: Launching, home: Home, eventually: Eventually
+) -> None:
+    port = home.port("part")
+    child = await started(
+        launching(f"import socket; s = socket.create_server(('127.0.0.1', {port})); {SLEEP}")
+    )
+    await eventually(says_here(child))
+
+    async with hold(home, CLOCK):
+        assert home.port("part") == port
+        assert not runs(child.pid)
+
+
+async def test_nothing_is_ended_in_a_home_that_another_stack_holds(
+    started: Started, launching: Launching, home: Home
+) -> None:
+    child = await started(launching(SLEEP))
+
+    with home.lock(), pytest.raises(HomeInUseError):
+        async with hold(home, CLOCK):
+            pass
+
+    assert runs(child.pid)
 
 
 async def test_a_second_child_of_one_pid_file_ends_the_first(started: Started, launching: Launching) -> None:
