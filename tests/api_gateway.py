@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx
 import psycopg
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from builders import A_MOMENT, A_NAMESPACE, A_TENANT, an_id
@@ -23,6 +24,7 @@ from soma_api.parts import Parts
 from soma_api.principals import Role
 from soma_api.probes import BackingPart, Probe, postgres_probe
 from soma_api.queries.database import database_pool
+from soma_api.queries.vectors.search import SearchHit, SearchRequest
 from soma_api.settings import ApiSettings, GatewaySettings
 from soma_api.waiting import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
@@ -73,11 +75,33 @@ class FixedEnds:
 
 
 @dataclass
+class CannedSearch:
+    """An index that answers as the test says, and remembers what it was asked.
+
+    Attributes:
+        raises: Instead of an answer.
+    """
+
+    hits: list[SearchHit] = field(default_factory=list)
+    raises: Exception | None = None
+    asked: list[SearchRequest] = field(default_factory=list)
+
+    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
+        """Answer."""
+        self.asked.append(request)
+        if self.raises is not None:
+            raise self.raises
+        return self.hits
+
+
+@dataclass
 class Gateway:
     """The API as a client meets it, and the back doors through which tests arrange and inspect."""
 
+    application: FastAPI
     client: httpx.AsyncClient
     publisher: RecordingPublisher
+    search: CannedSearch
     waiter: WatermarkWaiter
     freshness: Freshness
     ends: FixedEnds
@@ -228,7 +252,7 @@ async def open_gateway(
     """Serve the API within the test's own loop, with a writer's key in every request."""
     settings = ApiSettings(postgres=postgres, api=gateway or GatewaySettings(key_cache=timedelta(0)))
     time = FakeClock()
-    publisher, ends, waiter = RecordingPublisher(), FixedEnds(), WatermarkWaiter()
+    publisher, search, ends, waiter = RecordingPublisher(), CannedSearch(), FixedEnds(), WatermarkWaiter()
     freshness = Freshness(ends, waiter, time)
     async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
         application = create_application(
@@ -237,6 +261,7 @@ async def open_gateway(
                 clock=clock or time,
                 pool=pool,
                 publisher=publisher,
+                search=search,
                 ends=ends,
                 waiter=waiter,
                 freshness=freshness,
@@ -248,7 +273,17 @@ async def open_gateway(
         transport = httpx.ASGITransport(application, client=address)
         async with httpx.AsyncClient(transport=transport, base_url="http://soma") as client:
             served = Gateway(
-                client, publisher, waiter, freshness, ends, time, worker_dsn, owner_dsn, settings
+                application,
+                client,
+                publisher,
+                search,
+                waiter,
+                freshness,
+                ends,
+                time,
+                worker_dsn,
+                owner_dsn,
+                settings,
             )
             served.use(served.a_key())
             yield served

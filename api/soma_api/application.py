@@ -8,10 +8,12 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Lifespan
 
 from soma_api import openapi
 from soma_api.cursors import Cursors
@@ -35,10 +37,25 @@ from soma_api.queries.database import Database
 from soma_api.queries.memories import MemoryQueries
 from soma_api.queries.overview import OverviewQueries
 from soma_api.queries.writes import WriteQueries
-from soma_api.routes import health, links, memories, overview, writes
+from soma_api.routes import health, links, memories, overview, search, writes
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.violations import violations_of
 
+_ROUTERS = (
+    memories.router,
+    search.router,
+    links.router,
+    writes.router,
+    overview.router,
+    health.router,
+)
+_BODIES = (
+    memories.STORE_BODY,
+    memories.BATCH_BODY,
+    memories.PATCH_BODY,
+    links.LINK_BODY,
+    search.SEARCH_BODY,
+)
 _DESCRIPTION = """
 Memories for AI agents. Writes go to an event log and are visible moments later; a write's `position` tells
 where it lies, `Prefer: wait=SECONDS` waits until it is readable and searchable, and a read with
@@ -61,19 +78,8 @@ def create_application(parts: Parts) -> FastAPI:
         yield
         services.log.close()
 
-    application = FastAPI(
-        title="SomaFractalMemory",
-        version=version("somafractalmemory"),
-        description=_DESCRIPTION.strip(),
-        docs_url="/docs" if gateway.docs else None,
-        redoc_url=None,
-        openapi_url="/openapi.json" if gateway.docs else None,
-        redirect_slashes=False,
-        lifespan=lifespan,
-    )
+    application = _Application(docs=gateway.docs, lifespan=lifespan)
     application.state.services = services
-    for module in (memories, links, writes, overview, health):
-        application.include_router(module.router)
     application.add_exception_handler(ApiError, _api_error)
     application.add_exception_handler(RequestValidationError, _invalid_request)
     application.add_exception_handler(HTTPException, _framework_error)
@@ -84,8 +90,36 @@ def create_application(parts: Parts) -> FastAPI:
         body_bytes=gateway.body_bytes,
         requests=gateway.requests,
     )
-    _describe_once(application)
     return application
+
+
+def api_document() -> dict[str, Any]:
+    """Return the OpenAPI document, without opening anything."""
+    return _Application(docs=True, lifespan=None).openapi()
+
+
+class _Application(FastAPI):
+    """The routes, and a description of them that knows what FastAPI cannot know."""
+
+    def __init__(self, *, docs: bool, lifespan: Lifespan[FastAPI] | None) -> None:
+        super().__init__(
+            title="SomaFractalMemory",
+            version=version("somafractalmemory"),
+            description=_DESCRIPTION.strip(),
+            docs_url="/docs" if docs else None,
+            redoc_url=None,
+            openapi_url="/openapi.json" if docs else None,
+            redirect_slashes=False,
+            lifespan=lifespan,
+        )
+        for router in _ROUTERS:
+            self.include_router(router)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.describe(self, _BODIES)
+        return self.openapi_schema
 
 
 def _services(parts: Parts) -> Services:
@@ -110,20 +144,10 @@ def _services(parts: Parts) -> Services:
         memories=MemoryQueries(database),
         writes=WriteQueries(database, MEMORY_EVENTS.full_name(topics), topics.epoch),
         overview=OverviewQueries(database),
+        search=parts.search,
         cursors=Cursors(parts.cursor_secret),
         probes=parts.probes,
     )
-
-
-def _describe_once(application: FastAPI) -> None:
-    bodies = (memories.STORE_BODY, memories.BATCH_BODY, memories.PATCH_BODY, links.LINK_BODY)
-
-    def described() -> dict[str, Any]:
-        if application.openapi_schema is None:
-            application.openapi_schema = openapi.describe(application, bodies)
-        return application.openapi_schema
-
-    application.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -164,9 +188,17 @@ async def _framework_error(request: Request, error: Exception) -> Response:
             refused = RouteNotFoundError("there is nothing at this path")
         case 405:
             refused = MethodNotAllowedError(
-                "this path does not have that method", headers=dict(error.headers or {})
+                "this path does not have that method", headers={"Allow": _allowed(request.url.path)}
             )
         case status:
             log.error("framework_refused", status=status)
             refused = InternalError("the request could not be served")
     return problem_response(refused, request_id_of(request.scope))
+
+
+def _allowed(path: str) -> str:
+    # The framework names the methods of the first route that matches the path; there may be several.
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return ", ".join(
+        sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
+    )

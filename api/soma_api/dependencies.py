@@ -13,6 +13,7 @@ from soma_api.commands import Command
 from soma_api.cursors import Cursors
 from soma_api.freshness import Freshness, LogEnds
 from soma_api.metrics import ApiMetrics, WaitFor, WaitResult
+from soma_api.parts import Searcher
 from soma_api.principals import Authenticator, Principal, Role
 from soma_api.probes import BackingPart, Probe
 from soma_api.problems import (
@@ -54,6 +55,7 @@ class Services:
     memories: MemoryQueries
     writes: WriteQueries
     overview: OverviewQueries
+    search: Searcher
     cursors: Cursors
     probes: Mapping[BackingPart, Probe]
 

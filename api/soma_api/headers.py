@@ -106,7 +106,8 @@ def positions(values: Sequence[str]) -> list[Position]:
     Raises:
         InvalidHeaderError: One is not `partition:offset`, or there are too many.
     """
-    texts = [text.strip() for value in values for text in value.split(",") if text.strip()]
+    # An empty header is refused too: whoever sent it meant to wait for something.
+    texts = [text.strip() for value in values for text in value.split(",")]
     if len(texts) > _MAX_POSITIONS:
         raise _refused("Soma-Position", f"at most {_MAX_POSITIONS} positions are waited for at once")
     try:

@@ -22,18 +22,21 @@ from soma_schemas.fields import Namespace
 
 _SCHEMAS = "#/components/schemas/"
 _ALWAYS = (UnauthenticatedError, RoleTooLowError, OverloadedError, InternalError)
-_OPEN = frozenset({"/healthz", "/readyz"})
+_KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
+# Who needs no key; `/metrics` needs one only from elsewhere.
+_SECURITY = {"/healthz": [], "/readyz": [], "/metrics": [{}, *_KEY]}
 
 Parameter = dict[str, Any]
 
 
-def _header(name: str, description: str, pattern: str, example: str) -> Parameter:
+def _header(name: str, description: str, pattern: str | None, example: str) -> Parameter:
+    schema = {"type": "string"} if pattern is None else {"type": "string", "pattern": pattern}
     return {
         "name": name,
         "in": "header",
         "required": False,
         "description": description,
-        "schema": {"type": "string", "pattern": pattern},
+        "schema": schema,
         "example": example,
     }
 
@@ -41,13 +44,13 @@ def _header(name: str, description: str, pattern: str, example: str) -> Paramete
 _PREFER = _header(
     "Prefer",
     "`wait=SECONDS`: answer when the write is readable and searchable, or when the time is over (RFC 7240).",
-    "^wait=[0-9]{1,4}$",
+    None,  # what is not understood in it is ignored
     "wait=5",
 )
 _POSITION = _header(
     "Soma-Position",
     "Wait until this position, or each of several with commas, is visible; otherwise 503 `not_yet_visible`.",
-    "^[0-9]{1,3}:[0-9]{1,12}$",
+    "^[0-9]{1,3}:[0-9]{1,12}(, ?[0-9]{1,3}:[0-9]{1,12}){0,63}$",
     "3:1042",
 )
 _UNCHANGED = _header(
@@ -76,7 +79,7 @@ READING: tuple[Parameter, ...] = (
     _header(
         "Prefer",
         "`wait=SECONDS`: how long to wait for `Soma-Position` (RFC 7240).",
-        "^wait=[0-9]{1,4}$",
+        None,
         "wait=5",
     ),
     _header(
@@ -154,5 +157,5 @@ def describe(application: FastAPI, bodies: Sequence[JsonBody[Any]]) -> dict[str,
     }
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["security"] = [] if path in _OPEN else [{"bearer": []}, {"apiKey": []}]
+            operation["security"] = _SECURITY.get(path, _KEY)
     return document

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 import psycopg
 from prometheus_client import CollectorRegistry
@@ -17,11 +18,26 @@ from soma_api.metrics import ApiMetrics
 from soma_api.probes import BackingPart, Probe, kafka_probe, postgres_probe, registry_probe
 from soma_api.publishing import Publisher
 from soma_api.queries.database import connection_string, database_pool
+from soma_api.queries.vectors.search import SearchHit, SearchRequest
 from soma_api.settings import ApiSettings
 from soma_api.waiting import WatermarkWaiter
 from soma_api.watermark_feed import WatermarkFeed
 from soma_schemas.clock import Clock
 from soma_schemas.topics import MEMORY_EVENTS
+
+
+class Searcher(Protocol):
+    """What the API needs of the vector index; `soma_api.queries.vectors.search.Search` is one."""
+
+    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
+        """Return the best hits, best first.
+
+        Raises:
+            UnfitVectorError: The request's own vector does not fit the index.
+            EmbeddingRefusedError: The embedder does not take the text.
+            SomaError: The index or the embedder does not answer.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +49,7 @@ class Parts:
         clock: Time.
         pool: To PostgreSQL as a member of `soma_readers`, open, in autocommit.
         publisher: Writes to the log.
+        search: Asks the vector index.
         ends: Where the log ends.
         waiter: How far the sinks are; fed by a `WatermarkFeed`, or in process by `advance`.
         freshness: How old answers may be.
@@ -45,6 +62,7 @@ class Parts:
     clock: Clock
     pool: AsyncConnectionPool
     publisher: Publisher
+    search: Searcher
     ends: LogEnds
     waiter: WatermarkWaiter
     freshness: Freshness
@@ -55,7 +73,13 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    settings: ApiSettings, *, clock: Clock, publisher: Publisher, registry: CollectorRegistry
+    settings: ApiSettings,
+    *,
+    clock: Clock,
+    publisher: Publisher,
+    search: Searcher,
+    vectors_probe: Probe,
+    registry: CollectorRegistry,
 ) -> AsyncIterator[Parts]:
     """Open everything that the API needs of its own, run its side tasks, and close it all at the end.
 
@@ -63,6 +87,8 @@ async def open_parts(
         settings: Where everything is.
         clock: Time.
         publisher: Writes to the log; the caller closes it.
+        search: Asks the vector index; the caller closes what is behind it.
+        vectors_probe: Raises when the vector index does not answer.
         registry: Of metrics; shared with whatever else runs in the process.
     """
     waiter = WatermarkWaiter()
@@ -89,6 +115,7 @@ async def open_parts(
                 clock=clock,
                 pool=pool,
                 publisher=publisher,
+                search=search,
                 ends=ends,
                 waiter=waiter,
                 freshness=freshness,
@@ -96,6 +123,7 @@ async def open_parts(
                 cursor_secret=_cursor_secret(settings),
                 probes={
                     BackingPart.POSTGRES: postgres_probe(pool),
+                    BackingPart.VECTORS: vectors_probe,
                     BackingPart.KAFKA: kafka_probe(ends),
                     BackingPart.REGISTRY: registry_probe(settings.registry),
                 },

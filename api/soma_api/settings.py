@@ -1,8 +1,9 @@
 """The settings of the HTTP API."""
 
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from soma_schemas.settings import (
     Duration,
@@ -12,6 +13,8 @@ from soma_schemas.settings import (
     PublishingSettings,
     VectorSettings,
 )
+
+_LOGIN = "soma_api"
 
 
 class GatewaySettings(Part):
@@ -91,11 +94,16 @@ class GatewaySettings(Part):
         return self
 
 
+def _as_the_api(postgres: object) -> object:
+    # Also where only the port is set: a default of the whole part would be gone then.
+    return {"user": _LOGIN, **postgres} if isinstance(postgres, dict) else postgres
+
+
 class ApiSettings(PublishingSettings):
     """Everything that the HTTP API needs to know."""
 
-    postgres: PostgresSettings = Field(
-        PostgresSettings(user="soma_api"), description="The database; the API reads it as soma_api."
+    postgres: Annotated[PostgresSettings, BeforeValidator(_as_the_api)] = Field(
+        PostgresSettings(user=_LOGIN), description="The database; the API reads it as soma_api."
     )
     vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns queries into vectors.")

@@ -82,7 +82,6 @@ class WatermarkFeed:
             attempt += 1
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
-        connection.add_notify_handler(self._heard)
         async with asyncio.timeout(_ANSWER_SECONDS):
             # Listening first, reading second: what is settled in between is heard twice rather than never.
             await connection.execute("LISTEN soma_watermarks")
@@ -90,8 +89,8 @@ class WatermarkFeed:
         self._deaf.clear()
         log.info("watermarks_heard")
         while True:
-            async for _ in connection.notifies(timeout=_REREAD_SECONDS):
-                pass
+            async for notification in connection.notifies(timeout=_REREAD_SECONDS):
+                self._heard(notification)
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self._read(connection)
 

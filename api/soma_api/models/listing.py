@@ -90,6 +90,7 @@ class ListQuery(BaseModel):
         description="A JSON object that the payload contains; equal values, at any depth.",
         examples=['{"source": "chat"}'],
     )
+    embeddings: bool = Field(False, description="Also return the vectors that came with memories.")
     sort: Order = Field(Order.UPDATED_DESCENDING, description="A minus puts the newest or greatest first.")
     limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Memories on a page.")
     cursor: str | None = Field(
@@ -153,7 +154,7 @@ class ListQuery(BaseModel):
 
     def signature(self) -> dict[str, Any]:
         """Return what a cursor of this list belongs to: everything but the page."""
-        return self.model_dump(mode="json", exclude={"limit", "cursor"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"limit", "cursor", "embeddings"}, exclude_none=True)
 
 
 def visible_below(

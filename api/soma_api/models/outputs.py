@@ -37,6 +37,9 @@ class MemoryView(BaseModel):
     expires_at: datetime | None
     access_count: int
     last_accessed_at: datetime | None
+    embedding: list[float] | None = Field(
+        None, description="Only with `embeddings=true`: the vector that came with the memory, or null."
+    )
 
 
 class MemoryPage(BaseModel):
@@ -117,6 +120,9 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
     return Response(body, status, headers=headers, media_type="application/json")
 
 
-def memory_view(memory: Memory) -> dict[str, Any]:
+def memory_view(memory: Memory, *, embeddings: bool = False) -> dict[str, Any]:
     """Return a memory as `MemoryView` describes it. The payload goes through as the text that it is."""
-    return memory._asdict() | {"payload": orjson.Fragment(memory.payload)}
+    view = memory._asdict() | {"payload": orjson.Fragment(memory.payload)}
+    if not embeddings:
+        del view["embedding"]
+    return view

@@ -1,7 +1,6 @@
 """The API's way into PostgreSQL: every question within one tenant, and in one round trip."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, LiteralString
 
@@ -15,6 +14,7 @@ from soma_api.problems import StoreUnavailableError
 from soma_schemas.settings import PostgresSettings
 
 Statement = LiteralString | sql.Composed
+Ask = Callable[[psycopg.AsyncConnection], Awaitable[list[TupleRow]]]
 # What the server raises when it is the one that gives up: a timeout, a shutdown, too little memory.
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
@@ -80,11 +80,14 @@ class Database:
         Raises:
             StoreUnavailableError: The database does not answer, or not in time.
         """
-        async with self._connection() as connection:
+
+        async def ask(connection: psycopg.AsyncConnection) -> list[TupleRow]:
             async with connection.pipeline(), connection.transaction():
                 await connection.execute(_SET_TENANT, {"tenant": tenant}, prepare=True)
                 cursor = await connection.execute(statement, {**values, "tenant": tenant}, prepare=prepare)
             return await cursor.fetchall()
+
+        return await self._answer(ask)
 
     async def rows_without_tenant(
         self, statement: LiteralString, values: Mapping[str, Any]
@@ -94,16 +97,25 @@ class Database:
         Raises:
             StoreUnavailableError: The database does not answer, or not in time.
         """
-        async with self._connection() as connection:
+
+        async def ask(connection: psycopg.AsyncConnection) -> list[TupleRow]:
             cursor = await connection.execute(statement, values, prepare=True)
             return await cursor.fetchall()
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        return await self._answer(ask)
+
+    async def _answer(self, ask: Ask) -> list[TupleRow]:
         try:
             async with self._pool.connection() as connection:
-                yield connection
+                try:
+                    return await ask(connection)
+                except _UNAVAILABLE:
+                    if not connection.closed:
+                        raise
+            # The server was restarted since this connection was last used, and others in the pool may be as
+            # dead. What only reads can be asked again.
+            await self._pool.check()
+            async with self._pool.connection() as connection:
+                return await ask(connection)
         except _UNAVAILABLE as error:
-            raise StoreUnavailableError(
-                "the database does not answer", members={"part": "postgres"}
-            ) from error
+            raise StoreUnavailableError("the database does not answer") from error

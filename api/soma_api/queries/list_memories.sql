@@ -4,7 +4,8 @@
 -- '0' is the character after '/', and the column's collation is "C".
 SELECT
     memory_id, version, namespace, key, coordinate, kind, text, payload::text, tags, importance, subject,
-    actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at
+    actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at,
+    CASE WHEN %(embeddings)s::boolean THEN embedding END
 FROM memories
 WHERE tenant = %(tenant)s::text
     AND NOT deleted

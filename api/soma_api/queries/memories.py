@@ -19,7 +19,8 @@ _FEW_TAGGED = 1000
 _GET = """
 SELECT
     memory_id, version, namespace, key, coordinate, kind, text, payload::text, tags, importance, subject,
-    actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at
+    actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at,
+    CASE WHEN %(embeddings)s::boolean THEN embedding END
 FROM memories
 WHERE tenant = %(tenant)s::text AND memory_id = %(memory_id)s::uuid AND NOT deleted
 """
@@ -34,7 +35,10 @@ _TAGGED = "SELECT soma_tagged_memories(%(tags)s::text[], %(most)s::integer)"
 
 
 class Memory(NamedTuple):
-    """A living memory as the database has it. `payload` is a JSON object as text."""
+    """A living memory as a store has it.
+
+    `payload` is a JSON object as text. `embedding` is the producer's own vector, where it was asked for.
+    """
 
     memory_id: UUID
     version: int
@@ -55,6 +59,7 @@ class Memory(NamedTuple):
     expires_at: datetime | None
     access_count: int
     last_accessed_at: datetime | None
+    embedding: list[float] | None = None
 
 
 class Order(StrEnum):
@@ -132,13 +137,14 @@ class MemoryQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, tenant: str, memory_id: UUID) -> Memory | None:
-        """Return a living memory, or None.
+    async def get(self, tenant: str, memory_id: UUID, *, embeddings: bool = False) -> Memory | None:
+        """Return a living memory, with its embedding when that is asked for, or None.
 
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        rows = await self._database.rows(tenant, _GET, {"memory_id": memory_id}, prepare=True)
+        values = {"memory_id": memory_id, "embeddings": embeddings}
+        rows = await self._database.rows(tenant, _GET, values, prepare=True)
         return Memory(*rows[0]) if rows else None
 
     async def whereabouts(self, tenant: str, memory_ids: Sequence[UUID]) -> dict[UUID, Whereabouts]:
@@ -151,7 +157,14 @@ class MemoryQueries:
         return {memory_id: Whereabouts(namespace) for memory_id, namespace, _ in rows}
 
     async def page(
-        self, tenant: str, filters: Filters, order: Order, after: tuple[Any, UUID] | None, limit: int
+        self,
+        tenant: str,
+        filters: Filters,
+        order: Order,
+        *,
+        after: tuple[Any, UUID] | None,
+        limit: int,
+        embeddings: bool = False,
     ) -> list[Memory]:
         """Return at most `limit` living memories in order.
 
@@ -161,6 +174,7 @@ class MemoryQueries:
             order: In what order.
             after: The sorting value and the id of the row after which the page begins.
             limit: How many.
+            embeddings: Whether to read their embeddings as well.
 
         Raises:
             StoreUnavailableError: The database does not answer.
@@ -173,7 +187,7 @@ class MemoryQueries:
                 values["memory_ids"] = (
                     few if wanted is None else [each for each in wanted if each in set(few)]
                 )
-        values |= {"limit": limit, "after_value": None, "after_id": None}
+        values |= {"limit": limit, "embeddings": embeddings, "after_value": None, "after_id": None}
         if after is not None:
             values["after_value"], values["after_id"] = after
         rows = await self._database.rows(

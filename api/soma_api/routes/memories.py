@@ -151,14 +151,16 @@ async def list_memories(
     if query.cursor is not None:
         begin = after(services.cursors.read(query.cursor, principal.tenant, belongs_to))
     answered = await read_headers(request, SinkGroup.POSTGRES)
-    memories = await services.memories.page(principal.tenant, filters, query.sort, begin, limit + 1)
+    memories = await services.memories.page(
+        principal.tenant, filters, query.sort, after=begin, limit=limit + 1, embeddings=query.embeddings
+    )
     page = memories[:limit]
     more = len(memories) > limit
     next_cursor = (
         services.cursors.make(principal.tenant, belongs_to, sort_key(page[-1], query.sort)) if more else None
     )
-    view = {"memories": [memory_view(memory) for memory in page], "next_cursor": next_cursor}
-    return json_response(view, 200, answered)
+    views = [memory_view(memory, embeddings=query.embeddings) for memory in page]
+    return json_response({"memories": views, "next_cursor": next_cursor}, 200, answered)
 
 
 @router.get(
@@ -169,17 +171,24 @@ async def list_memories(
     | {304: {"description": "Unchanged."}},
     openapi_extra=extra(*READING, *CONDITIONAL),
 )
-async def read_memory(request: Request, principal: Reader, memory_id: UUID) -> Response:
+async def read_memory(
+    request: Request,
+    principal: Reader,
+    memory_id: UUID,
+    embeddings: Annotated[  # noqa: FBT002  # FastAPI passes by name
+        bool, Query(description="Also return the vector that came with the memory.")
+    ] = False,
+) -> Response:
     """Read one memory."""
     answered = await read_headers(request, SinkGroup.POSTGRES)
-    memory = await services_of(request).memories.get(principal.tenant, memory_id)
+    memory = await services_of(request).memories.get(principal.tenant, memory_id, embeddings=embeddings)
     # A memory outside of what the key covers is not there, rather than forbidden: ids can be guessed.
     if memory is None or not principal.may_enter(memory.namespace):
         raise MemoryNotFoundError("there is no such memory")
     answered["ETag"] = headers.entity_tag(memory.version)
     if headers.is_unchanged(request.headers.get("if-none-match"), memory.version):
         return Response(status_code=304, headers=answered)
-    return json_response(memory_view(memory), 200, answered)
+    return json_response(memory_view(memory, embeddings=embeddings), 200, answered)
 
 
 @router.put(

@@ -1,0 +1,224 @@
+"""What a search asks, and how its hits are shown."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+
+from soma_api.models.inputs import Input, JsonObject, RequestId, RequestMoment
+from soma_api.models.listing import visible_below
+from soma_api.models.outputs import MemoryView, memory_view
+from soma_api.principals import Principal
+from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
+from soma_api.queries.vectors.search import SearchHit, SearchMode, SearchRequest
+from soma_schemas.fields import (
+    Coordinate,
+    Embedding,
+    Finite,
+    Importance,
+    Key,
+    Kind,
+    Name,
+    Namespace,
+    Tag,
+    Text,
+    broken,
+)
+from soma_schemas.vectors.terms import MAX_FILTERABLE_DEPTH, Scalar
+from soma_schemas.violations import ViolationCode
+
+MAX_TOP_K = 10_000
+_MAX_TERMS = 64
+
+_A_SEARCH: JsonDict = {
+    "query": "what does Ada drink?",
+    "mode": "hybrid",
+    "top_k": 5,
+    "filter": {"namespace_prefix": "assistant", "tags": ["preference"], "importance_min": 0.2},
+}
+
+
+def _terms(path: str, value: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Scalar]]:
+    if depth > MAX_FILTERABLE_DEPTH:
+        raise broken(ViolationCode.TOO_DEEP, f"`payload` nests deeper than {MAX_FILTERABLE_DEPTH} levels")
+    for name, child in value.items():
+        here = f"{path}.{name}" if path else name
+        match child:
+            case dict():
+                yield from _terms(here, child, depth + 1)
+            case list():
+                raise broken(
+                    ViolationCode.WRONG_TYPE, "`payload` compares with single values, not with lists"
+                )
+            case _:
+                yield here, child
+
+
+class PayloadRange(Input):
+    """Bounds of a number in the payload; what is left out bounds nothing."""
+
+    gte: Finite | None = Field(None, description="At least.")
+    gt: Finite | None = Field(None, description="More than.")
+    lte: Finite | None = Field(None, description="At most.")
+    lt: Finite | None = Field(None, description="Less than.")
+
+
+class FilterBody(Input):
+    """Which memories a search considers. What is left out asks nothing."""
+
+    namespace: Namespace | None = Field(None, description="Exactly this namespace.")
+    namespace_prefix: Namespace | None = Field(
+        None, description="This namespace and all below it; `team/a` does not match `team/ab`."
+    )
+    memory_ids: Annotated[list[RequestId], Field(max_length=1000)] | None = Field(
+        None, description="Only these."
+    )
+    key: Key | None = Field(None, description="Having this key.")
+    kind: Kind | None = Field(None, description="EPISODIC or SEMANTIC.")
+    subject: Name | None = Field(None, description="About this person.")
+    tags: Annotated[list[Tag], Field(max_length=_MAX_TERMS)] = Field(
+        default=[], description="Having all of these tags."
+    )
+    tags_any: Annotated[list[Tag], Field(min_length=1, max_length=_MAX_TERMS)] | None = Field(
+        None, description="Having at least one of these tags."
+    )
+    importance_min: Importance | None = Field(None, description="At least this important.")
+    importance_max: Importance | None = Field(None, description="At most this important.")
+    occurred_from: RequestMoment | None = Field(None, description="Happened at this time or later.")
+    occurred_before: RequestMoment | None = Field(None, description="Happened before this time.")
+    created_from: RequestMoment | None = Field(None, description="First stored at this time or later.")
+    created_before: RequestMoment | None = Field(None, description="First stored before this time.")
+    updated_from: RequestMoment | None = Field(None, description="Last changed at this time or later.")
+    updated_before: RequestMoment | None = Field(None, description="Last changed before this time.")
+    payload: JsonObject = Field(
+        default={}, description="Fields of the payload and the values that they must have; objects may nest."
+    )
+    payload_ranges: Annotated[dict[str, PayloadRange], Field(max_length=_MAX_TERMS)] = Field(
+        default={}, description="Number fields of the payload, by names joined with dots, and their bounds."
+    )
+    min: Coordinate | None = Field(None, description="Low corner of a box of coordinates; comes with `max`.")
+    max: Coordinate | None = Field(None, description="High corner of the box, which belongs to it.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.namespace is not None and self.namespace_prefix is not None:
+            raise broken(ViolationCode.INVALID_VALUE, "`namespace` and `namespace_prefix` exclude each other")
+        if (self.min is None) != (self.max is None):
+            raise broken(ViolationCode.MISSING_FIELD, "`min` and `max` come together")
+        if self.min is not None and self.max is not None and len(self.min) != len(self.max):
+            raise broken(ViolationCode.INVALID_VALUE, "`min` and `max` have as many numbers")
+        if len(dict(self.terms())) > _MAX_TERMS:
+            raise broken(ViolationCode.TOO_MANY, f"at most {_MAX_TERMS} fields of the payload are compared")
+        return self
+
+    def terms(self) -> Iterator[tuple[str, Scalar]]:
+        """Yield the fields of the payload that are compared, by names joined with dots.
+
+        Raises:
+            PydanticCustomError: One is compared with a list, or lies deeper than the index looks.
+        """
+        return _terms("", self.payload, 1)
+
+    def within(self, principal: Principal) -> SearchFilter:
+        """Return what to ask the index.
+
+        Raises:
+            NamespaceForbiddenError: The key does not reach the namespace or the prefix.
+        """
+        prefix, allowed = visible_below(principal, self.namespace, self.namespace_prefix)
+        return SearchFilter(
+            namespace=self.namespace,
+            namespace_prefix=prefix,
+            allowed=allowed,
+            memory_ids=self.memory_ids,
+            key=self.key,
+            kind=self.kind,
+            subject=self.subject,
+            tags=tuple(self.tags),
+            tags_any=self.tags_any,
+            importance_min=self.importance_min,
+            importance_max=self.importance_max,
+            occurred_from=self.occurred_from,
+            occurred_before=self.occurred_before,
+            created_from=self.created_from,
+            created_before=self.created_before,
+            updated_from=self.updated_from,
+            updated_before=self.updated_before,
+            payload=dict(self.terms()),
+            payload_ranges={
+                name: NumberRange(at_least=each.gte, above=each.gt, at_most=each.lte, below=each.lt)
+                for name, each in self.payload_ranges.items()
+            },
+            minimum=self.min,
+            maximum=self.max,
+        )
+
+
+class SearchBody(Input):
+    """A search."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_A_SEARCH]})
+
+    query: Text | None = Field(
+        None, description="What is asked, in words. Only a vector search with a `vector` can do without."
+    )
+    vector: Embedding | None = Field(
+        None, description="Your own vector of the index's model, instead of the embedded query."
+    )
+    mode: SearchMode = Field(
+        SearchMode.HYBRID, description="By meaning (vector), by words (keyword), or by both (hybrid)."
+    )
+    top_k: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP_K)] = Field(10, description="Most hits.")
+    filter: FilterBody = Field(FilterBody(), description="Which memories are considered.")
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.query is None and (self.vector is None or self.mode is not SearchMode.VECTOR):
+            raise broken(ViolationCode.MISSING_FIELD, f"a {self.mode} search wants a `query`")
+        if self.vector is not None and self.mode is SearchMode.KEYWORD:
+            raise broken(ViolationCode.INVALID_VALUE, "a keyword search has no use for a `vector`")
+        return self
+
+    def request(self, principal: Principal) -> SearchRequest:
+        """Return what to ask the index.
+
+        Raises:
+            NamespaceForbiddenError: The key does not reach the namespace or the prefix.
+        """
+        return SearchRequest(
+            tenant=principal.tenant,
+            text=self.query,
+            vector=self.vector,
+            mode=self.mode,
+            filter=self.filter.within(principal),
+            top_k=self.top_k,
+        )
+
+
+class ExplanationView(BaseModel):
+    """What a score is made of."""
+
+    dense: float | None = Field(
+        description="Cosine between question and memory; null when it was not compared or not near enough."
+    )
+    bm25: float | None = Field(description="How well the words match; null when none does.")
+
+
+class HitView(BaseModel):
+    """A memory that was found, and why."""
+
+    score: float = Field(description="Greater is better; comparable within one answer only.")
+    explanation: ExplanationView
+    memory: MemoryView
+
+
+class HitsView(BaseModel):
+    """The best hits, best first."""
+
+    hits: list[HitView]
+
+
+def hit_view(hit: SearchHit) -> dict[str, Any]:
+    """Return a hit as `HitView` describes it."""
+    return {"score": hit.score, "explanation": hit.explanation, "memory": memory_view(hit.memory)}

@@ -1,0 +1,88 @@
+"""Searching over HTTP."""
+
+from typing import Annotated
+
+import grpc
+from fastapi import APIRouter, Depends, Request
+from qdrant_client.http.exceptions import ApiException
+from starlette.responses import Response
+
+from soma_api.dependencies import JsonBody, Reader, read_headers, services_of
+from soma_api.models.outputs import json_response
+from soma_api.models.searching import HitsView, SearchBody, hit_view
+from soma_api.openapi import READING, answers, extra
+from soma_api.problems import (
+    ApiError,
+    BodyTooLargeError,
+    Fault,
+    IndexUnavailableError,
+    InvalidHeaderError,
+    InvalidInputError,
+    NamespaceForbiddenError,
+    NotJsonError,
+    NotYetVisibleError,
+    Source,
+    StoreUnavailableError,
+    TooStaleError,
+    UnsupportedMediaTypeError,
+)
+from soma_api.waiting import SinkGroup
+from soma_schemas.errors import SomaError
+from soma_schemas.vectors.errors import EmbeddingRefusedError, UnfitVectorError
+from soma_schemas.violations import ViolationCode
+
+router = APIRouter(tags=["search"])
+
+SEARCH_BODY = JsonBody(SearchBody)
+
+# What the index, its client and the embedder raise. Anything else is a mistake of ours, and says so.
+_FAILURES = (SomaError, ApiException, grpc.RpcError, ConnectionError, TimeoutError)
+
+
+@router.post(
+    "/v1/search",
+    operation_id="search",
+    response_model=HitsView,
+    responses=answers(
+        HitsView,
+        {},
+        NotJsonError,
+        UnsupportedMediaTypeError,
+        BodyTooLargeError,
+        InvalidInputError,
+        InvalidHeaderError,
+        NamespaceForbiddenError,
+        NotYetVisibleError,
+        TooStaleError,
+        IndexUnavailableError,
+        StoreUnavailableError,
+    ),
+    openapi_extra=extra(*READING, body=SEARCH_BODY),
+)
+async def search(
+    request: Request, principal: Reader, body: Annotated[SearchBody, Depends(SEARCH_BODY)]
+) -> Response:
+    """Find memories by meaning, by words, or by both, and tell what each score is made of."""
+    asked = body.request(principal)
+    answered = await read_headers(request, SinkGroup.VECTORS)
+    try:
+        hits = await services_of(request).search(asked)
+    except _FAILURES as error:
+        raise translated(error) from error
+    return json_response({"hits": [hit_view(hit) for hit in hits]}, 200, answered)
+
+
+def translated(error: Exception) -> ApiError:
+    """Return what a failure of the index or the embedder means to the caller."""
+    match error:
+        case UnfitVectorError():
+            return _refused("/vector", str(error))
+        case EmbeddingRefusedError():
+            return _refused("/query", "the embedder does not take this text")
+        case _:
+            return IndexUnavailableError("the vector index or the embedder does not answer")
+
+
+def _refused(path: str, message: str) -> InvalidInputError:
+    fault = Fault(source=Source.BODY, path=path, code=ViolationCode.INVALID_VALUE, message=message)
+    return InvalidInputError("the body breaks the contract", faults=[fault])

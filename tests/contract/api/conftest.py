@@ -1,0 +1,66 @@
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import product
+
+import pytest
+
+from api_gateway import open_gateway
+from conftest import LocalParts
+from soma_api.keys import ApiKey
+from soma_api.principals import Role
+from soma_api.serving import bind, serve
+from soma_api.settings import GatewaySettings
+from soma_api.waiting import SETTLED
+from soma_cli.local.postgres import Login
+
+BRIEFLY = timedelta(milliseconds=10)
+
+
+@dataclass
+class Served:
+    """The API on a port of its own.
+
+    Attributes:
+        key: Of role admin.
+    """
+
+    url: str
+    key: ApiKey
+
+
+@pytest.fixture(scope="module")
+def served(local_parts: LocalParts) -> Iterator[Served]:
+    """The API, served over HTTP in a loop of its own."""
+    postgres = local_parts.parts.postgres
+    found: list[Served] = []
+    started = threading.Event()
+    stopping: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        stopping.append((asyncio.get_running_loop(), stop))
+        async with open_gateway(
+            postgres.settings(Login.API),
+            worker_dsn=postgres.dsn(Login.WORKER),
+            owner_dsn=postgres.dsn(Login.OWNER),
+            gateway=GatewaySettings(read_wait=BRIEFLY, wait_max=BRIEFLY),
+        ) as gateway:
+            for group, partition in product(SETTLED, gateway.ends.offsets):
+                gateway.waiter.advance(group, partition, 2**40)
+            await gateway.freshness.sample()
+            listening = bind(GatewaySettings(port=0))
+            host, port = listening.getsockname()
+            found.append(Served(f"http://{host}:{port}", gateway.a_key(Role.ADMIN)))
+            started.set()
+            await serve(gateway.application, GatewaySettings(port=0), stop, listening)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),), name="served-api")
+    thread.start()
+    assert started.wait(30)
+    yield found[0]
+    loop, stop = stopping[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(30)

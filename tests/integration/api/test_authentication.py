@@ -1,0 +1,110 @@
+"""Who is let in, and what it says to those who are not."""
+
+from datetime import timedelta
+
+import pytest
+
+from api_gateway import Gateway, body_of, open_gateway
+from soma_api.keys import ApiKey, new_key
+from soma_api.principals import Role
+from soma_api.settings import GatewaySettings
+from soma_schemas.settings import PostgresSettings
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/memories"),
+        ("POST", "/v1/memories"),
+        ("POST", "/v1/memories:batch"),
+        ("GET", "/v1/memories/00000000-0000-7000-8000-000000000001"),
+        ("PUT", "/v1/memories/00000000-0000-7000-8000-000000000001"),
+        ("PATCH", "/v1/memories/00000000-0000-7000-8000-000000000001"),
+        ("DELETE", "/v1/memories/00000000-0000-7000-8000-000000000001"),
+        ("PUT", "/v1/memories/{0}/links/{0}".format("00000000-0000-7000-8000-000000000001")),
+        ("DELETE", "/v1/memories/{0}/links/{0}".format("00000000-0000-7000-8000-000000000001")),
+        ("POST", "/v1/search"),
+        ("GET", "/v1/namespaces"),
+        ("GET", "/v1/writes/0:1"),
+        ("GET", "/v1/stats"),
+    ],
+)
+async def test_without_a_key_nothing_answers(gateway: Gateway, method: str, path: str) -> None:
+    del gateway.client.headers["Authorization"]
+
+    answer = await gateway.client.request(method, path)
+
+    assert (answer.status_code, body_of(answer)["code"]) == (401, "unauthenticated")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="soma"'
+
+
+async def test_a_key_is_taken_from_either_header(gateway: Gateway) -> None:
+    key = gateway.a_key(Role.READER)
+    del gateway.client.headers["Authorization"]
+
+    for headers in (
+        {"Authorization": f"Bearer {key.reveal()}"},
+        {"Authorization": f"bearer  {key.reveal()}"},
+        {"X-API-Key": key.reveal()},
+    ):
+        assert (await gateway.client.get("/v1/memories", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "", "Bearer soma_"])
+async def test_another_scheme_is_no_key(gateway: Gateway, scheme: str) -> None:
+    key = gateway.a_key()
+
+    answer = await gateway.client.get(
+        "/v1/memories", headers={"Authorization": f"{scheme} {key.reveal()}", "X-API-Key": key.reveal()}
+    )
+
+    assert answer.status_code == 401
+
+
+async def test_the_right_id_with_a_wrong_secret_is_no_key(gateway: Gateway) -> None:
+    gateway.use(ApiKey(gateway.a_key().key_id, new_key().secret))
+
+    assert (await gateway.client.get("/v1/memories")).status_code == 401
+
+
+async def test_expired_and_revoked_keys_are_refused(gateway: Gateway) -> None:
+    now = gateway.clock.now()
+    for key in (gateway.a_key(expires_at=now), gateway.a_key(revoked_at=now)):
+        gateway.use(key)
+        assert (await gateway.client.get("/v1/memories")).status_code == 401
+
+
+async def test_a_key_that_expires_later_is_good_until_then(gateway: Gateway) -> None:
+    gateway.use(gateway.a_key(expires_at=gateway.clock.now() + timedelta(hours=1)))
+    assert (await gateway.client.get("/v1/memories")).status_code == 200
+
+    gateway.clock.advance(3600)
+
+    assert (await gateway.client.get("/v1/memories")).status_code == 401
+
+
+async def test_no_answer_shows_the_key(gateway: Gateway) -> None:
+    stranger = new_key()
+    gateway.use(stranger)
+
+    answer = await gateway.client.get("/v1/memories")
+
+    assert stranger.secret not in answer.text
+    assert stranger.key_id not in answer.text
+
+
+async def test_only_health_and_the_documentation_are_open(gateway: Gateway) -> None:
+    del gateway.client.headers["Authorization"]
+
+    for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+        assert (await gateway.client.get(path)).status_code == 200
+
+
+async def test_the_documentation_can_be_turned_off(
+    api_postgres: PostgresSettings, worker_dsn: str, owner_dsn: str
+) -> None:
+    async with open_gateway(
+        api_postgres, worker_dsn=worker_dsn, owner_dsn=owner_dsn, gateway=GatewaySettings(docs=False)
+    ) as gateway:
+        for path in ("/docs", "/openapi.json"):
+            assert (await gateway.client.get(path)).status_code == 404

@@ -1,0 +1,257 @@
+"""What a search asks of the index, and what its answers look like."""
+
+from typing import Any
+
+import grpc
+import pytest
+from qdrant_client.http.exceptions import ResponseHandlingException
+
+from api_gateway import Gateway, body_of
+from builders import A_MOMENT, A_TENANT, an_id
+from soma_api.queries.memories import Memory
+from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
+from soma_api.queries.vectors.fusion import Explanation
+from soma_api.queries.vectors.search import SearchHit, SearchMode, SearchRequest
+from soma_schemas.fields import Kind
+from soma_schemas.vectors.errors import (
+    EmbedderUnavailableError,
+    EmbeddingRefusedError,
+    IndexUnavailableError,
+    UnfitVectorError,
+)
+
+A_QUESTION: dict[str, Any] = {"query": "what does Ada drink?"}
+
+
+def a_hit(score: float) -> SearchHit:
+    memory = Memory(
+        memory_id=an_id(),
+        version=7,
+        namespace="team/notes",
+        key=None,
+        coordinate=None,
+        kind="EPISODIC",
+        text="tea at four",
+        payload='{"a": 1}',
+        tags=["tea"],
+        importance=0.5,
+        subject=None,
+        actor="tester",
+        embedding_model=None,
+        occurred_at=A_MOMENT,
+        created_at=A_MOMENT,
+        updated_at=A_MOMENT,
+        expires_at=None,
+        access_count=0,
+        last_accessed_at=None,
+    )
+    return SearchHit(memory, score, Explanation(dense=0.5, bm25=None))
+
+
+async def test_hits_come_best_first_with_what_their_scores_are_made_of(gateway: Gateway) -> None:
+    gateway.search.hits = [a_hit(5.0), a_hit(1.0)]
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION)
+
+    hits = body_of(answer)["hits"]
+    assert answer.status_code == 200
+    assert [hit["score"] for hit in hits] == [5.0, 1.0]
+    assert hits[0]["explanation"] == {"dense": 0.5, "bm25": None}
+    assert hits[0]["memory"]["payload"] == {"a": 1}
+    assert "embedding" not in hits[0]["memory"]
+
+
+async def test_a_question_alone_is_a_hybrid_search_for_ten(gateway: Gateway) -> None:
+    await gateway.client.post("/v1/search", json=A_QUESTION)
+
+    assert gateway.search.asked == [
+        SearchRequest(tenant=A_TENANT, text="what does Ada drink?", mode=SearchMode.HYBRID, top_k=10)
+    ]
+
+
+async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> None:
+    memory = an_id()
+    await gateway.client.post(
+        "/v1/search",
+        json={
+            "vector": [1.0, 2.0],
+            "mode": "vector",
+            "top_k": 10_000,
+            "filter": {
+                "namespace_prefix": "team",
+                "memory_ids": [str(memory)],
+                "key": "tea",
+                "kind": "SEMANTIC",
+                "subject": "ada",
+                "tags": ["a"],
+                "tags_any": ["b", "c"],
+                "importance_min": 0.2,
+                "importance_max": 1,
+                "occurred_from": "2026-03-02T09:00:00Z",
+                "payload": {"a": 1, "b": {"c": True, "d": None}},
+                "payload_ranges": {"price": {"gte": 1, "lt": 5}},
+                "min": [0.0, 1],
+                "max": [2, 3],
+            },
+        },
+    )
+
+    assert gateway.search.asked == [
+        SearchRequest(
+            tenant=A_TENANT,
+            vector=[1.0, 2.0],
+            mode=SearchMode.VECTOR,
+            top_k=10_000,
+            filter=SearchFilter(
+                namespace_prefix="team",
+                memory_ids=[memory],
+                key="tea",
+                kind=Kind.SEMANTIC,
+                subject="ada",
+                tags=("a",),
+                tags_any=["b", "c"],
+                importance_min=0.2,
+                importance_max=1.0,
+                occurred_from=A_MOMENT,
+                payload={"a": 1, "b.c": True, "b.d": None},
+                payload_ranges={"price": NumberRange(at_least=1.0, below=5.0)},
+                minimum=[0.0, 1.0],
+                maximum=[2.0, 3.0],
+            ),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "code"),
+    [
+        (A_QUESTION | {"top_k": 0}, "/top_k", "out_of_range"),
+        (A_QUESTION | {"top_k": 10_001}, "/top_k", "out_of_range"),
+        (A_QUESTION | {"top_k": 1.5}, "/top_k", "wrong_type"),
+        (A_QUESTION | {"filter": {"colour": "green"}}, "/filter/colour", "unknown_field"),
+        (A_QUESTION | {"colour": "green"}, "/colour", "unknown_field"),
+        (A_QUESTION | {"mode": "psychic"}, "/mode", "invalid_value"),
+        ({}, "", "missing_field"),
+        ({"mode": "hybrid", "vector": [1.0]}, "", "missing_field"),
+        (A_QUESTION | {"mode": "keyword", "vector": [1.0]}, "", "invalid_value"),
+        ({"query": ""}, "/query", "empty"),
+        ({"query": "a" * (64 * 1024 + 1)}, "/query", "too_long"),
+        ({"mode": "vector", "vector": [0.0]}, "/vector", "invalid_value"),
+        (A_QUESTION | {"filter": {"namespace": "a//b"}}, "/filter/namespace", "invalid_namespace"),
+        (A_QUESTION | {"filter": {"namespace": "a", "namespace_prefix": "a"}}, "/filter", "invalid_value"),
+        (A_QUESTION | {"filter": {"tags_any": []}}, "/filter/tags_any", "empty"),
+        (A_QUESTION | {"filter": {"importance_min": 2}}, "/filter/importance_min", "out_of_range"),
+        (A_QUESTION | {"filter": {"min": [1.0]}}, "/filter", "missing_field"),
+        (A_QUESTION | {"filter": {"min": [1.0], "max": [1.0, 2.0]}}, "/filter", "invalid_value"),
+        (A_QUESTION | {"filter": {"min": [0.0] * 17, "max": [0.0] * 17}}, "/filter/min", "too_many"),
+        (A_QUESTION | {"filter": {"payload": {"a": [1]}}}, "/filter", "wrong_type"),
+        (A_QUESTION | {"filter": {"payload": {str(n): n for n in range(65)}}}, "/filter", "too_many"),
+        (
+            A_QUESTION | {"filter": {"payload_ranges": {"a": {"over": 1}}}},
+            "/filter/payload_ranges/a/over",
+            "unknown_field",
+        ),
+    ],
+)
+async def test_a_search_that_breaks_the_contract_does_not_reach_the_index(
+    gateway: Gateway, body: dict[str, Any], path: str, code: str
+) -> None:
+    answer = await gateway.client.post("/v1/search", json=body)
+
+    assert (answer.status_code, body_of(answer)["code"]) == (422, "invalid_input")
+    assert (path, code) in [(fault["path"], fault["code"]) for fault in body_of(answer)["errors"]]
+    assert gateway.search.asked == []
+
+
+async def test_a_vector_with_a_number_that_is_not_finite_is_refused(gateway: Gateway) -> None:
+    answer = await gateway.client.post(
+        "/v1/search",
+        content=b'{"mode": "vector", "vector": [1.0, NaN]}',
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert [(fault["path"], fault["code"]) for fault in body_of(answer)["errors"]] == [
+        ("/vector/1", "not_finite")
+    ]
+    assert gateway.search.asked == []
+
+
+async def test_the_tenant_and_the_namespaces_come_from_the_key(gateway: Gateway) -> None:
+    gateway.use(gateway.a_key(tenant="globex", namespaces=["team/a", "board"]))
+
+    await gateway.client.post("/v1/search", json=A_QUESTION)
+
+    (asked,) = gateway.search.asked
+    assert (asked.tenant, asked.filter.allowed) == ("globex", ["team/a", "board"])
+
+
+@pytest.mark.parametrize("outside", [{"namespace": "team/ab"}, {"namespace_prefix": "board"}])
+async def test_a_search_outside_of_what_the_key_covers_is_refused(
+    gateway: Gateway, outside: dict[str, str]
+) -> None:
+    gateway.use(gateway.a_key(namespaces=["team/a"]))
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION | {"filter": outside})
+
+    assert (answer.status_code, body_of(answer)["code"]) == (403, "namespace_forbidden")
+    assert gateway.search.asked == []
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        IndexUnavailableError("away"),
+        EmbedderUnavailableError("away"),
+        ResponseHandlingException(ConnectionError("away")),
+        grpc.RpcError("away"),
+        TimeoutError(),
+    ],
+)
+async def test_an_index_that_does_not_answer_is_worth_trying_again(
+    gateway: Gateway, failure: Exception
+) -> None:
+    gateway.search.raises = failure
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION)
+
+    assert (answer.status_code, body_of(answer)["code"]) == (503, "index_unavailable")
+    assert answer.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("failure", "path"),
+    [
+        (UnfitVectorError("the vector has 2 numbers, the index holds vectors of 256"), "/vector"),
+        (EmbeddingRefusedError("too long", status_code=400), "/query"),
+    ],
+)
+async def test_a_question_that_the_index_cannot_take_is_the_callers_to_mend(
+    gateway: Gateway, failure: Exception, path: str
+) -> None:
+    gateway.search.raises = failure
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION)
+
+    assert answer.status_code == 422
+    assert [fault["path"] for fault in body_of(answer)["errors"]] == [path]
+
+
+async def test_a_mistake_of_ours_is_not_passed_off_as_an_outage(gateway: Gateway) -> None:
+    gateway.search.raises = RuntimeError("the index answered with a point that the tenant must not see")
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION)
+
+    assert (answer.status_code, body_of(answer)["code"]) == (500, "internal")
+
+
+async def test_a_search_waits_for_the_vector_index_and_tells_its_age(gateway: Gateway) -> None:
+    gateway.waiter.advance("soma-postgres", 0, 6)
+    asked = {"Soma-Position": "0:5", "Prefer": "wait=0"}
+    early = await gateway.client.post("/v1/search", json=A_QUESTION, headers=asked)
+    gateway.waiter.advance("soma-vectors", 0, 6)
+    gateway.ends.offsets = {0: 6}
+    await gateway.freshness.sample()
+    late = await gateway.client.post("/v1/search", json=A_QUESTION, headers=asked)
+
+    assert (early.status_code, body_of(early)["code"]) == (503, "not_yet_visible")
+    assert (late.status_code, late.headers["Soma-Staleness"]) == (200, "0.000")

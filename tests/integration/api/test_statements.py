@@ -1,0 +1,72 @@
+"""Every statement against the migrated database, as the login that runs it; and row-level security."""
+
+import re
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from api_gateway import Gateway
+from soma_api import watermark_feed
+from soma_api.queries import api_keys, memories, overview, writes
+from soma_api.queries.memories import Order, list_statement
+
+_PLACEHOLDER = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
+
+
+def _statements() -> dict[str, str]:
+    found = {
+        f"{module.__name__}.{name}": text
+        for module in (api_keys, memories, overview, writes, watermark_feed)
+        for name, text in vars(module).items()
+        if isinstance(text, str) and re.match(r"\s*SELECT\b", text)
+    }
+    for order in Order:
+        for first in (True, False):
+            found[f"list {order} {'first' if first else 'after'}"] = list_statement(
+                order, first=first
+            ).as_string()
+    return found
+
+
+STATEMENTS = _statements()
+
+
+def test_the_statements_are_found() -> None:
+    assert len(STATEMENTS) > 2 * len(Order) + 8
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_can_be_prepared_by_the_apis_login(api_dsn: str, name: str) -> None:
+    numbers: dict[str, int] = {}
+
+    def numbered(match: re.Match[str]) -> str:
+        return f"${numbers.setdefault(match[1], len(numbers) + 1)}{match[2] or ''}"
+
+    text = _PLACEHOLDER.sub(numbered, STATEMENTS[name])
+    with psycopg.connect(api_dsn) as connection:
+        connection.execute(sql.SQL("PREPARE checked AS ") + sql.SQL(text))
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_parameter_is_cast(name: str) -> None:
+    uncast = {match[1] for match in _PLACEHOLDER.finditer(STATEMENTS[name]) if match[2] is None}
+
+    assert uncast == set()
+
+
+def test_the_apis_login_sees_nothing_before_a_tenant_is_set(gateway: Gateway, api_dsn: str) -> None:
+    gateway.given_memory()
+
+    with psycopg.connect(api_dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM memories").fetchone() == (0,)
+
+
+def test_a_tenant_is_set_for_one_transaction_only(gateway: Gateway, api_dsn: str) -> None:
+    gateway.given_memory()
+
+    with psycopg.connect(api_dsn, autocommit=True) as connection:
+        with connection.transaction():
+            connection.execute("SELECT set_config('soma.tenant', 'acme', true)")
+            assert connection.execute("SELECT count(*) FROM memories").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM memories").fetchone() == (0,)

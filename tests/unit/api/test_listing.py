@@ -1,0 +1,97 @@
+from typing import Any
+
+import pytest
+
+from builders import A_TENANT
+from soma_api.models.listing import ListQuery, visible_below
+from soma_api.principals import Principal, Role
+from soma_api.problems import InvalidInputError, NamespaceForbiddenError
+from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
+from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.violations import ViolationCode
+
+
+def a_reader(*namespaces: str) -> Principal:
+    return Principal(A_TENANT, Role.READER, namespaces or None, "key:1")
+
+
+def a_query(**fields: Any) -> ListQuery:
+    return ListQuery.model_validate(fields)
+
+
+def test_a_key_is_looked_up_by_the_id_that_it_gives_and_compared_as_well() -> None:
+    filters = a_query(namespace="team", key="tea").filters(a_reader(), DEFAULT_LIMITS)
+
+    assert filters.memory_ids == [memory_id_for_key(A_TENANT, "team", "tea")]
+    assert filters.key == "tea"
+
+
+def test_a_coordinate_is_looked_up_by_the_id_that_it_gives() -> None:
+    filters = a_query(namespace="team", coordinate="1,-2.5e1").filters(a_reader(), DEFAULT_LIMITS)
+
+    assert filters.memory_ids == [memory_id_for_coordinate(A_TENANT, "team", [1.0, -25.0])]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"coordinate": ",".join(["1"] * 17)},
+        {"coordinate": "1e999"},
+        {"min": "1,1e999", "max": "2,2"},
+    ],
+)
+def test_a_coordinate_that_breaks_the_contract_is_refused(fields: dict[str, str]) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        a_query(namespace="team", **fields).filters(a_reader(), DEFAULT_LIMITS)
+
+    assert {fault.source.value for fault in refused.value.faults} == {"query"}
+
+
+def test_the_installations_limit_of_dimensions_holds_for_queries_too() -> None:
+    with pytest.raises(InvalidInputError):
+        a_query(namespace="team", coordinate="1,2,3").filters(a_reader(), Limits(coordinate_dimensions=2))
+
+
+def test_the_corners_of_a_box_have_as_many_dimensions() -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        a_query(min="1,2", max="1").filters(a_reader(), DEFAULT_LIMITS)
+
+    assert [(fault.path, fault.code) for fault in refused.value.faults] == [
+        ("/max", ViolationCode.INVALID_VALUE)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "namespace", "prefix", "reads"),
+    [
+        ((), None, None, (None, None)),
+        ((), None, "team", ("team", None)),
+        (("team/a",), None, None, ("team/a", None)),
+        (("team/a",), None, "team", ("team/a", None)),
+        (("team/a",), None, "team/a/b", ("team/a/b", None)),
+        (("team/a",), "team/a/b", None, (None, None)),
+        (("team/a", "board"), None, None, (None, ["team/a", "board"])),
+        (("team/a", "team/b", "board"), None, "team", ("team", ["team/a", "team/b"])),
+    ],
+)
+def test_a_list_is_held_to_what_the_key_covers(
+    own: tuple[str, ...],
+    namespace: str | None,
+    prefix: str | None,
+    reads: tuple[str | None, list[str] | None],
+) -> None:
+    assert visible_below(a_reader(*own), namespace, prefix) == reads
+
+
+@pytest.mark.parametrize(("namespace", "prefix"), [("team/ab", None), (None, "team/ab"), (None, "board")])
+def test_a_list_outside_of_what_the_key_covers_is_refused_rather_than_empty(
+    namespace: str | None, prefix: str | None
+) -> None:
+    with pytest.raises(NamespaceForbiddenError):
+        visible_below(a_reader("team/a"), namespace, prefix)
+
+
+def test_a_cursor_belongs_to_filters_and_order_but_not_to_the_size_of_a_page() -> None:
+    assert a_query(limit=5, cursor="x").signature() == a_query(limit=6).signature()
+    assert a_query(sort="created_at").signature() != a_query().signature()
+    assert a_query(tags=["a"]).signature() != a_query(tags=["b"]).signature()

@@ -1,0 +1,118 @@
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+
+import pytest
+
+from builders import an_id, stored
+from soma_api.problems import LogUnavailableError
+from soma_api.publishing import EventLog
+from soma_schemas.events import MemoryEvent
+from soma_schemas.producer import DeliveryTimeoutError, Receipt
+from soma_schemas.registry import RegistryUnreachableError
+from soma_schemas.versions import Position
+
+
+class Publisher:
+    """Does with each event what the test says."""
+
+    def __init__(self) -> None:
+        self.threads: set[str] = set()
+        self.answer: Callable[[MemoryEvent, Future[Receipt]], None] = self.acknowledge
+        self.offset = 0
+
+    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
+        self.threads.add(threading.current_thread().name)
+        receipt: Future[Receipt] = Future()
+        self.answer(event, receipt)
+        return receipt
+
+    def acknowledge(self, event: MemoryEvent, receipt: "Future[Receipt]") -> None:
+        receipt.set_result(Receipt(event.event_id, event.memory_id, Position(0, self.offset)))
+        self.offset += 1
+
+
+@pytest.fixture
+def publisher() -> Publisher:
+    return Publisher()
+
+
+@pytest.fixture
+async def log(publisher: Publisher) -> AsyncIterator[EventLog]:
+    log = EventLog(publisher, threads=1, timeout=0.05)
+    yield log
+    log.close()
+
+
+async def test_receipts_come_in_the_order_of_the_events(log: EventLog) -> None:
+    events = [stored() for _ in range(5)]
+
+    receipts = await log.publish(events, an_id())
+
+    assert [receipt.event_id for receipt in receipts] == [event.event_id for event in events]
+    assert [receipt.position.offset for receipt in receipts] == [0, 1, 2, 3, 4]
+
+
+async def test_the_event_loop_is_never_given_to_a_publisher_that_may_block(
+    log: EventLog, publisher: Publisher
+) -> None:
+    await log.publish([stored()], an_id())
+
+    assert threading.main_thread().name not in publisher.threads
+
+
+async def test_a_log_that_does_not_acknowledge_is_unavailable_and_says_how_to_try_again(
+    log: EventLog, publisher: Publisher
+) -> None:
+    publisher.answer = lambda event, receipt: None  # noqa: ARG005  # never answers
+    key = an_id()
+
+    with pytest.raises(LogUnavailableError) as failed:
+        await log.publish([stored()], key)
+
+    assert failed.value.members == {"idempotency_key": str(key)}
+    assert "may have been written" in (failed.value.remedy or "")
+    assert str(key) in (failed.value.remedy or "")
+
+
+async def test_a_failed_delivery_is_unavailable(log: EventLog, publisher: Publisher) -> None:
+    def fail(event: MemoryEvent, receipt: "Future[Receipt]") -> None:
+        del event
+        receipt.set_exception(DeliveryTimeoutError("no broker acknowledged the event in time"))
+
+    publisher.answer = fail
+
+    with pytest.raises(LogUnavailableError):
+        await log.publish([stored()], an_id())
+
+
+async def test_an_unreachable_registry_is_unavailable(log: EventLog, publisher: Publisher) -> None:
+    def fail(event: MemoryEvent, receipt: "Future[Receipt]") -> None:
+        del event, receipt
+        raise RegistryUnreachableError("the schema registry gives no answer")
+
+    publisher.answer = fail
+
+    with pytest.raises(LogUnavailableError, match="registry"):
+        await log.publish([stored()], an_id())
+
+
+async def test_a_request_that_gave_up_before_its_turn_is_not_published(
+    log: EventLog, publisher: Publisher
+) -> None:
+    release = threading.Event()
+
+    def block(event: MemoryEvent, receipt: "Future[Receipt]") -> None:
+        release.wait(5)
+        publisher.acknowledge(event, receipt)
+
+    publisher.answer = block
+    for _ in range(2):
+        with pytest.raises(LogUnavailableError):
+            await log.publish([stored()], an_id())
+    release.set()
+    publisher.answer = publisher.acknowledge
+
+    (receipt,) = await log.publish([stored()], an_id())
+
+    assert receipt.position.offset == 1
