@@ -113,6 +113,8 @@ class Artifacts:
         with locked(self.cache / f"{bundle.name}.lock", cancelled):
             if _is_intact(folder):  # another process was faster
                 return folder
+            if _is_intact_after_all(folder):
+                return folder
             if folder.exists():
                 log.warning("cached_files_altered", bundle=bundle.name, folder=str(folder))
             # Verified files stay here when the rest fails: the next try goes on from them.
@@ -236,16 +238,40 @@ def _unpack(archive: Path, report: Progress) -> Path:
 
 
 def _write_manifest(folder: Path) -> None:
-    files = {str(path.relative_to(folder)): _stamp(path) for path in folder.rglob("*") if path.is_file()}
-    (folder / _MANIFEST).write_text(json.dumps(files), encoding="utf-8")
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    manifest = {str(path.relative_to(folder)): [*_stamp(path), sha256(path)] for path in paths}
+    (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _read_manifest(folder: Path) -> dict[str, list[int | str]] | None:
+    try:
+        manifest: dict[str, list[int | str]] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return manifest
 
 
 def _is_intact(folder: Path) -> bool:
+    manifest = _read_manifest(folder)
     try:
-        files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        return all(_stamp(folder / name) == stamp for name, stamp in files.items())
-    except (FileNotFoundError, ValueError):
+        return manifest is not None and all(
+            _stamp(folder / name) == stamp for name, (*stamp, _) in manifest.items()
+        )
+    except FileNotFoundError:
         return False
+
+
+def _is_intact_after_all(folder: Path) -> bool:
+    """Look into every file, because a copied cache has other times and may be good all the same."""
+    manifest = _read_manifest(folder)
+    try:
+        if manifest is None or any(sha256(folder / name) != found[-1] for name, found in manifest.items()):
+            return False
+    except FileNotFoundError:
+        return False
+    stamped = {name: [*_stamp(folder / name), digest] for name, (*_, digest) in manifest.items()}
+    (folder / _MANIFEST).write_text(json.dumps(stamped), encoding="utf-8")
+    return True
 
 
 def _stamp(path: Path) -> list[int]:

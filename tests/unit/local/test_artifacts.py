@@ -98,6 +98,15 @@ def pinned(folder: Path, name: str, files: dict[str, bytes], *, is_archive: bool
     return bundle
 
 
+def an_archive() -> tuple[str, bytes]:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo("lib/run.jar")
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b"jar"))
+    return "org/example/broker/1.0/broker-1.0-all.tar.gz", packed.getvalue()
+
+
 def content_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.jar")}
 
@@ -239,19 +248,28 @@ async def test_new_pins_never_meet_old_files(
 async def test_an_archive_is_unpacked_and_not_kept(
     artifacts: Artifacts, repository: Repository, tmp_path: Path
 ) -> None:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        member = tarfile.TarInfo("lib/run.jar")
-        member.size = 3
-        tar.addfile(member, io.BytesIO(b"jar"))
-    path = "org/example/broker/1.0/broker-1.0-all.tar.gz"
-    repository.publish(path, packed.getvalue())
-    archive = pinned(tmp_path, "archive", {path: packed.getvalue()}, is_archive=True)
+    path, packed = an_archive()
+    repository.publish(path, packed)
+    archive = pinned(tmp_path, "archive", {path: packed}, is_archive=True)
 
     folder = await artifacts.folder(archive)
 
     assert (folder / "lib" / "run.jar").read_bytes() == b"jar"
     assert list((tmp_path / "cache").rglob("*.tar.gz")) == []
+
+
+async def test_a_copied_archive_is_not_fetched_again(
+    artifacts: Artifacts, repository: Repository, tmp_path: Path
+) -> None:
+    path, packed = an_archive()
+    repository.publish(path, packed)
+    archive = pinned(tmp_path, "archive", {path: packed}, is_archive=True)
+    unpacked = await artifacts.folder(archive) / "lib" / "run.jar"
+    os.utime(unpacked, (1, 1))
+
+    await Artifacts(tmp_path / "cache", offline=True).folder(archive)
+
+    assert artifacts.has(archive)
 
 
 async def test_progress_ends_with_everything_done(
