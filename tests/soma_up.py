@@ -5,12 +5,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _STOP_SECONDS = 120
+
+# A word of its command line that no other part's has.
+_MARKS = {
+    "worker": "work",
+    "api": "serve",
+    "kafka": "kafka.Kafka",
+    "postgres": "-D",
+    "registry": "-jar",
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,14 @@ class Up:
     home: Path
     ready: dict[str, Any]
     process: "subprocess.Popen[str]"
+
+    def pid(self, part: str) -> int | None:
+        """Return the process id of a part, or None when it does not run."""
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                if _MARKS[part] in child.cmdline():
+                    return child.pid
+        return None
 
     def stop(self) -> int:
         """Press Ctrl-C, and return the exit code."""

@@ -1,5 +1,7 @@
 """`soma topics`: create and check the topics."""
 
+import asyncio
+
 import typer
 from rich.console import RenderableType
 from rich.text import Text
@@ -9,7 +11,9 @@ from soma_cli.failures import FindingsError
 from soma_cli.output import Result, show
 from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
-from soma_schemas.topic_admin import TopicDifference, apply_topics, open_admin, topic_differences
+from soma_cli.topic_application import apply_visibly
+from soma_schemas.clock import SystemClock
+from soma_schemas.topic_admin import TopicDifference, open_admin, topic_differences
 
 app = typer.Typer(help="Create and check the topics.", no_args_is_help=True, add_completion=False)
 
@@ -43,7 +47,8 @@ def apply(context: typer.Context, *, as_json: AsJson = False) -> None:
     Exit 1 when something is still not as declared.
     """
     settings, _ = operator_settings(root_of(context))
-    done, left = apply_topics(open_admin(settings.kafka), settings.topics)
+    admin = open_admin(settings.kafka)
+    done, left = asyncio.run(apply_visibly(admin, settings.topics, SystemClock()))
     _show(done, left, as_json=as_json)
 
 

@@ -18,6 +18,7 @@ from soma_cli.local.parts import Parts
 from soma_cli.local.postgres import Login
 from soma_cli.local.process import hold
 from soma_cli.local.supervision import Supervisor
+from soma_cli.topic_application import apply_visibly
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import as_environment
 from soma_schemas.errors import MismatchError
@@ -30,7 +31,7 @@ from soma_schemas.settings import (
     TopicSettings,
 )
 from soma_schemas.tables import migrate
-from soma_schemas.topic_admin import apply_topics, open_admin
+from soma_schemas.topic_admin import open_admin
 
 TENANT = "local"
 
@@ -131,9 +132,8 @@ class Stack:
 
     async def _prepare_kafka(self) -> None:
         await self.parts.kafka.start()
-        _, left = await asyncio.to_thread(
-            apply_topics, open_admin(self.parts.kafka.settings()), TopicSettings()
-        )
+        admin = open_admin(self.parts.kafka.settings())
+        _, left = await apply_visibly(admin, TopicSettings(), self._clock)
         if left:
             raise MismatchError(
                 "; ".join(str(difference) for difference in left),

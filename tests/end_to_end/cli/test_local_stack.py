@@ -25,10 +25,6 @@ def _eventually(holds: Callable[[], bool], what: str) -> None:
         clock.block(0.1)
 
 
-def _pid(home: Path, part: str) -> int:
-    return int(json.loads((home / "run" / f"{part}.json").read_text())["pid"])
-
-
 def _is_ready(soma: Soma) -> bool:
     return soma("status").code == 0
 
@@ -41,13 +37,12 @@ def _texts(soma: Soma, namespace: str) -> set[str]:
 
 @pytest.mark.parametrize("part", ["worker", "api", "kafka", "postgres", "registry"])
 def test_what_ends_by_itself_is_started_again(at_home: Soma, stack: Up, part: str) -> None:
-    pid = _pid(stack.home, part)
+    pid = stack.pid(part)
+    assert pid is not None
 
     os.kill(pid, signal.SIGKILL)
 
-    _eventually(
-        lambda: (stack.home / "run" / f"{part}.json").exists() and _pid(stack.home, part) != pid, "restart"
-    )
+    _eventually(lambda: stack.pid(part) not in {pid, None}, f"{part} runs again")
     _eventually(lambda: _is_ready(at_home), f"ready again after the end of {part}")
     stored = at_home("store", f"after the end of {part}", "-n", "crashes", "--wait", "30", "--json")
     assert json.loads(stored.out)["outcome"] == "applied", stored
