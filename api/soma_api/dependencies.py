@@ -29,8 +29,9 @@ from soma_api.queries.memories import MemoryQueries
 from soma_api.queries.overview import OverviewQueries
 from soma_api.queries.writes import WriteQueries
 from soma_api.settings import ApiSettings
-from soma_api.waiting import SinkGroup, WatermarkWaiter
+from soma_api.waiting import WatermarkWaiter
 from soma_schemas.clock import Clock
+from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import new_id
 from soma_schemas.violations import ViolationCode, violations_of
 

@@ -4,17 +4,9 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 
+from soma_schemas.groups import SinkGroup
 from soma_schemas.versions import Position
-
-
-class SinkGroup(StrEnum):
-    """The consumer groups whose progress requests wait for."""
-
-    POSTGRES = "soma-postgres"
-    VECTORS = "soma-vectors"
-
 
 READABLE = (SinkGroup.POSTGRES,)
 SEARCHABLE = (SinkGroup.VECTORS,)

@@ -44,7 +44,8 @@ from soma_api.problems import (
     TooStaleError,
     UnsupportedMediaTypeError,
 )
-from soma_api.waiting import READABLE, SinkGroup
+from soma_api.waiting import READABLE
+from soma_schemas.groups import SinkGroup
 from soma_schemas.violations import ViolationCode
 
 router = APIRouter(tags=["memories"])

@@ -17,8 +17,9 @@ from soma_api.problems import (
     StoreUnavailableError,
     TooStaleError,
 )
-from soma_api.waiting import SETTLED, SinkGroup
+from soma_api.waiting import SETTLED
 from soma_schemas.fields import Namespace
+from soma_schemas.groups import SinkGroup
 from soma_schemas.limits import MAX_NAMESPACE_SEGMENTS
 
 router = APIRouter(tags=["overview"])

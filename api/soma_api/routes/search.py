@@ -26,8 +26,8 @@ from soma_api.problems import (
     TooStaleError,
     UnsupportedMediaTypeError,
 )
-from soma_api.waiting import SinkGroup
 from soma_schemas.errors import SomaError
+from soma_schemas.groups import SinkGroup
 from soma_schemas.vectors.errors import EmbeddingRefusedError, UnfitVectorError
 from soma_schemas.violations import ViolationCode
 
