@@ -84,7 +84,9 @@ def a_watermark(next_offset: int, *, partition: int = 0, epoch: int = 1, group: 
 async def deliver(
     sink: PostgresSink, batch: Sequence[LoggedEvent], dead: Sequence[DeadLettered] = ()
 ) -> frozenset[MemoryName]:
-    """Have the sink apply a batch, as the settler does."""
+    """Have the sink apply a batch, as the settler does; a batch of nothing is none."""
+    if not batch and not dead:
+        return frozenset()
     last = max([each.position for each in batch] + [each.position for each in dead])
     version = max([each.version for each in batch] + [each.version for each in dead])
     folded = fold(batch, await sink.current(batch))

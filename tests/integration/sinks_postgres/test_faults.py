@@ -114,12 +114,31 @@ async def test_a_write_that_is_cancelled_while_the_server_works_leaves_nothing(
     assert len(memories(owner_dsn)) == 2
 
 
-async def until_blocked(dsn: str) -> None:
-    """Return when a session waits for a lock."""
-    query = "SELECT count(*) AS waiting FROM pg_locks WHERE NOT granted"
-    async with asyncio.timeout(10):
-        while (await asyncio.to_thread(rows, dsn, query))[0]["waiting"] == 0:
+async def until_blocked(dsn: str, sessions: int = 1) -> None:
+    """Return when that many sessions wait for a lock."""
+    query = "SELECT count(DISTINCT pid) AS waiting FROM pg_locks WHERE NOT granted"
+    async with asyncio.timeout(60):
+        while (await asyncio.to_thread(rows, dsn, query))[0]["waiting"] < sessions:
             pass
+
+
+async def test_two_workers_whose_batches_overlap_in_opposite_orders_do_not_deadlock(
+    pool: Pool, owner_dsn: str
+) -> None:
+    keys = [f"k{number}" for number in range(9)]
+    first, second = PostgresSink(pool, "first"), PostgresSink(pool, "second")
+    await deliver(first, a_log([stored(key=key) for key in keys]))
+    forward = [logged(stored(key=key), 100 + place) for place, key in enumerate(keys)]
+    backward = [logged(stored(key=key), 200 + place) for place, key in enumerate(reversed(keys))]
+
+    with psycopg.connect(owner_dsn) as blocker:
+        blocker.execute("SELECT FROM memories WHERE key = 'k4' FOR UPDATE")
+        writing = asyncio.gather(deliver(first, forward), deliver(second, backward))
+        await until_blocked(owner_dsn, sessions=2)
+        blocker.rollback()
+        await writing
+
+    assert {state.version for state in memories(owner_dsn).values()} == {each.version for each in backward}
 
 
 async def test_an_error_in_the_history_takes_the_states_back_with_it(

@@ -1,6 +1,5 @@
 """What the tables hold after a batch."""
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -39,7 +38,6 @@ from soma_streams.delivery.state import (
     SupersededReason,
 )
 from soma_streams.sinks.postgres import PostgresSink
-from soma_streams.sinks.sessions import Pool
 from soma_streams.sinks.statements import statement
 
 A_DEADLINE = datetime(2026, 5, 1, tzinfo=UTC)
@@ -489,14 +487,15 @@ class TestLinks:
 
         assert list(living_links(owner_dsn)) == [(memory.memory_id, "about", new)]
 
+    @pytest.mark.parametrize("in_one_batch", [True, False])
     async def test_a_link_that_comes_late_is_dead_when_its_memory_was_deleted_since(
-        self, sink: PostgresSink, owner_dsn: str
+        self, sink: PostgresSink, owner_dsn: str, *, in_one_batch: bool
     ) -> None:
         memory, other = stored(key="a"), an_id()
         late = logged(linked(memory, other), 1)
-        await deliver(
-            sink, [logged(memory, 0), logged(deleted(memory), 2), logged(stored(key="a", text="again"), 3)]
-        )
+        log = [logged(memory, 0), logged(deleted(memory), 2), logged(stored(key="a", text="again"), 3)]
+        for batch in [log] if in_one_batch else [[each] for each in log]:
+            await deliver(sink, batch)
 
         await deliver(sink, [late])
 
@@ -582,15 +581,3 @@ class TestExtremeValues:
         assert tables(owner_dsn) == {table: [] for table in tables(owner_dsn)}
         await deliver(sink, [logged(stored(key="b"), 0)])
         assert len(memories(owner_dsn)) == 1
-
-
-async def test_two_workers_that_overlap_do_not_deadlock(pool: Pool, owner_dsn: str) -> None:
-    keys = [f"k{number}" for number in range(50)]
-    forward = [logged(stored(key=key), 100 + place) for place, key in enumerate(keys)]
-    backward = [logged(stored(key=key), 200 + place) for place, key in enumerate(reversed(keys))]
-    first, second = PostgresSink(pool, "one"), PostgresSink(pool, "two")
-
-    for _ in range(10):
-        await asyncio.gather(deliver(first, forward), deliver(second, backward))
-
-    assert {state.version for state in memories(owner_dsn).values()} == {each.version for each in backward}

@@ -142,10 +142,10 @@ async def test_dead_letters_that_are_replayed_late_give_the_rows_of_their_order_
     )
     ledger.apply([*alive, *replays])
 
-    await deliver(sink, alive, [a_dead_letter(each) for each in dead])
-    cut = data.draw(st.integers(0, len(replays)), label="cut")
-    for batch in (replays[:cut], replays[cut:]):
-        if batch:
+    await deliver(sink, [], [a_dead_letter(each) for each in dead])
+    for arrived in (alive, replays):
+        cut = data.draw(st.integers(0, len(arrived)), label="cut")
+        for batch in (arrived[:cut], arrived[cut:]):
             await deliver(sink, batch)
 
     holds(owner_dsn, log.tenant, ledger)

@@ -59,7 +59,7 @@ async def listening(dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
 
 
 async def heard(connection: psycopg.AsyncConnection, count: int) -> list[str]:
-    return [notice.payload async for notice in connection.notifies(timeout=10, stop_after=count)]
+    return [notice.payload async for notice in connection.notifies(timeout=60, stop_after=count)]
 
 
 async def test_a_rise_is_told_when_the_batch_is_committed(
@@ -193,6 +193,6 @@ async def test_closing_what_never_ran_ends_in_time(pool: Pool) -> None:
 async def until(holds: Callable[[], bool]) -> None:
     """Return when something holds."""
     clock = SystemClock()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(holds):
             await clock.sleep(0.005)
