@@ -90,8 +90,12 @@ class Home:
             write_private(path, value + "\n")
             return value
 
-    def port(self, name: str) -> int:
+    def port(self, name: str, preferred: int | None = None) -> int:
         """Return a free loopback port for this purpose: the last one when that is free, else a new one.
+
+        Args:
+            name: The purpose.
+            preferred: Taken at first when it is free: the port that people know by heart.
 
         Raises:
             NoFreePortError: Many were tried, none was free.
@@ -102,8 +106,9 @@ class Home:
         if last is not None and is_free(last):
             return last
         taken = set(known.values())
-        for _ in range(_PORT_TRIES):
-            candidate = self._random.choice(PORTS)
+        candidates = [] if preferred is None else [preferred]
+        candidates += [self._random.choice(PORTS) for _ in range(_PORT_TRIES)]
+        for candidate in candidates:
             if candidate not in taken and is_free(candidate):
                 write_private(path, json.dumps({**known, name: candidate}, indent=2) + "\n")
                 return candidate

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from soma_api.keys import ApiKey
 from soma_api.principals import Role
+from soma_api.settings import GatewaySettings
 from soma_cli.handover import Handover, remove_handover
 from soma_cli.keys import NewKey, create_key, list_keys
 from soma_cli.local.artifacts import Artifacts
@@ -182,7 +183,7 @@ class Stack:
         )
 
     def _api(self) -> OwnProcess:
-        door = self._home.port("api")
+        door = self._home.port("api", preferred=GatewaySettings.model_fields["port"].default)
         # Two logins in one process: the API's, and that of the vector worker inside it.
         watermarks = _Watermarks(watermarks=self.parts.postgres.settings(Login.WORKER))
         return OwnProcess(

@@ -75,6 +75,17 @@ def test_a_remembered_port_that_somebody_took_is_replaced(home: Home) -> None:
     assert home.port("kafka") == second
 
 
+def test_the_port_that_people_know_is_taken_when_it_is_free(home: Home) -> None:
+    known = home.port("some free port")
+    with listening(known):
+        assert home.port("api", preferred=known) != known
+
+    other = Home(home.path.parent / "other", Random(4))
+
+    assert other.port("api", preferred=known) == known
+    assert other.port("api", preferred=PORTS[0]) == known
+
+
 def test_two_purposes_never_get_one_port(tmp_path: Path) -> None:
     home = Home(tmp_path, Random(3))
 
