@@ -27,6 +27,10 @@ class KafkaLogEnds:
         self._name = MEMORY_EVENTS.full_name(topics)
         self._partitions = range(MEMORY_EVENTS.partitions(topics))
 
+    def close(self) -> None:
+        """Let go of the brokers."""
+        _let_go(self._admin)
+
     async def ends(self) -> Mapping[int, int]:
         """Return the next offset of every partition.
 
@@ -44,6 +48,13 @@ class KafkaLogEnds:
         except (KafkaException, TimeoutError) as error:
             # The client asks with the leader epochs that it once learned, and never learns those of a broker
             # that came back: every question after that is refused with FENCED_LEADER_EPOCH.
-            self._admin = AdminClient(self._config)
+            old, self._admin = self._admin, AdminClient(self._config)
+            _let_go(old)
             raise LogUnavailableError("the brokers do not answer") from error
         return {partition: result.offset for partition, result in found.items()}
+
+
+def _let_go(admin: AdminClient) -> None:
+    # The client has no `close`; left to the collector, its threads go on knocking at brokers that are gone.
+    with admin:
+        pass

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -92,23 +92,25 @@ async def open_parts(
         registry: Of metrics; shared with whatever else runs in the process.
     """
     waiter = WatermarkWaiter()
-    ends = KafkaLogEnds(settings.kafka, settings.topics)
-    freshness = Freshness(ends, waiter, clock)
     conninfo = connection_string(settings.postgres, settings.api.statement_timeout)
 
     async def connect() -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
 
-    async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
-        feed = WatermarkFeed(
-            connect=connect,
-            pool=pool,
-            topic=MEMORY_EVENTS.full_name(settings.topics),
-            waiter=waiter,
-            clock=clock,
-            random=Random(),  # noqa: S311  # spreads reconnects, guards nothing
-        )
-        async with asyncio.TaskGroup() as tasks:
+    with closing(KafkaLogEnds(settings.kafka, settings.topics)) as ends:
+        async with (
+            database_pool(settings.postgres, settings.api.statement_timeout) as pool,
+            asyncio.TaskGroup() as tasks,
+        ):
+            freshness = Freshness(ends, waiter, clock)
+            feed = WatermarkFeed(
+                connect=connect,
+                pool=pool,
+                topic=MEMORY_EVENTS.full_name(settings.topics),
+                waiter=waiter,
+                clock=clock,
+                random=Random(),  # noqa: S311  # spreads reconnects, guards nothing
+            )
             running = [tasks.create_task(feed.run()), tasks.create_task(freshness.run())]
             yield Parts(
                 settings=settings,
