@@ -37,7 +37,6 @@ CALLABLES: Mapping[str, tuple[str, ...]] = {
     f"{_DRIVER}:AIOKafkaConsumerThread.__post_init__": ("self",),
     f"{_DRIVER}:AIOKafkaConsumerThread._create_worker_consumer": ("self", "transport"),
     f"{_DRIVER}:AIOKafkaConsumerThread.seek_to_committed": ("self",),
-    f"{_DRIVER}:AIOKafkaConsumerThread.subscribe": ("self", "topics"),
     f"{_DRIVER}:ConsumerRebalanceListener.on_partitions_assigned": ("self", "assigned"),
     # The transport calls these.
     f"{_CONSUMER}._get_active_partitions": ("self",),
@@ -51,7 +50,6 @@ CALLABLES: Mapping[str, tuple[str, ...]] = {
     "mode.services:Service.add_future": ("self", "coro"),
     "aiokafka.consumer:AIOKafkaConsumer.getmany": ("self", "partitions", "timeout_ms", "max_records"),
     "aiokafka.consumer:AIOKafkaConsumer.seek": ("self", "partition", "offset"),
-    "aiokafka.consumer:AIOKafkaConsumer.topics": ("self",),
     "aiokafka.consumer:AIOKafkaConsumer.subscription": ("self",),
     "aiokafka.consumer:AIOKafkaConsumer.partitions_for_topic": ("self", "topic"),
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": ("self", "partitions", "timeout", "max_records"),
@@ -77,6 +75,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "highwater",
         "lso",
         "position",
+        "_position_fut",
     ),
     _COORDINATOR: ("_commit_lock", "generation"),
 }

@@ -122,6 +122,11 @@ class Consumer(driver.Consumer):
         """
         return self._lanes.unsettled().oldest_age_seconds or 0.0
 
+    @property
+    def gone_unread(self) -> int:
+        """Offsets that the log had dropped, by retention or by hand, before they were fetched."""
+        return self._thread.gone_unread
+
     # -- in --------------------------------------------------------------------------------------------
 
     def receive(self, chunks: Iterable[Chunk]) -> None:

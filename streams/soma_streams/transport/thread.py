@@ -28,18 +28,18 @@ from .kafka import (
     RebalanceInProgressError,
     RoundRobinPartitionAssignor,
     UnknownMemberIdError,
+    size_bytes,
+    to_records,
 )
 from .lanes import Mark
 from .options import Isolation
-from .records import Chunk, Record, TimestampType, TopicPartition
+from .records import Chunk, TopicPartition
 
 if TYPE_CHECKING:
     from .consumer import Consumer
 
 _T = TypeVar("_T")
 _WATCH_SECONDS = 1.0
-_TOPIC_PAUSE_SECONDS = 0.25
-_TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +91,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._epochs: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._drained_from: dict[TopicPartition, int] = {}
+        self._reset_signs: dict[TopicPartition, object] = {}
+        self._gone_unread = 0
 
     @property
     def _batches(self) -> "Consumer":
@@ -100,6 +102,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def epoch(self) -> int:
         """The latest epoch of any partition."""
         return self._epoch
+
+    @property
+    def gone_unread(self) -> int:
+        """Offsets that the log had dropped before they were fetched."""
+        return self._gone_unread
 
     # -- calls from the application's loop -----------------------------------------------------------
 
@@ -150,16 +157,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Set partitions to these offsets; return their new epochs."""
         return await self._inside(self._reposition(offsets))
 
-    async def subscribe(self, topics: Iterable[str]) -> None:
-        """Subscribe, once all topics are known to exist.
-
-        Raises:
-            MissingTopicError: One did not appear in time.
-        """
-        wanted = set(topics)
-        await self._inside(self._await_topics(wanted))
-        await super().subscribe(wanted)
-
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Set every assigned partition back; return the committed offsets."""
         rewound = await self.rewind()
@@ -199,21 +196,33 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             found = drained.get(kafka_partition, ())
             if not found and self._positions.get(partition) == state.position:
                 continue
+            records = to_records(found)
+            begins = records[0].offset if records else state.position
+            if state._position_fut is not self._reset_signs[partition]:  # noqa: SLF001  # made anew by a reset
+                self._reset_signs[partition] = state._position_fut  # noqa: SLF001  # see above
+                self._note_reset(partition, begins)
             self._positions[partition] = state.position
-            records = _records(found)
-            if records:
-                self._drained_from.setdefault(partition, records[0].offset)
+            self._drained_from.setdefault(partition, begins)
             chunks.append(
                 Chunk(
                     partition=partition,
                     epoch=self._epochs[partition],
                     records=records,
                     position=state.position,
-                    size_bytes=_size_bytes(found),
+                    size_bytes=size_bytes(found),
                     end_offset=state.lso if committed_only else state.highwater,
                 )
             )
         return chunks
+
+    def _note_reset(self, partition: TopicPartition, begins: int) -> None:
+        """Say that the log no longer had the position, so that aiokafka went where its policy points."""
+        expected = self._positions.get(partition, self._drained_from.get(partition, begins))
+        if begins > expected:
+            self._gone_unread += begins - expected
+            log.error("records_gone_unread", **partition._asdict(), from_offset=expected, to_offset=begins)
+        elif begins < expected:
+            log.error("log_went_back", **partition._asdict(), from_offset=expected, to_offset=begins)
 
     async def _touch(self) -> None:
         with self._ensure_consumer()._subscription.fetch_context():  # noqa: SLF001  # what getmany does
@@ -237,6 +246,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self._epochs = {TopicPartition(*tp): self._epoch for tp in assignment.tps}
             self._positions = {}
             self._drained_from = {}
+            self._reset_signs = {
+                TopicPartition(*tp): assignment.state_value(tp)._position_fut  # noqa: SLF001  # see _chunks
+                for tp in assignment.tps
+            }
         return assignment
 
     def _is_current(self) -> bool:
@@ -317,14 +330,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     # -- topics and errors that nobody would hear of ---------------------------------------------------
 
-    async def _await_topics(self, wanted: set[str]) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._batches.limits.topic_wait_seconds
-        while missing := wanted - await self._ensure_consumer().topics():
-            if loop.time() >= deadline:
-                raise MissingTopicError(missing)
-            await self.sleep(_TOPIC_PAUSE_SECONDS)
-
     @Service.task
     async def _watch_cluster(self) -> None:
         """Fail on what would otherwise be endless silence: refused membership, and topics that vanished."""
@@ -372,33 +377,3 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _records(drained: Iterable[ConsumerRecord]) -> tuple[Record, ...]:
-    # Inline: a call per record would show in the throughput of the loop.
-    return tuple(
-        [
-            Record(
-                record.offset,
-                record.timestamp,
-                _TIMESTAMP_TYPES[record.timestamp_type],
-                record.key,
-                record.value,
-                record.headers,
-            )
-            for record in drained
-        ]
-    )
-
-
-def _size_bytes(drained: Iterable[ConsumerRecord]) -> int:
-    """Weigh records; aiokafka knows the lengths of keys and values, -1 for those that are None."""
-    size = 0
-    for record in drained:
-        if record.serialized_key_size > 0:
-            size += record.serialized_key_size
-        if record.serialized_value_size > 0:
-            size += record.serialized_value_size
-        for name, value in record.headers:
-            size += len(name) + len(value or b"")
-    return size

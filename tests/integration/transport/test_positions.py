@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import NewPartitions
 
@@ -177,15 +177,50 @@ async def test_a_log_whose_beginning_was_deleted_is_read_from_where_it_begins_no
 ) -> None:
     topic = cluster.create_topic()
     cluster.produce(topic, [b"%d" % n for n in range(10)])
-    async with running(cluster, topic, tmp_path, group="reset") as worker:
+    async with running(cluster, topic, tmp_path) as worker:
         await eventually(lambda: cluster.committed(worker.group, topic) == 10)
         [partition] = worker.consumer.assignment()
         deleted = cluster.admin.delete_records([KafkaPartition(topic, 0, 4)])
         for done in deleted.values():
             done.result(20)
         await worker.consumer.seek(partition, 1)
+        assert worker.consumer.gone_unread == 0
         await eventually(lambda: worker.offsets == [*range(10), *range(4, 10)])
         await eventually(lambda: cluster.committed(worker.group, topic) == 10)
+        assert worker.consumer.gone_unread == 3
+
+
+async def test_records_that_were_deleted_while_nobody_read_are_counted(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    topic, group = cluster.create_topic(), a_name("group")
+    cluster.produce(topic, [b"x"] * 2)
+    async with running(cluster, topic, tmp_path, group=group) as worker:
+        await eventually(lambda: cluster.committed(group, topic) == 2)
+    cluster.produce(topic, [b"x"] * 8)
+    for done in cluster.admin.delete_records([KafkaPartition(topic, 0, 7)]).values():
+        done.result(20)
+    async with running(cluster, topic, tmp_path, group=group) as worker:
+        await eventually(lambda: worker.offsets == [7, 8, 9])
+        assert worker.consumer.gone_unread == 5
+
+
+async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    topic, group = cluster.create_topic(), a_name("group")
+    cluster.produce(topic, [b"old"] * 10)
+    async with running(cluster, topic, tmp_path, group=group):
+        await eventually(lambda: cluster.committed(group, topic) == 10)
+    # A commit beyond the end is what a smaller new log of the same name looks like.
+    ahead = KafkaPartition(topic, 0, 500)
+    request = ConsumerGroupTopicPartitions(group, [ahead])
+    for changed in cluster.admin.alter_consumer_group_offsets([request]).values():
+        changed.result(20)
+    async with running(cluster, topic, tmp_path, group=group) as worker:
+        await eventually(lambda: worker.offsets == list(range(10)))
+        assert worker.consumer.gone_unread == 0
+        await eventually(lambda: cluster.committed(group, topic) == 10)
 
 
 async def test_partitions_that_are_added_are_read_from_their_beginning(
