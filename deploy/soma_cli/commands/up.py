@@ -28,6 +28,7 @@ from soma_schemas.settings import LogFormat, LogSettings
 
 app = typer.Typer(add_completion=False)
 
+_INTERRUPTED = 130  # as shells count a Ctrl-C
 _PARTS = ("kafka", "postgres", "registry", "worker", "api")
 
 
@@ -82,7 +83,10 @@ def up(
     root = root_of(context)
     if home is not None:
         root = replace(root, environment={**root.environment, "SOMA_HOME": str(home)})
-    asyncio.run(_until_told_to_stop(_run(root, SystemClock(), demo=demo, as_json=as_json)))
+    finished = asyncio.run(_until_told_to_stop(_run(root, SystemClock(), demo=demo, as_json=as_json)))
+    if demo and not finished:
+        raise typer.Exit(_INTERRUPTED)
+    say(f"stopped; what is stored stays in {root.home}")
 
 
 async def _run(root: Root, clock: Clock, *, demo: bool, as_json: bool) -> None:
@@ -95,7 +99,7 @@ async def _run(root: Root, clock: Clock, *, demo: bool, as_json: bool) -> None:
             if demo:
                 table.close()
                 await _while_it_runs(stack, demonstrate(home.path, root.environment))
-                say(f"\nGo on with `soma up{_home_option(root)}`: the memories stay in {home.path}.")
+                say(f"\nGo on with `soma up{_home_option(root)}`, then ask your own questions.")
                 return
             table.close()
             show(_ready(stack, home, clock.monotonic() - begin), as_json=as_json)
@@ -123,20 +127,26 @@ async def _while_it_runs(stack: Stack, work: Coroutine[Any, Any, None]) -> None:
         raise failures.exceptions[0] from None
 
 
-async def _until_told_to_stop(work: Coroutine[Any, Any, None]) -> None:
-    """Run something until it ends; SIGINT and SIGTERM cancel it, and it may take its time to end well."""
+async def _until_told_to_stop(work: Coroutine[Any, Any, None]) -> bool:
+    """Run something until it ends; SIGINT and SIGTERM cancel it, and it may take its time to end well.
+
+    Returns:
+        Whether it ended by itself.
+    """
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     working = asyncio.create_task(work)
     waiting = asyncio.create_task(told.wait())
     await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
-    if told.is_set() and not working.done():
-        say("stopping")
-        working.cancel()
     waiting.cancel()
+    if working.done():
+        working.result()
+        return True
+    working.cancel()
     with suppress(asyncio.CancelledError):
         await working
+    return False
 
 
 def _log_to(path: Path) -> None:

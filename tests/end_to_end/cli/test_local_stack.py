@@ -81,6 +81,7 @@ def test_the_demonstration_answers_questions_and_leaves_its_memories(
     assert "imported 356 memories of assistant-month.jsonl" in shown.stdout
     assert "Harbour 2.4 is live since 10:38." in shown.stdout
     assert f"Go on with `soma up --home {home}`" in shown.stderr
+    assert shown.stderr.endswith(f"stopped; what is stored stays in {home}\n")
     assert "no local stack runs" in soma("list").err
 
     # What the log has is not lost, however soon after that everything stops.

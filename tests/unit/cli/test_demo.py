@@ -28,7 +28,7 @@ def test_it_imports_the_examples_then_the_history_then_asks() -> None:
 def test_an_installation_without_a_repository_asks_about_the_examples_alone() -> None:
     commands = steps(None)
 
-    assert [command[0] for command in commands] == ["import", "search", "search", "search"]
+    assert [command[0] for command in commands] == ["import", *["search"] * 4]
     assert not any("git" in command for command in commands)
 
 
