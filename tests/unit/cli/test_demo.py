@@ -13,14 +13,7 @@ from soma_cli.main import COMMANDS
 def test_it_imports_the_examples_then_the_history_then_asks() -> None:
     commands = steps(Path("/srv/tea"))
 
-    assert [command[0] for command in commands] == [
-        "import",
-        "import",
-        "search",
-        "search",
-        "search",
-        "search",
-    ]
+    assert [command[0] for command in commands] == ["import", "import", *["search"] * 5]
     assert commands[1] == ("import", "--format", "git", "/srv/tea", "--wait")
     assert {command[0] for command in commands} <= {entry.name for entry in COMMANDS}
 
