@@ -4,7 +4,7 @@ It knows nothing of what the records mean, and imports nothing of the packages a
 """
 
 from .consumer import Consumer
-from .driver import Transport, configure, consumer_of
+from .driver import Transport, batches, configure, consumer_of
 from .errors import (
     IncompatibleRuntimeError,
     MissingTopicError,
@@ -40,6 +40,7 @@ __all__ = [
     "UnsafeSettingsError",
     "Unsettled",
     "app_settings",
+    "batches",
     "configure",
     "consumer_of",
 ]

@@ -38,7 +38,7 @@ class _NoAutomaticAcknowledgement(dict[TP, set[int]]):
     def __missing__(self, tp: TP) -> NoReturn:
         error = MisuseError(
             f"a stream of {tp.topic} acknowledged a batch by itself",
-            remedy="Iterate over stream.noack() and settle each batch when its work is done.",
+            remedy="Iterate over batches(stream) and settle each batch when its work is done.",
         )
         self._tell(error)
         raise error

@@ -1,15 +1,18 @@
 """Where Faust meets the transport: the class behind the `batch://` scheme, and the way to its consumer."""
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import faust
 from faust.transport.drivers import aiokafka as kafka
+from faust.types import StreamT
 from faust.types.transports import ConsumerCallback, ConsumerT
 
 from .compatibility import check_runtime
 from .consumer import Consumer
 from .errors import MisuseError
 from .options import SCHEME, Options, check_settings
+from .records import RecordBatch
 
 
 class Transport(kafka.Transport):
@@ -45,6 +48,12 @@ def configure(app: faust.App, options: Options) -> None:
             remedy=f"Give it a broker_consumer of {SCHEME}://, as app_settings does.",
         )
     transport.options = options
+
+
+def batches(stream: StreamT[RecordBatch]) -> AsyncIterator[RecordBatch]:
+    """Iterate over an agent's batches; none is acknowledged until it is settled."""
+    # Faust types agents by an interface that lacks what its only streams have.
+    return cast("AsyncIterator[RecordBatch]", cast("faust.Stream[RecordBatch]", stream).noack())
 
 
 def consumer_of(app: faust.App) -> Consumer:

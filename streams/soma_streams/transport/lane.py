@@ -103,11 +103,6 @@ class Lane:
         return self._state
 
     @property
-    def position(self) -> int:
-        """Offset after everything that was drained."""
-        return self._position
-
-    @property
     def watermark(self) -> int | None:
         """Offset of the oldest record that is not settled, the position if all are; None once dropped."""
         if self._state is LaneState.DROPPED:

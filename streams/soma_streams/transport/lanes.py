@@ -1,6 +1,6 @@
 """All lanes of one consumer: what may be fetched, what is handed over next, what may be committed."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .lane import Lane, LaneState
@@ -185,11 +185,6 @@ class Lanes:
         self._committed.clear()
 
     # -- reports -----------------------------------------------------------------------------------
-
-    @property
-    def partitions(self) -> Collection[TopicPartition]:
-        """The partitions that have a lane."""
-        return self._lanes.keys()
 
     def unsettled(self) -> Unsettled:
         """Report what is held."""

@@ -23,6 +23,7 @@ from soma_streams.transport import (
     Options,
     RecordBatch,
     app_settings,
+    batches,
     configure,
     consumer_of,
 )
@@ -35,6 +36,12 @@ CLOCK = SystemClock()
 def a_name(kind: str) -> str:
     """Return a name that no other test has, on a broker that may outlive the session."""
     return f"{kind}-{os.getpid()}-{next(_names)}"
+
+
+async def passing(seconds: float) -> None:
+    """Let time pass, in which something must not happen, or anything may."""
+    begun = CLOCK.monotonic()
+    await eventually(lambda: CLOCK.monotonic() - begun > seconds, seconds=seconds + 20)
 
 
 async def eventually(look: Callable[[], _T | None], *, seconds: float = 20.0) -> _T:
@@ -129,7 +136,7 @@ class Worker:
         return [record.offset for batch in self.batches for record in batch]
 
     async def apply(self, stream: Any) -> None:
-        async for batch in stream.noack():
+        async for batch in batches(stream):
             self.batches.append(batch)
             if self._work is None or await self._work(batch):
                 self.consumer.settle(batch)
@@ -207,6 +214,7 @@ class WorkerProcess:
         group: Its consumer group.
         folder: Where it keeps its things; the journal in it outlives it.
         seconds: How long it works on one batch.
+        batch_records: Most records in one batch.
         settings: Override its application's.
     """
 
@@ -218,6 +226,7 @@ class WorkerProcess:
         folder: Path,
         *,
         seconds: float = 0.0,
+        batch_records: int = 1_000,
         **settings: Any,
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -230,8 +239,9 @@ class WorkerProcess:
             "data": str(folder / "faust"),
             "journal": str(self.journal),
             "seconds": seconds,
+            "batch_records": batch_records,
             "settings": {
-                "broker_commit_interval": 0.1,
+                "broker_commit_interval": 0.02,
                 "broker_session_timeout": 2.0,
                 "broker_heartbeat_interval": 0.3,
                 **settings,

@@ -13,6 +13,7 @@ from integration.transport.harness import (
     commits_ahead,
     eventually,
     journaled,
+    passing,
 )
 
 PARTITIONS = 4
@@ -36,7 +37,9 @@ async def test_nothing_is_lost_when_workers_are_killed_and_stopped_under_load(
     workers: list[WorkerProcess] = []
 
     def start() -> WorkerProcess:
-        worker = WorkerProcess(cluster, topic, group, tmp_path / f"w{len(journals)}", seconds=0.02)
+        worker = WorkerProcess(
+            cluster, topic, group, tmp_path / f"w{len(journals)}", seconds=0.1, batch_records=100
+        )
         journals.append(worker.journal)
         workers.append(worker)
         return worker
@@ -49,8 +52,10 @@ async def test_nothing_is_lost_when_workers_are_killed_and_stopped_under_load(
         for round_number in range(6):
             before = progress()
             for partition in range(PARTITIONS):
-                cluster.produce(topic, [b"x" * 100] * 500, partition=partition)
+                cluster.produce(topic, [b"x" * 100] * 300, partition=partition)
             await eventually(lambda: progress() > before, seconds=40)  # noqa: B023  # awaited here
+            # Long enough for a commit of what is under way, if somebody made that mistake.
+            await passing(random.uniform(0.04, 0.3))
             leaving = alive.pop(random.randrange(2))
             if round_number % 3 == 2:
                 assert leaving.stop() == 0, leaving.log.read_text()
@@ -60,7 +65,7 @@ async def test_nothing_is_lost_when_workers_are_killed_and_stopped_under_load(
             assert commits_ahead(commits, journaled(*journals)) == []
             alive.append(start())
             await eventually(alive[-1].journal.exists)
-        everything = dict.fromkeys(range(PARTITIONS), 6 * 500)
+        everything = dict.fromkeys(range(PARTITIONS), 6 * 300)
         await eventually(lambda: cluster.commits(group, topic, PARTITIONS) == everything, seconds=60)
         assert commits_ahead(dict(everything), journaled(*journals)) == []
         assert [worker.stop() for worker in alive] == [0, 0]

@@ -3,24 +3,18 @@ from pathlib import Path
 from typing import Any
 
 from integration.transport.harness import (
-    CLOCK,
     Cluster,
     Gate,
     Worker,
     a_name,
     eventually,
+    passing,
     running,
 )
 from soma_streams.transport import Limits, Options, RecordBatch
 
 # A member that does not show that it lives leaves its group after a second.
 IMPATIENT: dict[str, Any] = {"broker_max_poll_interval": 1.0, "broker_heartbeat_interval": 0.1}
-
-
-async def passing(seconds: float) -> None:
-    """Let time pass in which something must not happen."""
-    begun = CLOCK.monotonic()
-    await eventually(lambda: CLOCK.monotonic() - begun > seconds)
 
 
 def generation(worker: Worker) -> int:

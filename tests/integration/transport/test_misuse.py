@@ -13,6 +13,7 @@ from soma_streams.transport import (
     Options,
     UnsafeSettingsError,
     app_settings,
+    batches,
     configure,
     consumer_of,
 )
@@ -45,7 +46,7 @@ async def test_a_stream_that_acknowledges_by_itself_crashes_the_application(
     app.agent(app.topic(topic, schema=BatchSchema()), name="apply")(apply)
     crash = await crash_with(app)
     assert isinstance(crash, MisuseError)
-    assert "noack()" in str(crash.remedy)
+    assert "batches(stream)" in str(crash.remedy)
     assert cluster.committed(app.conf.id, topic) in {None, 0}
 
 
@@ -57,7 +58,7 @@ async def test_a_topic_without_the_schema_crashes_the_application_and_skips_noth
     app = an_app(cluster, tmp_path)
 
     async def apply(stream: Any) -> None:
-        async for _ in stream.noack():
+        async for _ in batches(stream):
             pass
 
     app.agent(app.topic(topic), name="apply")(apply)
@@ -73,7 +74,7 @@ async def test_two_agents_on_one_topic_crash_the_application(cluster: Cluster, t
     app = an_app(cluster, tmp_path)
 
     async def apply(stream: Any) -> None:
-        async for _ in stream.noack():
+        async for _ in batches(stream):
             pass
 
     for name in ("one", "two"):
@@ -89,7 +90,7 @@ async def test_a_topic_that_never_commits_crashes_the_application(cluster: Clust
     app = an_app(cluster, tmp_path)
 
     async def apply(stream: Any) -> None:
-        async for _ in stream.noack():
+        async for _ in batches(stream):
             pass
 
     app.agent(app.topic(topic, schema=BatchSchema(), acks=False), name="apply")(apply)
@@ -104,7 +105,7 @@ async def test_a_topic_that_does_not_exist_crashes_the_application(cluster: Clus
     configure(app, Options(limits=Limits(topic_wait_seconds=0.5)))
 
     async def apply(stream: Any) -> None:
-        async for _ in stream.noack():
+        async for _ in batches(stream):
             pass
 
     app.agent(app.topic(cluster.create_topic(), missing, schema=BatchSchema()), name="apply")(apply)

@@ -1,7 +1,7 @@
 """A worker in a process of its own, to be killed: writes down what it has done, and only then settles it.
 
-Called with one JSON argument: bootstrap, topic, group, data, journal, seconds (of work per batch), settings.
-It can be asked to stop once its journal exists.
+Called with one JSON argument: bootstrap, topic, group, data, journal, seconds (of work per batch),
+batch_records, settings. It can be asked to stop once its journal exists.
 """
 
 import asyncio
@@ -15,7 +15,16 @@ from typing import Any
 import faust
 
 from soma_schemas.clock import SystemClock
-from soma_streams.transport import BatchSchema, RecordBatch, app_settings, consumer_of
+from soma_streams.transport import (
+    BatchSchema,
+    Limits,
+    Options,
+    RecordBatch,
+    app_settings,
+    batches,
+    configure,
+    consumer_of,
+)
 
 CLOCK = SystemClock()
 
@@ -31,12 +40,13 @@ async def main(order: dict[str, Any]) -> int:
     """Work until told to stop; return what to exit with."""
     settings = {**app_settings(order["bootstrap"]), "datadir": order["data"], "web_enabled": False}
     app = faust.App(order["group"], **{**settings, **order["settings"]})
+    configure(app, Options(limits=Limits(batch_records=order["batch_records"])))
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     with Path(order["journal"]).open("a", encoding="ascii") as journal:  # noqa: ASYNC230  # before all else
 
         async def apply(stream: Any) -> None:
-            async for batch in stream.noack():
+            async for batch in batches(stream):
                 await CLOCK.sleep(order["seconds"])
                 written(journal, batch)
                 consumer_of(app).settle(batch)
