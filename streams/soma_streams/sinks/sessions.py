@@ -55,8 +55,8 @@ class Sessions:
 
     Args:
         pool: Connections of a login with role soma_sinks, straight to the server: settings and row types stay
-            in each session, which a pooler between them would mix up, and which whoever shares the pool meets:
-            time zone UTC, and every statement commits by itself.
+            in each session, which a pooler between them would mix up. Whoever shares the pool meets them too:
+            the time zone is UTC, and every statement commits by itself.
         row_types: What statements take as parameters.
     """
 
