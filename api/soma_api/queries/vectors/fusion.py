@@ -1,6 +1,6 @@
 """How nearness and keywords become one score: pure, the same whichever engine found the candidates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -38,35 +38,36 @@ class Ranked(NamedTuple):
 
 
 def fuse(
-    dense: Sequence[Candidate], sparse: Sequence[Candidate], dense_weight: float = DENSE_WEIGHT
+    dense: Sequence[Candidate],
+    sparse: Sequence[Candidate],
+    limit: int,
+    dense_weight: float = DENSE_WEIGHT,
 ) -> list[Ranked]:
-    """Return the union of both lists, best first: `dense_weight * cosine + bm25`.
+    """Return the best of the union of both lists, best first: `dense_weight * cosine + bm25`.
 
     What is missing in one list counts 0 there. Equal scores stand in the order of their ids, so that the same
     question has the same answer.
     """
     cosines = dict(dense)
     keywords = dict(sparse)
-    ranked = [
-        Ranked(
-            each,
-            dense_weight * cosines.get(each, 0.0) + keywords.get(each, 0.0),
-            Explanation(cosines.get(each), keywords.get(each)),
-        )
-        for each in cosines.keys() | keywords.keys()
+    scores = {each: dense_weight * cosine for each, cosine in cosines.items()}
+    for each, score in keywords.items():
+        scores[each] = scores.get(each, 0.0) + score
+    return [
+        Ranked(each, score, Explanation(cosines.get(each), keywords.get(each)))
+        for each, score in _best(scores.items(), limit)
     ]
-    return sorted(ranked, key=_best_first)
 
 
-def rank_by_nearness(dense: Sequence[Candidate]) -> list[Ranked]:
+def rank_by_nearness(dense: Sequence[Candidate], limit: int) -> list[Ranked]:
     """Return the nearest first; the score is the cosine."""
-    return sorted((Ranked(each, score, Explanation(score, None)) for each, score in dense), key=_best_first)
+    return [Ranked(each, score, Explanation(score, None)) for each, score in _best(dense, limit)]
 
 
-def rank_by_words(sparse: Sequence[Candidate]) -> list[Ranked]:
+def rank_by_words(sparse: Sequence[Candidate], limit: int) -> list[Ranked]:
     """Return the best match of words first; the score is that of BM25."""
-    return sorted((Ranked(each, score, Explanation(None, score)) for each, score in sparse), key=_best_first)
+    return [Ranked(each, score, Explanation(None, score)) for each, score in _best(sparse, limit)]
 
 
-def _best_first(ranked: Ranked) -> tuple[float, int]:
-    return -ranked.score, ranked.id.int
+def _best(scores: Iterable[tuple[UUID, float]], limit: int) -> list[tuple[UUID, float]]:
+    return sorted(scores, key=lambda scored: (-scored[1], scored[0].int))[:limit]

@@ -102,7 +102,7 @@ class Search:
                 limit=max(_CANDIDATES, request.top_k) if request.mode is SearchMode.HYBRID else request.top_k,
             )
         )
-        best = _ranked(request.mode, found)[: request.top_k]
+        best = _ranked(request.mode, found, request.top_k)
         payloads = await self._reader.payloads([each.id for each in best], conditions, _FIELDS)
         # What was deleted or moved out of reach since the candidates were found is left out.
         return [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]
@@ -121,14 +121,14 @@ class Search:
         return unit_vector(await asyncio.to_thread(self._embedder.embed_query, text))
 
 
-def _ranked(mode: SearchMode, found: Candidates) -> list[Ranked]:
+def _ranked(mode: SearchMode, found: Candidates, limit: int) -> list[Ranked]:
     match mode:
         case SearchMode.VECTOR:
-            return rank_by_nearness(found.dense)
+            return rank_by_nearness(found.dense, limit)
         case SearchMode.KEYWORD:
-            return rank_by_words(found.sparse)
+            return rank_by_words(found.sparse, limit)
         case SearchMode.HYBRID:
-            return fuse(found.dense, found.sparse)
+            return fuse(found.dense, found.sparse, limit)
 
 
 def _hit(tenant: str, ranked: Ranked, payload: Mapping[str, Any]) -> SearchHit:
