@@ -16,6 +16,9 @@ from soma_schemas.namespaces import namespace_fault
 from soma_schemas.violations import ViolationCode
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+# What an embedding's numbers become, in events and in both stores: IEEE 754 single precision.
+_LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
+_SMALLEST_FLOAT32 = 2.0**-149
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -92,12 +95,15 @@ def _namespace(namespace: str) -> str:
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise broken(ViolationCode.OUT_OF_RANGE, "lies before year 1 or after year 9999 in UTC") from None
 
 
-def _not_all_zero(embedding: list[float]) -> list[float]:
-    if not any(embedding):
-        raise broken(ViolationCode.INVALID_VALUE, "is all zeros, which has no direction")
+def _has_direction(embedding: list[float]) -> list[float]:
+    if all(abs(number) < _SMALLEST_FLOAT32 for number in embedding):
+        raise broken(ViolationCode.INVALID_VALUE, "is all zeros in single precision, which has no direction")
     return embedding
 
 
@@ -130,15 +136,25 @@ def check_json_object(value: object) -> None:
                 pending.extend((child, depth + 1) for child in item)
 
 
+def _number(literal: str) -> float:
+    """Return a number of a payload; one that a double rounds to nothing would cost a store kilobytes."""
+    value = float(literal)
+    if value == 0 and re.search("[1-9]", re.split("[eE]", literal)[0]):
+        raise broken(ViolationCode.OUT_OF_RANGE, "holds a number closer to zero than a double can be")
+    return value
+
+
 def _payload(text: str, info: ValidationInfo) -> str:
     limits = limits_of(info)
     size = len(text.encode(errors="surrogatepass"))
     if size > limits.payload_bytes:
         raise broken(ViolationCode.TOO_LONG, f"has {size} bytes, at most {limits.payload_bytes} are allowed")
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=_number)
     except RecursionError:
         raise broken(ViolationCode.TOO_DEEP, f"nests deeper than {MAX_PAYLOAD_DEPTH} levels") from None
+    except PydanticCustomError:
+        raise
     except ValueError:
         raise broken(ViolationCode.NOT_JSON, "is not JSON") from None
     check_json_object(value)
@@ -160,10 +176,10 @@ Tag = Annotated[StorableString, Field(min_length=1), AfterValidator(_at_most_cha
 Tags = Annotated[list[Tag], AfterValidator(_at_most_items("tags"))]
 Importance = Annotated[Finite, Field(ge=0.0, le=1.0)]
 Embedding = Annotated[
-    list[Finite],
+    list[Annotated[Finite, Field(ge=-_LARGEST_FLOAT32, le=_LARGEST_FLOAT32)]],
     Field(min_length=1),
     AfterValidator(_at_most_items("embedding_dimensions")),
-    AfterValidator(_not_all_zero),
+    AfterValidator(_has_direction),
 ]
 Name = Annotated[StorableString, Field(min_length=1), AfterValidator(_at_most_characters("name_characters"))]
 Moment = Annotated[

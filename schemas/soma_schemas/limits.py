@@ -4,6 +4,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_NAMESPACE_SEGMENTS = 16
 MAX_SEGMENT_CHARACTERS = 128
+# PostgreSQL's indexes take rows of 2.7 kB; sixteen segments of 128 ASCII characters are 2063 bytes.
+MAX_NAMESPACE_BYTES = 2500
 MAX_PAYLOAD_DEPTH = 64
 
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from urllib.parse import unquote
 
-from soma_schemas.limits import MAX_NAMESPACE_SEGMENTS, MAX_SEGMENT_CHARACTERS
+from soma_schemas.limits import MAX_NAMESPACE_BYTES, MAX_NAMESPACE_SEGMENTS, MAX_SEGMENT_CHARACTERS
 
 _ESCAPE = re.compile("%(.{0,2})", re.DOTALL)
 _ESCAPES_WANTED = frozenset({"25", "2F"})
@@ -14,9 +14,13 @@ def namespace_fault(namespace: str) -> str | None:
     """Return why a string is not a canonical namespace, or None when it is one.
 
     Canonical means 1 to 16 segments joined by `/`, each 1 to 128 characters without control characters,
-    in which only `%` and `/` are percent-encoded (as `%25` and `%2F`), so that one path has one spelling.
+    in which only `%` and `/` are percent-encoded (as `%25` and `%2F`), so that one path has one spelling;
+    and at most 2500 bytes of UTF-8 in all.
     """
     segments = namespace.split("/")
+    size = len(namespace.encode(errors="surrogatepass"))
+    if size > MAX_NAMESPACE_BYTES:
+        return f"has {size} bytes in UTF-8, at most {MAX_NAMESPACE_BYTES} are allowed"
     if len(segments) > MAX_NAMESPACE_SEGMENTS:
         return f"has {len(segments)} segments, at most {MAX_NAMESPACE_SEGMENTS} are allowed"
     for number, segment in enumerate(segments, start=1):

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import fastavro
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, SchemaRegistryError
+from pydantic import TypeAdapter
 
 from soma_schemas.avro_schemas import AVRO_NAMESPACE, latest
 from soma_schemas.dead_letters import (
@@ -20,6 +21,7 @@ from soma_schemas.dead_letters import (
     Stage,
 )
 from soma_schemas.events import MemoryEvent
+from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
@@ -30,6 +32,7 @@ from soma_streams.transport.records import Record, RecordBatch
 _MAGIC = 0
 _NOT_FOUND = 404
 _HEADER = struct.Struct(">BI")
+_TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 # What fastavro raises on bytes that are not of the schema, found by feeding it random and truncated ones.
@@ -256,7 +259,8 @@ class _UndecodableError(Exception):
 def _read_key(key: bytes | None) -> tuple[str, UUID] | tuple[None, None]:
     try:
         tenant, _, memory_id = (key or b"").decode("ascii").partition("/")
-        return tenant, UUID(memory_id)
+        # A tenant that no table takes would make poison of the row that tells of poison.
+        return _TENANT.validate_python(tenant), UUID(memory_id)
     except ValueError:
         return None, None
 

@@ -155,6 +155,14 @@ def test_what_is_known_of_poison_comes_from_its_key() -> None:
     assert (unknown.tenant, unknown.memory_id) == (None, None)
 
 
+@pytest.mark.parametrize("tenant", ["", "a\0b", "A", "x" * 64])
+def test_a_tenant_that_is_none_is_not_taken_from_a_key(tenant: str) -> None:
+    item = decode(a_record(b"garbage", key=f"{tenant}/{MEMORY.memory_id}".encode()))
+
+    assert isinstance(item, Poison)
+    assert DECODER.dead_lettered(item).tenant is None
+
+
 def test_only_well_formed_values_name_schema_ids() -> None:
     records = [a_record(None), a_record(b"\0\0"), a_record(b"\1\0\0\0\5x"), a_record(b"\0\0\0\0\5x")]
 
