@@ -257,6 +257,21 @@ async def test_an_outage_passes_as_it_is_and_no_watermark_is_told(
     assert "offer 7" not in rig.writer.calls
 
 
+async def test_a_batch_that_an_outage_has_written_again_is_embedded_once(rig: Rig) -> None:
+    folded = fold(a_log([stored(text="tea")]), {})
+    rig.writer.failures["write"] = IndexUnavailableError("away")
+    for _ in range(3):
+        with pytest.raises(IndexUnavailableError):
+            await rig.sink.write(folded, [], _WATERMARK)
+    del rig.writer.failures["write"]
+
+    await rig.sink.write(folded, [], _WATERMARK)
+    await rig.sink.write(fold(a_log([stored(text="coffee")]), {}), [], _WATERMARK)
+
+    assert rig.embedder.asked == ["2 March 2026: tea", "2 March 2026: coffee"]
+    assert len(await rig.engine.stored()) == 2
+
+
 async def test_the_watermark_is_told_after_everything_is_durable(rig: Rig) -> None:
     await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
 

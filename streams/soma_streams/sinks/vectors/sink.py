@@ -74,6 +74,7 @@ class VectorSink:
         self._collection = collection
         self._group = group
         self._offer_watermark = offer_watermark
+        self._prepared: tuple[Folded, list[Point]] | None = None
 
     @property
     def group(self) -> str:
@@ -104,12 +105,21 @@ class VectorSink:
         refused: frozenset[MemoryName] = frozenset()
         if folded.states:
             with _poison_named():
-                points = await self._points(folded)
-                kept = await self._writer.write(points)
+                kept = await self._writer.write(await self._prepare(folded))
             await self._writer.flush()
+            self._prepared = None
             refused = frozenset(state.name for state in folded.states if id_of(state.name) in kept)
         self._offer_watermark(watermark)
         return refused
+
+    async def _prepare(self, folded: Folded) -> list[Point]:
+        """Return the points of a batch; the same ones while an outage has it written again and again.
+
+        Otherwise every try would pay the embedder for the whole batch.
+        """
+        if self._prepared is None or self._prepared[0] is not folded:
+            self._prepared = (folded, await self._points(folded))
+        return self._prepared[1]
 
     async def _points(self, folded: Folded) -> list[Point]:
         ended = _moments_of_end(folded)

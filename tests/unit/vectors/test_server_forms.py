@@ -1,0 +1,66 @@
+"""What is sent to a server survives the way through gRPC, which the contract suite's stand-in never takes."""
+
+from qdrant_client import models
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+
+from contract.vectors.build import A_MOMENT, a_memory_id, a_point, a_tombstone
+from soma_api.queries.vectors.conditions import NumberRange, SearchFilter, conditions_of, of_tenant
+from soma_api.queries.vectors.qdrant import _filter
+from soma_schemas.versions import VERSION_LIMIT
+from soma_streams.sinks.vectors.qdrant import _older_than, _struct
+
+
+def test_the_guard_compares_with_the_exact_version() -> None:
+    points = [a_point(version=VERSION_LIMIT - 1), a_point(version=2**52 + 1)]
+
+    guard = RestToGrpc.convert_filter(_older_than(points))
+
+    bounds = [each.filter.must[1].field.range.lt for each in guard.should]
+    assert bounds == [VERSION_LIMIT - 1, 2**52 + 1]
+    ids = [each.filter.must[0].has_id.has_id[0].uuid for each in guard.should]
+    assert ids == [str(point.id) for point in points]
+
+
+def test_every_kind_of_condition_arrives_as_it_was() -> None:
+    conditions = conditions_of(
+        "acme",
+        SearchFilter(
+            namespace_prefix="team/åäö",
+            memory_ids=[a_memory_id()],
+            tags_any=["red", "round"],
+            occurred_from=A_MOMENT,
+            payload={"flag": True},
+            payload_ranges={"size.mm": NumberRange(above=1, at_most=2)},
+            minimum=[0.1],
+            maximum=[0.2],
+        ),
+    )
+    assert conditions is not None
+
+    there_and_back = GrpcToRest.convert_filter(RestToGrpc.convert_filter(_filter(conditions)))
+
+    assert there_and_back.must == _filter(conditions).must
+
+
+def test_the_scope_of_rarity_arrives_as_it_was() -> None:
+    params = models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter([of_tenant("acme")])))
+
+    there_and_back = GrpcToRest.convert_search_params(RestToGrpc.convert_search_params(params))
+
+    assert isinstance(there_and_back.idf, models.IdfCorpusParams)
+    assert there_and_back.idf.corpus.must == _filter([of_tenant("acme")]).must
+
+
+def test_points_arrive_with_their_payload_as_it_was() -> None:
+    point = a_point(
+        coordinate=(0.1, -7.0),
+        tags=("a",),
+        payload='{"n": 1.5, "s": "x"}',
+        version=VERSION_LIMIT - 1,
+        embedding=(0.1, 0.2),
+        embedding_model="m",
+    )
+
+    for each in (point, a_tombstone()):
+        sent = RestToGrpc.convert_point_struct(_struct(each))
+        assert GrpcToRest.convert_payload(sent.payload) == each.payload
