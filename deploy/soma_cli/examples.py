@@ -4,7 +4,7 @@ from pathlib import Path
 
 from soma_schemas.errors import SomaError
 
-_INSTALLED = Path(__file__).parent / "examples"
+_INSTALLED = Path(__file__).parent / "example_data"
 _CHECKOUT = Path(__file__).parents[2]
 
 

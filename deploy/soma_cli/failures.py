@@ -77,6 +77,12 @@ def described(error: Exception) -> tuple[str, tuple[str, ...], str | None]:
         case TyperException():
             message = error.format_message().strip()
             return _uncapitalised(message), (), _help_for(error)
+        case ModuleNotFoundError(name=str() as name) if not name.startswith("soma_"):
+            return (
+                f"this command needs `{name.partition('.')[0]}`, which is not installed",
+                (),
+                "pip install 'somafractalmemory[local]'",
+            )
         case OSError(strerror=str() as reason):
             name = f"{error.filename}: " if error.filename else ""
             return f"{name}{reason}", (), None

@@ -1,7 +1,7 @@
 """The whole platform on one machine: third-party parts, then our processes, wired to each other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from pydantic import BaseModel
@@ -11,6 +11,7 @@ from soma_api.principals import Role
 from soma_api.settings import GatewaySettings
 from soma_cli.handover import Handover, remove_handover
 from soma_cli.keys import NewKey, create_key, list_keys
+from soma_cli.local.arrangement import Arrangement
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.ours import OwnProcess
@@ -31,7 +32,6 @@ from soma_schemas.settings import (
     RegistrySettings,
     TopicSettings,
 )
-from soma_schemas.tables import migrate
 from soma_schemas.topic_admin import open_admin
 
 TENANT = "local"
@@ -81,6 +81,7 @@ class Stack:
         self._supervisor = Supervisor(clock, observe)
         self._tuned = {name: value for name, value in environment.items() if name.startswith(_TUNABLE)}
         self.parts = Parts(home, artifacts, clock, self._supervisor.observe)
+        self._arranged = Arrangement(home)
         self.worker = self._worker()
         self.api = self._api()
         self.api_key = ""
@@ -109,14 +110,19 @@ class Stack:
         try:
             async with asyncio.TaskGroup() as starting:
                 postgres = starting.create_task(self.parts.postgres.start())
-                starting.create_task(self._prepare_kafka())
-                starting.create_task(self._prepare_registry(postgres))
-                starting.create_task(self._prepare_database(postgres))
-            async with asyncio.TaskGroup() as starting:
-                starting.create_task(self.worker.start())
-                starting.create_task(self.api.start())
+                kafka = starting.create_task(self._prepare_kafka())
+                database = starting.create_task(self._prepare_database(postgres))
+                registry = starting.create_task(self._prepare_registry(postgres))
+                # Our processes wait for a registry that is away, so that on a home that is arranged they can
+                # load while it starts; on another one they would look before there is anything to see.
+                needed = [kafka, database] if self._arranged.is_current() else [kafka, database, registry]
+                for process in (self.worker, self.api):
+                    starting.create_task(_start_after(needed, process))
         except BaseExceptionGroup as failures:
+            # Whatever it was, the next start looks at everything again.
+            self._arranged.forget()
             raise failures.exceptions[0] from None
+        self._arranged.note()
 
     async def keep_running(self) -> None:
         """Restart what ends by itself, until cancelled.
@@ -145,14 +151,16 @@ class Stack:
         await self.parts.registry.fetch()
         await postgres
         await self.parts.registry.start()
-        with open_registry(self.parts.registry.settings()) as registry:
-            await asyncio.to_thread(register_schemas, registry, TopicSettings())
+        if not self._arranged.is_current():
+            with open_registry(self.parts.registry.settings()) as registry:
+                await asyncio.to_thread(register_schemas, registry, TopicSettings())
 
     async def _prepare_database(self, postgres: "asyncio.Task[None]") -> None:
         await postgres
         dsn = self.parts.postgres.dsn(Login.OWNER)
-        await asyncio.to_thread(migrate, dsn)
-        await self.parts.postgres.grant_roles()
+        if not self._arranged.is_current():
+            await asyncio.to_thread(_migrate, dsn)
+            await self.parts.postgres.grant_roles()
         self.api_key = await asyncio.to_thread(self._admin_key, dsn)
 
     def _admin_key(self, dsn: str) -> str:
@@ -209,6 +217,19 @@ class Stack:
             registry=self.parts.registry.settings(),
             postgres=self.parts.postgres.settings(login),
         )
+
+
+async def _start_after(needed: Sequence["asyncio.Task[None]"], process: OwnProcess) -> None:
+    for task in needed:
+        await task
+    await process.start()
+
+
+def _migrate(dsn: str) -> None:
+    # Alembic takes half a second to import, which only a start of another version needs.
+    from soma_schemas.tables import migrate  # noqa: PLC0415  # see above
+
+    migrate(dsn)
 
 
 @asynccontextmanager

