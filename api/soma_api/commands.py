@@ -20,6 +20,7 @@ from soma_schemas.events import (
     MemoryUnlinked,
 )
 from soma_schemas.limits import Limits
+from soma_schemas.settings import EmbedderSettings
 from soma_schemas.violations import ContractError, ViolationCode
 
 EventT = TypeVar("EventT", bound=MemoryEvent)
@@ -36,6 +37,7 @@ class Command:
         event_id: Of the event, or what a batch's are made of.
         now: When it is asked.
         limits: Of this installation.
+        embedder: Of this installation: an embedding of its model must have its size.
         expected: The version that a header expects, or None.
     """
 
@@ -43,6 +45,7 @@ class Command:
     event_id: UUID
     now: datetime
     limits: Limits
+    embedder: EmbedderSettings
     expected: int | None = None
 
     def store(self, memory: StoreMemory, memory_id: UUID | None = None) -> MemoryStored:
@@ -85,6 +88,7 @@ class Command:
         Raises:
             InvalidInputError: The body breaks the contract.
         """
+        self._check_embedding(change.embedding, change.embedding_model, "")
         fields = change.fields(
             tenant=self.principal.tenant,
             namespace=namespace,
@@ -137,6 +141,7 @@ class Command:
     def _stored(self, memory: StoreMemory, path_id: UUID | None, event_id: UUID, under: str) -> MemoryStored:
         self.check_tenant(memory.tenant, under)
         self.principal.enter(memory.namespace)
+        self._check_embedding(memory.embedding, memory.embedding_model, under)
         given = path_id or memory.memory_id
         if memory.memory_id is not None and given != memory.memory_id:
             raise _identity("is not the id in the path", under)
@@ -152,6 +157,19 @@ class Command:
             expected=both_expected(self.expected, memory.expected_version),
         )
         return self._validated(MemoryStored.validated, fields, under)
+
+    def _check_embedding(self, embedding: Sequence[float] | None, model: str | None, under: str) -> None:
+        # The index would refuse it when the database already has it: readable, and never found by a search.
+        # Vectors of other models are kept and not indexed, so any size is fine.
+        if embedding is None or model != self.embedder.model or len(embedding) == self.embedder.dimensions:
+            return
+        message = (
+            f"has {len(embedding)} numbers, those of `{self.embedder.model}` have {self.embedder.dimensions}"
+        )
+        fault = Fault(
+            source=Source.BODY, path=f"{under}/embedding", code=ViolationCode.INVALID_VALUE, message=message
+        )
+        raise InvalidInputError("the embedding does not fit the index; nothing was sent", faults=[fault])
 
     def _common(self, memory_id: UUID, namespace: str) -> dict[str, Any]:
         return {

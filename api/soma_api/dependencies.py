@@ -168,6 +168,7 @@ def command_of(request: Request, principal: Principal) -> Command:
         event_id=headers.idempotency_key(request.headers.get("idempotency-key")) or new_id(now),
         now=now,
         limits=services.settings.limits,
+        embedder=services.settings.embedder,
         expected=headers.expected_version(
             request.headers.get("if-match"), request.headers.get("if-none-match")
         ),

@@ -71,7 +71,9 @@ class WriteState(BaseModel):
     """Where a write stands, sink by sink."""
 
     readable: bool = Field(description="The database is past it: reads see what became of it.")
-    searchable: bool = Field(description="The vector index is past it: searches see what became of it.")
+    searchable: bool = Field(
+        description="The vector index is past it, and did not give it up: searches see what became of it."
+    )
     position: str
     state: str = Field(
         description="`pending`, `applied`, `superseded` or `dead_lettered`.",

@@ -12,6 +12,7 @@ from soma_api.principals import Principal
 from soma_api.problems import LogUnavailableError, StoreUnavailableError, WriteNotFoundError
 from soma_api.queries.writes import SettledWrite
 from soma_api.waiting import READABLE, SEARCHABLE
+from soma_schemas.groups import SinkGroup
 from soma_schemas.versions import Position
 
 router = APIRouter(tags=["writes"])
@@ -41,7 +42,8 @@ async def read_write(request: Request, principal: Reader, position: str) -> Resp
             "position": str(place),
             "state": "pending" if settled is None else settled.outcome,
             "readable": services.waiter.passed(READABLE, [place]),
-            "searchable": services.waiter.passed(SEARCHABLE, [place]),
+            # A dead letter of the index is behind it as well, and no search finds what it says.
+            "searchable": services.waiter.passed(SEARCHABLE, [place]) and SinkGroup.VECTORS not in letters,
             "reason": None if settled is None else settled.reason,
             "error_code": None if settled is None else settled.error_code,
             "dead_letters": letters,

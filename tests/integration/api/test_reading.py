@@ -201,6 +201,7 @@ class TestWrites:
         answer = body_of(await gateway.client.get("/v1/writes/0:7"))
 
         assert (answer["state"], answer["error_code"]) == ("dead_lettered", "22P05")
+        assert (answer["readable"], answer["searchable"]) == (True, False)
         assert answer["dead_letters"] == {"soma-vectors": "unfit_vector"}
 
     @pytest.mark.parametrize("position", ["9:1", "0:1000", "0:99999", "7", "a:b", "0:-1"])

@@ -16,6 +16,7 @@ from soma_api.problems import (
 from soma_schemas.events import PatchField
 from soma_schemas.identity import memory_id_for_key
 from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.settings import EmbedderSettings
 from soma_schemas.violations import ViolationCode
 
 
@@ -27,6 +28,7 @@ def a_command(
         event_id=event_id or an_id(),
         now=A_MOMENT,
         limits=DEFAULT_LIMITS,
+        embedder=EmbedderSettings(model="mine", dimensions=3),
         expected=expected,
     )
 
@@ -181,3 +183,23 @@ def test_a_link_says_from_where_to_where_and_how_strongly() -> None:
 def test_who_acts_is_the_key_unless_the_body_says() -> None:
     assert a_command().store(a_body()).actor == "key:1"
     assert a_command().store(a_body(actor="agent-7")).actor == "agent-7"
+
+
+def test_an_embedding_of_the_indexs_model_has_its_size() -> None:
+    wrong = {"embedding": [1.0, 2.0], "embedding_model": "mine"}
+
+    with pytest.raises(InvalidInputError) as stored:
+        a_command().store(a_body(**wrong))
+    with pytest.raises(InvalidInputError) as patched:
+        a_command().patch(PatchMemory.model_validate(wrong), an_id(), "team/notes")
+    with pytest.raises(InvalidInputError) as batched:
+        a_command().store_all([an_item(), an_item(**wrong)])
+
+    faults = [*stored.value.faults, *patched.value.faults, *batched.value.faults]
+    assert [fault.path for fault in faults] == ["/embedding", "/embedding", "/memories/1/embedding"]
+
+
+def test_an_embedding_of_another_model_has_any_size() -> None:
+    event = a_command().store(a_body(embedding=[1.0], embedding_model="another"))
+
+    assert event.embedding == [1.0]

@@ -122,3 +122,19 @@ async def test_samples_are_not_kept_for_ever(
         await freshness.sample()
 
     assert freshness.staleness(SinkGroup.POSTGRES) is None
+
+
+async def test_the_time_that_the_brokers_take_to_answer_counts_as_age(
+    waiter: WatermarkWaiter, clock: FakeClock
+) -> None:
+    class SlowLog:
+        async def ends(self) -> Mapping[int, int]:
+            clock.advance(3)
+            return {0: 10}
+
+    waiter.advance(SinkGroup.POSTGRES, 0, 10)
+    freshness = Freshness(SlowLog(), waiter, clock)
+
+    await freshness.sample()
+
+    assert freshness.staleness(SinkGroup.POSTGRES) == 3.0
