@@ -118,7 +118,7 @@ class Importer:
     def _event(self, item: Item, occurrence_of: Callable[[str], int]) -> MemoryStored:
         if isinstance(item.memory, ContractError):
             raise item.memory
-        occurrence = occurrence_of(item.memory.canonical())
+        occurrence = occurrence_of(item.memory.canonical)
         return item.memory.event(self.tenant, f"{occurrence}{self.run}", self.clock.now(), self.limits)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any, NoReturn
 from uuid import UUID, uuid5
 
@@ -57,8 +58,9 @@ class MemoryLine(BaseModel):
     occurred_at: _Time | None = None
     actor: str | None = None
 
+    @cached_property
     def canonical(self) -> str:
-        """Return the one spelling of this memory: equal memories have equal spellings."""
+        """The one spelling of this memory: equal memories have equal spellings."""
         fields = self.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
@@ -75,7 +77,7 @@ class MemoryLine(BaseModel):
         Raises:
             ContractError: It breaks the contract.
         """
-        source = _SEPARATOR.join((tenant, self.canonical(), occurrence))
+        source = _SEPARATOR.join((tenant, self.canonical, occurrence))
         return MemoryStored.validated(
             {
                 "event_id": uuid5(MEMORY_NAMESPACE, source),

@@ -1,5 +1,6 @@
 """The `soma` command as a whole: quick, honest about errors, and complete in its list."""
 
+import os
 import subprocess
 import sys
 
@@ -142,3 +143,21 @@ def test_a_command_that_needs_more_says_what_to_install(command: str) -> None:
     assert done.returncode == 1
     assert "which is not installed" in done.stderr
     assert "hint: pip install 'somafractalmemory[local]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("soma se", "search\nserve\n"), ("soma topics ap", "apply\n"), ("soma store --na", "--namespace\n")],
+)
+def test_the_shell_completes_commands_and_options(typed: str, completed: str) -> None:
+    asked = {"_SOMA_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "soma_cli.main"],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, completed)

@@ -77,7 +77,7 @@ def test_fields_at_their_defaults_are_left_out_and_change_nothing() -> None:
         "kind": "EPISODIC",
         "text": "tea at four",
     }
-    assert parse_line(_line(tags=[])).canonical() == parse_line(_line()).canonical()
+    assert parse_line(_line(tags=[])).canonical == parse_line(_line()).canonical
 
 
 @pytest.mark.parametrize(
