@@ -17,6 +17,7 @@ from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder
 from soma_streams.checks import Waiting, require_log, require_tables
+from soma_streams.committed import committed_watermarks
 from soma_streams.consuming import ConsumerGroup, Settle
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import Decoder, WriterSchemas
@@ -107,10 +108,17 @@ async def work_vectors(
         Exception: What made going on impossible; what is unsettled comes again.
     """
     metrics = WorkerMetrics(registry)
-    await require_log(settings, Retry(settings.retry, clock, random, Waiting()))
+    at_start = Retry(settings.retry, clock, random, Waiting())
+    await require_log(settings, at_start)
+    committed = await at_start(
+        "read committed offsets",
+        lambda: asyncio.to_thread(committed_watermarks, settings.kafka, settings.topics, SinkGroup.VECTORS),
+    )
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
         watermarks = PostgresWatermarks(pool, Retry(settings.retry, clock, random, Waiting()), clock)
+        for watermark in committed:
+            watermarks.offer(watermark)
         events = _group(settings, SinkGroup.VECTORS, MEMORY_EVENTS, metrics.of(SinkName.VECTORS), clock)
         sink = VectorSink(
             writer=writer,

@@ -185,3 +185,17 @@ async def test_a_worker_refuses_to_start_on_topics_that_are_not_as_declared(
     with pytest.raises(MismatchError, match="partitions is 3, declared is 4"):
         async with postgres_worker(local_parts, other) as task:
             await asyncio.wait({task}, timeout=60)
+
+
+async def test_a_watermark_that_was_never_told_is_told_at_the_next_start(
+    local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str, tmp_path: Path
+) -> None:
+    with closing(EmbeddedIndex.open(tmp_path / "vectors", COLLECTION)) as index:
+        async with MemoryProducer(publishing_settings, tenant="acme") as producer:
+            receipt = await producer.store_async(NewMemory(namespace=A_NAMESPACE, key="tea", text="x"))
+        async with vector_worker(local_parts, publishing_settings, index):
+            await settled_to(owner_dsn, "soma-vectors", receipt.position)
+        await rows(owner_dsn, "DELETE FROM sink_watermarks RETURNING topic")
+
+        async with vector_worker(local_parts, publishing_settings, index):
+            await settled_to(owner_dsn, "soma-vectors", receipt.position)

@@ -1,0 +1,40 @@
+"""What a consumer group has committed: proof of how far its sink had come, whatever happened since."""
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from soma_schemas.groups import SinkGroup
+from soma_schemas.settings import KafkaSettings, TopicSettings
+from soma_schemas.topic_admin import broker_error
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_streams.delivery.state import Watermark
+
+_TIMEOUT_SECONDS = 10.0
+
+
+def committed_watermarks(kafka: KafkaSettings, topics: TopicSettings, group: SinkGroup) -> list[Watermark]:
+    """Return a watermark for each partition of `memory.events` that the group has committed for.
+
+    Offsets are committed after the sink has made an event durable, so a worker that died before it told its
+    watermark can tell it at the next start; otherwise it would stay behind until the partition's next event.
+
+    Raises:
+        BrokerError: The brokers cannot be reached or refuse to tell.
+    """
+    topic = MEMORY_EVENTS.full_name(topics)
+    # A consumer that never subscribes, so it joins nothing. The admin client's request for the same crashes
+    # the process (librdkafka 2.16, SIGSEGV in rd_kafka_cgrp_op) while the coordinator is being found.
+    consumer = Consumer(
+        kafka.librdkafka() | {"group.id": group.on_brokers(topics), "enable.auto.commit": False}
+    )
+    try:
+        partitions = [TopicPartition(topic, partition) for partition in range(topics.partitions)]
+        found = consumer.committed(partitions, timeout=_TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise broker_error(error) from error
+    finally:
+        consumer.close()
+    return [
+        Watermark(group, topic, each.partition, topics.epoch, each.offset)
+        for each in found
+        if each.offset >= 0
+    ]
