@@ -7,12 +7,15 @@ from rich.console import Console
 from rich.text import Text
 from typer import TyperException
 
+from soma_cli.local.errors import PartError
 from soma_cli.output import plain
 from soma_schemas.errors import SomaError
 from soma_schemas.violations import ContractError
 
 FAILED = 1
 MISUSED = 2
+
+_LOG_LINES = 6  # the last words of a part that ended; its log has the rest
 
 
 class UsageError(SomaError):
@@ -43,6 +46,9 @@ def report(error: Exception, *, with_traceback: bool) -> int:
     """
     if with_traceback:
         traceback.print_exception(error, file=sys.stderr)
+    # What went wrong in a group of tasks is what went wrong in its first: the others were told to end.
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     message, details, hint = described(error)
     # Typer has shown the help page already when there was nothing on the command line.
     if message:
@@ -72,6 +78,8 @@ def described(error: Exception) -> tuple[str, tuple[str, ...], str | None]:
             return f"{len(violations)} things are wrong with the input", details, error.remedy
         case FindingsError():
             return str(error), error.findings, error.remedy
+        case PartError():
+            return str(error), error.last_lines[-_LOG_LINES:], error.remedy
         case SomaError():
             return str(error), (), error.remedy
         case TyperException():

@@ -8,6 +8,7 @@ import pytest
 
 from soma_cli.failures import FindingsError, UsageError, report
 from soma_cli.lazy import Entry
+from soma_cli.local.errors import PartError
 from soma_cli.main import COMMANDS
 from soma_command import Soma
 from soma_schemas.errors import MismatchError
@@ -51,6 +52,24 @@ def test_an_error_that_nobody_foresaw_shows_no_traceback_unless_asked(
 
     report(ValueError("odd"), with_traceback=True)
     assert "ValueError: odd" in capsys.readouterr().err
+
+
+def test_what_went_wrong_in_a_group_of_tasks_is_said_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ExceptionGroup("tasks", [ExceptionGroup("more tasks", [MismatchError("a topic is missing")])])
+
+    assert report(error, with_traceback=False) == 1
+    assert capsys.readouterr().err == "error: a topic is missing\n"
+
+
+def test_a_part_that_ended_is_reported_with_its_last_words(capsys: pytest.CaptureFixture[str]) -> None:
+    said = tuple(f"line {number}" for number in range(10))
+
+    report(PartError("kafka ended while starting", part="kafka", last_lines=said), with_traceback=False)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "error: kafka ended while starting",
+        *(f"  line {number}" for number in range(4, 10)),
+    ]
 
 
 def test_misuse_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
