@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import faust
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from soma_schemas.clock import SystemClock
@@ -31,6 +31,13 @@ from soma_streams.transport import (
 _T = TypeVar("_T")
 _names = count(1)
 CLOCK = SystemClock()
+
+# What a broker that has just come back says until it knows which groups are its own.
+_NOT_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
 
 
 def a_name(kind: str) -> str:
@@ -76,15 +83,24 @@ class Cluster:
 
     def committed(self, group: str, topic: str, partition: int = 0) -> int | None:
         """Return the group's commit, or None if it has none."""
-        with self._consumer(group) as consumer:
-            [found] = consumer.committed([TopicPartition(topic, partition)], timeout=20)
-        return found.offset if found.offset >= 0 else None
+        return self._commits(group, [TopicPartition(topic, partition)])[partition]
 
     def commits(self, group: str, topic: str, partitions: int) -> dict[int, int | None]:
         """Return the group's commit of every partition."""
+        return self._commits(group, [TopicPartition(topic, number) for number in range(partitions)])
+
+    def _commits(self, group: str, partitions: list[TopicPartition]) -> dict[int, int | None]:
+        deadline = CLOCK.monotonic() + 30
         with self._consumer(group) as consumer:
-            found = consumer.committed([TopicPartition(topic, n) for n in range(partitions)], timeout=20)
-        return {each.partition: each.offset if each.offset >= 0 else None for each in found}
+            while True:
+                try:
+                    found = consumer.committed(partitions, timeout=20)
+                except KafkaException as failure:
+                    if failure.args[0].code() not in _NOT_YET or CLOCK.monotonic() > deadline:
+                        raise
+                    CLOCK.block(0.1)
+                else:
+                    return {each.partition: each.offset if each.offset >= 0 else None for each in found}
 
     def end_offset(self, topic: str, partition: int = 0) -> int:
         with self._consumer("nobody") as consumer:
