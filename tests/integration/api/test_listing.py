@@ -261,14 +261,26 @@ class TestRefusals:
         assert (await self.refusal(gateway, namespace_prefix="board"))[1] == "namespace_forbidden"
 
 
+# Before and after the slash among the characters: a prefix that compares text and not segments takes one in.
+SIBLINGS = ("team/ab", "team/a-b", "team/a.b", "team/a b", "team/a0", "team/a%2Fb", "team/A", "team", "tea")
+
+
+async def test_a_prefix_takes_in_no_sibling_whatever_its_next_character(gateway: Gateway) -> None:
+    inside = {gateway.given_memory(namespace=namespace) for namespace in ("team/a", "team/a/b", "team/a/-")}
+    for namespace in SIBLINGS:
+        gateway.given_memory(namespace=namespace)
+
+    assert set(await listed(gateway, namespace_prefix="team/a")) == inside
+
+
 @pytest.mark.parametrize("own", [["team/a"], ["team/a", "board"]])
 @pytest.mark.parametrize("asked", [{}, {"namespace_prefix": "team"}])
 async def test_a_key_for_some_namespaces_lists_only_those(
     gateway: Gateway, own: list[str], asked: dict[str, str]
 ) -> None:
     inside = {gateway.given_memory(namespace=namespace) for namespace in ("team/a", "team/a/b")}
-    gateway.given_memory(namespace="team/ab")
-    gateway.given_memory(namespace="team")
+    for namespace in SIBLINGS:
+        gateway.given_memory(namespace=namespace)
     gateway.use(gateway.a_key(namespaces=own))
 
     assert set(await listed(gateway, **asked)) == inside

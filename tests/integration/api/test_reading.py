@@ -253,6 +253,15 @@ class TestNamespaces:
     async def test_a_prefix_does_not_match_a_longer_sibling(self, gateway: Gateway) -> None:
         assert await self.nodes(gateway, prefix="team/a") == {"team/a": 3, "team/a/notes": 1}
 
+    @pytest.mark.parametrize("sibling", ["team/a-b", "team/a.b", "team/a0"])
+    async def test_a_prefix_and_a_key_compare_segments(self, gateway: Gateway, sibling: str) -> None:
+        gateway.given_memory(namespace=sibling)
+        expected = {"team/a": 3, "team/a/notes": 1}
+
+        assert await self.nodes(gateway, prefix="team/a") == expected
+        gateway.use(gateway.a_key(namespaces=["team/a"]))
+        assert await self.nodes(gateway) == expected | {"team": 3}
+
     async def test_what_lies_deeper_is_counted_at_the_depth(self, gateway: Gateway) -> None:
         assert await self.nodes(gateway, depth=1) == {"board": 1, "team": 4}
         assert await self.nodes(gateway, prefix="team", depth=1) == {"team": 4, "team/a": 3, "team/ab": 1}
