@@ -5,7 +5,7 @@ import ssl
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import faust
 import structlog
@@ -26,6 +26,7 @@ from soma_streams.transport import (
     Options,
     RecordBatch,
     app_settings,
+    batches,
     configure,
     consumer_of,
 )
@@ -117,8 +118,7 @@ class ConsumerGroup:
         """
 
         async def deliver(stream: StreamT[RecordBatch]) -> None:
-            # Faust types agents by an interface that lacks what its only streams have.
-            async for batch in cast("faust.Stream[RecordBatch]", stream).noack():
+            async for batch in batches(stream):
                 await self._deliver(batch, settle)
 
         self._app.agent(self._topic, name=self._group)(deliver)
