@@ -563,9 +563,9 @@ class TestExtremeValues:
     @pytest.mark.parametrize(
         "poison",
         [
-            stored(key="a", embedding=[1e39], embedding_model="m"),
+            stored(key="a").model_copy(update={"embedding": [1e39], "embedding_model": "m"}),
             stored(key="a").model_copy(update={"text": "with \0 inside"}),
-            stored(key="a", payload='{"a": 1e-20000}'),
+            stored(key="a").model_copy(update={"payload": '{"a": 1e-20000}'}),
             stored(key="a").model_copy(update={"payload": '{"a": '}),
             stored(key="a").model_copy(update={"payload": '{"a": "\\u0000"}'}),
         ],
