@@ -33,6 +33,7 @@ from soma_api.waiting import WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import new_id
+from soma_schemas.versions import Position
 from soma_schemas.violations import ViolationCode, violations_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -61,7 +62,7 @@ class Services:
     probes: Mapping[BackingPart, Probe]
 
     async def wait(
-        self, wait_for: WaitFor, groups: tuple[SinkGroup, ...], positions: list[Any], seconds: float
+        self, wait_for: WaitFor, groups: tuple[SinkGroup, ...], positions: list[Position], seconds: float
     ) -> bool:
         """Wait until these sinks have settled these positions, say whether they have, and count it."""
         started = self.clock.monotonic()

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from soma_schemas.errors import SomaError
@@ -80,6 +80,31 @@ class Fault(BaseModel):
 
 class Problem(BaseModel):
     """A refusal or a failure, as RFC 9457 has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "https://somafractalmemory.example/problems/invalid_input",
+                    "title": "The request breaks the contract",
+                    "status": 422,
+                    "detail": "the body breaks the contract; nothing was sent",
+                    "code": "invalid_input",
+                    "request_id": "74684f1eebfa59cf20e720c9ca181b3c",
+                    "retryable": False,
+                    "remedy": "Correct the fields named and send it again.",
+                    "errors": [
+                        {
+                            "source": "body",
+                            "path": "/coordinate",
+                            "code": "too_many",
+                            "message": "has 17 items, at most 16 are allowed",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
 
     type: str = Field(description="Identifies the kind of problem.")
     title: str = Field(description="The kind of problem in words; the same each time.")

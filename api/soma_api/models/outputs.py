@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from soma_api.queries.memories import Memory
@@ -15,8 +16,42 @@ from soma_schemas.fields import Kind
 _OPTIONS = orjson.OPT_UTC_Z
 
 
+_A_MEMORY: JsonDict = {
+    "memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
+    "version": 1099511628818,
+    "namespace": "assistant/ada",
+    "key": "preferences/tea",
+    "coordinate": None,
+    "kind": "SEMANTIC",
+    "text": "Ada prefers tea at four.",
+    "payload": {"source": "chat", "confidence": 0.9},
+    "tags": ["preference", "tea"],
+    "importance": 0.7,
+    "subject": None,
+    "actor": "key:fb3686b0e4e9e8ba",
+    "embedding_model": None,
+    "occurred_at": "2026-03-02T09:00:00Z",
+    "created_at": "2026-03-02T09:00:00.123000Z",
+    "updated_at": "2026-03-02T09:00:00.123000Z",
+    "expires_at": None,
+    "access_count": 0,
+    "last_accessed_at": None,
+}
+_A_WRITE: JsonDict = {
+    "event_id": "019cae6b-6600-7fa0-8f68-19c5e504777e",
+    "memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
+    "position": "3:1042",
+    "version": 1099511628818,
+    "outcome": None,
+    "reason": None,
+    "write": "/v1/writes/3:1042",
+}
+
+
 class MemoryView(BaseModel):
     """A memory as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_A_MEMORY]})
 
     memory_id: UUID = Field(description="Names it within the tenant.")
     version: int = Field(description="Of its last change; grows with each. Also the `ETag`.")
@@ -52,6 +87,8 @@ class MemoryPage(BaseModel):
 class WriteView(BaseModel):
     """A write that the log has."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_A_WRITE]})
+
     event_id: UUID = Field(description="Names the event; as `Idempotency-Key` it makes a retry harmless.")
     memory_id: UUID = Field(description="The memory that it is about.")
     position: str = Field(description="`partition:offset` in the log; readers can wait for it.")
@@ -69,6 +106,25 @@ class BatchView(BaseModel):
 
 class WriteState(BaseModel):
     """Where a write stands, sink by sink."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "position": "3:1042",
+                    "state": "superseded",
+                    "readable": True,
+                    "searchable": True,
+                    "reason": "conflict",
+                    "error_code": None,
+                    "dead_letters": {},
+                    "event_id": "019cae6b-6600-7fa0-8f68-19c5e504777e",
+                    "memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
+                    "event_type": "MemoryStored",
+                }
+            ]
+        }
+    )
 
     readable: bool = Field(description="The database is past it: reads see what became of it.")
     searchable: bool = Field(
@@ -98,6 +154,20 @@ class NamespaceNode(BaseModel):
 
 class NamespaceTree(BaseModel):
     """Namespaces that hold memories, parents before children."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "namespaces": [
+                        {"namespace": "assistant", "memories": 42},
+                        {"namespace": "assistant/ada", "memories": 40},
+                    ],
+                    "truncated": False,
+                }
+            ]
+        }
+    )
 
     namespaces: list[NamespaceNode]
     truncated: bool = Field(description="There are more; ask for a prefix or for less depth.")

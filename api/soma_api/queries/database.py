@@ -102,7 +102,7 @@ class Database:
     async def rows_without_tenant(
         self, statement: LiteralString, values: Mapping[str, Any]
     ) -> list[TupleRow]:
-        """Return rows of what belongs to no tenant: watermarks, and keys before their tenant is known.
+        """Return rows of what is asked before a tenant is known: API keys.
 
         Raises:
             StoreUnavailableError: The database does not answer, or not in time.

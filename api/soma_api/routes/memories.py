@@ -91,6 +91,11 @@ async def store_memory(
 
     The log has it when this answers; reads and searches see it moments later, or before the answer with
     `Prefer: wait=SECONDS`. Storing again at the same key or coordinate replaces the whole memory.
+
+    A write that waited tells what became of it. Applied is 201. The same event once more changes nothing and
+    is 200. What was refused is a problem: 412 when the memory has another version than `If-Match` expects,
+    409 when it is newer than the write, 404 when there is nothing to change, 422 when no sink can ever apply
+    it. Whoever does not wait finds the same at `/v1/writes/{position}`.
     """
     command = command_of(request, principal)
     event = command.store(memory)
