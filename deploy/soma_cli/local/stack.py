@@ -113,9 +113,10 @@ class Stack:
                 kafka = starting.create_task(self._prepare_kafka())
                 database = starting.create_task(self._prepare_database(postgres))
                 registry = starting.create_task(self._prepare_registry(postgres))
-                # Our processes wait for a registry that is away, so that on a home that is arranged they can
-                # load while it starts; on another one they would look before there is anything to see.
-                needed = [kafka, database] if self._arranged.is_current() else [kafka, database, registry]
+                # Our processes wait for brokers and a registry that are away, so that on a home that is
+                # arranged they load while those start; on another one they would find topics and schemas
+                # missing, and end.
+                needed = [database] if self._arranged.is_current() else [kafka, database, registry]
                 for process in (self.worker, self.api):
                     starting.create_task(_start_after(needed, process))
         except BaseExceptionGroup as failures:
