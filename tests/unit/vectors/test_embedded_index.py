@@ -183,6 +183,23 @@ async def test_using_it_after_closing_it_is_nobodys_outage(tmp_path: Path) -> No
     index.close()
 
     with pytest.raises(Exception, match="not initialized") as closed:
-        await index.flush()
+        await index.write([a_point()])
 
     assert classify(closed.value) is FailureClass.SYSTEMIC
+
+
+async def test_the_write_ahead_log_is_not_kept_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soma_cli.local.vectors._POINTS_PER_CHECKPOINT", 10)
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+    needed_from = (tmp_path / "shard" / "wal" / "first-index").read_text
+
+    await index.write([a_point(key=f"{n}") for n in range(9)])
+    await index.flush()
+    before = needed_from()
+    await index.write([a_point(key="ten")])
+    await index.flush()
+
+    assert needed_from() > before
+    index.close()
