@@ -207,3 +207,55 @@ def test_a_worker_sees_every_tenant(worker_dsn: str, table: str) -> None:
         found = fetch(worker, f"SELECT tenant FROM {table} ORDER BY tenant")  # noqa: S608  # our own names
 
     assert found == [("acme",), ("other",)]
+
+
+@contextmanager
+def operating(owner_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(owner_dsn) as connection:
+        connection.execute("SET ROLE soma_operators")
+        yield connection
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM memories",
+        "SELECT * FROM memory_links",
+        "SELECT content FROM memory_history",
+        "SELECT * FROM api_keys",
+        "SELECT * FROM soma_find_api_key('key-acme')",
+        "UPDATE dead_letters SET message = 'nothing happened'",
+        "DELETE FROM dead_letters",
+        "INSERT INTO dead_letters (dlq_partition, dlq_offset, code, message) VALUES (0, 9, 'avro', '')",
+        "UPDATE sink_watermarks SET next_offset = 9",
+        "UPDATE audit_log SET actor = 'nobody'",
+        "DELETE FROM audit_log",
+        "INSERT INTO audit_log (actor, action) VALUES ('somebody', 'api_key.create')",
+        "CREATE TABLE public.mine (a integer)",
+        "DROP TABLE dead_letters",
+    ],
+)
+@pytest.mark.usefixtures("two_tenants")
+def test_whoever_operates_may_not(owner_dsn: str, statement: str) -> None:
+    with operating(owner_dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_whoever_operates_decides_about_letters_of_every_tenant(owner_dsn: str) -> None:
+    with operating(owner_dsn) as connection:
+        decided = connection.execute("UPDATE dead_letters SET status = 'discarded'")
+        outcomes = fetch(connection, "SELECT tenant, outcome FROM memory_history ORDER BY tenant")
+
+    assert decided.rowcount == 3
+    assert outcomes == [("acme", "applied"), ("other", "applied")]
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_whoever_operates_sees_of_the_audit_log_what_concerns_dead_letters(owner_dsn: str) -> None:
+    with psycopg.connect(owner_dsn) as owner:
+        owner.execute("INSERT INTO audit_log (actor, action) VALUES ('somebody', 'api_key.create')")
+    with operating(owner_dsn) as connection:
+        connection.execute("INSERT INTO audit_log (actor, action) VALUES ('me', 'dead_letter.discard')")
+
+        assert fetch(connection, "SELECT actor FROM audit_log") == [("me",)]
