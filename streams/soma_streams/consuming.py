@@ -88,6 +88,7 @@ class ConsumerGroup:
             broker_session_timeout=delivery.session_timeout.total_seconds(),
             broker_heartbeat_interval=delivery.session_timeout.total_seconds() / 10,
             broker_max_poll_interval=_MAX_POLL_INTERVAL_SECONDS,
+            consumer_group_instance_id=delivery.instance_id,
             # Without tables Faust keeps nothing there, but wants a folder all the same.
             datadir=tempfile.gettempdir(),
             web_enabled=False,
@@ -174,6 +175,7 @@ class ConsumerGroup:
         except Exception as error:  # noqa: BLE001  # an agent that raises would be restarted and lose its batch
             if not self._failure.done():
                 self._failure.set_result(error)
+            consumer_of(self._app).give_up(batch)
             # Nothing may follow a batch that is not settled; the stop cancels this wait.
             await asyncio.get_running_loop().create_future()
         else:

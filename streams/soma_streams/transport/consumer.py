@@ -94,6 +94,17 @@ class Consumer(driver.Consumer):
         self._settled.set()
         return counted
 
+    def give_up(self, batch: RecordBatch) -> None:
+        """Declare that a batch will not be settled here: no stop and no rebalance waits for it any more.
+
+        Its records come again, here after a restart or elsewhere; nothing of its partition is handed over
+        until then.
+        """
+        message = self._messages.get(id(batch))
+        if message is not None:
+            message.given_up = True
+            self._settled.set()
+
     def pause(self) -> None:
         """Stop fetching, once the fetch under way ends: within a second; stay in the group.
 
@@ -287,7 +298,8 @@ class Consumer(driver.Consumer):
 
     def _agents_hold_batches(self) -> bool:
         return any(
-            message.tracked and self._lanes.in_flight(message.batch) for message in self._messages.values()
+            message.tracked and not message.given_up and self._lanes.in_flight(message.batch)
+            for message in self._messages.values()
         )
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

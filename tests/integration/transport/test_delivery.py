@@ -91,6 +91,18 @@ async def test_a_stop_waits_no_longer_than_its_bound_for_an_agent_that_hangs(
     assert cluster.committed(worker.group, topic) == 0
 
 
+async def test_a_stop_does_not_wait_for_a_batch_that_was_given_up(cluster: Cluster, tmp_path: Path) -> None:
+    topic = cluster.create_topic()
+    cluster.produce(topic, [b"x"])
+    options = Options(limits=Limits(drain_seconds=20))
+    async with running(cluster, topic, tmp_path, work=Gate(), options=options) as worker:
+        await eventually(lambda: worker.batches)
+        worker.consumer.give_up(worker.batches[0])
+        stopped_at = CLOCK.monotonic()
+    assert CLOCK.monotonic() - stopped_at < 10
+    assert cluster.committed(worker.group, topic) == 0
+
+
 async def test_what_is_held_stays_within_the_limits(cluster: Cluster, tmp_path: Path) -> None:
     topic = cluster.create_topic(partitions=2)
     for partition in range(2):

@@ -1,0 +1,164 @@
+"""One consumer group as the workers run it: how it stops, comes back, and waits out an outage."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+from prometheus_client import CollectorRegistry
+
+from builders import WRITER_SCHEMAS, a_record, stored
+from fakes import FakeClock, MemorySink, RecordedDeadLetters
+from integration.transport.harness import Cluster, a_name, eventually, passing
+from soma_schemas.clock import SystemClock
+from soma_schemas.events import SINK_EVENTS
+from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.settings import KafkaSettings
+from soma_streams.consuming import ConsumerGroup
+from soma_streams.delivery.decode import Decoder, WriterSchema
+from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.retry import CircuitState, Retry
+from soma_streams.delivery.settle import Settled, Settler
+from soma_streams.delivery.state import Outcome
+from soma_streams.errors import SystemicError
+from soma_streams.metrics import SinkName, WorkerMetrics
+from soma_streams.settings import DeliverySettings, RetrySettings
+from soma_streams.transport import RecordBatch, consumer_of
+from soma_streams.workers import run
+
+CLOCK = SystemClock()
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def cluster(kafka_bootstrap: str) -> Cluster:
+    return Cluster(kafka_bootstrap)
+
+
+def a_group(cluster: Cluster, topic: str, name: str, **delivery: Any) -> ConsumerGroup:
+    return ConsumerGroup(
+        group=name,
+        topic=topic,
+        kafka=KafkaSettings(bootstrap_servers=cluster.bootstrap),
+        delivery=DeliverySettings.model_validate({"session_timeout": timedelta(seconds=6), **delivery}),
+        metrics=WorkerMetrics(CollectorRegistry()).of(SinkName.POSTGRES),
+        clock=CLOCK,
+    )
+
+
+async def settle_all(batch: RecordBatch) -> Settled:
+    return Settled(batch.partition, batch.next_offset, {Outcome.APPLIED: len(batch)})
+
+
+@asynccontextmanager
+async def started(group: ConsumerGroup, settle: Any = settle_all) -> AsyncIterator[ConsumerGroup]:
+    await group.start(settle)
+    try:
+        yield group
+    finally:
+        await group.stop()
+
+
+def generation(group: ConsumerGroup) -> int:
+    number: int = consumer_of(group._app)._thread._ensure_consumer()._coordinator.generation
+    return number
+
+
+def partitions(group: ConsumerGroup) -> set[int]:
+    return {tp.partition for tp in consumer_of(group._app).assignment()}
+
+
+async def test_a_worker_that_cannot_go_on_stops_without_waiting_for_what_it_cannot_settle(
+    cluster: Cluster,
+) -> None:
+    topic, name = cluster.create_topic(), a_name("group")
+    cluster.produce(topic, [b"x"])
+
+    async def refuse(batch: RecordBatch) -> Settled:
+        raise SystemicError(f"the table is missing, at {batch.first_offset}")
+
+    group = a_group(cluster, topic, name, drain_timeout=timedelta(seconds=30))
+    began = CLOCK.monotonic()
+    with pytest.raises(SystemicError, match="the table is missing"):
+        await run({group: refuse}, asyncio.Event())
+
+    assert CLOCK.monotonic() - began < 20
+    assert not cluster.committed(name, topic)
+
+
+async def test_a_named_instance_that_restarts_in_time_causes_no_rebalance(cluster: Cluster) -> None:
+    topic, name = cluster.create_topic(partitions=2), a_name("group")
+    async with started(a_group(cluster, topic, name, instance_id="a")) as stays:
+        async with started(a_group(cluster, topic, name, instance_id="b")) as leaves:
+            await eventually(lambda: len(partitions(stays)) == len(partitions(leaves)) == 1)
+            [moved] = partitions(leaves)
+            joined = generation(stays)
+        async with started(a_group(cluster, topic, name, instance_id="b")) as back:
+            cluster.produce(topic, [b"x"], partition=moved)
+            await eventually(lambda: cluster.committed(name, topic, moved) == 1)
+            assert partitions(back) == {moved}
+        assert generation(stays) == joined
+
+
+class AwayFor(MemorySink):
+    """A store that refuses every connection until a time on the clock."""
+
+    def __init__(self, clock: FakeClock, until: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._until = until
+
+    def _fail(self) -> None:
+        if self._clock.monotonic() < self._until:
+            raise psycopg.OperationalError("connection refused")
+
+
+class KnownSchemas:
+    async def fetch(self, ids: set[int]) -> dict[int, WriterSchema]:
+        return {number: WRITER_SCHEMAS[number] for number in ids}
+
+
+async def test_an_hour_without_the_store_costs_no_membership_no_dead_letter_and_no_event(
+    cluster: Cluster,
+) -> None:
+    topic, name = cluster.create_topic(), a_name("group")
+    clock, letters = FakeClock(skips=False), RecordedDeadLetters()
+    sink = AwayFor(clock, clock.monotonic() + HOUR.total_seconds())
+    delivery = {"session_timeout": timedelta(seconds=2)}
+    group = a_group(cluster, topic, name, **delivery)
+    settler = Settler(
+        sink=sink,
+        decoder=Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1),
+        schemas=KnownSchemas(),
+        dead_letters=letters,
+        retry=Retry(RetrySettings.model_validate({}), clock, Random(3), group),
+        clock=clock,
+        flood=FloodGuard(DeliverySettings.model_validate(delivery)),
+        limits=DEFAULT_LIMITS,
+        epoch=1,
+    )
+    events = [stored(key=f"memory {number}") for number in range(20)]
+
+    async with started(group, settler.settle):
+        await eventually(lambda: partitions(group) == {0})
+        joined = generation(group)
+        for event in events:
+            record = a_record(event, 0)
+            cluster.produce(topic, [record.value], key=record.key)
+        await eventually(lambda: group.health().circuit is CircuitState.OPEN)
+        await passing(3.0)  # longer than the session timeout, in the brokers' own time
+        assert not group.health().ready
+        assert cluster.committed(name, topic) == 0
+        for _ in range(int(HOUR.total_seconds() // 30) + 2):
+            clock.advance(30.0)
+            await eventually(lambda: clock._sleepers or group.health().circuit is CircuitState.CLOSED)
+        await eventually(lambda: cluster.committed(name, topic) == len(events))
+
+        assert group.health().ready
+        assert generation(group) == joined
+    assert {name.memory_id for name in sink.states} == {event.memory_id for event in events}
+    assert letters.letters == []
