@@ -12,6 +12,7 @@ from soma_streams.delivery.state import (
     LoggedEvent,
     MemoryName,
     MemoryState,
+    Refused,
     Watermark,
 )
 from soma_streams.errors import PoisonError
@@ -70,6 +71,7 @@ class MemorySink:
         states: What it has.
         writes: How many writes were tried.
         outages: Errors that the next calls raise, one each.
+        newer: What its version guard refuses.
     """
 
     group = "test-group"
@@ -80,6 +82,7 @@ class MemorySink:
         self.watermarks: list[int] = []
         self.writes = 0
         self.outages: list[Exception] = []
+        self.newer: Refused = frozenset()
         self._refuses = refuses
 
     async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
@@ -87,9 +90,7 @@ class MemorySink:
         self._fail()
         return {event.name: self.states[event.name] for event in events if event.name in self.states}
 
-    async def write(
-        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
-    ) -> frozenset[MemoryName]:
+    async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
         """Take everything, or nothing when one state is refused."""
         self.writes += 1
         self._fail()
@@ -98,7 +99,7 @@ class MemorySink:
         self.states |= {state.name: state for state in folded.states}
         self.dead.extend(dead)
         self.watermarks.append(watermark.next_offset)
-        return frozenset()
+        return self.newer
 
     def _fail(self) -> None:
         if self.outages:

@@ -29,6 +29,7 @@ from soma_streams.delivery.state import (
     MemoryName,
     MemoryState,
     Outcome,
+    Refused,
     SupersededReason,
     Watermark,
 )
@@ -83,7 +84,7 @@ def a_watermark(next_offset: int, *, partition: int = 0, epoch: int = 1, group: 
 
 async def deliver(
     sink: PostgresSink, batch: Sequence[LoggedEvent], dead: Sequence[DeadLettered] = ()
-) -> frozenset[MemoryName]:
+) -> Refused:
     """Have the sink apply a batch, as the settler does; a batch of nothing is none."""
     if not batch and not dead:
         return frozenset()
@@ -207,7 +208,9 @@ class Ledger:
         outcome, reason = settlement.outcome, settlement.reason
         if isinstance(event, MemoryLinked | MemoryUnlinked):
             edge = (event.memory_id, event.link_type, event.to_memory_id)
-            if edge in self.links and self.links[edge][0] >= logged.version:
+            if outcome is not Outcome.APPLIED:
+                pass
+            elif edge in self.links and self.links[edge][0] >= logged.version:
                 outcome, reason = Outcome.SUPERSEDED, SupersededReason.OLDER
             else:
                 weight = event.weight if isinstance(event, MemoryLinked) else None

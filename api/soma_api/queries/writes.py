@@ -49,6 +49,7 @@ class SupersededReason(StrEnum):
     CONFLICT = "conflict"  # the memory has another version than was expected
     ABSENT = "absent"  # there is no such memory to change
     DEADLINE_MOVED = "deadline_moved"  # an expiry that saw another deadline
+    WRONG_NAMESPACE = "wrong_namespace"  # the memory of this id lies in another namespace
 
 
 class SettledWrite(NamedTuple):

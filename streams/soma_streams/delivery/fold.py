@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
-from uuid import UUID
 
 from soma_schemas.events import (
     MemoryAccessed,
@@ -23,6 +22,7 @@ from soma_schemas.versions import NO_VERSION
 from soma_streams.delivery.state import (
     REMEMBERED_EVENTS,
     Content,
+    EdgeName,
     Folded,
     GlimpsedState,
     KnownState,
@@ -31,6 +31,7 @@ from soma_streams.delivery.state import (
     MemoryName,
     MemoryState,
     Outcome,
+    Refused,
     Settlement,
     SupersededReason,
 )
@@ -63,21 +64,21 @@ def fold(
         TypeError: A glimpse was handed in for an event that needs the whole state.
     """
     states: dict[MemoryName, MemoryState] = {}
-    links: dict[tuple[str, UUID, str, UUID], LinkChange] = {}
+    links: dict[EdgeName, LinkChange] = {}
     settlements: list[Settlement] = []
     for logged in events:
         event = logged.event
-        if isinstance(event, MemoryLinked | MemoryUnlinked):
-            change = _link_change(event, logged.version)
-            edge = (change.tenant, change.from_memory_id, change.link_type, change.to_memory_id)
-            if edge in links and links[edge].version >= change.version:
-                settlements.append(Settlement(logged, Outcome.SUPERSEDED, SupersededReason.OLDER))
-                continue
-            links[edge] = change
-            settlements.append(Settlement(logged, Outcome.APPLIED))
-            continue
         name = logged.name
         before = states.get(name) or current.get(name)
+        if isinstance(event, MemoryLinked | MemoryUnlinked):
+            change = _link_change(event, logged.version)
+            refusal = _link_refusal(change, links.get(change.name), event.namespace, _living(before))
+            if refusal is not None:
+                settlements.append(Settlement(logged, Outcome.SUPERSEDED, refusal))
+                continue
+            links[change.name] = change
+            settlements.append(Settlement(logged, Outcome.APPLIED))
+            continue
         after = _apply(logged, before, limits)
         if isinstance(after, SupersededReason):
             settlements.append(Settlement(logged, Outcome.SUPERSEDED, after))
@@ -87,13 +88,53 @@ def fold(
     return Folded(tuple(states.values()), tuple(links.values()), tuple(settlements))
 
 
+def after_guard(settlements: Sequence[Settlement], refused: Refused) -> Sequence[Settlement]:
+    """Return what became of each event once the store's version guard has spoken."""
+    if not refused:
+        return settlements
+    return [
+        replace(each, outcome=Outcome.SUPERSEDED, reason=SupersededReason.OLDER)
+        if each.outcome is Outcome.APPLIED and _changed(each.logged) in refused
+        else each
+        for each in settlements
+    ]
+
+
+def _changed(logged: LoggedEvent) -> MemoryName | EdgeName:
+    event = logged.event
+    if isinstance(event, MemoryLinked | MemoryUnlinked):
+        return EdgeName(event.tenant, event.memory_id, event.link_type, event.to_memory_id)
+    return logged.name
+
+
+def _living(before: KnownState | None) -> Content | GlimpsedState | None:
+    return before.content if isinstance(before, MemoryState) else before
+
+
+def _link_refusal(
+    change: LinkChange, known: LinkChange | None, namespace: str, living: Content | GlimpsedState | None
+) -> SupersededReason | None:
+    if living is not None and living.namespace != namespace:
+        return SupersededReason.WRONG_NAMESPACE
+    if known is not None and known.version >= change.version:
+        return SupersededReason.OLDER
+    return None
+
+
 def _apply(logged: LoggedEvent, before: KnownState | None, limits: Limits) -> MemoryState | SupersededReason:
     event = logged.event
     if before is not None and event.event_id in before.recent_event_ids:
         return SupersededReason.REPEATED
     if before is not None and before.version >= logged.version:
         return SupersededReason.OLDER
-    living = before.content if isinstance(before, MemoryState) else before
+    living = _living(before)
+    if living is not None and living.namespace != event.namespace:
+        # Whoever may write one namespace alone must not reach a memory of another by guessing its id.
+        if not _gives_its_id(event):
+            return SupersededReason.WRONG_NAMESPACE
+        # The id follows from this very namespace, so what lives there was put under a foreign id: it counts
+        # as not there, or else guessing the id of a key first would keep its owner out.
+        living = None
     found = before.version if before is not None and living is not None else NO_VERSION
     expected = getattr(event, "expected_version", None)
     if expected is not None and expected != found:
@@ -108,6 +149,11 @@ def _apply(logged: LoggedEvent, before: KnownState | None, limits: Limits) -> Me
         content=content,
         recent_event_ids=(event.event_id, *remembered)[:REMEMBERED_EVENTS],
     )
+
+
+def _gives_its_id(event: MemoryEvent) -> bool:
+    # Validation has compared the id with what tenant, namespace and name give.
+    return isinstance(event, MemoryStored) and (event.key is not None or event.coordinate is not None)
 
 
 def _content_after(

@@ -1,7 +1,7 @@
 """Bring every event of a batch to its final outcome: applied, superseded, or in the dead-letter topic."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -13,7 +13,7 @@ from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
 from soma_streams.delivery.decode import Decoder, Poison, WriterSchema, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
-from soma_streams.delivery.fold import fold
+from soma_streams.delivery.fold import after_guard, fold
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import (
     DeadLettered,
@@ -22,8 +22,7 @@ from soma_streams.delivery.state import (
     LoggedEvent,
     MemoryName,
     Outcome,
-    Settlement,
-    SupersededReason,
+    Refused,
     Watermark,
 )
 from soma_streams.transport.records import RecordBatch
@@ -49,13 +48,11 @@ class Sink(Protocol):
         """Return what the store has of the memories that these events are about, tombstones included."""
         ...
 
-    async def write(
-        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
-    ) -> frozenset[MemoryName]:
+    async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
         """Make it durable, all or nothing, and safe to repeat.
 
         Returns:
-            The memories whose version guard refused the new state, because the store has a newer one.
+            The memories and links whose version guard refused the change, because the store has a newer one.
         """
         ...
 
@@ -143,7 +140,7 @@ class Settler:
             if classify(error) is not FailureClass.POISON or not events:
                 raise
             return await self._isolate(batch, items, next_offset, error)
-        return [_outcome(each, refused).outcome for each in folded.settlements] + [
+        return [each.outcome for each in after_guard(folded.settlements, refused)] + [
             Outcome.DEAD_LETTERED for _ in dead
         ]
 
@@ -188,12 +185,6 @@ class Settler:
                 code=each.code,
             )
         return [self._decoder.dead_lettered(each) for each in poison]
-
-
-def _outcome(settlement: Settlement, refused: frozenset[MemoryName]) -> Settlement:
-    if settlement.outcome is Outcome.APPLIED and settlement.logged.name in refused:
-        return replace(settlement, outcome=Outcome.SUPERSEDED, reason=SupersededReason.OLDER)
-    return settlement
 
 
 def write_code(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from soma_schemas.events import MemoryEvent
@@ -28,14 +29,23 @@ class SupersededReason(StrEnum):
     CONFLICT = "conflict"  # compare-and-set expected another version
     ABSENT = "absent"  # a change to a memory that is not there
     DEADLINE_MOVED = "deadline_moved"  # an expiry that saw another deadline
+    WRONG_NAMESPACE = "wrong_namespace"  # the living memory of this id lies in another namespace
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryName:
+class MemoryName(NamedTuple):
     """The primary key of a memory in every store."""
 
     tenant: str
     memory_id: UUID
+
+
+class EdgeName(NamedTuple):
+    """The primary key of a link."""
+
+    tenant: str
+    from_memory_id: UUID
+    link_type: str
+    to_memory_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +129,14 @@ class GlimpsedState:
     Attributes:
         version: Of the last event applied.
         recent_event_ids: The last events applied, newest first, at most `REMEMBERED_EVENTS`.
+        namespace: What an event from elsewhere is refused by.
         created_at: What a replacement inherits, like the two below.
     """
 
     name: MemoryName
     version: int
     recent_event_ids: tuple[UUID, ...]
+    namespace: str
     created_at: datetime
     access_count: int
     last_accessed_at: datetime | None
@@ -143,6 +155,11 @@ class LinkChange:
     link_type: str
     weight: float | None
     version: int
+
+    @property
+    def name(self) -> EdgeName:
+        """Return which edge it is about."""
+        return EdgeName(self.tenant, self.from_memory_id, self.link_type, self.to_memory_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +185,10 @@ class Folded:
     states: tuple[MemoryState, ...] = ()
     links: tuple[LinkChange, ...] = ()
     settlements: tuple[Settlement, ...] = field(default=())
+
+
+# What a store's version guard refused, because the store has something newer.
+Refused = frozenset[MemoryName | EdgeName]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,13 @@ from soma_streams.delivery.fold import fold
 from soma_streams.delivery.settle import Sink
 from soma_streams.delivery.state import (
     DeadLettered,
+    EdgeName,
     Folded,
     GlimpsedState,
     MemoryName,
     MemoryState,
     Outcome,
+    Refused,
     SupersededReason,
 )
 from soma_streams.sinks.postgres import PostgresSink
@@ -95,7 +97,13 @@ async def test_an_event_that_replaces_a_memory_reads_a_glimpse_of_it(sink: Postg
 
     (state,) = current.values()
     assert state == GlimpsedState(
-        log[0].name, log[0].version, (log[0].event.event_id,), log[0].logged_at, 0, None
+        name=log[0].name,
+        version=log[0].version,
+        recent_event_ids=(log[0].event.event_id,),
+        namespace=log[0].event.namespace,
+        created_at=log[0].logged_at,
+        access_count=0,
+        last_accessed_at=None,
     )
 
 
@@ -190,7 +198,7 @@ async def test_an_older_event_changes_nothing(sink: PostgresSink, owner_dsn: str
     assert history(owner_dsn)[0, logged(stored(), 3).version] == OLDER
 
 
-async def overtaken_write(sink: PostgresSink) -> tuple[MemoryName, frozenset[MemoryName]]:
+async def overtaken_write(sink: PostgresSink) -> tuple[MemoryName, Refused]:
     """Write a state that was folded before a newer one was written; return what was refused."""
     slow, quick = logged(stored(key="a", text="slow"), 3), logged(stored(key="a", text="quick"), 7)
     folded = fold([slow], await sink.current([slow]))
@@ -450,6 +458,14 @@ class TestLinks:
         assert living_links(owner_dsn) == {(memory.memory_id, "about", other): 2.0}
         assert history(owner_dsn)[0, late.version] == OLDER
 
+    async def test_the_sink_says_which_links_its_guard_refused(self, sink: PostgresSink) -> None:
+        memory, other = stored(key="a"), an_id()
+        await deliver(sink, [logged(linked(memory, other), 7)])
+
+        refused = await deliver(sink, [logged(unlinked(memory, other), 3), logged(memory, 8)])
+
+        assert refused == {EdgeName(memory.tenant, memory.memory_id, "about", other)}
+
     @pytest.mark.parametrize("in_one_batch", [True, False])
     async def test_the_links_of_a_deleted_memory_end_with_it(
         self, sink: PostgresSink, owner_dsn: str, *, in_one_batch: bool
@@ -501,6 +517,32 @@ class TestLinks:
 
         assert living_links(owner_dsn) == {}
         assert history(owner_dsn)[0, late.version] == APPLIED
+
+
+class TestNamespaces:
+    @pytest.mark.parametrize("in_one_batch", [True, False])
+    async def test_an_event_from_another_namespace_leaves_memory_and_links_alone(
+        self, sink: PostgresSink, owner_dsn: str, *, in_one_batch: bool
+    ) -> None:
+        memory, other = stored(namespace="team/theirs", text="theirs"), an_id()
+        mine = {"namespace": "team/mine"}
+        log = [
+            logged(memory, 0),
+            logged(linked(memory, other), 1),
+            logged(stored(memory_id=memory.memory_id, text="mine").model_copy(update=mine), 2),
+            logged(patched(memory, text="mine").model_copy(update=mine), 3),
+            logged(unlinked(memory, other).model_copy(update=mine), 4),
+            logged(deleted(memory).model_copy(update=mine), 5),
+        ]
+
+        for batch in [log] if in_one_batch else [[each] for each in log]:
+            await deliver(sink, batch)
+
+        (state,) = fold(log[:1], {}).states
+        assert memories(owner_dsn) == {name_of(memory): as_stored(state)}
+        assert list(living_links(owner_dsn)) == [(memory.memory_id, "about", other)]
+        foreign = (Outcome.SUPERSEDED, SupersededReason.WRONG_NAMESPACE)
+        assert list(history(owner_dsn).values()).count(foreign) == 4
 
 
 class TestExtremeValues:

@@ -60,7 +60,11 @@ def logs(draw: st.DrawFn) -> Log:
         memory = memories_of[draw(st.sampled_from(sorted(memories_of)))]
         other = memories_of[draw(st.sampled_from(sorted(memories_of)))]
         versions = [(example << 40) + offset for offset in range(number)]
-        events.append(draw(_events_of(memory, other, versions, events)))
+        event = draw(_events_of(memory, other, versions, events))
+        named = isinstance(event, MemoryStored) and (event.key is not None or event.coordinate is not None)
+        if not named and draw(st.integers(0, 4)) == 0:
+            event = event.model_copy(update={"namespace": "elsewhere"})
+        events.append(event)
     return Log(tenant, [logged(event, offset, epoch=example) for offset, event in enumerate(events)])
 
 

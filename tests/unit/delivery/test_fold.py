@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import A_MOMENT, a_log, an_id, deleted, linked, logged, patched, stored
+from postgres_tables import accessed, expired, unlinked
 from soma_schemas.events import MemoryEvent, MemoryExpired
 from soma_schemas.limits import Limits
 from soma_streams.delivery.fold import fold, merge_patch
@@ -171,6 +173,59 @@ def test_only_the_last_word_on_an_edge_is_written() -> None:
 
     assert [link.weight for link in folded.links] == [2.0]
     assert [each.outcome for each in folded.settlements] == [Outcome.APPLIED, Outcome.APPLIED]
+
+
+class TestNamespaces:
+    """Who may write one namespace alone cannot reach a memory of another by its id."""
+
+    MEMORY = stored(namespace="team/secrets", text="theirs", expires_at="2026-05-01T00:00:00Z")
+    HERE: ClassVar = {"namespace": "team/mine"}
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            stored(memory_id=MEMORY.memory_id, text="mine now"),
+            patched(MEMORY, text="mine now"),
+            deleted(MEMORY),
+            expired(MEMORY, MEMORY.expires_at or A_MOMENT),
+            accessed(MEMORY, 3),
+            linked(MEMORY, an_id()),
+            unlinked(MEMORY, an_id()),
+        ],
+        ids=lambda event: type(event).__name__,
+    )
+    def test_an_event_from_another_namespace_changes_nothing(self, event: MemoryEvent) -> None:
+        foreign = event.model_copy(update=self.HERE)
+
+        folded = fold(a_log([self.MEMORY, foreign]), {})
+
+        assert folded.settlements[1].reason is SupersededReason.WRONG_NAMESPACE
+        assert [content_of(state).text for state in folded.states] == ["theirs"]
+        assert folded.links == ()
+
+    def test_an_expected_version_is_no_way_around(self) -> None:
+        first = logged(self.MEMORY, 0)
+        foreign = deleted(self.MEMORY, expected_version=first.version).model_copy(update=self.HERE)
+
+        assert reasons([first, logged(foreign, 1)])[-1] is SupersededReason.WRONG_NAMESPACE
+
+    def test_a_key_is_not_kept_from_its_own_namespace_by_whoever_guessed_its_id_first(self) -> None:
+        rightful = stored(namespace="team/secrets", key="a", expected_version=0)
+        squatter = stored(namespace="team/mine", memory_id=rightful.memory_id)
+        log = a_log([squatter, rightful])
+
+        (state,) = after(log).values()
+
+        assert reasons(log) == [None, None]
+        assert content_of(state).namespace == "team/secrets"
+        assert content_of(state).created_at == log[1].logged_at
+
+    def test_a_tombstone_remembers_no_namespace(self) -> None:
+        again = stored(memory_id=self.MEMORY.memory_id, text="another life").model_copy(update=self.HERE)
+
+        (state,) = after(a_log([self.MEMORY, deleted(self.MEMORY), again])).values()
+
+        assert content_of(state).namespace == "team/mine"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ def glimpse(state: MemoryState) -> MemoryState | GlimpsedState:
         name=state.name,
         version=state.version,
         recent_event_ids=state.recent_event_ids,
+        namespace=state.content.namespace,
         created_at=state.content.created_at,
         access_count=state.content.access_count,
         last_accessed_at=state.content.last_accessed_at,

@@ -2,7 +2,7 @@
 -- OFFSET 0 keeps the planner from reading the whole table because it was small when the plan was made.
 SELECT
     held.tenant, held.memory_id, held.version, held.deleted, held.recent_event_ids,
-    held.created_at, held.access_count, held.last_accessed_at
+    held.namespace, held.created_at, held.access_count, held.last_accessed_at
 FROM unnest(%(tenants)s::text[], %(memory_ids)s::uuid[]) AS wanted (tenant, memory_id)
 CROSS JOIN LATERAL (
     SELECT * FROM public.memories

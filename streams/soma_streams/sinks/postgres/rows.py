@@ -1,12 +1,11 @@
 """What a folded batch is as rows, and rows as state: pure, so that the sink only moves them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any
-from uuid import UUID
 
 import orjson
 
@@ -14,10 +13,8 @@ from soma_schemas.events import (
     MemoryDeleted,
     MemoryEvent,
     MemoryExpired,
-    MemoryLinked,
     MemoryPatched,
     MemoryStored,
-    MemoryUnlinked,
     PatchField,
 )
 from soma_schemas.fields import Kind
@@ -28,16 +25,12 @@ from soma_streams.delivery.state import (
     GlimpsedState,
     KnownState,
     LinkChange,
-    LoggedEvent,
     MemoryName,
     MemoryState,
     Outcome,
     Settlement,
-    SupersededReason,
 )
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
-
-EdgeName = tuple[str, UUID, str, UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +76,6 @@ def history_months(settlements: Iterable[Settlement], dead: Iterable[DeadLettere
     return sorted({date(moment.year, moment.month, 1) for moment in moments})
 
 
-def after_guard(
-    settlements: Sequence[Settlement], refused: frozenset[MemoryName], refused_edges: frozenset[EdgeName]
-) -> Sequence[Settlement]:
-    """Return what became of each event once the version guard of the table has spoken."""
-    if not refused and not refused_edges:
-        return settlements
-    return [_after_guard(each, refused, refused_edges) for each in settlements]
-
-
 def whole_state(row: Sequence[Any]) -> MemoryState:
     """Return the state that a row of `read_whole` holds."""
     tenant, memory_id, version, deleted, recent, *content = row
@@ -105,11 +89,11 @@ def whole_state(row: Sequence[Any]) -> MemoryState:
 
 def glimpsed_state(row: Sequence[Any]) -> KnownState:
     """Return the state that a row of `read_glimpses` holds."""
-    tenant, memory_id, version, deleted, recent, created_at, access_count, last_accessed_at = row
+    tenant, memory_id, version, deleted, recent, namespace, created_at, access_count, last_accessed_at = row
     name = MemoryName(tenant, memory_id)
     if deleted:
         return MemoryState(name, version, None, tuple(recent))
-    return GlimpsedState(name, version, tuple(recent), created_at, access_count, last_accessed_at)
+    return GlimpsedState(name, version, tuple(recent), namespace, created_at, access_count, last_accessed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,24 +234,6 @@ def _change(event: MemoryPatched, field: PatchField) -> tuple[str, object]:
             return "embedding_model", event.embedding_model
         case _:
             return field.value, getattr(event, field.value)
-
-
-def _after_guard(
-    settlement: Settlement, refused: frozenset[MemoryName], refused_edges: frozenset[EdgeName]
-) -> Settlement:
-    if settlement.outcome is not Outcome.APPLIED:
-        return settlement
-    edge = _edge_of(settlement.logged)
-    if edge in refused_edges or (edge is None and settlement.logged.name in refused):
-        return replace(settlement, outcome=Outcome.SUPERSEDED, reason=SupersededReason.OLDER)
-    return settlement
-
-
-def _edge_of(logged: LoggedEvent) -> EdgeName | None:
-    event = logged.event
-    if isinstance(event, MemoryLinked | MemoryUnlinked):
-        return (event.tenant, event.memory_id, event.link_type, event.to_memory_id)
-    return None
 
 
 def _content(columns: Sequence[Any]) -> Content:

@@ -5,18 +5,19 @@ from typing import Any
 
 from psycopg.rows import TupleRow
 
-from soma_streams.delivery.fold import needs_whole_state
+from soma_streams.delivery.fold import after_guard, needs_whole_state
 from soma_streams.delivery.state import (
     DeadLettered,
+    EdgeName,
     Folded,
     KnownState,
     LoggedEvent,
     MemoryName,
+    Refused,
     Watermark,
 )
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 from soma_streams.sinks.postgres.rows import (
-    after_guard,
     changes_of,
     glimpsed_state,
     history_months,
@@ -65,16 +66,14 @@ class PostgresSink:
                 states += map(glimpsed_state, await _read(connection, "postgres/read_glimpses", glimpsed))
         return {state.name: state for state in states}
 
-    async def write(
-        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
-    ) -> frozenset[MemoryName]:
+    async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
         """Write a batch, what became of each of its events, and the watermark: all of it or nothing.
 
         Writing it again changes nothing. An error leaves the tables as they were, and the connection goes
         back to the pool clean or is replaced there.
 
         Returns:
-            The memories whose version guard refused the new state, because the table has a newer one.
+            The memories and links whose version guard refused the change, because the table has a newer one.
 
         Raises:
             psycopg.Error: As the server or the connection tells it.
@@ -85,16 +84,16 @@ class PostgresSink:
             if months:
                 # Before any row is locked, so that whoever makes a month waits for nobody.
                 await connection.execute(statement("postgres/ensure_months"), {"months": months})
-            refused = await _refused(connection, "postgres/merge_memories", changes.memories, key_fields=2)
+            names = await _refused(connection, "postgres/merge_memories", changes.memories, key_fields=2)
             edges = await _refused(connection, "postgres/merge_links", changes.links, key_fields=4)
+            refused: Refused = frozenset(map(MemoryName._make, names)) | frozenset(map(EdgeName._make, edges))
             if changes.ended:
                 # Planned anew each time: it joins tables that may have been empty when a kept plan was made.
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended), prepare=False)
-            names = frozenset(MemoryName(*key) for key in refused)
-            if rows := history_rows(after_guard(folded.settlements, names, edges), dead):
+            if rows := history_rows(after_guard(folded.settlements, refused), dead):
                 await connection.execute(statement("postgres/record_history"), {"rows": rows})
             await advance(connection, [watermark])
-        return names
+        return refused
 
 
 async def _read(connection: Connection, query: str, names: Iterable[MemoryName]) -> list[TupleRow]:

@@ -20,6 +20,7 @@ from soma_streams.delivery.state import (
     LoggedEvent,
     MemoryName,
     MemoryState,
+    Refused,
     Watermark,
 )
 from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError, UnembeddableError, UnindexableError
@@ -87,9 +88,7 @@ class VectorSink:
         states = map(state_of, payloads.values())
         return {state.name: state for state in states}
 
-    async def write(
-        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
-    ) -> frozenset[MemoryName]:
+    async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
         """Write the states of a batch, make them durable, and tell the watermark. Safe to repeat.
 
         Poison is found before anything is written. An outage can leave a part of the batch written: writing
@@ -102,7 +101,7 @@ class VectorSink:
             PoisonError: A state can never be indexed; nothing was written, unless the engine itself refused.
         """
         del dead  # they have no place among vectors
-        refused: frozenset[MemoryName] = frozenset()
+        refused: Refused = frozenset()
         if folded.states:
             with _poison_named():
                 kept = await self._writer.write(await self._prepare(folded))
