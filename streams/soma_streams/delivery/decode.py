@@ -36,7 +36,7 @@ _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 # What fastavro raises on bytes that are not of the schema, found by feeding it random and truncated ones.
-_UNREADABLE = (
+UNREADABLE_BODY = (
     EOFError,
     IndexError,
     KeyError,
@@ -214,7 +214,7 @@ class Decoder:
         body.seek(_HEADER.size)
         try:
             fields = fastavro.schemaless_reader(body, schema.parsed, self._readers[schema.record])
-        except _UNREADABLE as error:
+        except UNREADABLE_BODY as error:
             raise _UndecodableError(
                 "avro", "the body is not of its schema", error_class=type(error).__name__
             ) from error
