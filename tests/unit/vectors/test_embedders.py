@@ -3,8 +3,13 @@
 import logging
 import math
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
+import wordllama  # type: ignore[import-untyped]  # it has no types
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from soma_schemas.errors import ConfigurationError
 from soma_schemas.settings import EmbedderKind, EmbedderSettings
@@ -50,6 +55,23 @@ def test_every_text_keeps_its_place_whatever_the_lengths(embedder: PackagedEmbed
 
     for text, vector in zip(texts, together, strict=True):
         assert vector == pytest.approx(embedder.embed_documents([text])[0], abs=1e-6)
+
+
+@example("two  spaces")
+@example(" before and after ")
+@example("a\u2581b")
+@example("x" * 65 + " y")
+@given(st.text(alphabet=st.sampled_from(" \u2581\n\tabcé語😀."), max_size=80))
+def test_tokens_are_those_of_the_models_own_tokenizer(embedder: PackagedEmbedder, text: str) -> None:
+    assert embedder._tokens(text) == embedder._encode(text)  # vectors hide small slips
+
+
+def test_vectors_are_the_models_own(embedder: PackagedEmbedder) -> None:
+    texts = ["Tea is served at four.", "tea " * 5000, "Ada moved the deadline to Friday, 3 March."]
+    folder = Path(wordllama.__file__).parent
+    model = wordllama.WordLlama.load(dim=256, cache_dir=folder, disable_download=True)
+
+    np.testing.assert_allclose(embedder.embed_documents(texts), model.embed(texts, norm=True), atol=1e-6)
 
 
 def test_no_texts_have_no_vectors(embedder: PackagedEmbedder) -> None:
