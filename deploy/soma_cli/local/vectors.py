@@ -111,14 +111,28 @@ class EmbeddedIndex:
         refused: set[UUID] = set()
         for some in _slices(points):
             with _translated():
-                operation = edge.UpdateOperation.upsert_points(
-                    [_edge_point(point) for point in some], condition=_older_than(some)
-                )
-                self._shard.update(operation)
-                self._points_since_checkpoint += len(some)
-                refused |= self._newer_than(some)
+                refused |= self._upsert(some)
             await yield_now()
         return frozenset(refused)
+
+    def _upsert(self, points: Sequence[Point]) -> set[UUID]:
+        """Write some points, and return those whose stored version is newer.
+
+        A guard of one bound for all is a fifth of the work of one bound for each, and lets everything pass
+        that was stored before the first of them. The rest is seen when the versions are read back.
+        """
+        self._points_since_checkpoint += len(points)
+        before_all = edge.RangeFloat(lt=float(min(point.version for point in points)))
+        guard = edge.Filter(must=[edge.FieldCondition(VERSION, range=before_all)])
+        prepared = {point.id: _edge_point(point) for point in points}
+        self._shard.update(edge.UpdateOperation.upsert_points(list(prepared.values()), condition=guard))
+        stored = self._versions(points)
+        left = [point for point in points if stored[point.id] < point.version]
+        if left:
+            again = [prepared[point.id] for point in left]
+            self._shard.update(edge.UpdateOperation.upsert_points(again, condition=_older_than(left)))
+            stored |= self._versions(left)
+        return {point.id for point in points if stored[point.id] > point.version}
 
     async def flush(self) -> None:
         """Return once everything written survives a crash of the machine.
@@ -172,11 +186,10 @@ class EmbeddedIndex:
         )
         return [Candidate(_uuid(point.id), point.score) for point in self._shard.query(request)]
 
-    def _newer_than(self, points: Sequence[Point]) -> set[UUID]:
-        written = {point.id: point.version for point in points}
-        records = self._shard.retrieve(list(written), with_payload=[VERSION], with_vector=False)
-        stored = {_uuid(record.id): (record.payload or {})[VERSION] for record in records}
-        return {each for each, version in stored.items() if version > written[each]}
+    def _versions(self, points: Sequence[Point]) -> dict[UUID, int]:
+        ids = [point.id for point in points]
+        records = self._shard.retrieve(ids, with_payload=[VERSION], with_vector=False)
+        return {_uuid(record.id): (record.payload or {})[VERSION] for record in records}
 
 
 def _make(folder: Path, collection: Collection) -> None:

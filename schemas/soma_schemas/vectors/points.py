@@ -14,6 +14,8 @@ DENSE = "dense"
 SPARSE = "bm25"
 
 _LENGTH_TOLERANCE = 1e-3
+# Models that normalize do so in float32.
+_LENGTH_EXACT = 1e-6
 
 
 def point_id(tenant: str, memory_id: UUID) -> UUID:
@@ -67,6 +69,8 @@ def unit_vector(numbers: Sequence[float]) -> list[float] | None:
     length = math.hypot(*numbers)
     if length == 0.0:
         return None
+    if abs(length - 1.0) < _LENGTH_EXACT:
+        return list(numbers)
     if not math.isfinite(length):
         # Finite numbers can have a length beyond float64.
         largest = max(map(abs, numbers))

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from json.encoder import encode_basestring
 from typing import Any
 
 Scalar = str | int | float | bool | None
@@ -89,6 +90,8 @@ def _scalars(path: str, value: dict[str, Any], depth: int) -> Iterator[tuple[str
 
 
 def _spelling(value: Scalar) -> str:
+    if isinstance(value, str):
+        return encode_basestring(value)  # what `json.dumps` arrives at, without its detours
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, ensure_ascii=False)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
+from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import REINDEX_REMEDY, Collection
@@ -27,7 +28,7 @@ from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError, Unembedd
 from soma_streams.sinks.vectors.states import id_of, living_point, state_of, tombstone
 from soma_streams.sinks.vectors.writer import PointWriter
 
-# One trip to a thread, during which the event loop serves others.
+# Between two slices the event loop serves others; where texts travel, it does so meanwhile.
 _TEXTS_PER_SLICE = 64
 
 
@@ -107,7 +108,8 @@ class VectorSink:
                 kept = await self._writer.write(await self._prepare(folded))
             await self._writer.flush()
             self._prepared = None
-            refused = frozenset(state.name for state in folded.states if id_of(state.name) in kept)
+            if kept:
+                refused = frozenset(state.name for state in folded.states if id_of(state.name) in kept)
         self._offer_watermark(watermark)
         return refused
 
@@ -126,9 +128,15 @@ class VectorSink:
         points = [tombstone(state, ended[state.name]) for state in folded.states if state.content is None]
         for start in range(0, len(living), _TEXTS_PER_SLICE):
             some = living[start : start + _TEXTS_PER_SLICE]
-            vectors = await asyncio.to_thread(self._vectors, [content for _, content in some])
+            vectors = await self._embedded([content for _, content in some])
             points += [living_point(*each, *both) for each, both in zip(some, vectors, strict=True)]
         return points
+
+    async def _embedded(self, contents: Sequence[Content]) -> list[_Vectors]:
+        if self._embedder.in_process:
+            await yield_now()
+            return self._vectors(contents)
+        return await asyncio.to_thread(self._vectors, contents)
 
     def _vectors(self, contents: Sequence[Content]) -> list[_Vectors]:
         texts = [indexed_text(each.text, each.occurred_at, each.key, each.tags) for each in contents]
