@@ -234,8 +234,13 @@ def _recorded(folder: Path) -> Mapping[str, Any] | None:
 
 def _sync_files(folder: Path) -> None:
     """Return once a folder and its files are on the disk, mapped pages included."""
-    for path in (*folder.iterdir(), folder):
-        _sync(path)
+    while True:
+        try:
+            for path in (*folder.iterdir(), folder):
+                _sync(path)
+        except FileNotFoundError:
+            continue  # the engine makes its next file under a passing name
+        return
 
 
 def _sync(path: Path) -> None:

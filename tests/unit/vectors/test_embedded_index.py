@@ -1,6 +1,7 @@
 """The folder of the embedded index: making it, opening it again, and surviving a kill."""
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -202,4 +203,26 @@ async def test_the_write_ahead_log_is_not_kept_for_ever(
     await index.flush()
 
     assert needed_from() > before
+    index.close()
+
+
+async def test_flushing_does_not_mind_the_engine_renaming_a_file_of_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+    await index.write([a_point()])
+    passing = tmp_path / "shard" / "wal" / "tmp-open-9"
+    passing.touch()
+    opened = os.open
+
+    def renamed_before_opening(path: Path, flags: int) -> int:
+        if path == passing and passing.exists():
+            passing.rename(passing.with_name("renamed"))
+        return opened(path, flags)
+
+    monkeypatch.setattr("soma_cli.local.vectors.os.open", renamed_before_opening)
+
+    await index.flush()
+
+    assert not passing.exists()
     index.close()
