@@ -30,6 +30,35 @@ class ViolationCode(StrEnum):
     INVALID_PATCH = "invalid_patch"
     INVALID_VALUE = "invalid_value"
 
+    @property
+    def meaning(self) -> str:
+        """Return the code in words, as the reference has it."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ViolationCode.MISSING_FIELD: "A field that is required is not there.",
+    ViolationCode.UNKNOWN_FIELD: "There is no such field; it may be misspelt.",
+    ViolationCode.WRONG_TYPE: "The value has another type than the field.",
+    ViolationCode.NOT_JSON: "Text that has to be JSON, or a JSON object, is not.",
+    ViolationCode.NOT_FINITE: "NaN and the infinities are no numbers that can be compared.",
+    ViolationCode.OUT_OF_RANGE: "The number or the time lies outside its bounds.",
+    ViolationCode.TOO_LONG: "The text has more characters or bytes than the limit.",
+    ViolationCode.TOO_DEEP: "JSON is nested deeper than the limit.",
+    ViolationCode.TOO_MANY: "There are more items than the limit.",
+    ViolationCode.EMPTY: "Something that must not be empty is.",
+    ViolationCode.INVALID_CHARACTER: "The text holds a character that is not allowed there.",
+    ViolationCode.INVALID_TENANT: "A tenant is `[a-z0-9][a-z0-9._-]{0,62}`.",
+    ViolationCode.INVALID_NAMESPACE: (
+        "A namespace is a path of 1 to 16 segments, each of 1 to 128 characters, with `%` and `/` in a "
+        "segment percent-encoded."
+    ),
+    ViolationCode.IDENTITY_MISMATCH: "The `memory_id` is not the one that the key or the coordinate gives.",
+    ViolationCode.KEY_AND_COORDINATE: "A memory has a key or a coordinate, not both.",
+    ViolationCode.INVALID_PATCH: "A patch names the fields that it changes, and gives values to no other.",
+    ViolationCode.INVALID_VALUE: "The value is not one of those that the field takes.",
+}
+
 
 @dataclass(frozen=True)
 class Violation:

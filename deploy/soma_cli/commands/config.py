@@ -11,7 +11,7 @@ from rich.text import Text
 from soma_cli.commands.options import AsJson
 from soma_cli.failures import FindingsError
 from soma_cli.output import Result, show
-from soma_cli.reference import command_page, settings_page
+from soma_cli.reference import command_page, problems_page, settings_page
 from soma_cli.root import root_of
 from soma_cli.settings import KNOWN, PROCESSES, Process
 from soma_schemas.configuration import load
@@ -27,6 +27,10 @@ class Page(StrEnum):
 
     SETTINGS = "settings"
     COMMANDS = "commands"
+    PROBLEMS = "problems"
+
+
+_PAGES = {Page.SETTINGS: settings_page, Page.COMMANDS: command_page, Page.PROBLEMS: problems_page}
 
 
 class ShownSetting(Result):
@@ -121,5 +125,5 @@ def docs(
         Page, typer.Argument(help="Which page of the reference.", metavar="[PAGE]")
     ] = Page.SETTINGS,
 ) -> None:
-    """Print a page of the reference as Markdown: `settings`, unless `commands` is wanted."""
-    typer.echo(settings_page() if page is Page.SETTINGS else command_page(), nl=False)
+    """Print a page of the reference as Markdown: `settings`, unless another is wanted."""
+    typer.echo(_PAGES[page](), nl=False)

@@ -187,7 +187,7 @@ class EmbeddedIndex:
         return [Candidate(_uuid(point.id), point.score) for point in self._shard.query(request)]
 
     def _versions(self, points: Sequence[Point]) -> dict[UUID, int]:
-        ids = [point.id for point in points]
+        ids: list[UUID | int | str] = [point.id for point in points]
         records = self._shard.retrieve(ids, with_payload=[VERSION], with_vector=False)
         return {_uuid(record.id): (record.payload or {})[VERSION] for record in records}
 

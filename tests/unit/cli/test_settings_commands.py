@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from soma_cli.reference import command_page, settings_page
+from soma_api.problems import ProblemCode
+from soma_cli.reference import command_page, problems_page, settings_page
 from soma_cli.settings import PROCESSES, EmbeddedApiSettings, Process
 from soma_command import Soma
 from soma_schemas.configuration import describe
+from soma_schemas.violations import ViolationCode
 from soma_streams.settings import VectorWorkerSettings
 
 _REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
@@ -78,6 +80,7 @@ def test_a_default_that_differs_between_processes_is_told_for_each() -> None:
     [
         ("settings.md", "soma config docs", settings_page),
         ("cli.md", "soma config docs commands", command_page),
+        ("problems.md", "soma config docs problems", problems_page),
     ],
 )
 def test_the_generated_pages_are_current(file: str, command: str, page: object) -> None:
@@ -90,6 +93,13 @@ def test_the_generated_pages_are_current(file: str, command: str, page: object) 
 def test_docs_prints_the_pages(soma: Soma) -> None:
     assert soma("config", "docs").out == settings_page()
     assert soma("config", "docs", "commands").out == command_page()
+    assert soma("config", "docs", "problems").out == problems_page()
+
+
+def test_the_page_of_problems_holds_every_code() -> None:
+    page = problems_page()
+
+    assert [code for code in (*ProblemCode, *ViolationCode) if f"| `{code}` |" not in page] == []
 
 
 def test_the_vector_worker_within_the_api_has_a_login_of_its_own() -> None:
