@@ -35,6 +35,12 @@ COMMANDS = (
     Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),
     Entry("schemas", "soma_cli.commands.schemas", "Register and check the schemas of events.", OPERATION),
     Entry("migrate", "soma_cli.commands.migrate", "Bring the database to this version.", OPERATION),
+    Entry(
+        "dlq",
+        "soma_cli.commands.dlq",
+        "Look at dead letters, and replay, mend, discard or export them.",
+        OPERATION,
+    ),
     Entry("bench", "soma_cli.commands.bench", "Measure recall, latency and search.", OPERATION),
     Entry("work", "soma_cli.commands.work", "Run a worker.", PROCESSES),
     Entry("serve", "soma_cli.commands.serve", "Run the HTTP API.", PROCESSES),

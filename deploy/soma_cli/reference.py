@@ -34,11 +34,11 @@ ISO 8601 (`PT30S`).
 """
 
 _STARTED_BY = {
-    Process.POSTGRES_WORKER: "`soma work postgres`, `soma work dead-letters`",
+    Process.POSTGRES_WORKER: "`soma work postgres`, which also indexes dead letters",
     Process.VECTOR_WORKER: "`soma work vectors`",
     Process.API: "`soma serve`",
     Process.EMBEDDED_API: "`soma serve --embedded-vectors`, as `soma up` does",
-    Process.OPERATOR: "`soma topics`, `schemas`, `migrate`, `keys`, `import`, `bench`",
+    Process.OPERATOR: "`soma topics`, `schemas`, `migrate`, `keys`, `dlq`, `import`, `bench`",
 }
 
 _OF_THE_COMMAND = """

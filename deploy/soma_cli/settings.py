@@ -27,11 +27,12 @@ class OwnerSettings(PostgresSettings):
 
 
 class OperatorSettings(PublishingSettings):
-    """What the commands of an operator need: topics, schemas, migrate, keys, import."""
+    """What the commands of an operator need: topics, schemas, migrate, keys, dlq, import."""
 
     postgres: OwnerSettings = Field(
         OwnerSettings(),
-        description="PostgreSQL, as the owner of the database: for `migrate` and `keys` alone.",
+        description="PostgreSQL, as the owner of the database: for `migrate` and `keys`. For `dlq`, a login that "
+        "has role soma_operators will do.",
     )
 
 

@@ -155,7 +155,7 @@ def test_clients_need_nothing_but_the_base_installation() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["up", "keys", "migrate", "work", "serve"])
+@pytest.mark.parametrize("command", ["up", "keys", "dlq", "migrate", "work", "serve"])
 def test_a_command_that_needs_more_says_what_to_install(command: str) -> None:
     done = _run_without_extras(command)
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from builders import A_MOMENT, an_id, logged, stored
 from soma_schemas.dead_letters import DeadLetterHeader, Stage
+from soma_schemas.remedies import UNREADABLE_HEADERS
 from soma_streams.delivery.dead_letters import DeadLetter, letter_headers
-from soma_streams.sinks.dead_letter_index import UNREADABLE_CODE, LetterRow, letter_row
+from soma_streams.sinks.letter_rows import LetterRow, letter_row
 from soma_streams.transport.records import Record, TimestampType
 
 MEMORY = stored(tenant="acme", key="a")
@@ -92,7 +93,7 @@ def test_a_letter_as_the_platform_writes_it_is_readable() -> None:
 def test_a_missing_header_is_named_and_the_rest_is_kept(header: DeadLetterHeader) -> None:
     row = letter_row("dlq", 2, a_record({header.value: None}))
 
-    assert row.code == UNREADABLE_CODE
+    assert row.code == UNREADABLE_HEADERS
     assert row.message == f"missing or not readable: {header.value}"
     assert (row.tenant, row.dlq_partition, row.dlq_offset) == ("acme", 2, 7)
 

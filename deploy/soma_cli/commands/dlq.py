@@ -1,0 +1,440 @@
+"""`soma dlq`: look at dead letters and decide about them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from soma_cli.commands.options import AsJson
+from soma_cli.database import told_in_words
+from soma_cli.dead_letters.answers import (
+    Audit,
+    Count,
+    Exported,
+    ExportLine,
+    LetterLine,
+    Letters,
+    Shown,
+    many,
+)
+from soma_cli.dead_letters.choosing import (
+    Choice,
+    OfCodes,
+    OfGroups,
+    OfId,
+    OfIds,
+    OfMemory,
+    OfSince,
+    OfStages,
+    OfStatus,
+    OfTenant,
+    OfUntil,
+    ShownStatus,
+    named,
+)
+from soma_cli.dead_letters.desk import Desk, open_desk
+from soma_cli.dead_letters.editing import edit_and_publish
+from soma_cli.dead_letters.files import open_private
+from soma_cli.dead_letters.reports import Discarded, Planned, Replay
+from soma_cli.failures import FindingsError, UsageError
+from soma_cli.output import Result, progress, say, show
+from soma_cli.root import root_of
+from soma_cli.settings import operator_settings
+from soma_streams.replay.letters import Action, Filters, Plan, Status
+from soma_streams.replay.originals import Gone
+from soma_streams.replay.rendering import content_of
+from soma_streams.replay.replaying import Pace
+from soma_streams.replay.republishing import original_headers
+
+app = typer.Typer(
+    help="Look at dead letters, and replay, mend, discard or export them.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+_DISCARD_PAGE = 1000
+_EXPORT_PAGE = 100
+_ADD_YES = "\nnothing was done; add --yes to do it"
+
+ResultT = TypeVar("ResultT", bound=Result)
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; else only say what would happen.")]
+Everything = Annotated[
+    bool, typer.Option("--all", help="With --yes, when neither ids nor filters are given: all open letters.")
+]
+Reason = Annotated[str | None, typer.Option(help="Why, for the record.", show_default=False)]
+Wait = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=3600,
+        help="Longest wait for the sinks, to tell what became of the events; 0 does not wait.",
+        metavar="SECONDS",
+    ),
+]
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    groups: OfGroups = None,
+    stages: OfStages = None,
+    codes: OfCodes = None,
+    tenant: OfTenant = None,
+    memory: OfMemory = None,
+    since: OfSince = None,
+    until: OfUntil = None,
+    status: OfStatus = ShownStatus.OPEN,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20,
+    after: Annotated[
+        str | None,
+        typer.Option(help="Go on after the letter with this id.", show_default=False, metavar="ID"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, newest first, and count them by code."""
+    choice = Choice(
+        groups=groups, stages=stages, codes=codes, tenant=tenant, memory=memory, since=since, until=until
+    )
+
+    async def work(desk: Desk) -> Letters:
+        filters = choice.filters(status.statuses(), desk.clock.now())
+        begin = None if after is None else await named(desk.index, after)
+        letters = await desk.index.page(filters, begin, limit)
+        counts = await desk.index.tally(filters, {})
+        return Letters(
+            letters=[LetterLine.model_validate(letter) for letter in letters],
+            counts=[Count.of(tally) for tally in counts],
+        )
+
+    found = _at_desk(context, work)
+    show(found, as_json=as_json)
+    if found.letters and not as_json:
+        total = sum(count.letters for count in found.counts)
+        if total > len(found.letters):
+            last = found.letters[-1].short_id
+            say(f"\n{len(found.letters):,} of {total:,} letters; go on with --after {last}")
+        say(f"\nnext: soma dlq show {found.letters[0].short_id}")
+
+
+@app.command("show")
+def show_(
+    context: typer.Context,
+    letter_id: OfId,
+    *,
+    most_bytes: Annotated[
+        int, typer.Option("--bytes", min=16, help="Most bytes to dump when they cannot be decoded.")
+    ] = 512,
+    as_json: AsJson = False,
+) -> None:
+    """Show one letter: why it failed, what to do about it, and the event that it holds.
+
+    What it holds is a memory: that somebody looked goes on record.
+    """
+
+    async def work(desk: Desk) -> Shown:
+        letter = await named(desk.index, letter_id)
+        record = await desk.original(letter)
+        if isinstance(record, Gone):
+            return Shown.without_original(letter, record)
+        content = content_of(record.value, await desk.schemas([record]))
+        await desk.index.record(desk.deed(Action.SHOW), [letter])
+        return Shown.of(letter, record, content, most_bytes)
+
+    show(_at_desk(context, work), as_json=as_json)
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    ids: OfIds = None,
+    *,
+    groups: OfGroups = None,
+    stages: OfStages = None,
+    codes: OfCodes = None,
+    tenant: OfTenant = None,
+    memory: OfMemory = None,
+    since: OfSince = None,
+    until: OfUntil = None,
+    edit: Annotated[
+        bool,
+        typer.Option(
+            "--edit", help="Open the event of one letter in $EDITOR, and publish it as a new event."
+        ),
+    ] = False,
+    yes: Yes = False,
+    everything: Everything = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Also letters that were replayed before and, when named by id, discarded ones."
+        ),
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0.01, max=100_000, help="Most events a second.")] = 100.0,
+    most: Annotated[
+        int | None, typer.Option("--max", min=1, help="Most events; else all.", show_default=False)
+    ] = None,
+    stop_on_error: Annotated[
+        bool,
+        typer.Option(
+            "--stop-on-error", help="Stop when an event cannot be published or is dead-lettered again."
+        ),
+    ] = False,
+    wait: Wait = 30,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the events of dead letters again, after their cause was mended.
+
+    Key, value and headers stay as they are, and each event keeps its first version: what is newer in a store
+    stays, however late a replay comes. Every group receives the event; one that had applied it before lets it
+    pass. A replay ends at the letters that are known when it begins, and one that was interrupted is simply
+    run again.
+
+    With --edit, the event of one letter is opened as JSON and published as a new event, with an id and a
+    version of its own: it counts as newer than everything before it.
+    """
+    choice = Choice(
+        ids=ids, groups=groups, stages=stages, codes=codes, tenant=tenant, memory=memory, since=since,
+        until=until,
+    )  # fmt: skip
+    if edit:
+        if ids is None or len(ids) != 1:
+            raise UsageError("--edit takes one letter", remedy="name it by its id; see `soma dlq list`")
+        published = edit_and_publish(
+            root_of(context), ids[0], again=again, yes=yes, wait=wait, reason=reason, as_json=as_json
+        )
+        show(published, as_json=as_json)
+        if not published.done:
+            say(_ADD_YES)
+        return
+
+    async def work(desk: Desk) -> Planned | Replay:
+        filters = await _chosen(desk, choice, again=again)
+        if not yes:
+            return await _planned(desk, "replay", filters, most)
+        _require_choice(filters, everything=everything)
+        ends = await desk.index.ends()
+        plan: Plan = await desk.index.plan(filters, {})
+        total = plan.events if most is None else min(plan.events, most)
+        deed = desk.deed(Action.REPLAY, reason)
+        pace = Pace(rate, most, stop_on_error=stop_on_error, wait_seconds=wait)
+        with progress(f"Publishing {many(total, 'event')} again", total) as advance:
+            report = await desk.replayer().replay(filters, ends, deed, pace, advance)
+        return Replay.of(report, deed.run)
+
+    done = _at_desk(context, work)
+    show(done, as_json=as_json)
+    if isinstance(done, Planned):
+        if done.counts:
+            say(_ADD_YES)
+        return
+    _tell_record(as_json=as_json)
+    _require_success(done)
+
+
+@app.command()
+def discard(
+    context: typer.Context,
+    ids: OfIds = None,
+    *,
+    groups: OfGroups = None,
+    stages: OfStages = None,
+    codes: OfCodes = None,
+    tenant: OfTenant = None,
+    memory: OfMemory = None,
+    since: OfSince = None,
+    until: OfUntil = None,
+    yes: Yes = False,
+    everything: Everything = False,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide that dead letters need nothing more: they are no longer listed as open.
+
+    The events stay in the dead-letter topic until its retention takes them, and `soma dlq replay ID --again`
+    takes the decision back.
+    """
+    choice = Choice(
+        ids=ids, groups=groups, stages=stages, codes=codes, tenant=tenant, memory=memory, since=since,
+        until=until,
+    )  # fmt: skip
+
+    async def work(desk: Desk) -> Planned | Discarded:
+        filters = await _chosen(desk, choice, again=False)
+        if not yes:
+            return await _planned(desk, "discard", filters, None)
+        _require_choice(filters, everything=everything)
+        ends = await desk.index.ends()
+        deed = desk.deed(Action.DISCARD, reason)
+        letters = 0
+        while page := await desk.index.discard(filters, ends, deed, _DISCARD_PAGE):
+            letters += page
+        return Discarded(run=deed.run, letters=letters)
+
+    done = _at_desk(context, work)
+    show(done, as_json=as_json)
+    if isinstance(done, Discarded):
+        _tell_record(as_json=as_json)
+    elif done.counts:
+        say(_ADD_YES)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    ids: OfIds = None,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; else standard output.", show_default=False),
+    ] = None,
+    groups: OfGroups = None,
+    stages: OfStages = None,
+    codes: OfCodes = None,
+    tenant: OfTenant = None,
+    memory: OfMemory = None,
+    since: OfSince = None,
+    until: OfUntil = None,
+    status: OfStatus = ShownStatus.OPEN,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write dead letters with their originals as lines of JSON, newest first.
+
+    Key, value and headers are base64, byte for byte as the log had them. They are memories: only its
+    owner may read the file, and that somebody exported them goes on record. It appears whole or not at all.
+    """
+    if as_json and output is None:
+        raise UsageError("the lines go to standard output", remedy="with --json, name a file with --output")
+    choice = Choice(
+        ids=ids, groups=groups, stages=stages, codes=codes, tenant=tenant, memory=memory, since=since,
+        until=until,
+    )  # fmt: skip
+
+    async def work(desk: Desk) -> Exported:
+        statuses = tuple(Status) if ids else status.statuses()
+        filters = await _chosen(desk, choice, again=True, statuses=statuses)
+        deed = desk.deed(Action.EXPORT, reason)
+        written = missing = 0
+        last = None
+        with open_private(output) as lines:
+            while page := await desk.index.page(filters, last, _EXPORT_PAGE):
+                records = await desk.originals.read(page)
+                for letter in page:
+                    record = records[letter.id]
+                    headers = () if isinstance(record, Gone) else original_headers(record)
+                    lines.write(ExportLine.of(letter, record, headers).model_dump_json() + "\n")
+                    missing += isinstance(record, Gone)
+                await desk.index.record(deed, page)
+                written += len(page)
+                last = page[-1]
+        return Exported(run=deed.run, letters=written, missing=missing, file=str(output or "-"))
+
+    done = _at_desk(context, work)
+    if output is not None:
+        show(done, as_json=as_json)
+    if done.missing:
+        say(f"note: the original of {many(done.missing, 'letter')} is gone; its line says why")
+
+
+@app.command()
+def audit(
+    context: typer.Context,
+    letter_id: Annotated[
+        str | None,
+        typer.Argument(help="Only what was done about this letter.", metavar="[ID]", show_default=False),
+    ] = None,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was done about dead letters, newest first: by whom, when, and why."""
+
+    async def work(desk: Desk) -> Audit:
+        if letter_id is None:
+            return Audit.of(await desk.index.runs(limit))
+        letter = await named(desk.index, letter_id)
+        return Audit.of(await desk.index.deeds(letter, limit))
+
+    show(_at_desk(context, work), as_json=as_json)
+
+
+def _at_desk(context: typer.Context, work: Callable[[Desk], Awaitable[ResultT]]) -> ResultT:
+    root = root_of(context)
+    settings, _ = operator_settings(root)
+
+    async def run() -> ResultT:
+        async with open_desk(settings, root) as desk:
+            return await work(desk)
+
+    with told_in_words(settings.postgres):
+        return asyncio.run(run())
+
+
+async def _chosen(
+    desk: Desk, choice: Choice, *, again: bool, statuses: tuple[Status, ...] | None = None
+) -> Filters:
+    """Return the filters that are meant, ids resolved."""
+    if statuses is None:
+        statuses = (Status.OPEN, Status.REPLAYED) if again else (Status.OPEN,)
+        if again and choice.ids:
+            statuses = tuple(Status)
+    filters = choice.filters(statuses, desk.clock.now())
+    if not choice.ids:
+        return filters
+    letters = [await named(desk.index, begun) for begun in choice.ids]
+    for letter in letters:
+        if letter.status not in statuses:
+            raise UsageError(
+                f"letter {letter.id} is {letter.status.value} already",
+                remedy=f"to publish it once more: `soma dlq replay {str(letter.id)[:8]} --again`",
+            )
+    return filters.of_ids([letter.id for letter in letters])
+
+
+async def _planned(desk: Desk, action: str, filters: Filters, most: int | None) -> Planned:
+    begins = await desk.originals.begins() if action == "replay" else {}
+    counts = [Count.of(tally) for tally in await desk.index.tally(filters, begins)]
+    chosen = sum(count.letters for count in counts)
+    if action != "replay":
+        return Planned(action=action, counts=counts, events=0, letters=chosen, without_place=0, trimmed=0)
+    plan = await desk.index.plan(filters, begins)
+    return Planned(
+        action=action,
+        counts=counts,
+        events=plan.events,
+        most=most,
+        letters=plan.letters,
+        without_place=sum(count.without_place for count in counts),
+        trimmed=plan.trimmed,
+    )
+
+
+def _require_choice(filters: Filters, *, everything: bool) -> None:
+    if not (filters.narrow or everything):
+        raise UsageError("which letters?", remedy="name ids or filters, or say --all for all open letters")
+
+
+def _tell_record(*, as_json: bool) -> None:
+    if not as_json:
+        say("\nthis is on record: soma dlq audit")
+
+
+def _require_success(done: Replay) -> None:
+    failed = sum(done.unpublished.values()) + done.dead_lettered_again
+    if done.dead_lettered_again:
+        raise FindingsError(
+            f"{many(done.dead_lettered_again, 'event')} failed again, with a new letter each",
+            (),
+            remedy="see `soma dlq list` for the new letters, and `soma dlq show` for what mends them",
+        )
+    if failed:
+        raise FindingsError(
+            f"{many(failed, 'event')} could not be published",
+            (),
+            remedy="their letters stay open; if nothing can be done, `soma dlq discard` closes them",
+        )

@@ -1,0 +1,1 @@
+"""What `soma dlq` is made of, beside its command line."""

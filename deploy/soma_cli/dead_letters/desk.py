@@ -1,0 +1,114 @@
+"""Everything that a command about dead letters needs, opened together and closed together."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import psycopg
+from confluent_kafka.schema_registry import SchemaRegistryError
+
+from soma_cli.root import Root
+from soma_cli.settings import OperatorSettings
+from soma_schemas.clock import SystemClock
+from soma_schemas.identity import new_id
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_streams.delivery.decode import WriterSchema, WriterSchemas, schema_ids
+from soma_streams.replay.index import LetterIndex
+from soma_streams.replay.letters import Action, Deed, Letter
+from soma_streams.replay.originals import Gone, Originals
+from soma_streams.replay.outcomes import Outcomes
+from soma_streams.replay.replaying import Replayer
+from soma_streams.replay.republishing import Republisher
+from soma_streams.replay.session import open_session
+from soma_streams.transport.records import Record
+
+
+class Desk:
+    """Where an operator works. Made by `open_desk`.
+
+    Attributes:
+        index: The letters.
+        originals: What they hold.
+    """
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        actor: str,
+        connection: psycopg.AsyncConnection[Any],
+        originals: Originals,
+        opened: AsyncExitStack,
+    ) -> None:
+        self._settings = settings
+        self._actor = actor
+        self._connection = connection
+        self._opened = opened
+        self.clock = SystemClock()
+        self.originals = originals
+        self.index = LetterIndex(connection, MEMORY_EVENTS.full_name(settings.topics))
+
+    def deed(self, action: Action, reason: str | None = None) -> Deed:
+        """Return what goes on record for one command."""
+        now = self.clock.now()
+        return Deed(action, new_id(now), self._actor, now, reason)
+
+    def outcomes(self) -> Outcomes:
+        """Return who knows what became of events."""
+        return Outcomes(self._connection, self.originals, self._settings.topics, self.clock)
+
+    def replayer(self) -> Replayer:
+        """Return what replays; it connects to the brokers."""
+        publisher = self._opened.enter_context(
+            closing(Republisher(self._settings.kafka, self._settings.topics))
+        )
+        return Replayer(
+            index=self.index,
+            reader=self.originals,
+            publisher=publisher,
+            watcher=self.outcomes(),
+            topics=self._settings.topics,
+            clock=self.clock,
+        )
+
+    async def original(self, letter: Letter) -> Record | Gone:
+        """Return a letter's record, or why it is gone.
+
+        Raises:
+            BrokerError: The brokers do not answer.
+        """
+        found: Mapping[UUID, Record | Gone] = await self.originals.read([letter])
+        return found[letter.id]
+
+    async def schemas(self, records: Iterable[Record]) -> Mapping[int, WriterSchema]:
+        """Return the schemas that records were written with; none while the registry gives no answer.
+
+        A letter can be looked at without it: then its bytes are shown.
+        """
+        registry = WriterSchemas(self._settings.registry)
+        try:
+            return dict(await registry.fetch(schema_ids(records)))
+        except (SchemaRegistryError, httpx2.HTTPError, OSError):
+            return {}
+        finally:
+            await registry.close()
+
+
+@asynccontextmanager
+async def open_desk(settings: OperatorSettings, root: Root) -> AsyncIterator[Desk]:
+    """Yield a desk; whoever is logged in to this machine sits at it.
+
+    Raises:
+        RoleError: The login may not decide about dead letters.
+        psycopg.Error: The database cannot be reached.
+    """
+    async with AsyncExitStack() as opened:
+        connection = await opened.enter_async_context(open_session(settings.postgres))
+        originals = opened.enter_context(Originals(settings.kafka, settings.topics, SystemClock()))
+        yield Desk(settings, _actor(root), connection, originals, opened)
+
+
+def _actor(root: Root) -> str:
+    login = root.environment.get("USER") or root.environment.get("LOGNAME")
+    return "operator" if login is None else f"operator:{login}"

@@ -1,0 +1,185 @@
+"""`soma dlq replay --edit`: have somebody mend the event of a letter, and publish what they made of it."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+import typer
+
+from soma_cli.database import told_in_words
+from soma_cli.dead_letters.answers import GONE
+from soma_cli.dead_letters.choosing import named
+from soma_cli.dead_letters.desk import Desk, open_desk
+from soma_cli.dead_letters.editor import edited
+from soma_cli.dead_letters.reports import Edited
+from soma_cli.failures import FindingsError, UsageError, report
+from soma_cli.output import say
+from soma_cli.root import Root
+from soma_cli.settings import OperatorSettings, operator_settings
+from soma_schemas.clock import SystemClock
+from soma_schemas.errors import SomaError
+from soma_schemas.events import MemoryEvent
+from soma_schemas.producer import EventPublisher
+from soma_schemas.versions import pack_version
+from soma_schemas.violations import ContractError
+from soma_streams.replay.editing import DraftError, draft_of, event_of
+from soma_streams.replay.letters import Action, Filters, Letter, Status
+from soma_streams.replay.originals import Gone
+from soma_streams.replay.outcomes import Outcome, Sent
+from soma_streams.replay.rendering import Content, content_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A letter that somebody mends, with the letters of other groups about the same event."""
+
+    letter: Letter
+    about: tuple[Letter, ...]
+    content: Content
+
+
+def edit_and_publish(
+    root: Root, begun: str, *, again: bool, yes: bool, wait: int, reason: str | None, as_json: bool
+) -> Edited:
+    """Have the event of a letter edited, publish it as a new event, and mark the letter as replayed.
+
+    Args:
+        root: This run of `soma`.
+        begun: How the letter's id begins.
+        again: Also when it was decided about before.
+        yes: Publish without asking; without it, somebody at a terminal is asked, and else nothing is done.
+        wait: Seconds to wait for the sinks.
+        reason: For the record.
+        as_json: Nobody is asked.
+
+    Raises:
+        SomaError: The event cannot be had, breaks the contract, or is not taken.
+    """
+    settings, _ = operator_settings(root)
+    opened = _run(settings, root, lambda desk: _open(desk, begun, again=again))
+    event = _edited(root, opened, settings)
+    newer = _run(settings, root, lambda desk: _newer(desk, opened.letter, event))
+    if newer is not None:
+        say(newer)
+    if not yes and not (_somebody_is_there() and not as_json and typer.confirm("publish it?", err=True)):
+        return _answer(opened.letter, event, None, None, None)
+    return _run(
+        settings, root, lambda desk: _publish(desk, settings, opened, event, wait=wait, reason=reason)
+    )
+
+
+def _run(settings: OperatorSettings, root: Root, work: Callable[[Desk], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_desk(settings, root) as desk:
+            return await work(desk)
+
+    with told_in_words(settings.postgres):
+        return asyncio.run(run())
+
+
+async def _open(desk: Desk, begun: str, *, again: bool) -> _Opened:
+    letter = await named(desk.index, begun)
+    if letter.status is not Status.OPEN and not again:
+        raise UsageError(
+            f"letter {letter.id} is {letter.status.value} already",
+            remedy="add --again to edit it anyhow",
+        )
+    record = await desk.original(letter)
+    if isinstance(record, Gone):
+        raise FindingsError(
+            f"there is nothing to edit: {GONE[record]}",
+            (),
+            remedy="store the memory anew, then `soma dlq discard` the letter",
+        )
+    content = content_of(record.value, await desk.schemas([record]))
+    await desk.index.record(desk.deed(Action.SHOW), [letter])
+    same = await desk.index.originals(
+        Filters(ids=[letter.id], statuses=tuple(Status)), await desk.index.ends(), None, 1
+    )
+    others = [each for original in same for each in original.letters if each.status is Status.OPEN]
+    about = {each.id: each for each in (letter, *others)}
+    return _Opened(letter, tuple(about.values()), content)
+
+
+def _edited(root: Root, opened: _Opened, settings: OperatorSettings) -> MemoryEvent:
+    draft = draft_of(opened.letter, opened.content)
+    text = draft
+    while True:
+        text = edited(text, root.environment)
+        if text.strip() == draft.strip():
+            raise FindingsError(
+                "nothing was changed, so nothing is published",
+                (),
+                remedy="without --edit, the event is published again as it is",
+            )
+        try:
+            return event_of(text, opened.letter, opened.content, SystemClock().now(), settings.limits)
+        except (ContractError, DraftError) as error:
+            if not (_somebody_is_there() and _again(error)):
+                raise
+
+
+def _again(error: SomaError) -> bool:
+    report(error, with_traceback=False)
+    return typer.confirm("edit it again?", default=True, err=True)
+
+
+async def _newer(desk: Desk, letter: Letter, event: MemoryEvent) -> str | None:
+    if letter.epoch is None or letter.log_offset is None:
+        return None
+    version = pack_version(letter.epoch, letter.log_offset)
+    changed = await desk.index.newer_change(event.tenant, event.memory_id, version)
+    if changed is None:
+        return None
+    return (
+        f"note: the memory was changed after this event, at {changed:%Y-%m-%d %H:%M:%S} UTC; "
+        "a new event counts as newer than that"
+    )
+
+
+async def _publish(
+    desk: Desk,
+    settings: OperatorSettings,
+    opened: _Opened,
+    event: MemoryEvent,
+    *,
+    wait: int,
+    reason: str | None,
+) -> Edited:
+    with closing(EventPublisher(settings)) as publisher:
+        receipt = await asyncio.wrap_future(await asyncio.to_thread(publisher.publish, event))
+    deed = desk.deed(Action.EDIT, reason)
+    details = {"position": str(receipt.position), "event_id": str(event.event_id)}
+    await desk.index.decide(opened.about, Status.REPLAYED, deed, [details] * len(opened.about))
+    outcome = None
+    if wait > 0:
+        version = pack_version(settings.topics.epoch, receipt.position.offset)
+        (outcome,), _ = await desk.outcomes().of([Sent(receipt.position, version, None)], wait)
+    return _answer(opened.letter, event, str(receipt.position), outcome, deed.run)
+
+
+def _answer(
+    letter: Letter, event: MemoryEvent, position: str | None, outcome: Outcome | None, run: UUID | None
+) -> Edited:
+    return Edited(
+        done=position is not None,
+        run=run,
+        letter=letter.id,
+        event_id=event.event_id,
+        memory_id=event.memory_id,
+        record=type(event).__name__,
+        position=position,
+        records=None if outcome is None else outcome.records,
+        reason=None if outcome is None else outcome.reason,
+        vectors=None if outcome is None else outcome.vectors,
+    )
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()

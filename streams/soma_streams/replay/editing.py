@@ -1,0 +1,125 @@
+"""A letter's event as somebody edits it: JSON that opens with what could be read, and a valid event of it."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from soma_schemas.errors import SomaError
+from soma_schemas.events import SINK_EVENTS, MemoryEvent, MemoryStored
+from soma_schemas.fields import Kind
+from soma_schemas.identity import identified, new_id
+from soma_schemas.limits import Limits
+from soma_streams.replay.letters import Letter
+from soma_streams.replay.rendering import Content
+
+_MODELS = {model.__name__: model for model in SINK_EVENTS}
+_RECORD = "record"
+
+
+class DraftError(SomaError):
+    """The text is no event."""
+
+    code = "draft"
+
+
+def draft_of(letter: Letter, content: Content) -> str:
+    """Return what is opened in the editor.
+
+    The event keeps what could be read of it. Where nothing could, it begins as an empty MemoryStored of the
+    memory that the letter's key names. The id of the event is left out: a changed event is another event.
+    """
+    known = dict(content.fields or {})
+    record = content.record if content.record in _MODELS else MemoryStored.__name__
+    known.pop("event_id", None)
+    begun = {_RECORD: record, **_empty(record, letter)}
+    return json.dumps(begun | known, ensure_ascii=False, indent=2) + "\n"
+
+
+def event_of(text: str, letter: Letter, content: Content, now: datetime, limits: Limits) -> MemoryEvent:
+    """Return the new event that an edited text makes.
+
+    It has an id of its own: under the old one, a sink that knows that event would take it for a repetition.
+    With a key or a coordinate its memory_id is worked out; the tenant has to stay.
+
+    Args:
+        text: As `draft_of` made it, edited.
+        letter: That it was made from.
+        content: Likewise.
+        now: Goes into the new id.
+        limits: Of this installation.
+
+    Raises:
+        DraftError: It is no JSON object, names no record of ours, or another tenant.
+        ContractError: The event breaks the contract.
+    """
+    fields = _object(text)
+    record = fields.pop(_RECORD, None)
+    model = _MODELS.get(record) if isinstance(record, str) else None
+    if model is None:
+        raise DraftError(f"`record` is none of {', '.join(_MODELS)}")
+    _require_same_tenant(fields.get("tenant"), letter, content)
+    if isinstance(fields.get("payload"), dict):
+        fields["payload"] = json.dumps(fields["payload"], ensure_ascii=False)
+    if model is MemoryStored and (named := _identified(fields)) is not None:
+        fields["memory_id"] = named
+    return model.validated({**fields, "event_id": new_id(now)}, limits)
+
+
+def _empty(record: str, letter: Letter) -> dict[str, Any]:
+    if record != MemoryStored.__name__:
+        return {}
+    return {
+        "tenant": letter.tenant,
+        "namespace": "",
+        "memory_id": None if letter.memory_id is None else str(letter.memory_id),
+        "occurred_at": None if letter.logged_at is None else letter.logged_at.isoformat(),
+        "actor": "operator",
+        "key": None,
+        "coordinate": None,
+        "kind": Kind.EPISODIC.value,
+        "text": "",
+        "payload": {},
+        "tags": [],
+        "importance": 0.5,
+        "embedding": None,
+        "embedding_model": None,
+        "subject": None,
+        "expires_at": None,
+        "expected_version": None,
+    }
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = (
+            f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "too deep"
+        )
+        raise DraftError(f"the text is not JSON: {reason}") from None
+    if not isinstance(fields, dict):
+        raise DraftError("the text is no JSON object")
+    return fields
+
+
+def _require_same_tenant(tenant: object, letter: Letter, content: Content) -> None:
+    # What belongs to one tenant must not be handed to another by a slip.
+    said = (content.fields or {}).get("tenant")
+    allowed = {each for each in (letter.tenant, said) if each is not None}
+    if allowed and tenant not in allowed:
+        raise DraftError(f"the event belongs to tenant {' or '.join(sorted(map(str, allowed)))}")
+
+
+def _identified(fields: Mapping[str, Any]) -> UUID | None:
+    match fields:
+        case {"key": str(), "coordinate": coordinate} if coordinate is not None:
+            return None  # it cannot have both, which validation tells
+        case {"tenant": str(tenant), "namespace": str(namespace), "key": str(key)}:
+            return identified(tenant, namespace, key, None)
+        case {"tenant": str(tenant), "namespace": str(namespace), "coordinate": list(numbers)}:
+            numeric = all(type(number) in {int, float} for number in numbers)
+            return identified(tenant, namespace, None, numbers) if numeric else None
+        case _:
+            return None

@@ -1,0 +1,215 @@
+"""Publishes originals again: key, value and headers untouched, with the place that they had first."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from soma_schemas.dead_letters import (
+    REPLAY_EPOCH_HEADER,
+    REPLAY_GROUP_HEADER,
+    REPLAY_OFFSET_HEADER,
+    REPLAY_PARTITION_HEADER,
+    REPLAY_TIMESTAMP_HEADER,
+    DeadLetterHeader,
+)
+from soma_schemas.settings import KafkaSettings, TopicSettings
+from soma_schemas.topic_admin import broker_error
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
+from soma_schemas.versions import Position, pack_version
+from soma_streams.delivery.decode import moment
+from soma_streams.replay.letters import Letter, place_of
+from soma_streams.transport.records import Record
+
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+_LETTER_HEADERS = frozenset(header.value for header in DeadLetterHeader)
+_POLL_SECONDS = 0.05
+_DELIVERY_MILLISECONDS = 30_000
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class Refusal(StrEnum):
+    """Why the brokers do not take an event that they once had."""
+
+    TOO_LARGE = "too_large"  # with the headers that tell its place it is beyond the topic's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An original as it is published again.
+
+    Attributes:
+        partition: Where its key's other events are; None lets the key decide.
+        version: What it had and keeps.
+        logged_at: When the log received it first, UTC; a sink files it there.
+    """
+
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    version: int
+    logged_at: datetime
+
+
+def original_headers(record: Record) -> Headers:
+    """Return the headers that a record had before it became a dead letter."""
+    return tuple((name, value) for name, value in record.headers if name not in _LETTER_HEADERS)
+
+
+def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:
+    """Return the original of a letter as it is published again.
+
+    One that was replayed before and failed again keeps the place that it had at the very first.
+
+    Args:
+        letter: Names the place.
+        record: As the dead-letter topic has it.
+        topics: As they are now.
+
+    Raises:
+        ValueError: The letter does not say where the original lay.
+    """
+    place = place_of(letter)
+    if letter.logged_at is None:
+        raise ValueError("the letter does not say when the log received its event")
+    headers = original_headers(record)
+    milliseconds = (letter.logged_at - _EPOCH_START) // timedelta(milliseconds=1)
+    known = _first_place(dict(headers))
+    if known is None:
+        ours = {
+            REPLAY_PARTITION_HEADER: str(place.partition),
+            REPLAY_OFFSET_HEADER: str(place.log_offset),
+            REPLAY_EPOCH_HEADER: str(place.epoch),
+            REPLAY_TIMESTAMP_HEADER: str(milliseconds),
+            REPLAY_GROUP_HEADER: letter.consumer_group or "",
+        }
+        headers += tuple((name, text.encode()) for name, text in ours.items())
+        known = (place.epoch, place.log_offset, milliseconds)
+    epoch, offset, milliseconds = known
+    # After a repartitioning the key's events are where the key leads now; before, they stay together there.
+    same_layout = place.epoch == topics.epoch and place.partition < topics.partitions
+    return Outgoing(
+        partition=place.partition if same_layout else None,
+        key=record.key,
+        value=record.value,
+        headers=headers,
+        version=pack_version(epoch, offset),
+        logged_at=moment(milliseconds),
+    )
+
+
+def _first_place(headers: dict[str, bytes | None]) -> tuple[int, int, int] | None:
+    """Return epoch, offset and time that an earlier replay wrote; None when there was none.
+
+    Raises:
+        ValueError: They are there and cannot be read; the sinks would refuse them again.
+    """
+    if REPLAY_OFFSET_HEADER not in headers:
+        return None
+    try:
+        epoch, offset, milliseconds = (
+            int(headers[name] or b"")
+            for name in (REPLAY_EPOCH_HEADER, REPLAY_OFFSET_HEADER, REPLAY_TIMESTAMP_HEADER)
+        )
+        pack_version(epoch, offset)
+        moment(milliseconds)
+    except (KeyError, OverflowError, ValueError) as error:
+        raise ValueError("the headers of an earlier replay cannot be read") from error
+    return epoch, offset, milliseconds
+
+
+class Republisher:
+    """Writes to `memory.events`, acknowledged by all replicas. Close it when done.
+
+    Args:
+        kafka: The brokers.
+        topics: Names the topic.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
+        self._topic = MEMORY_EVENTS.full_name(topics)
+        self._producer = Producer(
+            kafka.librdkafka()
+            | {
+                "client.id": "soma-replay",
+                "enable.idempotence": True,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+                "compression.type": "zstd",
+                "linger.ms": 0,
+                # Whatever the dead-letter topic held is offered; the brokers say what is too large.
+                "message.max.bytes": int(DEAD_LETTERS.config(topics)["max.message.bytes"]),
+                "delivery.timeout.ms": _DELIVERY_MILLISECONDS,
+            },
+            logger=logging.getLogger("soma_streams.replay"),
+        )
+
+    async def publish(self, events: Sequence[Outgoing]) -> list[Position | Refusal]:
+        """Return when all replicas have every event that the brokers take, in the order given.
+
+        Raises:
+            BrokerError: The brokers do not answer, or let nobody write; some may have been written.
+        """
+        return await asyncio.to_thread(self._publish, events)
+
+    def close(self) -> None:
+        """Let go of the brokers; nothing is under way, because every event is awaited."""
+        self._producer.flush(0)
+
+    def _publish(self, events: Sequence[Outgoing]) -> list[Position | Refusal]:
+        answers: dict[int, Position | Refusal | KafkaError] = {}
+        for number, event in enumerate(events):
+            self._produce(number, event, answers)
+        while len(answers) < len(events):
+            self._producer.poll(_POLL_SECONDS)
+        settled: list[Position | Refusal] = []
+        for number in range(len(events)):
+            answer = answers[number]
+            if isinstance(answer, KafkaError):
+                raise broker_error(KafkaException(answer))
+            settled.append(answer)
+        return settled
+
+    def _produce(
+        self, number: int, event: Outgoing, answers: dict[int, Position | Refusal | KafkaError]
+    ) -> None:
+        def note(error: KafkaError | None, message: Message) -> None:
+            answers[number] = _answer(error, message)
+
+        # The client takes -1 for "the key decides".
+        partition = -1 if event.partition is None else event.partition
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic,
+                    key=event.key,
+                    value=event.value,
+                    headers=list(event.headers),
+                    partition=partition,
+                    on_delivery=note,
+                )
+            except BufferError:
+                self._producer.poll(_POLL_SECONDS)
+            except KafkaException as error:
+                cause = error.args[0]
+                if cause.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise broker_error(error) from error
+                answers[number] = Refusal.TOO_LARGE
+                return
+            else:
+                return
+
+
+def _answer(error: KafkaError | None, message: Message) -> Position | Refusal | KafkaError:
+    if error is not None:
+        return Refusal.TOO_LARGE if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else error
+    partition, offset = message.partition(), message.offset()
+    if partition is None or offset is None:
+        return KafkaError(KafkaError._BAD_MSG, "acknowledged without a position")  # noqa: SLF001  # librdkafka's own codes are spelt so
+    return Position(partition, offset)
