@@ -20,12 +20,13 @@ from soma_schemas.dead_letters import (
     REPLAY_TIMESTAMP_HEADER,
     Stage,
 )
-from soma_schemas.events import MemoryEvent
+from soma_schemas.events import MemoryEvent, MemoryStored
 from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_schemas.violations import ContractError
+from soma_streams.delivery.shortcut import Shortcut
 from soma_streams.delivery.state import DeadLettered, LoggedEvent
 from soma_streams.transport.records import Record, RecordBatch
 
@@ -162,10 +163,27 @@ class Decoder:
         self._readers = {name: fastavro.parse_schema(latest(name).parsed()) for name in self._models}
         self._limits = limits
         self._epoch = epoch
+        self._judged: dict[int, WriterSchema] = {}
+        self._shortcuts: dict[bytes, Shortcut] = {}
 
     def decode(self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]) -> Decoded:
         """Return what the records are, in arrival order. Never raises for what a record holds."""
-        return Decoded(tuple(self._decode_one(batch, record, schemas) for record in batch.records))
+        self._judge(schemas)
+        first = pack_version(self._epoch, 0)
+        pack_version(self._epoch, batch.last_offset)  # raises for what no version can hold
+        timestamp, logged_at = 0, _EPOCH_START
+        items: list[LoggedEvent | Poison] = []
+        for record in batch.records:
+            event = self._plain(record)
+            if event is None:
+                items.append(self._decode_one(batch, record, schemas))
+                continue
+            if record.timestamp_ms != timestamp:
+                # The records of one append have one time.
+                timestamp, logged_at = record.timestamp_ms, moment(record.timestamp_ms)
+            place = Position(batch.partition, record.offset)
+            items.append(LoggedEvent(event, place, place, first + record.offset, logged_at))
+        return Decoded(tuple(items))
 
     def dead_lettered(self, poison: Poison) -> DeadLettered:
         """Return what is known of a record that cannot be applied."""
@@ -179,6 +197,29 @@ class Decoder:
             memory_id=memory_id,
             code=poison.code,
         )
+
+    def _judge(self, schemas: Mapping[int, WriterSchema]) -> None:
+        """Find the shortcuts of schemas that were not seen before."""
+        for schema_id, schema in schemas.items():
+            if self._judged.get(schema_id) is schema:
+                continue
+            self._judged[schema_id] = schema
+            header = _HEADER.pack(_MAGIC, schema_id)
+            self._shortcuts.pop(header, None)
+            if MemoryStored.__name__ == schema.record in self._models:
+                shortcut = Shortcut.of(schema.parsed, self._limits)
+                if shortcut is not None:
+                    self._shortcuts[header] = shortcut
+
+    def _plain(self, record: Record) -> MemoryStored | None:
+        """Return the event of a record that can take a shortcut, or None."""
+        value = record.value
+        if value is None:
+            return None
+        shortcut = self._shortcuts.get(value[: _HEADER.size])
+        if shortcut is None or any(name == REPLAY_OFFSET_HEADER for name, _ in record.headers):
+            return None
+        return shortcut.read(value, record.key)
 
     def _decode_one(
         self, batch: RecordBatch, record: Record, schemas: Mapping[int, WriterSchema]

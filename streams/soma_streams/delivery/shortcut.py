@@ -1,0 +1,217 @@
+"""Reads and checks a plain MemoryStored at a fraction of what the Avro library and the model take together.
+
+The model is the one source of the rules. The shortcut gives an event only where it is certain that the
+model would give that very event, and leaves everything else to the model, above all what is wrong: so a
+refusal keeps its code. Properties hold the two to each other.
+"""
+
+import re
+import struct
+from datetime import UTC, datetime, timedelta
+from hashlib import sha1
+from typing import Any
+from uuid import UUID, SafeUUID
+
+import orjson
+from pydantic import TypeAdapter
+
+from soma_schemas.events import MemoryStored
+from soma_schemas.fields import Kind, Name, Namespace, Tag, Tenant
+from soma_schemas.identity import MEMORY_NAMESPACE
+from soma_schemas.limits import MAX_PAYLOAD_DEPTH, Limits
+from soma_streams.delivery.wire import Program, label, program_for
+
+# The fields, and the types for which the checks below are made; a schema with others gets no shortcut.
+_TYPES = {
+    "event_id": "uuid",
+    "tenant": "string",
+    "occurred_at": "timestamp-micros",
+    "actor": "string",
+    "namespace": "string",
+    "memory_id": "uuid",
+    "key": "null|string",
+    "coordinate": "null|array<double>",
+    "kind": "enum<EPISODIC,SEMANTIC>",
+    "text": "string",
+    "payload": "string",
+    "tags": "array<string>",
+    "importance": "double",
+    "embedding": "null|array<float>",
+    "embedding_model": "null|string",
+    "subject": "null|string",
+    "expires_at": "null|timestamp-micros",
+    "expected_version": "null|long",
+}
+_FIELDS = set(_TYPES)
+_BODY = 5  # where it begins, behind magic and schema id
+_KINDS = {kind.value: kind for kind in Kind}
+_UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+_SAFETY = SafeUUID.unknown
+# What uuid5 makes of a hash.
+_OTHER_BITS = ~(0xF << 76 | 0b11 << 62)
+_VERSION_5 = 5 << 76 | 0b10 << 62
+_IDENTITY = sha1(MEMORY_NAMESPACE.bytes, usedforsecurity=False)
+# What could be a number that a double rounds to nothing or to infinity, or an integer too long for Python.
+# Three searches that begin with a set of characters are faster than one with a choice; the second is rare.
+_EXPONENT = re.compile(rb"[0-9][eE][-+0-9]").search
+_NUMBER_WITH_EXPONENT = re.compile(rb"[:\[,\s]-?[0-9.]+[eE]").search
+_LONG_NUMBER_DIGITS = 300
+_LONG_NUMBER = re.compile(rb"[0-9.]{%d}" % _LONG_NUMBER_DIGITS).search
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_VERSION_LIMIT = 2**53
+_REMEMBERED = 10_000
+
+_new = object.__new__
+_set = object.__setattr__
+
+
+class _UncertainError(Exception):
+    """The model has to look at it."""
+
+
+class _Repeated(dict[bytes, str]):
+    """Texts that were checked by the model's own rule for their type, each checked once and held once."""
+
+    def __init__(self, rule: Any, limits: Limits) -> None:
+        super().__init__()
+        self._rule: TypeAdapter[str] = TypeAdapter(rule)
+        self._context = {"limits": limits}
+
+    def __missing__(self, raw: bytes) -> str:
+        # A violation is a ValueError, and so the end of the shortcut for this event.
+        text = self._rule.validate_python(raw.decode(), context=self._context)
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[raw] = text
+        return text
+
+
+class Shortcut:
+    """Turns values of one writer schema into events.
+
+    Args:
+        program: Takes a value apart.
+        limits: How large an event may be.
+    """
+
+    def __init__(self, program: Program, limits: Limits) -> None:
+        self._program = program
+        self._limits = limits
+        self._tenants = _Repeated(Tenant, limits)
+        self._namespaces = _Repeated(Namespace, limits)
+        self._actors = _Repeated(Name, limits)
+        self._tags = _Repeated(Tag, limits)
+
+    @classmethod
+    def of(cls, schema: object, limits: Limits) -> "Shortcut | None":
+        """Return the shortcut for a writer schema of MemoryStored as fastavro parses it, or None."""
+        if not isinstance(schema, dict):
+            return None
+        if {each["name"]: label(each["type"]) for each in schema["fields"]} != _TYPES:
+            return None
+        program = program_for(schema, list(_TYPES))
+        return cls(program, limits) if program is not None else None
+
+    def read(self, value: bytes, key: bytes | None) -> MemoryStored | None:
+        """Return the event of a record, or None when the Avro library and the model have to look at it.
+
+        Args:
+            value: In wire format, under this schema's id.
+            key: The record's key.
+        """
+        try:
+            return self._read(value, key)
+        except (_UncertainError, ValueError, LookupError, OverflowError, struct.error):
+            return None
+
+    def _read(self, value: bytes, key: bytes | None) -> MemoryStored:
+        (
+            event_id, tenant, occurred_at, actor, namespace, memory_id, name, coordinate, kind, text, payload,
+            tags, importance, embedding, embedding_model, subject, expires_at, expected_version,
+        ) = self._program(value, _BODY)  # fmt: skip
+        limits = self._limits
+        identity = _uuid(memory_id)
+        if (
+            key != b"%b/%b" % (tenant, memory_id)
+            or coordinate is not None
+            or embedding is not None
+            or embedding_model is not None
+            or not 0.0 <= importance <= 1.0
+            or not 0 < len(text) <= limits.text_bytes
+            or b"\0" in text
+            or len(tags) > limits.tags
+            or not (expected_version is None or 0 <= expected_version < _VERSION_LIMIT)
+        ):
+            raise _UncertainError
+        if name is not None:
+            # The hash without its beginning, as `memory_id_for_key` has it.
+            hashed = _IDENTITY.copy()
+            hashed.update(b"%b\x1f%b\x1fkey\x1f%b" % (tenant, namespace, name))
+            digest = int.from_bytes(hashed.digest()[:16])
+            if digest & _OTHER_BITS | _VERSION_5 != identity.int:
+                raise _UncertainError
+        if payload != b"{}":
+            _check_payload(payload, limits)
+        event = _new(MemoryStored)
+        _set(
+            event,
+            "__dict__",
+            {
+                "event_id": _uuid(event_id),
+                "tenant": self._tenants[tenant],
+                "occurred_at": _moment(occurred_at),
+                "actor": self._actors[actor],
+                "namespace": self._namespaces[namespace],
+                "memory_id": identity,
+                "key": _text(name, limits.key_characters) if name is not None else None,
+                "coordinate": None,
+                "kind": _KINDS[kind],
+                "text": text.decode(),
+                "payload": payload.decode(),
+                "tags": [self._tags[tag] for tag in tags],
+                "importance": importance,
+                "embedding": None,
+                "embedding_model": None,
+                "subject": _text(subject, limits.name_characters) if subject is not None else None,
+                "expires_at": _moment(expires_at) if expires_at is not None else None,
+                "expected_version": expected_version,
+            },
+        )
+        # As the model leaves an instance. The set is shared: nobody changes that of a frozen instance.
+        _set(event, "__pydantic_fields_set__", _FIELDS)
+        _set(event, "__pydantic_extra__", None)
+        _set(event, "__pydantic_private__", None)
+        return event
+
+
+def _uuid(text: bytes) -> UUID:
+    """Return an id in its one spelling, at a quarter of what `UUID` takes."""
+    if _UUID(text) is None:
+        raise _UncertainError
+    made = _new(UUID)
+    _set(made, "int", int(text.replace(b"-", b""), 16))
+    _set(made, "is_safe", _SAFETY)
+    return made
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _text(raw: bytes, most: int) -> str:
+    # Bytes are never fewer than characters, and decoding refuses halves of surrogate pairs.
+    if not 0 < len(raw) <= most or b"\0" in raw:
+        raise _UncertainError
+    return raw.decode()
+
+
+def _check_payload(payload: bytes, limits: Limits) -> None:
+    if (
+        len(payload) > limits.payload_bytes
+        or b"\\u" in payload  # may be a NUL, or half a surrogate pair
+        or payload.count(b"{") + payload.count(b"[") > MAX_PAYLOAD_DEPTH
+        or (_EXPONENT(payload) is not None and _NUMBER_WITH_EXPONENT(payload) is not None)
+        or (len(payload) >= _LONG_NUMBER_DIGITS and _LONG_NUMBER(payload) is not None)
+        or type(orjson.loads(payload)) is not dict
+    ):
+        raise _UncertainError

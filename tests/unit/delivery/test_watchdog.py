@@ -1,0 +1,126 @@
+"""A group that stands still is told from one that is idle, or waits for its store or the brokers."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+
+from confluent_kafka import KafkaError, KafkaException
+
+from fakes import FakeClock
+from soma_streams.delivery.retry import CircuitState
+from soma_streams.watchdog import Standing, Stillness, Watchdog
+from waiting import eventually
+
+
+class Brokers:
+    """What the brokers say, or that they say nothing."""
+
+    def __init__(self, **partitions: Standing) -> None:
+        self.partitions = {int(name[1:]): standing for name, standing in partitions.items()}
+        self.away = False
+
+    def standings(self) -> Mapping[int, Standing]:
+        if self.away:
+            raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        return self.partitions
+
+
+class Group:
+    """A consumer group as the watchdog sees it."""
+
+    def __init__(self, own: Collection[int]) -> None:
+        self.circuit = CircuitState.CLOSED
+        self._own = own
+
+    def own(self, partitions: Collection[int]) -> Collection[int]:
+        del partitions
+        return self._own
+
+
+def a_watchdog(brokers: Brokers, group: Group, clock: FakeClock) -> Watchdog:
+    return Watchdog(brokers, group, clock, timedelta(seconds=10))
+
+
+async def stillness_after(watchdog: Watchdog, clock: FakeClock, seconds: float) -> float:
+    await watchdog.look()
+    clock.advance(seconds)
+    await watchdog.look()
+    return watchdog.still_seconds
+
+
+def test_a_partition_that_moves_is_not_still() -> None:
+    stillness = Stillness()
+
+    assert stillness.look({0: Standing(5, 100)}, now=0.0) == 0.0
+    assert stillness.look({0: Standing(6, 100)}, now=60.0) == 0.0
+
+
+def test_a_partition_without_more_to_settle_is_not_still() -> None:
+    stillness = Stillness()
+
+    assert stillness.look({0: Standing(100, 100), 1: Standing(None, 0)}, now=0.0) == 0.0
+    assert stillness.look({0: Standing(100, 100), 1: Standing(None, 0)}, now=60.0) == 0.0
+
+
+def test_one_partition_that_stands_counts_although_the_others_move() -> None:
+    stillness = Stillness()
+
+    stillness.look({0: Standing(5, 100), 1: Standing(5, 100)}, now=0.0)
+
+    assert stillness.look({0: Standing(5, 100), 1: Standing(50, 100)}, now=60.0) == 60.0
+
+
+def test_a_partition_counts_from_when_it_fell_behind_and_not_from_its_last_commit() -> None:
+    stillness = Stillness()
+
+    stillness.look({0: Standing(5, 5)}, now=0.0)
+    stillness.look({0: Standing(5, 6)}, now=3600.0)
+
+    assert stillness.look({0: Standing(5, 6)}, now=3601.0) == 1.0
+
+
+async def test_a_group_that_settles_nothing_of_what_there_is_stands_still() -> None:
+    clock = FakeClock()
+    watchdog = a_watchdog(Brokers(p0=Standing(None, 7)), Group({0}), clock)
+
+    assert await stillness_after(watchdog, clock, 300) == 300
+
+
+async def test_partitions_of_other_members_are_not_its_own() -> None:
+    clock = FakeClock()
+    watchdog = a_watchdog(Brokers(p0=Standing(7, 7), p1=Standing(3, 7)), Group({0}), clock)
+
+    assert await stillness_after(watchdog, clock, 300) == 0
+
+
+async def test_a_store_that_is_away_is_no_stillness_and_afterwards_it_counts_anew() -> None:
+    clock, group = FakeClock(), Group({0})
+    watchdog = a_watchdog(Brokers(p0=Standing(3, 7)), group, clock)
+    await stillness_after(watchdog, clock, 100)
+    group.circuit = CircuitState.OPEN
+
+    assert await stillness_after(watchdog, clock, 3600) == 0
+    group.circuit = CircuitState.CLOSED
+    assert await stillness_after(watchdog, clock, 20) == 20
+
+
+async def test_brokers_that_are_away_are_no_stillness() -> None:
+    clock, brokers = FakeClock(), Brokers(p0=Standing(3, 7))
+    watchdog = a_watchdog(brokers, Group({0}), clock)
+    await stillness_after(watchdog, clock, 100)
+    brokers.away = True
+
+    assert await stillness_after(watchdog, clock, 3600) == 0
+
+
+async def test_it_looks_again_and_again_until_it_is_ended() -> None:
+    clock, brokers = FakeClock(skips=False), Brokers(p0=Standing(3, 7))
+    watchdog = a_watchdog(brokers, Group({0}), clock)
+    running = asyncio.create_task(watchdog.run())
+    for _ in range(4):
+        await eventually(lambda: asyncio.sleep(0, clock._sleepers), bool)  # noqa: TID251  # looks, and yields
+        clock.advance(10)
+    running.cancel()
+
+    assert clock.slept == [10.0] * 4
+    assert watchdog.still_seconds == 30
