@@ -18,6 +18,7 @@ from starlette.types import Lifespan
 from soma_api import openapi
 from soma_api.cursors import Cursors
 from soma_api.dependencies import Services
+from soma_api.docs_page import add_docs_page
 from soma_api.middleware import RequestMiddleware, request_id_of
 from soma_api.parts import Parts
 from soma_api.principals import Authenticator
@@ -106,7 +107,7 @@ class _Application(FastAPI):
             title="SomaFractalMemory",
             version=version("somafractalmemory"),
             description=_DESCRIPTION.strip(),
-            docs_url="/docs" if docs else None,
+            docs_url=None,
             redoc_url=None,
             openapi_url="/openapi.json" if docs else None,
             redirect_slashes=False,
@@ -114,6 +115,8 @@ class _Application(FastAPI):
         )
         for router in _ROUTERS:
             self.include_router(router)
+        if docs:
+            add_docs_page(self)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""

@@ -1,5 +1,6 @@
 """Who is let in, and what it says to those who are not."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -97,6 +98,16 @@ async def test_only_health_and_the_documentation_are_open(gateway: Gateway) -> N
     del gateway.client.headers["Authorization"]
 
     for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+        assert (await gateway.client.get(path)).status_code == 200
+
+
+async def test_the_documentation_asks_no_other_host_for_anything(gateway: Gateway) -> None:
+    page = (await gateway.client.get("/docs")).text
+
+    asked_for = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert len(asked_for) == 3
+    for path in asked_for:
+        assert path.startswith("/docs/assets/")
         assert (await gateway.client.get(path)).status_code == 200
 
 
