@@ -375,6 +375,26 @@ class TestHistory:
         assert (row["version"], row["outcome"], row["error_code"]) == (original.version, "applied", None)
         assert row["event_id"] == original.event.event_id
 
+    async def test_a_dead_letter_that_is_merely_delivered_again_stays_one_although_its_memory_has_moved_on(
+        self, sink: PostgresSink, owner_dsn: str
+    ) -> None:
+        letter, newer = logged(stored(key="a"), 0), logged(stored(key="a"), 1)
+        await deliver(sink, [newer], [a_dead_letter(letter)])
+
+        await deliver(sink, [letter, newer])
+
+        assert history(owner_dsn)[0, letter.version] == (Outcome.DEAD_LETTERED, None)
+
+    async def test_a_dead_letter_that_is_applied_when_it_is_delivered_again_was_applied(
+        self, sink: PostgresSink, owner_dsn: str
+    ) -> None:
+        letter = logged(stored(key="a"), 0)
+        await deliver(sink, [], [a_dead_letter(letter)])
+
+        await deliver(sink, [letter])
+
+        assert history(owner_dsn)[0, letter.version] == (Outcome.APPLIED, None)
+
     async def test_a_letter_that_is_replayed_twice_in_one_batch_is_applied_once(
         self, sink: PostgresSink, owner_dsn: str
     ) -> None:

@@ -22,7 +22,12 @@ async def test_a_statement_can_be_prepared(name: str, pool: Pool) -> None:
     sessions = (
         DeadLetterIndex(pool)._sessions if name == "index_dead_letters" else PostgresSink(pool, "g")._sessions
     )
-    numbered = re.sub(r"%\(\w+\)[sb]", "$1", statement(name))
+    numbers: dict[str, int] = {}
+    numbered = re.sub(
+        r"%\((\w+)\)[sb]",
+        lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}",
+        statement(name),
+    )
 
     async with sessions.borrow() as connection:
         prepared = connection.pgconn.prepare(b"", numbered.encode())

@@ -70,6 +70,15 @@ def history_rows(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]
     return list(words.values())
 
 
+def replayed_versions(settlements: Iterable[Settlement]) -> list[int]:
+    """Return the versions of the events that are replayed dead letters."""
+    return [
+        settlement.logged.version
+        for settlement in settlements
+        if settlement.logged.position != settlement.logged.origin
+    ]
+
+
 def history_months(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[date]:
     """Return the months (UTC) in which the events of a batch were logged, each as its first day."""
     moments = chain((each.logged.logged_at for each in settlements), (each.logged_at for each in dead))

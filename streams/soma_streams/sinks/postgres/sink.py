@@ -22,6 +22,7 @@ from soma_streams.sinks.postgres.rows import (
     glimpsed_state,
     history_months,
     history_rows,
+    replayed_versions,
     whole_state,
 )
 from soma_streams.sinks.sessions import Connection, Pool, RowType, Sessions
@@ -91,7 +92,8 @@ class PostgresSink:
                 # Planned anew each time: it joins tables that may have been empty when a kept plan was made.
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended), prepare=False)
             if rows := history_rows(after_guard(folded.settlements, refused), dead):
-                await connection.execute(statement("postgres/record_history"), {"rows": rows})
+                values = {"rows": rows, "replayed": replayed_versions(folded.settlements)}
+                await connection.execute(statement("postgres/record_history"), values)
             await advance(connection, [watermark])
         return refused
 
