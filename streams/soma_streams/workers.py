@@ -1,10 +1,11 @@
 """The workers: each wires stores to the log, and runs until it is told to stop or cannot go on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from random import Random
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -54,8 +55,13 @@ async def work_postgres(
     """
     metrics = WorkerMetrics(registry)
     at_start = Retry(settings.retry, clock, random, Waiting())
-    await require_tables(settings.postgres, at_start)
-    await require_log(settings, at_start)
+
+    async def look() -> None:
+        await require_tables(settings.postgres, at_start)
+        await require_log(settings, at_start)
+
+    if not await done_before(stop, look()):
+        return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
         events = _group(settings, SinkGroup.POSTGRES, MEMORY_EVENTS, metrics.of(SinkName.POSTGRES), clock)
@@ -109,11 +115,21 @@ async def work_vectors(
     """
     metrics = WorkerMetrics(registry)
     at_start = Retry(settings.retry, clock, random, Waiting())
-    await require_log(settings, at_start)
-    committed = await at_start(
-        "read committed offsets",
-        lambda: asyncio.to_thread(committed_watermarks, settings.kafka, settings.topics, SinkGroup.VECTORS),
-    )
+    committed: list[Watermark] = []
+
+    async def look() -> None:
+        await require_log(settings, at_start)
+        committed.extend(
+            await at_start(
+                "read committed offsets",
+                lambda: asyncio.to_thread(
+                    committed_watermarks, settings.kafka, settings.topics, SinkGroup.VECTORS
+                ),
+            )
+        )
+
+    if not await done_before(stop, look()):
+        return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
         watermarks = PostgresWatermarks(pool, Retry(settings.retry, clock, random, Waiting()), clock)
@@ -137,6 +153,28 @@ async def work_vectors(
                 await run({events: settler.settle}, stop)
             finally:
                 await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
+
+
+async def done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do what a start waits for, unless `stop` is set meanwhile: whoever is away may be so for long.
+
+    Returns:
+        Whether it was done; it was given up otherwise.
+
+    Raises:
+        Exception: What the work raises.
+    """
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            structlog.get_logger("soma_streams.workers").info("stopped_while_starting")
+            return False
+        working.result()
+        return True
+    finally:
+        working.cancel()
+        stopping.cancel()
 
 
 async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 from psycopg.rows import dict_row
@@ -21,9 +23,10 @@ from soma_cli.local.vectors import EmbeddedIndex
 from soma_schemas.clock import SystemClock
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import PatchField
+from soma_schemas.groups import SinkGroup
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.registry import EventSerializer, open_registry
-from soma_schemas.settings import PublishingSettings
+from soma_schemas.settings import PublishingSettings, RegistrySettings
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, PackagedEmbedder
@@ -185,6 +188,37 @@ async def test_a_worker_refuses_to_start_on_topics_that_are_not_as_declared(
     with pytest.raises(MismatchError, match="partitions is 3, declared is 4"):
         async with postgres_worker(local_parts, other) as task:
             await asyncio.wait({task}, timeout=60)
+
+
+@pytest.mark.parametrize("sink", [SinkGroup.POSTGRES, SinkGroup.VECTORS])
+async def test_a_worker_that_waits_for_the_registry_at_its_start_can_be_stopped(
+    local_parts: LocalParts,
+    publishing_settings: PublishingSettings,
+    owner_dsn: str,
+    tmp_path: Path,
+    sink: SinkGroup,
+) -> None:
+    del owner_dsn
+    nobody = RegistrySettings(url="http://127.0.0.1:9/apis/ccompat/v7", timeout=timedelta(seconds=1))
+    away = publishing_settings.model_copy(update={"registry": nobody})
+    with (
+        closing(EmbeddedIndex.open(tmp_path / "vectors", COLLECTION)) as index,
+        structlog.testing.capture_logs() as logs,
+    ):
+        worker = (
+            postgres_worker(local_parts, away)
+            if sink is SinkGroup.POSTGRES
+            else vector_worker(local_parts, away, index)
+        )
+        async with worker as task:
+            await eventually(lambda: _events(logs), lambda events: "start_waits" in events)
+            assert not task.done()
+
+    assert "stopped_while_starting" in await _events(logs)
+
+
+async def _events(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [line["event"] for line in logs]
 
 
 async def test_a_watermark_that_was_never_told_is_told_at_the_next_start(
