@@ -3,8 +3,9 @@
 import asyncio
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import faust
@@ -30,6 +31,7 @@ from soma_streams.transport import (
     configure,
     consumer_of,
 )
+from soma_streams.watchdog import GroupOnBrokers, Watchdog
 
 # Far above any outage: while a store is away the group must not take its partitions from this worker.
 _MAX_POLL_INTERVAL_SECONDS = 7 * 24 * 3600.0
@@ -44,11 +46,13 @@ class Health:
     Attributes:
         ready: It is running and its store answers.
         oldest_unsettled_seconds: Age of the batch that is under way for the longest time.
+        still_seconds: For how long nothing was settled although the log has more, by the brokers' account.
         circuit: Whether its store answers.
     """
 
     ready: bool
     oldest_unsettled_seconds: float
+    still_seconds: float
     circuit: CircuitState
 
 
@@ -62,6 +66,7 @@ class ConsumerGroup:
         delivery: How much is taken at once.
         metrics: Where it counts.
         clock: Measures how long a batch takes.
+        watch_every: How often the brokers are asked how far the group is.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class ConsumerGroup:
         delivery: DeliverySettings,
         metrics: SinkMetrics,
         clock: Clock,
+        watch_every: timedelta = timedelta(seconds=10),
     ) -> None:
         self._group = group
         self._metrics = metrics
@@ -110,6 +116,24 @@ class ConsumerGroup:
             ),
         )
         self._topic = self._app.topic(topic, schema=BatchSchema())
+        self._on_brokers = GroupOnBrokers(kafka, group, topic)
+        self._watchdog = Watchdog(self._on_brokers, self, clock, watch_every)
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def circuit(self) -> CircuitState:
+        """Whether the store answers."""
+        return self._circuit
+
+    def own(self, partitions: Collection[int]) -> Collection[int]:
+        """Return those of all partitions that this process has to move.
+
+        A member without partitions is one too many, and has none; but a process that is no member at all,
+        while it should be, might be the only one.
+        """
+        consumer = consumer_of(self._app)
+        assigned = {tp.partition for tp in consumer.assignment()}
+        return assigned if assigned or consumer.is_member else partitions
 
     async def start(self, settle: Settle) -> None:
         """Join the group and begin.
@@ -126,6 +150,8 @@ class ConsumerGroup:
         self._app.finalize()
         await self._app.start()
         self._running = True
+        self._watching = asyncio.create_task(self._watchdog.run(), name=f"watchdog of {self._group}")
+        self._watching.add_done_callback(self._watchdog_ended)
         self._log.info("consumer_group_started")
 
     async def failure(self) -> Exception:
@@ -147,7 +173,10 @@ class ConsumerGroup:
     async def stop(self) -> None:
         """Settle what is under way within the deadline, commit, and leave the group."""
         self._running = False
+        if self._watching is not None:
+            self._watching.cancel()
         await self._app.stop()
+        await asyncio.to_thread(self._on_brokers.close)
         self._log.info("consumer_group_stopped")
 
     def circuit_changed(self, state: CircuitState) -> None:
@@ -166,7 +195,12 @@ class ConsumerGroup:
         age = consumer_of(self._app).oldest_unsettled_age() if self._running else 0.0
         self._metrics.oldest_unsettled.set(age)
         ready = self._running and self._circuit is CircuitState.CLOSED and not self._failure.done()
-        return Health(ready, age, self._circuit)
+        return Health(ready, age, self._watchdog.still_seconds, self._circuit)
+
+    def _watchdog_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) and not self._failure.done():
+            self._failure.set_result(error)
 
     async def _deliver(self, batch: RecordBatch, settle: Settle) -> None:
         began = self._clock.monotonic()

@@ -15,9 +15,10 @@ from soma_streams.settings import WorkerSettings
 
 
 def is_stalled(group: ConsumerGroup, after: timedelta) -> bool:
-    """Say whether a batch does not get on although its store answers: only a restart helps then."""
+    """Say whether nothing gets on although the store answers and there is work: only a restart helps then."""
     health = group.health()
-    return health.circuit is CircuitState.CLOSED and health.oldest_unsettled_seconds > after.total_seconds()
+    longest = max(health.oldest_unsettled_seconds, health.still_seconds)
+    return health.circuit is CircuitState.CLOSED and longest > after.total_seconds()
 
 
 @asynccontextmanager

@@ -82,7 +82,8 @@ class WorkerSettings(Part):
     stalled_after: Duration = Field(
         timedelta(minutes=5),
         gt=timedelta(0),
-        description="Liveness fails when an event waits this long although the store answers.",
+        description="Liveness fails when nothing is settled for this long although the log has more and the "
+        "store answers.",
     )
 
 
@@ -96,7 +97,7 @@ class DeliveringSettings(PublishingSettings):
 
 
 class PostgresWorkerSettings(DeliveringSettings):
-    """Settings of `soma work postgres` and `soma work dead-letters`."""
+    """Settings of `soma work postgres`, which also indexes dead letters."""
 
 
 class VectorWorkerSettings(DeliveringSettings):

@@ -134,6 +134,11 @@ class Consumer(driver.Consumer):
         return self._lanes.unsettled().oldest_age_seconds or 0.0
 
     @property
+    def is_member(self) -> bool:
+        """Whether the group counts this consumer among its members, with or without partitions."""
+        return self._thread.is_member
+
+    @property
     def gone_unread(self) -> int:
         """Offsets that the log had dropped, by retention or by hand, before they were fetched."""
         return self._thread.gone_unread

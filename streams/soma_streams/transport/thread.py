@@ -104,6 +104,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return self._epoch
 
     @property
+    def is_member(self) -> bool:
+        """Whether the group counts this consumer among its members."""
+        return self._consumer is not None and self._consumer._coordinator.generation >= 0  # noqa: SLF001  # no public way to it
+
+    @property
     def gone_unread(self) -> int:
         """Offsets that the log had dropped before they were fetched."""
         return self._gone_unread

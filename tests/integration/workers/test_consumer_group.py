@@ -24,6 +24,7 @@ from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import CircuitState, Retry
 from soma_streams.delivery.settle import Settled, Settler
 from soma_streams.delivery.state import Outcome
+from soma_streams.door import is_stalled
 from soma_streams.errors import SystemicError
 from soma_streams.metrics import SinkName, WorkerMetrics
 from soma_streams.settings import DeliverySettings, RetrySettings
@@ -47,6 +48,7 @@ def a_group(cluster: Cluster, topic: str, name: str, **delivery: Any) -> Consume
         delivery=DeliverySettings.model_validate({"session_timeout": timedelta(seconds=6), **delivery}),
         metrics=WorkerMetrics(CollectorRegistry()).of(SinkName.POSTGRES),
         clock=CLOCK,
+        watch_every=timedelta(seconds=0.2),
     )
 
 
@@ -162,3 +164,34 @@ async def test_an_hour_without_the_store_costs_no_membership_no_dead_letter_and_
         assert generation(group) == joined
     assert {name.memory_id for name in sink.states} == {event.memory_id for event in events}
     assert letters.letters == []
+
+
+async def test_a_group_that_fetches_nothing_of_what_the_log_has_fails_its_liveness(cluster: Cluster) -> None:
+    topic, name = cluster.create_topic(), a_name("group")
+    after = timedelta(seconds=1)
+    async with started(a_group(cluster, topic, name)) as group:
+        cluster.produce(topic, [b"x"])
+        await eventually(lambda: cluster.committed(name, topic) == 1)
+        await passing(2.0)
+        assert not is_stalled(group, after)
+
+        # What a rebalance that never comes to its end leaves behind: nothing in flight, and nothing fetched.
+        consumer_of(group._app).stop_flow()
+        cluster.produce(topic, [b"y"])
+        await eventually(lambda: is_stalled(group, after))
+        assert group.health().oldest_unsettled_seconds == 0.0
+
+        consumer_of(group._app).resume_flow()
+        await eventually(lambda: not is_stalled(group, after))
+
+
+async def test_a_member_without_partitions_is_not_to_blame_for_those_of_others(cluster: Cluster) -> None:
+    topic, name = cluster.create_topic(), a_name("group")
+    async with (
+        started(a_group(cluster, topic, name)) as one,
+        started(a_group(cluster, topic, name)) as other,
+    ):
+        await eventually(lambda: len(partitions(one) | partitions(other)) == 1)
+        await eventually(lambda: all(consumer_of(each._app).is_member for each in (one, other)))
+
+        assert sorted(len(each.own({0})) for each in (one, other)) == [0, 1]
