@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from operator import mul
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -54,7 +53,7 @@ class Point:
     def __post_init__(self) -> None:
         if self.dense is None:
             return
-        length = sum(map(mul, self.dense, self.dense))
+        length = math.hypot(*self.dense)
         # Written so that NaN fails too. The engines take NaN, and such a point then ranks first everywhere.
         if not abs(length - 1.0) < _LENGTH_TOLERANCE:
             raise UnfitVectorError("the dense vector of a point is not of length one")
