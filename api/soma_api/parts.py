@@ -20,6 +20,7 @@ from soma_api.publishing import Publisher
 from soma_api.queries.database import connection_string, database_pool
 from soma_api.queries.vectors.search import SearchHit, SearchRequest
 from soma_api.settings import ApiSettings
+from soma_api.start_checks import check_database, check_database_later
 from soma_api.waiting import WatermarkWaiter
 from soma_api.watermark_feed import WatermarkFeed
 from soma_schemas.clock import Clock
@@ -90,7 +91,12 @@ async def open_parts(
         search: Asks the vector index; the caller closes what is behind it.
         vectors_probe: Raises when the vector index does not answer.
         registry: Of metrics; shared with whatever else runs in the process.
+
+    Raises:
+        MismatchError: The database is not at the revision that this version needs.
+        ConfigurationError: The login would see every tenant.
     """
+    checked = await check_database(settings.postgres)
     waiter = WatermarkWaiter()
     conninfo = connection_string(settings.postgres, settings.api.statement_timeout)
 
@@ -112,6 +118,8 @@ async def open_parts(
                 random=Random(),  # noqa: S311  # spreads reconnects, guards nothing
             )
             running = [tasks.create_task(feed.run()), tasks.create_task(freshness.run())]
+            if not checked:
+                running.append(tasks.create_task(check_database_later(settings.postgres, clock)))
             yield Parts(
                 settings=settings,
                 clock=clock,
