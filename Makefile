@@ -35,6 +35,10 @@ up: $(VENV)/.local ## Start the local stack and keep it until Ctrl-C.
 test: $(VENV)/.dev ## Run every test on the real local stack.
 	$(BIN)/pytest
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each record (half an hour).
+	PYTHONPATH=tests $(BIN)/python -m chaos --report build/chaos
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, types and the import rule.
 	$(BIN)/ruff format --check .

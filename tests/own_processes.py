@@ -41,9 +41,18 @@ class _Watermarks(BaseModel):
 
 
 class OwnProcess:
-    """`soma` with some arguments, ready once its /readyz says so."""
+    """`soma` with some arguments, or another module, ready once its /readyz says so."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], port: int, log: Path) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        port: int,
+        log: Path,
+        *,
+        module: str = "soma_cli.main",
+    ) -> None:
+        self._module = module
         self._arguments = arguments
         self._environment = environment
         self.url = f"http://{LOOPBACK}:{port}"
@@ -69,11 +78,17 @@ class OwnProcess:
         """Start it."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "soma_cli.main", *self._arguments],
+                [sys.executable, "-m", self._module, *self._arguments],
                 env={**os.environ, **self._environment},
                 stdout=log,
                 stderr=log,
             )
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with; None while it runs."""
+        assert self._process is not None, "it was not started, or was ended"
+        return self._process.poll()
 
     def kill(self) -> None:
         """End it without warning."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from psycopg.rows import dict_row
 
 from builders import A_NAMESPACE, stored
 from conftest import LocalParts
+from postgres_tables import tables
 from soma_cli.local.postgres import Login
 from soma_cli.local.vectors import EmbeddedIndex
 from soma_schemas.clock import SystemClock
@@ -51,7 +54,7 @@ def worker_settings(local_parts: LocalParts, publishing: PublishingSettings) -> 
 
 @asynccontextmanager
 async def postgres_worker(
-    local_parts: LocalParts, publishing: PublishingSettings
+    local_parts: LocalParts, publishing: PublishingSettings, registry: CollectorRegistry | None = None
 ) -> AsyncIterator["asyncio.Task[None]"]:
     stop = asyncio.Event()
     task = asyncio.create_task(
@@ -59,7 +62,7 @@ async def postgres_worker(
             PostgresWorkerSettings(**worker_settings(local_parts, publishing)),
             clock=SystemClock(),
             random=Random(1),
-            registry=CollectorRegistry(),
+            registry=registry or CollectorRegistry(),
             stop=stop,
         )
     )
@@ -188,6 +191,38 @@ async def test_a_worker_refuses_to_start_on_topics_that_are_not_as_declared(
     with pytest.raises(MismatchError, match="partitions is 3, declared is 4"):
         async with postgres_worker(local_parts, other) as task:
             await asyncio.wait({task}, timeout=60)
+
+
+async def test_a_group_that_is_reset_to_the_beginning_changes_nothing(
+    local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str, admin: AdminClient
+) -> None:
+    topic = MEMORY_EVENTS.full_name(publishing_settings.topics)
+    group = SinkGroup.POSTGRES.on_brokers(publishing_settings.topics)
+    async with MemoryProducer(publishing_settings, tenant="acme") as producer:
+        await asyncio.to_thread(producer.store, NewMemory(namespace=A_NAMESPACE, key="tea", text="Tea."))
+        stored_again = await asyncio.to_thread(
+            producer.store, NewMemory(namespace=A_NAMESPACE, key="tea", text="Tea at five.")
+        )
+        deleted = await asyncio.to_thread(producer.delete, A_NAMESPACE, stored_again.memory_id)
+    async with postgres_worker(local_parts, publishing_settings):
+        await settled_to(owner_dsn, "soma-postgres", deleted.position)
+    before = tables(owner_dsn)
+    beginning = TopicPartition(topic, deleted.position.partition, 0)
+    for done in admin.alter_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group, [beginning])]
+    ).values():
+        done.result(20)
+
+    registry = CollectorRegistry()
+    async with postgres_worker(local_parts, publishing_settings, registry):
+        await eventually(partial(_superseded, registry), lambda count: count == 3)
+
+    assert tables(owner_dsn) == before
+
+
+async def _superseded(registry: CollectorRegistry) -> float | None:
+    labels = {"sink": "postgres", "outcome": "superseded"}
+    return registry.get_sample_value("soma_events_settled_total", labels)
 
 
 @pytest.mark.parametrize("sink", [SinkGroup.POSTGRES, SinkGroup.VECTORS])

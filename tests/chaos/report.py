@@ -1,0 +1,173 @@
+"""What runs found, as JSON for programs and as a page for people."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import psutil
+import psycopg
+
+from chaos.run import Played
+from soma_cli.local.bundles import KAFKA, REGISTRY
+from soma_schemas.clock import SystemClock
+
+_PACKAGES = (
+    "somafractalmemory",
+    "faust-streaming",
+    "aiokafka",
+    "confluent-kafka",
+    "psycopg",
+    "qdrant-edge-py",
+    "wordllama",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        asked: What it was started with.
+        failure: Why it has no result.
+    """
+
+    seed: int
+    asked: Mapping[str, Any]
+    played: Played | None
+    failure: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was where the log says, and no worker ended by itself."""
+        played = self.played
+        return played is not None and played.verdict.right and not played.endings and all(played.kept)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a file."""
+        played = None
+        if self.played is not None:
+            played = asdict(self.played) | {"verdict": self.played.verdict.as_json()}
+        return {
+            "seed": self.seed,
+            "asked": dict(self.asked),
+            "passed": self.passed,
+            "failure": self.failure,
+            "played": played,
+        }
+
+
+def environment(owner_dsn: str) -> dict[str, str]:
+    """Return what the runs ran on: versions and the shape of the machine."""
+    with psycopg.connect(owner_dsn) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, check=False)
+    found = {
+        "made": SystemClock().now().date().isoformat(),
+        "revision": revision.stdout.decode().strip() or "unknown",
+        "Python": platform.python_version(),
+        "brokers": KAFKA.label,
+        "registry": REGISTRY.label,
+        "PostgreSQL": str(row[0]) if row is not None else "unknown",
+        **{package: version(package) for package in _PACKAGES},
+    }
+    found["machine"] = (
+        f"{os.cpu_count()} cores ({platform.machine()}), "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.release()}"
+    )
+    return found
+
+
+def as_page(runs: Sequence[Run], found: Mapping[str, str], command: str) -> str:
+    """Return the page."""
+    lines = [
+        "# Chaos: what faults do to the log's two stores",
+        "",
+        "Made by the command below; what each number means stands at the end. The suite is `tests/chaos`,",
+        "whose files each open with what they are for.",
+        "",
+        "```sh",
+        command,
+        "```",
+        "",
+        "| seed | records | faults | lost | wrong | settled again | dead letters | caught up after |",
+        "|-|-|-|-|-|-|-|-|",
+    ]
+    lines += [_row(run) for run in runs]
+    for run in runs:
+        lines += ["", f"## Seed {run.seed}", "", *_details(run)]
+    lines += ["", "## On what", "", "| | |", "|-|-|"]
+    lines += [f"| {name} | {value} |" for name, value in found.items()]
+    return "\n".join([*lines, "", _MEANINGS])
+
+
+def _row(run: Run) -> str:
+    played = run.played
+    if played is None:
+        return f"| {run.seed} | | | | | | | failed: {run.failure} |"
+    verdict = played.verdict
+    compared = (verdict.postgres, verdict.vectors, verdict.links, verdict.history, verdict.indexed)
+    wrong = sum(each.wrong + each.unexpected for each in compared)
+    wrong += sum(each.unexpected for each in verdict.letters.values())
+    again = {sink: max(0, settled - verdict.events) for sink, settled in played.settled.items()}
+    letters = " / ".join(f"{each.found} of {each.expected}" for each in verdict.letters.values())
+    return (
+        f"| {run.seed} | {verdict.events:,} | {len(played.struck)} | {verdict.lost} | {wrong} |"
+        f" {again['postgres']:,} / {again['vectors']:,} | {letters} | {played.catch_up_seconds} s |"
+    )
+
+
+def _details(run: Run) -> list[str]:
+    played = run.played
+    if played is None:
+        return [f"No result: {run.failure}"]
+    verdict = played.verdict
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in sorted(verdict.outcomes.items()))
+    twice = sum(each.twice for each in verdict.letters.values())
+    said = "Passed" if run.passed else "**Failed**"
+    slowest = max(played.stops, default=0.0)
+    sent_again = played.published_again
+    lines = [
+        f"{said} after {played.seconds} s. {outcomes} in Postgres, {verdict.memories:,} memories.",
+        f"{played.acknowledged:,} records were acknowledged to the producer, which had sent",
+        f"{sent_again:,} of them again for want of an answer. Dead letters written twice: {twice}.",
+        f"Stops in order: {len(played.stops)}, the slowest took {slowest} s.",
+        f"Workers that ended by themselves: {len(played.endings)}.",
+        *("Through its long outage the group kept its members." for kept in played.kept if kept),
+        "",
+        "| at | until | fault | part |",
+        "|-|-|-|-|",
+    ]
+    lines += [
+        f"| {each.at_seconds} s | {each.mended_seconds} s | {each.kind} | {each.target} |"
+        for each in played.struck
+    ]
+    for ending in played.endings:
+        lines += ["", f"- {ending.worker} ended with {ending.exit_code}"]
+    for name in ("postgres", "vectors", "links", "history", "indexed"):
+        lines += [f"\n- {name}: {example}" for example in getattr(verdict, name).examples]
+    return lines
+
+
+_MEANINGS = """\
+## What the numbers mean
+
+Pairs are Postgres / vectors.
+
+- **records** of the log: stores, patches, deletions, links, reads, expiries, compare-and-set, repeated
+  event ids and 1 percent of poison of ten kinds, of four tenants. The same seed makes the same schedule and
+  the same choices; which offsets the events get, and so what compare-and-set names, depends on the moment.
+- **faults**: some overlap. `until` is when the part was started again or let go; a worker then still loads,
+  and a broker still joins. The faults of a Qdrant *server* are injected at the vector worker's writer, around
+  the embedded index; the worker itself is really killed and frozen.
+- **lost**: what the log has and a store has not: memories, points, links, history rows, dead letters and
+  their index, each compared one by one with an in-memory fold of the whole log.
+- **wrong**: there, but not as the log says, or not to be there at all.
+- **settled again**: events that were delivered and settled more than once, as the workers count them. At
+  least so many: what a worker counted between the last look and a SIGKILL is not in it. None of it may show.
+- **dead letters**: by the group that gave up. The index refuses one kind of poison that the tables take.
+- **caught up after**: from the last mending until both sinks were at the end of the log.
+"""

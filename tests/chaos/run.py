@@ -1,0 +1,256 @@
+"""Plays a schedule on a stage: publishes, strikes, mends, waits for the sinks to catch up, and judges."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import psycopg
+
+from chaos.publishing import Publishing
+from chaos.schedule import Blow, FaultKind
+from chaos.stage import Ending, Stage
+from chaos.vector_worker import Mode
+from chaos.verdict import Verdict, judge
+from chaos.workload import Workload
+from oracle import read_ends
+from postgres_tables import rows
+from soma_cli.local.part import Part
+from soma_schemas.clock import SystemClock
+from soma_schemas.groups import SinkGroup
+from soma_schemas.topic_admin import open_admin
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
+
+_CATCH_UP_SECONDS = 600.0
+_LOOK_SECONDS = 0.25
+_LONG_SECONDS = 60.0
+_MODES = {
+    FaultKind.INDEX_REFUSING: Mode.REFUSING,
+    FaultKind.INDEX_OVERLOADED: Mode.OVERLOADED,
+    FaultKind.INDEX_HANGING: Mode.HANGING,
+    FaultKind.INDEX_TORN: Mode.TORN,
+}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A blow as it went.
+
+    Attributes:
+        at_seconds: Since the first record was published.
+        mended_seconds: When the part was started again or let go; our workers are not waited for.
+    """
+
+    kind: str
+    target: str
+    at_seconds: float
+    mended_seconds: float
+
+
+@dataclass(frozen=True)
+class Played:
+    """What happened in a run.
+
+    Attributes:
+        seconds: From the first record until both sinks had caught up.
+        catch_up_seconds: From the end of the last fault, or of publishing, until then.
+        acknowledged: Records that the brokers acknowledged.
+        published_again: How often a record was sent again for want of an acknowledgement.
+        settled: Events that each sink has counted as settled; what it did unseen before a kill is missing.
+        endings: Workers that ended by themselves, or not as asked.
+        kept: Whether the members of the Postgres group, and their partitions, were the same after each long
+            outage of PostgreSQL as before it.
+        stops: How long each stop in order took, in seconds.
+    """
+
+    struck: Sequence[Struck]
+    seconds: float
+    catch_up_seconds: float
+    acknowledged: int
+    published_again: int
+    settled: dict[str, int]
+    endings: Sequence[Ending]
+    kept: Sequence[bool]
+    stops: Sequence[float]
+    verdict: Verdict
+
+
+class Player:
+    """Strikes and mends.
+
+    Args:
+        stage: What is struck.
+        say: Hears one line for each thing that happens.
+    """
+
+    def __init__(self, stage: Stage, say: Say) -> None:
+        self._stage = stage
+        self._say = say
+        self._clock = SystemClock()
+        self._began = 0.0
+        self._struck: list[Struck] = []
+        self._failures: list[BaseException] = []
+        self._kept: list[bool] = []
+
+    def play(self, blows: Sequence[Blow], workload: Workload) -> Played:
+        """Run the workers through a schedule and return what became of everything.
+
+        Raises:
+            AssertionError: A record was never acknowledged, or a sink did not catch up.
+        """
+        self._began = self._clock.monotonic()
+        with self._stage.running():
+            with Publishing(self._stage.publishing, workload) as publishing:
+                self._go_through(blows, publishing)
+                publishing.finish()
+            mended = self._elapsed()
+            self._say(f"{mended:6.1f}  all mended and published; waiting for the sinks")
+            self._catch_up()
+            caught_up = self._elapsed()
+        workers = self._stage.workers.values()
+        self._say(f"{caught_up:6.1f}  caught up; judging")
+        acknowledged: dict[int, int] = {}
+        for position in publishing.acknowledged:
+            acknowledged[position.partition] = max(acknowledged.get(position.partition, -1), position.offset)
+        settled: dict[str, int] = {}
+        for worker in workers:
+            settled[worker.sink.value] = settled.get(worker.sink.value, 0) + worker.settled
+        return Played(
+            struck=tuple(sorted(self._struck, key=lambda each: each.at_seconds)),
+            seconds=round(caught_up, 1),
+            catch_up_seconds=round(caught_up - mended, 1),
+            acknowledged=len(publishing.acknowledged),
+            published_again=publishing.published_again,
+            settled=settled,
+            endings=tuple(ending for worker in workers for ending in worker.endings),
+            kept=tuple(self._kept),
+            stops=tuple(round(seconds, 1) for worker in workers for seconds in worker.stops),
+            verdict=judge(self._stage.publishing, self._stage.owner_dsn, self._stage.index, acknowledged),
+        )
+
+    def _elapsed(self) -> float:
+        return self._clock.monotonic() - self._began
+
+    def _go_through(self, blows: Sequence[Blow], publishing: Publishing) -> None:
+        holding: list[threading.Thread] = []
+        for blow in blows:
+            publishing.publish(blow.events)
+            self._clock.block(blow.wait_seconds)
+            struck = threading.Event()
+            thread = threading.Thread(target=self._hold, args=(blow, struck))
+            thread.start()
+            struck.wait()
+            holding.append(thread)
+            if not blow.overlaps:
+                for each in holding:
+                    each.join()
+                holding = []
+            assert not self._failures, f"a fault could not be played: {self._failures[0]!r}"
+        for each in holding:
+            each.join()
+        assert not self._failures, f"a fault could not be played: {self._failures[0]!r}"
+
+    def _hold(self, blow: Blow, struck: threading.Event) -> None:
+        fault = blow.fault
+        at = self._elapsed()
+        self._say(f"{at:6.1f}  {fault.kind}: {fault.target}, for {blow.hold_seconds} s")
+        try:
+            with ExitStack() as mending:
+                long = blow.hold_seconds >= _LONG_SECONDS
+                before = self._members() if long else {}
+                self._strike(blow, mending)
+                struck.set()
+                self._clock.block(blow.hold_seconds)
+                if long:
+                    self._kept.append(bool(before) and self._members() == before)
+        except BaseException as error:  # noqa: BLE001  # told in the thread that goes through the schedule
+            self._failures.append(error)
+        finally:
+            struck.set()
+        self._struck.append(Struck(fault.kind.value, fault.target, round(at, 1), round(self._elapsed(), 1)))
+
+    def _members(self) -> dict[str, frozenset[int]]:
+        """Return the partitions of each member of the Postgres group, as the brokers have them."""
+        publishing = self._stage.publishing
+        group = SinkGroup.POSTGRES.on_brokers(publishing.topics)
+        found = open_admin(publishing.kafka).describe_consumer_groups([group])[group].result()
+        return {
+            member.member_id: frozenset(each.partition for each in member.assignment.topic_partitions)
+            for member in found.members
+        }
+
+    def _strike(self, blow: Blow, mending: ExitStack) -> None:
+        """Do it, and note how it is undone; on failure too, what was broken is mended."""
+        stage, target = self._stage, blow.fault.target
+        match blow.fault.kind:
+            case FaultKind.WORKER_KILLED:
+                mending.callback(stage.workers[target].launch)
+                stage.workers[target].kill()
+            case FaultKind.WORKER_TERMINATED:
+                mending.callback(stage.workers[target].launch)
+                stage.workers[target].terminate()
+            case FaultKind.WORKER_FROZEN:
+                mending.callback(stage.workers[target].thaw)
+                stage.workers[target].freeze()
+            case FaultKind.POSTGRES_KILLED:
+                self._kill(stage.postgres, mending)
+            case FaultKind.POSTGRES_STOPPED:
+                self._stop(stage.postgres, mending)
+            case FaultKind.REGISTRY_KILLED:
+                self._kill(stage.registry, mending)
+            case FaultKind.BROKER_KILLED:
+                self._kill(stage.brokers[target], mending)
+            case FaultKind.BROKER_STOPPED:
+                self._stop(stage.brokers[target], mending)
+            case FaultKind.TWO_BROKERS_KILLED:
+                first, second = target.split("+")
+                self._kill(stage.brokers[first], mending)
+                self._clock.block(blow.hold_seconds / 2)
+                self._kill(stage.brokers[second], mending)
+            case (
+                FaultKind.INDEX_REFUSING
+                | FaultKind.INDEX_OVERLOADED
+                | FaultKind.INDEX_HANGING
+                | FaultKind.INDEX_TORN
+            ):
+                mending.callback(stage.say, Mode.WELL)
+                stage.say(_MODES[blow.fault.kind])
+
+    def _kill(self, part: Part, mending: ExitStack) -> None:
+        mending.callback(lambda: self._stage.do(part.start()))
+        self._stage.do(part.kill())
+
+    def _stop(self, part: Part, mending: ExitStack) -> None:
+        mending.callback(lambda: self._stage.do(part.start()))
+        self._stage.do(part.stop())
+
+    def _catch_up(self) -> None:
+        """Wait until every sink's watermarks are at the ends of its topic."""
+        stage, deadline = self._stage, self._elapsed() + _CATCH_UP_SECONDS
+        wanted = {
+            SinkGroup.POSTGRES: read_ends(stage.publishing, MEMORY_EVENTS),
+            SinkGroup.VECTORS: read_ends(stage.publishing, MEMORY_EVENTS),
+        }
+        while (missing := self._missing(wanted)) and self._elapsed() < deadline:
+            self._clock.block(_LOOK_SECONDS)
+        assert not missing, f"did not catch up within {_CATCH_UP_SECONDS} s: {missing}"
+        letters = {SinkGroup.DEAD_LETTERS: read_ends(stage.publishing, DEAD_LETTERS)}
+        while (missing := self._missing(letters)) and self._elapsed() < deadline:
+            self._clock.block(_LOOK_SECONDS)
+        assert not missing, f"dead letters were not indexed within {_CATCH_UP_SECONDS} s: {missing}"
+
+    def _missing(self, wanted: dict[SinkGroup, dict[int, int]]) -> dict[str, int]:
+        try:
+            found = rows(
+                self._stage.owner_dsn, "SELECT consumer_group, partition, next_offset FROM sink_watermarks"
+            )
+        except psycopg.OperationalError as error:
+            return {type(error).__name__: 1}
+        reached = {(row["consumer_group"], row["partition"]): row["next_offset"] for row in found}
+        return {
+            group.value: behind
+            for group, ends in wanted.items()
+            if (behind := sum(end - reached.get((group.value, number), 0) for number, end in ends.items()))
+        }
