@@ -16,9 +16,14 @@ class StreamsError(SomaError):
 
 
 class PoisonError(StreamsError):
-    """One event can never succeed."""
+    """One event can never succeed.
+
+    Attributes:
+        memory: The name of the memory whose event it is, where that is known; it spares a search.
+    """
 
     code = "poison"
+    memory: object = None
 
 
 class SystemicError(StreamsError):

@@ -79,7 +79,11 @@ def fold(
             links[change.name] = change
             settlements.append(Settlement(logged, Outcome.APPLIED))
             continue
-        after = _apply(logged, before, limits)
+        try:
+            after = _apply(logged, before, limits)
+        except PoisonError as error:
+            error.memory = name
+            raise
         if isinstance(after, SupersededReason):
             settlements.append(Settlement(logged, Outcome.SUPERSEDED, after))
             continue

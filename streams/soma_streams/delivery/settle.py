@@ -68,6 +68,9 @@ class Settled:
 
 _Item = LoggedEvent | DeadLettered
 
+# Each is one more try of the whole batch; where so many are poison, halving is cheaper.
+_MEMORIES_APART = 8
+
 
 class Settler:
     """Settles one batch at a time for one sink.
@@ -128,7 +131,9 @@ class Settler:
             outcomes[outcome] += 1
         return Settled(batch.partition, batch.next_offset, outcomes)
 
-    async def _write(self, batch: RecordBatch, items: Sequence[_Item], next_offset: int) -> list[Outcome]:
+    async def _write(
+        self, batch: RecordBatch, items: Sequence[_Item], next_offset: int, apart: int = 0
+    ) -> list[Outcome]:
         events = [item for item in items if isinstance(item, LoggedEvent)]
         dead = [item for item in items if isinstance(item, DeadLettered)]
         watermark = Watermark(self._sink.group, batch.topic, batch.partition, self._epoch, next_offset)
@@ -139,10 +144,31 @@ class Settler:
         except Exception as error:
             if classify(error) is not FailureClass.POISON or not events:
                 raise
+            suspects = _of_memory(items, getattr(error, "memory", None))
+            if 0 < len(suspects) < len(items) and apart < _MEMORIES_APART:
+                return await self._set_apart(batch, items, suspects, next_offset, apart)
             return await self._isolate(batch, items, next_offset, error)
         return [each.outcome for each in after_guard(folded.settlements, refused)] + [
             Outcome.DEAD_LETTERED for _ in dead
         ]
+
+    async def _set_apart(
+        self,
+        batch: RecordBatch,
+        items: Sequence[_Item],
+        suspects: Sequence[LoggedEvent],
+        next_offset: int,
+        apart: int,
+    ) -> list[Outcome]:
+        """Write everything else at once, then the events of the one memory among which the culprit is.
+
+        The order between memories means nothing, but the watermark must not pass what is still to be written.
+        """
+        boundary = min(suspects[0].position.offset, next_offset)
+        held = {suspect.position.offset for suspect in suspects}
+        others = [item for item in items if item.position.offset not in held]
+        outcomes = await self._write(batch, others, boundary, apart + 1)
+        return outcomes + await self._write(batch, suspects, next_offset)
 
     async def _isolate(
         self, batch: RecordBatch, items: Sequence[_Item], next_offset: int, error: Exception
@@ -150,7 +176,7 @@ class Settler:
         """Halve until the culprit stands alone, then dead-letter it; everything else is written, in order."""
         if len(items) > 1:
             middle = len(items) // 2
-            boundary = items[middle].position.offset
+            boundary = min(items[middle].position.offset, next_offset)
             first = await self._write(batch, items[:middle], boundary)
             return first + await self._write(batch, items[middle:], next_offset)
         culprit = items[0]
@@ -185,6 +211,12 @@ class Settler:
                 code=each.code,
             )
         return [self._decoder.dead_lettered(each) for each in poison]
+
+
+def _of_memory(items: Sequence[_Item], memory: object) -> list[LoggedEvent]:
+    if memory is None:
+        return []
+    return [item for item in items if isinstance(item, LoggedEvent) and item.name == memory]
 
 
 def write_code(error: Exception) -> str:

@@ -118,6 +118,37 @@ async def test_what_the_store_refuses_is_found_by_halving_and_buried() -> None:
     assert setting.sink.writes <= 60
 
 
+async def test_a_culprit_that_is_known_by_its_memory_is_not_searched_for() -> None:
+    setting = Setting(MemorySink())
+    whole = [stored(key=f"{n}", payload='{"large": "' + "x" * 200_000 + '"}') for n in range(3)]
+    outgrown = [patched(memory, payload='{"more": "' + "y" * 200_000 + '"}') for memory in whole]
+    after = [patched(memory, tags=["x"]) for memory in whole]
+    others = [stored(key=f"other {n}") for n in range(500)]
+
+    settled = await setting.settle([*whole, *others[:250], *outgrown, *others[250:], *after])
+
+    assert settled.outcomes == {Outcome.APPLIED: 506, Outcome.SUPERSEDED: 0, Outcome.DEAD_LETTERED: 3}
+    assert [letter.record.offset for letter in setting.letters.letters] == [255, 254, 253]
+    states = [setting.sink.states[MemoryName(each.tenant, each.memory_id)] for each in whole]
+    assert [state.content and state.content.tags for state in states] == [("x",)] * 3
+    assert setting.sink.watermarks == sorted(setting.sink.watermarks)
+    assert setting.sink.watermarks[0] == 0
+    assert setting.sink.watermarks[-1] == 509
+    # One for all the others, then for each memory: what was stored, the dead letter, what came after.
+    assert setting.sink.writes == 1 + 3 * 3
+
+
+async def test_many_culprits_that_are_known_by_their_memories_are_still_found() -> None:
+    setting = Setting(MemorySink(), DeliverySettings.model_validate({"flood_run": 1000, "flood_ratio": 1.0}))
+    whole = [stored(key=f"{n}", payload='{"large": "' + "x" * 200_000 + '"}') for n in range(40)]
+    outgrown = [patched(memory, payload='{"more": "' + "y" * 200_000 + '"}') for memory in whole]
+
+    settled = await setting.settle([*whole, *outgrown])
+
+    assert settled.outcomes == {Outcome.APPLIED: 40, Outcome.SUPERSEDED: 0, Outcome.DEAD_LETTERED: 40}
+    assert setting.sink.watermarks == sorted(setting.sink.watermarks)
+
+
 async def test_events_after_a_culprit_on_the_same_memory_still_apply_in_order() -> None:
     setting = Setting(MemorySink(refuses=refuses_bad_text))
     first = stored(key="a", text="one")

@@ -24,6 +24,7 @@ from soma_streams.delivery.state import (
     Refused,
     Watermark,
 )
+from soma_streams.errors import PoisonError
 from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError, UnembeddableError, UnindexableError
 from soma_streams.sinks.vectors.states import id_of, living_point, state_of, tombstone
 from soma_streams.sinks.vectors.writer import PointWriter
@@ -126,6 +127,9 @@ class VectorSink:
         ended = _moments_of_end(folded)
         living = [(state, content) for state in folded.states if (content := state.content) is not None]
         points = [tombstone(state, ended[state.name]) for state in folded.states if state.content is None]
+        for state, content in living:
+            with _blamed(state.name):
+                own_vector(content, self._collection)
         for start in range(0, len(living), _TEXTS_PER_SLICE):
             some = living[start : start + _TEXTS_PER_SLICE]
             vectors = await self._embedded([content for _, content in some])
@@ -180,6 +184,16 @@ def _moments_of_end(folded: Folded) -> dict[MemoryName, datetime]:
         for logged in (settlement.logged for settlement in folded.settlements)
         if ended.get(logged.name) == logged.version
     }
+
+
+@contextmanager
+def _blamed(memory: MemoryName) -> Iterator[None]:
+    """Say whose fault poison is, so that nobody has to search the batch for it."""
+    try:
+        yield
+    except PoisonError as error:
+        error.memory = memory
+        raise
 
 
 @contextmanager
