@@ -1,6 +1,7 @@
 """What a run is played on: brokers, registry and PostgreSQL, and our workers as processes of their own."""
 
 import asyncio
+import os
 import re
 import signal
 import threading
@@ -330,7 +331,8 @@ def _worker(
             limits=publishing.limits,
         )
     )
-    environment |= {"SOMA_WORKER__PORT": str(port), "PYTHONPATH": str(Path(__file__).parents[1])}
+    found_at = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment |= {"SOMA_WORKER__PORT": str(port), "PYTHONPATH": os.pathsep.join(filter(None, found_at))}
     log = folder / f"{name}.log"
     if arguments is None:
         process = OwnProcess(["work", "postgres"], environment, port, log)
