@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from soma_api.application import create_application
 from soma_api.parts import open_parts
 from soma_api.probes import Probe
-from soma_api.queries.vectors.qdrant import QdrantReader
 from soma_api.queries.vectors.search import Search
 from soma_api.serving import bind
 from soma_api.serving import serve as serve_http
@@ -27,10 +26,8 @@ from soma_schemas.settings import EmbedderSettings, ProcessSettings
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import open_embedder
-from soma_schemas.vectors.server import check_collection, ensure_collection, open_client
 from soma_streams import workers
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
-from soma_streams.sinks.vectors.qdrant import QdrantWriter
 
 _EMBEDDED_ALIAS = "memories"
 
@@ -57,6 +54,10 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
     Raises:
         Exception: What made going on impossible.
     """
+    # Most of a second to import, and no use where the index is embedded; so below.
+    from soma_schemas.vectors.server import ensure_collection, open_client  # noqa: PLC0415  # see above
+    from soma_streams.sinks.vectors.qdrant import QdrantWriter  # noqa: PLC0415  # see above
+
     _tell(loaded)
     settings = loaded.settings
     stop = _stopped_by_signal()
@@ -82,6 +83,9 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
     Raises:
         Exception: What made going on impossible.
     """
+    from soma_api.queries.vectors.qdrant import QdrantReader  # noqa: PLC0415  # as above
+    from soma_schemas.vectors.server import check_collection, open_client  # noqa: PLC0415  # as above
+
     _tell(loaded)
     settings = loaded.settings
     stop = _stopped_by_signal()

@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-import grpc
 from fastapi import APIRouter, Depends, Request
-from qdrant_client.http.exceptions import ApiException
 from starlette.responses import Response
 
 from soma_api.dependencies import JsonBody, Reader, read_headers, services_of
@@ -35,8 +33,8 @@ router = APIRouter(tags=["search"])
 
 SEARCH_BODY = JsonBody(SearchBody)
 
-# What the index, its client and the embedder raise. Anything else is a mistake of ours, and says so.
-_FAILURES = (SomaError, ApiException, grpc.RpcError, ConnectionError, TimeoutError)
+# What the index and the embedder raise. Anything else is a mistake of ours, and says so.
+_FAILURES = (SomaError, ConnectionError, TimeoutError)
 
 
 @router.post(

@@ -9,8 +9,6 @@ import psycopg
 import psycopg_pool
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.schema_registry import SchemaRegistryError
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from soma_schemas.registry import RegistryUnreachableError
 from soma_schemas.topic_admin import BrokerError
@@ -46,10 +44,8 @@ def classify(error: BaseException) -> FailureClass:
             return _by_postgres(error)
         case SchemaRegistryError():
             return _by_http_status(error.http_status_code, poison=frozenset())
-        case UnexpectedResponse():
-            return _by_http_status(error.status_code, poison=_QDRANT_POISON)
-        case ResponseHandlingException() | ResourceExhaustedResponse():
-            return FailureClass.TRANSIENT
+        case _ if type(error).__module__.startswith("qdrant_client."):
+            return _by_qdrant(error)
         case grpc.RpcError():
             return _by_grpc(error)
         case KafkaException():
@@ -57,6 +53,23 @@ def classify(error: BaseException) -> FailureClass:
         case httpx.HTTPStatusError():
             return _by_http_status(error.response.status_code, poison=frozenset())
         case httpx.TransportError() | httpx2.TransportError() | ConnectionError() | TimeoutError():
+            return FailureClass.TRANSIENT
+        case _:
+            return FailureClass.SYSTEMIC
+
+
+def _by_qdrant(error: BaseException) -> FailureClass:
+    # The client takes most of a second to import, and only who writes to a server has a use for it.
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse  # noqa: PLC0415  # see above
+    from qdrant_client.http.exceptions import (  # noqa: PLC0415  # see above
+        ResponseHandlingException,
+        UnexpectedResponse,
+    )
+
+    match error:
+        case UnexpectedResponse():
+            return _by_http_status(error.status_code, poison=_QDRANT_POISON)
+        case ResponseHandlingException() | ResourceExhaustedResponse():
             return FailureClass.TRANSIENT
         case _:
             return FailureClass.SYSTEMIC

@@ -1,19 +1,24 @@
 """The search's engine on a Qdrant server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, assert_never
 from uuid import UUID
 
+import grpc
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException
 
 from soma_api.queries.vectors.conditions import Condition, InRange, IsPoint, OneOf
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
+from soma_schemas.vectors.errors import IndexUnavailableError
 from soma_schemas.vectors.points import DENSE, SPARSE
 
 
 class QdrantReader:
-    """Finds points on a server; a `PointReader`. Errors are qdrant-client's own.
+    """Finds points on a server; a `PointReader`.
 
     Args:
         client: Speaking gRPC, see `soma_schemas.vectors.server`.
@@ -44,7 +49,8 @@ class QdrantReader:
             )
         if not requests:
             return Candidates()
-        answers = await self._client.query_batch_points(self._alias, list(requests.values()))
+        with _translated():
+            answers = await self._client.query_batch_points(self._alias, list(requests.values()))
         found = {
             kind: [Candidate(UUID(str(point.id)), point.score) for point in answer.points]
             for kind, answer in zip(requests, answers, strict=True)
@@ -57,13 +63,26 @@ class QdrantReader:
         """Return these fields of the points that still meet the conditions."""
         if not ids:
             return {}
-        records, _ = await self._client.scroll(
-            self._alias,
-            scroll_filter=_filter([IsPoint(ids), *conditions]),
-            limit=len(ids),
-            with_payload=list(fields),
-        )
+        with _translated():
+            records, _ = await self._client.scroll(
+                self._alias,
+                scroll_filter=_filter([IsPoint(ids), *conditions]),
+                limit=len(ids),
+                with_payload=list(fields),
+            )
         return {UUID(str(record.id)): record.payload or {} for record in records}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn whatever the server or the way to it refuses into an index that does not answer.
+
+    To a reader it makes no difference why: what a question can be wrong about is checked before it is sent.
+    """
+    try:
+        yield
+    except (ApiException, ResourceExhaustedResponse, grpc.RpcError, OSError) as error:
+        raise IndexUnavailableError(f"the vector index does not answer: {type(error).__name__}") from error
 
 
 def _filter(conditions: Sequence[Condition]) -> models.Filter:
