@@ -67,6 +67,7 @@ class ConsumerGroup:
         metrics: Where it counts.
         clock: Measures how long a batch takes.
         watch_every: How often the brokers are asked how far the group is.
+        at_once: From how many partitions batches are settled at the same time.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class ConsumerGroup:
         metrics: SinkMetrics,
         clock: Clock,
         watch_every: timedelta = timedelta(seconds=10),
+        at_once: int = 1,
     ) -> None:
         self._group = group
         self._metrics = metrics
         self._clock = clock
+        self._at_once = at_once
         self._circuit = CircuitState.CLOSED
         self._running = False
         self._log = structlog.get_logger("soma_streams.consuming").bind(group=group, topic=topic)
@@ -139,12 +142,20 @@ class ConsumerGroup:
         """Join the group and begin.
 
         Args:
-            settle: Brings a batch to its final outcomes; whatever it raises stops the group.
+            settle: Brings a batch to its final outcomes; whatever it raises stops the group. It runs for one
+                batch of a partition at a time, and for as many partitions at once as the group was told.
         """
 
         async def deliver(stream: StreamT[RecordBatch]) -> None:
-            async for batch in batches(stream):
-                await self._deliver(batch, settle)
+            under_way: dict[int, asyncio.Task[None]] = {}
+            try:
+                async for batch in batches(stream):
+                    await self._turn(batch.partition, under_way)
+                    under_way[batch.partition] = asyncio.create_task(self._deliver(batch, settle))
+            finally:
+                for task in under_way.values():
+                    task.cancel()
+                await asyncio.gather(*under_way.values(), return_exceptions=True)
 
         self._app.agent(self._topic, name=self._group)(deliver)
         self._app.finalize()
@@ -201,6 +212,22 @@ class ConsumerGroup:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception) and not self._failure.done():
             self._failure.set_result(error)
+
+    async def _turn(self, partition: int, under_way: dict[int, asyncio.Task[None]]) -> None:
+        """Wait until a batch of this partition may follow those that are under way, and forget what is done.
+
+        Two batches of one partition can meet although the transport hands over one at a time: a partition
+        that was taken away and given back comes again while its former batch is still being written.
+        """
+        if (former := under_way.get(partition)) is not None:
+            await asyncio.wait({former})
+        while len(running := [task for task in under_way.values() if not task.done()]) >= self._at_once:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for done in [number for number, task in under_way.items() if task.done()]:
+            del under_way[done]
+        if self._failure.done():
+            # Nothing is begun any more; the stop cancels this wait.
+            await asyncio.get_running_loop().create_future()
 
     async def _deliver(self, batch: RecordBatch, settle: Settle) -> None:
         began = self._clock.monotonic()

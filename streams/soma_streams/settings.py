@@ -46,6 +46,13 @@ class DeliverySettings(Part):
     batch_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, description="Most bytes of records in one write; one record may be larger."
     )
+    partitions_at_once: int = Field(
+        2,
+        ge=1,
+        le=32,
+        description="From how many partitions events are written to PostgreSQL at the same time. "
+        "Each takes a connection.",
+    )
     buffered_events: int = Field(
         8000, ge=1, description="Most events of one partition that wait in memory for their write."
     )

@@ -64,7 +64,14 @@ async def work_postgres(
         return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
-        events = _group(settings, SinkGroup.POSTGRES, MEMORY_EVENTS, metrics.of(SinkName.POSTGRES), clock)
+        events = _group(
+            settings,
+            SinkGroup.POSTGRES,
+            MEMORY_EVENTS,
+            metrics.of(SinkName.POSTGRES),
+            clock,
+            at_once=settings.delivery.partitions_at_once,
+        )
         letters = _group(
             settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, metrics.of(SinkName.DEAD_LETTER_INDEX), clock
         )
@@ -211,7 +218,13 @@ async def _first_failure(groups: Sequence[ConsumerGroup], stop: asyncio.Event) -
 
 
 def _group(
-    settings: DeliveringSettings, name: SinkGroup, topic: Topic, metrics: SinkMetrics, clock: Clock
+    settings: DeliveringSettings,
+    name: SinkGroup,
+    topic: Topic,
+    metrics: SinkMetrics,
+    clock: Clock,
+    *,
+    at_once: int = 1,
 ) -> ConsumerGroup:
     return ConsumerGroup(
         group=name.on_brokers(settings.topics),
@@ -220,6 +233,7 @@ def _group(
         delivery=settings.delivery,
         metrics=metrics,
         clock=clock,
+        at_once=at_once,
     )
 
 

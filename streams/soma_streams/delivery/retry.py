@@ -46,7 +46,7 @@ class CircuitListener(Protocol):
 
 
 class Retry:
-    """Runs one awaitable at a time until it succeeds or fails for good.
+    """Runs awaitables until each succeeds or fails for good; the circuit is open while one of them fails.
 
     Args:
         settings: Pauses and how often to log.
@@ -70,6 +70,7 @@ class Retry:
         self._listener = listener
         self._on_failure = on_failure
         self._log = structlog.get_logger("soma_streams.delivery.retry")
+        self._failing = 0
         self.state = CircuitState.CLOSED
 
     async def __call__(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -83,53 +84,58 @@ class Retry:
             Exception: The attempt's own error, when it is poison or systemic.
         """
         failures = 0
+        answered = True
         began = self._clock.monotonic()
         logged = began
-        while True:
-            try:
-                result = await attempt()
-            except Exception as error:
-                kind = classify(error)
-                self._on_failure(kind)
-                if kind is not FailureClass.TRANSIENT:
-                    self._close(what, failures, began)
-                    raise
-                now = self._clock.monotonic()
-                if failures == 0 or now - logged >= self._settings.log_interval.total_seconds():
-                    self._log.warning(
-                        "store_unavailable",
+        try:
+            while True:
+                try:
+                    return await attempt()
+                except Exception as error:
+                    kind = classify(error)
+                    self._on_failure(kind)
+                    if kind is not FailureClass.TRANSIENT:
+                        raise
+                    now = self._clock.monotonic()
+                    if failures == 0 or now - logged >= self._settings.log_interval.total_seconds():
+                        self._log.warning(
+                            "store_unavailable",
+                            attempt=what,
+                            error=type(error).__name__,
+                            failures=failures + 1,
+                            seconds=round(now - began, 1),
+                        )
+                        logged = now
+                    if failures == 0:
+                        self._failing += 1
+                        self._become(CircuitState.OPEN)
+                    pause = self._pause(failures)
+                    failures += 1
+                    answered = False  # whoever is cancelled while it waits has no answer
+                    await self._clock.sleep(pause)
+                    answered = True
+        finally:
+            if failures:
+                self._failing -= 1
+                if answered:
+                    self._log.info(
+                        "store_answers_again",
                         attempt=what,
-                        error=type(error).__name__,
-                        failures=failures + 1,
-                        seconds=round(now - began, 1),
+                        failures=failures,
+                        seconds=round(self._clock.monotonic() - began, 1),
                     )
-                    logged = now
-                self._open()
-                pause = full_jitter(
-                    failures,
-                    self._settings.pause_first.total_seconds(),
-                    self._settings.pause_max.total_seconds(),
-                    self._random,
-                )
-                failures += 1
-                await self._clock.sleep(pause)
-            else:
-                self._close(what, failures, began)
-                return result
+                if self._failing == 0:
+                    self._become(CircuitState.CLOSED)
 
-    def _open(self) -> None:
-        if self.state is CircuitState.CLOSED:
-            self.state = CircuitState.OPEN
-            self._listener.circuit_changed(self.state)
+    def _pause(self, attempt: int) -> float:
+        return full_jitter(
+            attempt,
+            self._settings.pause_first.total_seconds(),
+            self._settings.pause_max.total_seconds(),
+            self._random,
+        )
 
-    def _close(self, what: str, failures: int, began: float) -> None:
-        if failures:
-            self._log.info(
-                "store_answers_again",
-                attempt=what,
-                failures=failures,
-                seconds=round(self._clock.monotonic() - began, 1),
-            )
-        if self.state is CircuitState.OPEN:
-            self.state = CircuitState.CLOSED
-            self._listener.circuit_changed(self.state)
+    def _become(self, state: CircuitState) -> None:
+        if self.state is not state:
+            self.state = state
+            self._listener.circuit_changed(state)

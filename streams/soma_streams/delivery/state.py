@@ -48,7 +48,7 @@ class EdgeName(NamedTuple):
     to_memory_id: UUID
 
 
-# The values below are made for every event. Nobody changes one, though nothing prevents it: a frozen dataclass
+# The values below are made for every event. Nobody changes one, though nothing prevents it: a frozen one
 # takes five times as long to make, which for all of them together was a tenth of what an event costs.
 
 

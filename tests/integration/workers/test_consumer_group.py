@@ -40,7 +40,7 @@ def cluster(kafka_bootstrap: str) -> Cluster:
     return Cluster(kafka_bootstrap)
 
 
-def a_group(cluster: Cluster, topic: str, name: str, **delivery: Any) -> ConsumerGroup:
+def a_group(cluster: Cluster, topic: str, name: str, *, at_once: int = 1, **delivery: Any) -> ConsumerGroup:
     return ConsumerGroup(
         group=name,
         topic=topic,
@@ -49,6 +49,7 @@ def a_group(cluster: Cluster, topic: str, name: str, **delivery: Any) -> Consume
         metrics=WorkerMetrics(CollectorRegistry()).of(SinkName.POSTGRES),
         clock=CLOCK,
         watch_every=timedelta(seconds=0.2),
+        at_once=at_once,
     )
 
 
@@ -130,7 +131,7 @@ async def test_an_hour_without_the_store_costs_no_membership_no_dead_letter_and_
     topic, name = cluster.create_topic(), a_name("group")
     clock, letters = FakeClock(skips=False), RecordedDeadLetters()
     sink = AwayFor(clock, clock.monotonic() + HOUR.total_seconds())
-    delivery = {"session_timeout": timedelta(seconds=2)}
+    delivery: dict[str, Any] = {"session_timeout": timedelta(seconds=2)}
     group = a_group(cluster, topic, name, **delivery)
     settler = Settler(
         sink=sink,
@@ -195,3 +196,69 @@ async def test_a_member_without_partitions_is_not_to_blame_for_those_of_others(c
         await eventually(lambda: all(consumer_of(each._app).is_member for each in (one, other)))
 
         assert sorted(len(each.own({0})) for each in (one, other)) == [0, 1]
+
+
+class Gate:
+    """Settles nothing until it is opened, and knows which batches wait there."""
+
+    def __init__(self) -> None:
+        self.waiting: list[RecordBatch] = []
+        self.most = 0
+        self._open = asyncio.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def settle(self, batch: RecordBatch) -> Settled:
+        self.waiting.append(batch)
+        self.most = max(self.most, len(self.waiting))
+        try:
+            await self._open.wait()
+        finally:
+            self.waiting.remove(batch)
+        return await settle_all(batch)
+
+
+async def test_batches_of_as_many_partitions_as_allowed_are_settled_at_once(cluster: Cluster) -> None:
+    topic, name, gate = cluster.create_topic(partitions=3), a_name("group"), Gate()
+    async with started(a_group(cluster, topic, name, at_once=2), gate.settle):
+        for _ in range(2):
+            for partition in range(3):
+                cluster.produce(topic, [b"x"], partition=partition)
+        await eventually(lambda: len(gate.waiting) == 2)
+        assert len({batch.partition for batch in gate.waiting}) == 2
+        gate.open()
+        await eventually(lambda: [cluster.committed(name, topic, number) for number in range(3)] == [2] * 3)
+    assert gate.most == 2
+
+
+async def test_a_partition_that_waits_holds_no_other_one_back(cluster: Cluster) -> None:
+    topic, name, gate = cluster.create_topic(partitions=2), a_name("group"), Gate()
+
+    async def settle(batch: RecordBatch) -> Settled:
+        return await (gate.settle(batch) if batch.partition == 0 else settle_all(batch))
+
+    async with started(a_group(cluster, topic, name, at_once=2), settle):
+        cluster.produce(topic, [b"x"], partition=0)
+        await eventually(lambda: len(gate.waiting) == 1)
+        cluster.produce(topic, [b"x"] * 5, partition=1)
+        await eventually(lambda: cluster.committed(name, topic, 1) == 5)
+        assert not cluster.committed(name, topic, 0)
+        gate.open()
+        await eventually(lambda: cluster.committed(name, topic, 0) == 1)
+
+
+async def test_after_a_failure_no_batch_is_begun(cluster: Cluster) -> None:
+    topic, name = cluster.create_topic(partitions=2), a_name("group")
+    begun: list[int] = []
+
+    async def refuse(batch: RecordBatch) -> Settled:
+        begun.append(batch.partition)
+        raise SystemicError("the table is missing")
+
+    async with started(a_group(cluster, topic, name, at_once=2), refuse) as group:
+        cluster.produce(topic, [b"x"], partition=0)
+        assert isinstance(await group.failure(), SystemicError)
+        cluster.produce(topic, [b"x"], partition=1)
+        await eventually(lambda: consumer_of(group._app).unsettled().batches == 2)
+    assert begun == [0]

@@ -1,0 +1,66 @@
+"""Several attempts at once share one circuit."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from fakes import FakeClock
+from soma_streams.delivery.retry import CircuitState, Retry
+from soma_streams.settings import RetrySettings
+
+RETRYING = RetrySettings.model_validate({})
+
+
+class Circuit:
+    def __init__(self) -> None:
+        self.changes: list[CircuitState] = []
+
+    def circuit_changed(self, state: CircuitState) -> None:
+        self.changes.append(state)
+
+
+class Away:
+    """Refuses every call until it is back."""
+
+    def __init__(self) -> None:
+        self.is_back = False
+
+    async def call(self) -> str:
+        if not self.is_back:
+            raise ConnectionError("refused")
+        return "done"
+
+
+async def until_asleep(clock: FakeClock, sleepers: int) -> None:
+    async with asyncio.timeout(10):
+        while len(clock.slept) < sleepers:  # noqa: ASYNC110  # a fake clock has no event to wait for
+            await asyncio.sleep(0)  # noqa: TID251  # lets the others run; no time passes
+
+
+async def test_the_circuit_stays_open_while_one_of_two_attempts_still_fails() -> None:
+    circuit, clock, store = Circuit(), FakeClock(skips=False), Away()
+    retry = Retry(RETRYING, clock, Random(7), circuit)
+    failing = asyncio.create_task(retry("write", store.call))
+    await until_asleep(clock, 1)
+
+    assert await retry("read", lambda: asyncio.sleep(0, "there")) == "there"  # noqa: TID251  # as above
+    assert circuit.changes == [CircuitState.OPEN]
+
+    store.is_back = True
+    clock.advance(60)
+    assert await failing == "done"
+    assert circuit.changes == [CircuitState.OPEN, CircuitState.CLOSED]
+
+
+async def test_an_attempt_that_is_given_up_leaves_no_circuit_open() -> None:
+    circuit, clock = Circuit(), FakeClock(skips=False)
+    retry = Retry(RETRYING, clock, Random(7), circuit)
+    failing = asyncio.create_task(retry("write", Away().call))
+    await until_asleep(clock, 1)
+
+    failing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await failing
+
+    assert retry.state is CircuitState.CLOSED
