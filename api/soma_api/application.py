@@ -35,10 +35,11 @@ from soma_api.problems import (
 from soma_api.publishing import EventLog
 from soma_api.queries.api_keys import ApiKeyQueries
 from soma_api.queries.database import Database
+from soma_api.queries.dead_letters import DeadLetterQueries
 from soma_api.queries.memories import MemoryQueries
 from soma_api.queries.overview import OverviewQueries
 from soma_api.queries.writes import WriteQueries
-from soma_api.routes import health, links, memories, overview, search, writes
+from soma_api.routes import dead_letters, health, links, memories, overview, search, writes
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.violations import violations_of
 
@@ -48,6 +49,7 @@ _ROUTERS = (
     links.router,
     writes.router,
     overview.router,
+    dead_letters.router,
     health.router,
 )
 _BODIES = (
@@ -147,6 +149,7 @@ def _services(parts: Parts) -> Services:
         memories=MemoryQueries(database),
         writes=WriteQueries(database, MEMORY_EVENTS.full_name(topics), topics.epoch),
         overview=OverviewQueries(database),
+        dead_letters=DeadLetterQueries(database),
         search=parts.search,
         cursors=Cursors(parts.cursor_secret),
         probes=parts.probes,

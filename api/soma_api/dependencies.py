@@ -25,6 +25,7 @@ from soma_api.problems import (
     faults_of,
 )
 from soma_api.publishing import EventLog
+from soma_api.queries.dead_letters import DeadLetterQueries
 from soma_api.queries.memories import MemoryQueries
 from soma_api.queries.overview import OverviewQueries
 from soma_api.queries.writes import WriteQueries
@@ -57,6 +58,7 @@ class Services:
     memories: MemoryQueries
     writes: WriteQueries
     overview: OverviewQueries
+    dead_letters: DeadLetterQueries
     search: Searcher
     cursors: Cursors
     probes: Mapping[BackingPart, Probe]
@@ -107,6 +109,7 @@ def credential_of(request: Request) -> str | None:
 
 Reader = Annotated[Principal, Depends(Requires(Role.READER))]
 Writer = Annotated[Principal, Depends(Requires(Role.WRITER))]
+Operator = Annotated[Principal, Depends(Requires(Role.OPERATOR))]
 
 
 class JsonBody(Generic[ModelT]):

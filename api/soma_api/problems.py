@@ -5,7 +5,7 @@ ApiError
 ├── InvalidHeaderError, InvalidCursorError                                         other parts of the request
 ├── UnauthenticatedError, RoleTooLowError, NamespaceForbiddenError, TenantMismatchError
 ├── RouteNotFoundError, MethodNotAllowedError
-├── MemoryNotFoundError, WriteNotFoundError
+├── MemoryNotFoundError, WriteNotFoundError, DeadLetterNotFoundError
 ├── NamespaceUnknownError, NamespaceMismatchError                                  a change to a memory
 ├── PreconditionFailedError, SupersededError, DeadLetteredError                    what became of a write
 ├── NotYetVisibleError, TooStaleError                                              what a read waits for
@@ -46,6 +46,7 @@ class ProblemCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     MEMORY_NOT_FOUND = "memory_not_found"
     WRITE_NOT_FOUND = "write_not_found"
+    DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
     NAMESPACE_UNKNOWN = "namespace_unknown"
     NAMESPACE_MISMATCH = "namespace_mismatch"
     PRECONDITION_FAILED = "precondition_failed"
@@ -251,6 +252,13 @@ class WriteNotFoundError(ApiError):
 
     status, problem, title = 404, ProblemCode.WRITE_NOT_FOUND, "There is no such write"
     remedy = "Use the `position` that the write returned."
+
+
+class DeadLetterNotFoundError(ApiError):
+    """There is no dead letter with this id that this key may see."""
+
+    status, problem, title = 404, ProblemCode.DEAD_LETTER_NOT_FOUND, "There is no such dead letter"
+    remedy = "Use an `id` from the list of dead letters."
 
 
 class NamespaceUnknownError(ApiError):

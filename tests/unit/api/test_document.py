@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from soma_api.application import api_document
 from soma_api.dependencies import JsonBody
-from soma_api.models import inputs, outputs, searching
+from soma_api.models import inputs, letters, outputs, searching
 from soma_api.problems import Problem
-from soma_api.routes import health, links, memories, overview, search, writes
+from soma_api.routes import dead_letters, health, links, memories, overview, search, writes
 
 DOCUMENT = api_document()
 OPERATIONS = [
@@ -20,7 +20,7 @@ OPERATIONS = [
 ]
 ROUTES = [
     route
-    for module in (memories, search, links, writes, overview, health)
+    for module in (memories, search, links, writes, overview, dead_letters, health)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -28,7 +28,7 @@ MODELS: list[type[BaseModel]] = [
     Problem,
     *(
         each
-        for module in (inputs, outputs, searching)
+        for module in (inputs, letters, outputs, searching)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__
     ),
