@@ -39,6 +39,17 @@ test: $(VENV)/.dev ## Run every test on the real local stack.
 chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each record (half an hour).
 	PYTHONPATH=tests $(BIN)/python -m chaos --report build/chaos
 
+PEERS := build/benchmarks/venv
+
+$(PEERS)/.installed: requirements/benchmarks.txt | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --require-hashes -r requirements/benchmarks.txt
+	@touch $@
+
+.PHONY: bench
+bench: $(VENV)/.local $(PEERS)/.installed ## Measure everything beside what else could do it, and write docs/performance.md.
+	$(BIN)/python -m benchmarks all $(BENCH)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, types and the import rule.
 	$(BIN)/ruff format --check .
@@ -56,6 +67,7 @@ lock: $(VENV)/.dev ## Pin the dependencies anew, with hashes and without any ind
 	$(BIN)/uv pip compile $(LOCK) --extra local --output-file requirements/local.txt $(LOCK_INPUT)
 	$(BIN)/uv pip compile $(LOCK) --extra api --extra streams --constraint requirements/local.txt --output-file requirements/server.txt $(LOCK_INPUT)
 	$(BIN)/uv pip compile $(LOCK) --extra dev --constraint requirements/local.txt --output-file requirements/dev.txt $(LOCK_INPUT)
+	$(BIN)/uv pip compile $(LOCK) --output-file requirements/benchmarks.txt requirements/benchmarks.in
 
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 LOCK_INPUT := pyproject.toml requirements/build.in

@@ -1,0 +1,1 @@
+"""What the platform costs, measured beside what else could do the same."""
