@@ -33,7 +33,8 @@ class DeadLetterIndex:
         """
         rows = [letter_row(batch.topic, batch.partition, record) for record in batch.records]
         async with self._sessions.borrow() as connection, connection.transaction():
-            indexed = await connection.execute(statement("index_dead_letters"), {"rows": rows})
+            offered = self._sessions.parameter(connection, "letter_row", rows)
+            indexed = await connection.execute(statement("index_dead_letters"), {"rows": offered})
             await advance(connection, [watermark])
         for row in rows:
             if row.code == UNREADABLE_HEADERS:

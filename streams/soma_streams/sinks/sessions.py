@@ -6,20 +6,20 @@ live as long as the session, so a program has the fields that it was written for
 adds.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Any, LiteralString, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 from uuid import UUID
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
-from psycopg.types.composite import CompositeInfo, register_composite
+from psycopg.types.composite import CompositeInfo
 from psycopg_pool import AsyncConnectionPool
 
-from soma_streams.sinks.dumpers import EmbeddingDumper, JsonTextDumper
+from soma_streams.sinks.packing import Packed, PackedDumper, database_type, packed_rows, packer
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -63,7 +63,8 @@ class Sessions:
     def __init__(self, pool: Pool, *row_types: RowType) -> None:
         self._pool = pool
         self._row_types = row_types
-        self._taught: WeakSet[Connection] = WeakSet()
+        self._packers = {each.name: packer(each.row) for each in row_types}
+        self._taught: WeakKeyDictionary[Connection, dict[str, int]] = WeakKeyDictionary()
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[Connection]:
@@ -76,18 +77,31 @@ class Sessions:
                 await connection.set_autocommit(True)
                 # Times come back in the session's zone, in which the last ones of year 9999 would overflow.
                 await connection.execute("SET TIME ZONE 'UTC'")
-                await _teach(connection, self._row_types)
-                self._taught.add(connection)
+                self._taught[connection] = await _teach(connection, self._row_types)
             yield connection
 
+    def parameter(self, connection: Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> Packed:
+        """Return rows as a parameter for a statement on a borrowed connection.
 
-async def _teach(connection: Connection, row_types: tuple[RowType, ...]) -> None:
-    for dumper in (EmbeddingDumper, JsonTextDumper):
-        connection.adapters.register_dumper(None, dumper)
+        Args:
+            connection: That one and no other.
+            name: Of the row type that they are of.
+            rows: The rows.
+
+        Raises:
+            psycopg.DataError: A value can be in no column of its type.
+        """
+        return packed_rows(self._packers[name], rows, self._taught[connection][name])
+
+
+async def _teach(connection: Connection, row_types: tuple[RowType, ...]) -> dict[str, int]:
+    """Make the row types in a session, and return the number that each has there."""
+    connection.adapters.register_dumper(Packed, PackedDumper)
+    numbers: dict[str, int] = {}
     for name, row in row_types:
         identifier = sql.Identifier("pg_temp", name)
         fields = sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(field), sql.SQL(_database_type(hint)))
+            sql.SQL("{} {}").format(sql.Identifier(field), sql.SQL(database_type(hint)[0]))
             for field, hint in get_type_hints(row, include_extras=True).items()
         )
         # Dropped first, because an earlier try may have been interrupted half-way.
@@ -96,11 +110,5 @@ async def _teach(connection: Connection, row_types: tuple[RowType, ...]) -> None
         info = await CompositeInfo.fetch(connection, identifier)
         if info is None:
             raise RuntimeError(f"the session has lost its row type {name}")
-        register_composite(info, connection, factory=row)
-
-
-def _database_type(hint: Any) -> LiteralString:
-    found: LiteralString = next(
-        each.__metadata__[0] for each in (hint, *get_args(hint)) if hasattr(each, "__metadata__")
-    )
-    return found
+        numbers[name] = info.oid
+    return numbers

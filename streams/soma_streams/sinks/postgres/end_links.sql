@@ -1,6 +1,6 @@
 -- A deleted memory's links end with it, unless they are newer than the deletion: it may have been born again.
 UPDATE public.memory_links AS held SET deleted = true
-FROM unnest(%(tenants)s::text[], %(memory_ids)s::uuid[]) AS ended (tenant, memory_id)
+FROM unnest(%(tenants)b::text[], %(memory_ids)b::uuid[]) AS ended (tenant, memory_id)
 JOIN public.memories USING (tenant, memory_id)
 WHERE held.tenant = ended.tenant
     AND held.from_memory_id = ended.memory_id

@@ -3,7 +3,7 @@
 SELECT
     held.tenant, held.memory_id, held.version, held.deleted, held.recent_event_ids,
     held.namespace, held.created_at, held.access_count, held.last_accessed_at
-FROM unnest(%(tenants)s::text[], %(memory_ids)s::uuid[]) AS wanted (tenant, memory_id)
+FROM unnest(%(tenants)b::text[], %(memory_ids)b::uuid[]) AS wanted (tenant, memory_id)
 CROSS JOIN LATERAL (
     SELECT * FROM public.memories
     WHERE memories.tenant = wanted.tenant AND memories.memory_id = wanted.memory_id

@@ -5,7 +5,7 @@ SELECT
     held.namespace, held.key, held.coordinate, held.kind, held.text, held.payload::text, held.tags,
     held.importance, held.embedding, held.embedding_model, held.subject, held.expires_at, held.occurred_at,
     held.actor, held.created_at, held.updated_at, held.access_count, held.last_accessed_at
-FROM unnest(%(tenants)s::text[], %(memory_ids)s::uuid[]) AS wanted (tenant, memory_id)
+FROM unnest(%(tenants)b::text[], %(memory_ids)b::uuid[]) AS wanted (tenant, memory_id)
 CROSS JOIN LATERAL (
     SELECT * FROM public.memories
     WHERE memories.tenant = wanted.tenant AND memories.memory_id = wanted.memory_id

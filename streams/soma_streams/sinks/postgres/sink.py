@@ -16,6 +16,7 @@ from soma_streams.delivery.state import (
     Refused,
     Watermark,
 )
+from soma_streams.sinks.packing import packed_texts, packed_uuids
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 from soma_streams.sinks.postgres.rows import (
     changes_of,
@@ -85,17 +86,37 @@ class PostgresSink:
             if months:
                 # Before any row is locked, so that whoever makes a month waits for nobody.
                 await connection.execute(statement("postgres/ensure_months"), {"months": months})
-            names = await _refused(connection, "postgres/merge_memories", changes.memories, key_fields=2)
-            edges = await _refused(connection, "postgres/merge_links", changes.links, key_fields=4)
+            names = await self._merge(
+                connection, "memory_row", "postgres/merge_memories", changes.memories, 2
+            )
+            edges = await self._merge(connection, "link_row", "postgres/merge_links", changes.links, 4)
             refused: Refused = frozenset(map(MemoryName._make, names)) | frozenset(map(EdgeName._make, edges))
             if changes.ended:
                 # Planned anew each time: it joins tables that may have been empty when a kept plan was made.
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended), prepare=False)
             if rows := history_rows(after_guard(folded.settlements, refused), dead):
-                values = {"rows": rows, "replayed": replayed_versions(folded.settlements)}
+                words = self._sessions.parameter(connection, "history_row", rows)
+                values = {"rows": words, "replayed": replayed_versions(folded.settlements)}
                 await connection.execute(statement("postgres/record_history"), values)
             await advance(connection, [watermark])
         return refused
+
+    async def _merge(
+        self,
+        connection: Connection,
+        row_type: str,
+        query: str,
+        rows: Sequence[tuple[Any, ...]],
+        key_fields: int,
+    ) -> frozenset[tuple[Any, ...]]:
+        """Merge rows and return the keys of those that the version guard refused."""
+        if not rows:
+            return frozenset()
+        offered = self._sessions.parameter(connection, row_type, rows)
+        merged = await connection.execute(statement(query), {"rows": offered}, binary=True)
+        if merged.rowcount == len(rows):
+            return frozenset()
+        return frozenset(row[:key_fields] for row in rows).difference(await merged.fetchall())
 
 
 async def _read(connection: Connection, query: str, names: Iterable[MemoryName]) -> list[TupleRow]:
@@ -104,19 +125,9 @@ async def _read(connection: Connection, query: str, names: Iterable[MemoryName])
         return await cursor.fetchall()
 
 
-async def _refused(
-    connection: Connection, query: str, rows: Sequence[tuple[Any, ...]], key_fields: int
-) -> frozenset[tuple[Any, ...]]:
-    """Merge rows and return the keys of those that the version guard refused."""
-    if not rows:
-        return frozenset()
-    merged = await connection.execute(statement(query), {"rows": rows}, binary=True)
-    return frozenset(row[:key_fields] for row in rows).difference(await merged.fetchall())
-
-
 def _keys(names: Iterable[MemoryName]) -> dict[str, object]:
     wanted = list(names)
     return {
-        "tenants": [name.tenant for name in wanted],
-        "memory_ids": [name.memory_id for name in wanted],
+        "tenants": packed_texts([name.tenant for name in wanted]),
+        "memory_ids": packed_uuids([name.memory_id for name in wanted]),
     }
