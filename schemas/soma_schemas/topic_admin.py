@@ -16,11 +16,14 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from soma_schemas.clock import SystemClock
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import TOPICS, Topic
 
 _TIMEOUT_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = 0.1
+_NOT_KNOWN_YET = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE}
 
 T = TypeVar("T")
 
@@ -133,7 +136,27 @@ def apply_topics(
             for future in admin.incremental_alter_configs([resource]).values():
                 _await(future)
             done.append(f"set {difference.what} of {difference.topic} to {difference.declared}")
-    return done, topic_differences(admin, settings, topics)
+    return done, _differences_once_known(admin, settings, topics, set(missing))
+
+
+def _differences_once_known(
+    admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic], created: set[str]
+) -> list[TopicDifference]:
+    """Return the differences as soon as whichever broker is asked knows the topics that were just made."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + _TIMEOUT_SECONDS
+    while True:
+        try:
+            differences = topic_differences(admin, settings, topics)
+        except BrokerError as error:
+            cause = error.__cause__
+            late = isinstance(cause, KafkaException) and cause.args[0].code() in _NOT_KNOWN_YET
+            if not (created and late) or clock.monotonic() > deadline:
+                raise
+        else:
+            if not {each.topic for each in differences} & created or clock.monotonic() > deadline:
+                return differences
+        clock.block(_LOOK_AGAIN_SECONDS)
 
 
 def require_topics(admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic] = TOPICS) -> None:
