@@ -42,9 +42,10 @@ from soma_cli.failures import FindingsError, UsageError
 from soma_cli.output import Result, progress, say, show
 from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
+from soma_schemas.registry import RegistryError
 from soma_streams.replay.letters import Action, Filters, Plan, Status
 from soma_streams.replay.originals import Gone
-from soma_streams.replay.rendering import content_of
+from soma_streams.replay.rendering import Content, content_of
 from soma_streams.replay.replaying import Pace
 from soma_streams.replay.republishing import original_headers
 
@@ -140,7 +141,11 @@ def show_(
         record = await desk.original(letter)
         if isinstance(record, Gone):
             return Shown.without_original(letter, record)
-        content = content_of(record.value, await desk.schemas([record]))
+        try:
+            content = content_of(record.value, await desk.schemas([record]))
+        except RegistryError as error:
+            # A letter can be looked at all the same: its bytes are shown.
+            content = Content(fault=f"cannot be decoded now: {error}")
         await desk.index.record(desk.deed(Action.SHOW), [letter])
         return Shown.of(letter, record, content, most_bytes)
 
@@ -226,7 +231,11 @@ def replay(
             report = await desk.replayer().replay(filters, ends, deed, pace, advance)
         return Replay.of(report, deed.run)
 
-    done = _at_desk(context, work)
+    try:
+        done = _at_desk(context, work)
+    except KeyboardInterrupt:
+        say("interrupted: what was published is marked, and the same command goes on with the rest")
+        raise
     show(done, as_json=as_json)
     if isinstance(done, Planned):
         if done.counts:

@@ -13,6 +13,7 @@ from soma_cli.root import Root
 from soma_cli.settings import OperatorSettings
 from soma_schemas.clock import SystemClock
 from soma_schemas.identity import new_id
+from soma_schemas.registry import registry_error
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_streams.delivery.decode import WriterSchema, WriterSchemas, schema_ids
 from soma_streams.replay.index import LetterIndex
@@ -82,15 +83,16 @@ class Desk:
         return found[letter.id]
 
     async def schemas(self, records: Iterable[Record]) -> Mapping[int, WriterSchema]:
-        """Return the schemas that records were written with; none while the registry gives no answer.
+        """Return the schemas that records were written with, as far as the registry knows them.
 
-        A letter can be looked at without it: then its bytes are shown.
+        Raises:
+            RegistryError: It gives no answer, or refuses to.
         """
         registry = WriterSchemas(self._settings.registry)
         try:
             return dict(await registry.fetch(schema_ids(records)))
-        except (SchemaRegistryError, httpx2.HTTPError, OSError):
-            return {}
+        except (SchemaRegistryError, httpx2.HTTPError, OSError) as error:
+            raise registry_error(error, "the letters' schemas") from error
         finally:
             await registry.close()
 

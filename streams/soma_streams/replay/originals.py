@@ -20,6 +20,7 @@ from soma_streams.transport.records import Record, TimestampType
 
 _TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.2
+_CRITICAL = 2  # of syslog's levels
 # Reading on is cheaper than asking the brokers anew for a place that is so near.
 _NEAR_OFFSETS = 500
 
@@ -55,6 +56,8 @@ class Originals:
                 # A place that was trimmed meanwhile shows by the later record that comes instead.
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 50,
+                # What goes wrong is raised; otherwise every try to connect writes a line to the terminal.
+                "log_level": _CRITICAL,
             }
         )
 

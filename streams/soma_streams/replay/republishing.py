@@ -29,6 +29,7 @@ _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _LETTER_HEADERS = frozenset(header.value for header in DeadLetterHeader)
 _POLL_SECONDS = 0.05
 _DELIVERY_MILLISECONDS = 30_000
+_CRITICAL = 2  # of syslog's levels
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -146,6 +147,8 @@ class Republisher:
                 # Whatever the dead-letter topic held is offered; the brokers say what is too large.
                 "message.max.bytes": int(DEAD_LETTERS.config(topics)["max.message.bytes"]),
                 "delivery.timeout.ms": _DELIVERY_MILLISECONDS,
+                # What goes wrong is raised; a terminal needs no line for every try to connect.
+                "log_level": _CRITICAL,
             },
             logger=logging.getLogger("soma_streams.replay"),
         )
