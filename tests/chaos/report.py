@@ -136,7 +136,10 @@ def _details(run: Run) -> list[str]:
         f"{sent_again:,} of them again for want of an answer. Dead letters written twice: {twice}.",
         f"Stops in order: {len(played.stops)}, the slowest took {slowest} s.",
         f"Workers that ended by themselves: {len(played.endings)}.",
-        *("Through its long outage the group kept its members." for kept in played.kept if kept),
+        *(
+            f"Through the long outage the group {'kept' if kept else '**did not keep**'} its members."
+            for kept in played.kept
+        ),
         "",
         "| at | until | fault | part |",
         "|-|-|-|-|",

@@ -175,7 +175,8 @@ class Player:
         """Return the partitions of each member of the Postgres group, as the brokers have them."""
         publishing = self._stage.publishing
         group = SinkGroup.POSTGRES.on_brokers(publishing.topics)
-        found = open_admin(publishing.kafka).describe_consumer_groups([group])[group].result()
+        admin = open_admin(publishing.kafka)  # held: its answers die with it
+        found = admin.describe_consumer_groups([group])[group].result(_LONG_SECONDS)
         return {
             member.member_id: frozenset(each.partition for each in member.assignment.topic_partitions)
             for member in found.members
