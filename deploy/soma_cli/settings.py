@@ -31,8 +31,8 @@ class OperatorSettings(PublishingSettings):
 
     postgres: OwnerSettings = Field(
         OwnerSettings(),
-        description="PostgreSQL, as the owner of the database: for `migrate` and `keys`. For `dlq`, a login that "
-        "has role soma_operators will do.",
+        description="PostgreSQL, as the owner of the database: for `migrate` and `keys`. For `dlq`, a login "
+        "that has role soma_operators will do.",
     )
 
 

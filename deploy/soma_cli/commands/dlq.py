@@ -188,6 +188,10 @@ def replay(
             "--stop-on-error", help="Stop when an event cannot be published or is dead-lettered again."
         ),
     ] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Go on although most events are dead-lettered again."),
+    ] = False,
     wait: Wait = 30,
     reason: Reason = None,
     as_json: AsJson = False,
@@ -224,9 +228,11 @@ def replay(
         _require_choice(filters, everything=everything)
         ends = await desk.index.ends()
         plan: Plan = await desk.index.plan(filters, {})
+        if plan.events == 0:
+            return await _planned(desk, "replay", filters, most)
         total = plan.events if most is None else min(plan.events, most)
         deed = desk.deed(Action.REPLAY, reason)
-        pace = Pace(rate, most, stop_on_error=stop_on_error, wait_seconds=wait)
+        pace = Pace(rate, most, stop_on_error=stop_on_error, keep_going=keep_going, wait_seconds=wait)
         with progress(f"Publishing {many(total, 'event')} again", total) as advance:
             report = await desk.replayer().replay(filters, ends, deed, pace, advance)
         return Replay.of(report, deed.run)
@@ -238,6 +244,10 @@ def replay(
         raise
     show(done, as_json=as_json)
     if isinstance(done, Planned):
+        if done.counts and yes:
+            raise FindingsError(
+                "none of these letters can be replayed", (), remedy="see `soma dlq show` for what they are"
+            )
         if done.counts:
             say(_ADD_YES)
         return

@@ -12,7 +12,7 @@ from soma_cli.dead_letters.answers import GONE, ID_DIGITS, Count, drawn_counts, 
 from soma_cli.output import Result
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import State
-from soma_streams.replay.replaying import Replayed, Report, Unpublished
+from soma_streams.replay.replaying import Replayed, Report, Stopped, Unpublished
 
 _TROUBLES_SHOWN = 20
 
@@ -21,6 +21,10 @@ _UNPUBLISHED = {
     Unpublished.REPLACED: "something else lies where the original was: the dead-letter topic was made anew",
     Unpublished.TOO_LARGE: "too large for the topic together with the headers that tell its place",
     Unpublished.UNREADABLE: "the headers of an earlier replay cannot be read",
+}
+_STOPPED = {
+    Stopped.AT_AN_ERROR: "stopped there, as --stop-on-error asks",
+    Stopped.HOPELESS: "stopped there: most events fail again, so the cause is not mended (or --keep-going)",
 }
 _STATES = {
     State.PENDING: "not settled yet",
@@ -125,7 +129,7 @@ class Replay(Result):
         records: By what became of them in PostgreSQL, events.
         vectors: The same in the vector index, which does not tell applied from superseded.
         events: The first thousand, one by one.
-        stopped: It ended early because of a failure.
+        stopped: Why it ended early; null when it did not.
     """
 
     action: str = "replay"
@@ -137,7 +141,7 @@ class Replay(Result):
     records: dict[State, int]
     vectors: dict[State, int]
     dead_lettered_again: int
-    stopped: bool
+    stopped: Stopped | None
     events: list[EventLine]
 
     @classmethod
@@ -173,8 +177,8 @@ class Replay(Result):
             lines.append(Text(f"{str(event.letters[0])[:ID_DIGITS]}  {event.code}: {trouble}"))
         if len(troubles) > _TROUBLES_SHOWN:
             lines.append(Text(f"... and {len(troubles) - _TROUBLES_SHOWN:,} more"))
-        if self.stopped:
-            lines.append(Text("stopped there, as --stop-on-error asks"))
+        if self.stopped is not None:
+            lines.append(Text(_STOPPED[self.stopped]))
         return Group(*lines)
 
 

@@ -19,6 +19,8 @@ from soma_streams.transport.records import Record
 _PAGE_EVENTS = 2000
 _CHUNK_EVENTS = 100
 _EVENTS_TOLD = 1000
+# Few at first: when they fail again, the cause is not mended, and hundreds in a row would stop the sinks.
+_FIRST_EVENTS = 10
 
 
 class Unpublished(StrEnum):
@@ -38,12 +40,14 @@ class Pace:
         rate: Events a second.
         most: Events at most; None for all.
         stop_on_error: End after the first event that could not be published or failed again.
+        keep_going: Go on although at least half of the events fail again.
         wait_seconds: How long to wait for the sinks each time; 0 tells no outcomes.
     """
 
     rate: float
     most: int | None = None
     stop_on_error: bool = False
+    keep_going: bool = False
     wait_seconds: float = 30.0
 
 
@@ -69,6 +73,13 @@ class Replayed:
         return self.unpublished is not None or (self.outcome is not None and self.outcome.dead_lettered)
 
 
+class Stopped(StrEnum):
+    """Why a replay ended before it had gone through everything."""
+
+    AT_AN_ERROR = "at_an_error"  # as it was told
+    HOPELESS = "hopeless"  # most events fail again
+
+
 @dataclass
 class Report:
     """What a replay did.
@@ -80,7 +91,8 @@ class Report:
         records: By what became of them, the events in PostgreSQL.
         vectors: The same in the vector index.
         events: The first thousand, one by one.
-        stopped: Whether it ended early because of a failure.
+        failed_again: Events that a sink dead-lettered again.
+        stopped: Why it ended early; None when it did not.
     """
 
     published: int = 0
@@ -90,7 +102,7 @@ class Report:
     vectors: Counter[State] = field(default_factory=Counter)
     failed_again: int = 0
     events: list[Replayed] = field(default_factory=list)
-    stopped: bool = False
+    stopped: Stopped | None = None
 
     def add(self, event: Replayed) -> None:
         """Count one event."""
@@ -216,14 +228,18 @@ class Replayer:
                 # A sink that is away is told once, not waited for again and again.
                 wait_seconds = 0.0
             if pace.stop_on_error and any(event.failed for event in events):
-                report.stopped = True
+                report.stopped = Stopped.AT_AN_ERROR
+            elif not pace.keep_going and report.failed_again >= max(_FIRST_EVENTS, report.published / 2):
+                report.stopped = Stopped.HOPELESS
+            if report.stopped is not None:
                 break
         return report
 
     async def _chunks(
         self, filters: Filters, ends: Mapping[int, int], pace: Pace
     ) -> AsyncIterator[list[Original]]:
-        size = max(1, min(_CHUNK_EVENTS, int(pace.rate)))
+        most = max(1, min(_CHUNK_EVENTS, int(pace.rate)))
+        size = min(most, _FIRST_EVENTS)
         left = pace.most
         after: Place | None = None
         while left is None or left > 0:
@@ -231,8 +247,11 @@ class Replayer:
             page = await self._index.originals(filters, ends, after, wanted)
             if not page:
                 return
-            for start in range(0, len(page), size):
+            start = 0
+            while start < len(page):
                 yield page[start : start + size]
+                start += size
+                size = most
             after = page[-1].place
             left = None if left is None else left - len(page)
 

@@ -16,7 +16,7 @@ from soma_schemas.versions import Position
 from soma_streams.replay.letters import Action, Deed, Filters, Letter, Original, Place, Status, place_of
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import Outcome, Sent, State
-from soma_streams.replay.replaying import Pace, Replayer, Report, Unpublished
+from soma_streams.replay.replaying import Pace, Replayer, Report, Stopped, Unpublished
 from soma_streams.replay.republishing import Outgoing, Refusal
 from soma_streams.transport.records import Record
 
@@ -207,10 +207,38 @@ async def test_a_run_that_shall_stop_at_a_failure_does() -> None:
 
     report = await replayed(world, Pace(rate=5, stop_on_error=True))
 
-    assert report.stopped
+    assert report.stopped is Stopped.AT_AN_ERROR
     assert world.offsets() == list(range(10))
     assert report.failed_again == 1
     assert [event.letters[0].log_offset for event in report.events if event.failed] == [7]
+
+
+async def test_a_run_whose_events_all_fail_again_stops_before_the_sinks_do() -> None:
+    world = World([a_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(500), AGAIN))
+
+    report = await replayed(world)
+
+    assert report.stopped is Stopped.HOPELESS
+    assert (report.published, report.failed_again) == (10, 10)
+
+
+async def test_a_run_goes_on_while_most_events_do_well() -> None:
+    world = World(
+        [a_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(0, 500, 3), AGAIN)
+    )
+
+    report = await replayed(world)
+
+    assert report.stopped is None
+    assert (report.published, report.failed_again) == (500, 167)
+
+
+async def test_a_run_that_shall_keep_going_does() -> None:
+    world = World([a_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(500), AGAIN))
+
+    report = await replayed(world, Pace(rate=1000, keep_going=True))
+
+    assert report.failed_again == 500
 
 
 async def test_a_sink_that_is_away_is_waited_for_once() -> None:
