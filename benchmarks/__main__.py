@@ -52,10 +52,9 @@ def main() -> None:
             results.clear()
         if arguments.resume:
             wanted = [name for name in wanted if results.load(name) is None]
-        configure_logging(LogSettings(level="ERROR"))
+        configure_logging(LogSettings(level="error"))
         asyncio.run(_measure(wanted, arguments.folder.resolve(), budget, results))
-    if not arguments.quick:
-        report.write(results, arguments.page)
+    report.write(results, arguments.folder / "quick.md" if arguments.quick else arguments.page)
 
 
 async def _measure(wanted: list[str], folder: Path, budget: Budget, results: Results) -> None:

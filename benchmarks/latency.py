@@ -22,8 +22,8 @@ async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
     topics = await asyncio.to_thread(stage.arrange, "latency")
     await asyncio.to_thread(platform_worker.reset, stage, topics)
     with platform_worker.running(stage, topics):
-        events = max(_WARMING + 20, budget.events(_EVENTS) if budget.share < 1 else _EVENTS)
-        return await asyncio.to_thread(_store_each, stage, topics, min(events, _EVENTS))
+        events = max(_WARMING, int(_EVENTS * budget.share))
+        return await asyncio.to_thread(_store_each, stage, topics, events)
 
 
 def _store_each(stage: Stage, topics: TopicSettings, count: int) -> dict[str, Any]:

@@ -107,7 +107,8 @@ def _one(stage: Stage, topics: TopicSettings, number: int, command: Sequence[str
 def reset(stage: Stage, topics: TopicSettings, group: SinkGroup = SinkGroup.POSTGRES) -> None:
     """Have the platform begin at the beginning, with empty tables."""
     stage.execute(f"TRUNCATE {_TABLES}")
-    for done in stage.admin.delete_consumer_groups([group.on_brokers(topics)]).values():
+    admin = stage.admin  # a client that nobody holds is gone before its answer
+    for done in admin.delete_consumer_groups([group.on_brokers(topics)]).values():
         try:
             done.result(20)
         except KafkaException:

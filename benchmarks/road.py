@@ -82,8 +82,8 @@ async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
             try:
                 run = await once(stage, topics, contender, budget.events(contender.events))
                 kept = {} if contender.script is None else await asyncio.to_thread(_kept, stage, contender)
-            except (ContenderError, platform_worker.WorkerEndedError, subprocess.TimeoutExpired) as error:
-                failures[contender.name] = str(error)[-2000:]
+            except Exception as error:  # noqa: BLE001  # what the others do is worth knowing all the same
+                failures[contender.name] = repr(error)[-2000:]
                 tell(f"{contender.name}: failed: {failures[contender.name]}")
                 continue
             runs.setdefault(contender.name, []).append({**as_json(run), **kept})

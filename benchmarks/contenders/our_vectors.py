@@ -46,7 +46,7 @@ class CostlessEmbedder:
 
 async def main(folder: Path, embedder: Embedder) -> None:
     """Work until told to stop."""
-    settings = load(VectorWorkerSettings, os.environ).settings
+    settings = load(VectorWorkerSettings, environment=os.environ).settings
     configure_logging(settings.log)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

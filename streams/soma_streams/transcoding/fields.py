@@ -5,7 +5,6 @@ A column is blocks of the same size for every row, as a matrix of bytes, or a pi
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,8 +19,8 @@ Block = Octets | list[bytes]
 NULL = b"\xff\xff\xff\xff"
 
 _LENGTH = struct.Struct(">i")
-_ARRAY = struct.Struct(">iiIii")  # dimensions, whether nulls, element type, length, lower bound
-_EMPTY_ARRAY = struct.Struct(">iiI")
+_ARRAY = struct.Struct(">iiiIii")  # size, dimensions, whether nulls, element type, length, lower bound
+_EMPTY_ARRAY = struct.Struct(">iiiI")
 
 # PostgreSQL counts microseconds from 2000, Avro from 1970. Outside the years 1 to 9999 are times that no
 # datetime holds, and the two numbers that PostgreSQL reads as infinity.
@@ -36,9 +35,10 @@ _HEX = np.full(256, _NO_DIGIT, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _HEX[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
 
-# Labels repeat: their array is made once.
-_REPEATED_ARRAYS = 4096
-_REPEATED_BYTES = 256
+_TEXT = types["text"].oid
+_LENGTHS = [_LENGTH.pack(size) for size in range(64)]
+# Of the first byte of a number that Avro has for a length.
+_LONG_OR_NEGATIVE = 0b1000_0001
 
 
 def texts(walk: Walk, spans: Spans, before: bytes = b"") -> list[Block]:
@@ -182,24 +182,34 @@ def _pieces(walk: Walk, spans: Spans, field: Callable[[bytes], bytes]) -> list[b
 
 
 def _text_array(content: bytes) -> bytes:
-    return _repeated_text_array(content) if len(content) <= _REPEATED_BYTES else _new_text_array(content)
+    # Nearly all are one block of few short strings, whose numbers are a byte each.
+    doubled = content[0]
+    if doubled & _LONG_OR_NEGATIVE:
+        return _any_text_array(content)
+    at = 1
+    items: list[bytes] = []
+    for _ in range(doubled >> 1):
+        size = content[at]
+        if size & _LONG_OR_NEGATIVE:
+            return _any_text_array(content)
+        end = at + 1 + (size >> 1)
+        items += (_LENGTHS[size >> 1], content[at + 1 : end])
+        at = end
+    if at < len(content) - 1:  # another block
+        return _any_text_array(content)
+    return _array_field(_TEXT, doubled >> 1, b"".join(items))
 
 
-def _new_text_array(content: bytes) -> bytes:
-    items = []
-    at = 0
-    count, at = _block(content, at)
+def _any_text_array(content: bytes) -> bytes:
+    items: list[bytes] = []
+    count, at = _block(content, 0)
     while count:
         for _ in range(count):
             size, at = zigzag(content, at)
-            items.append(content[at : at + size])
+            items += (_LENGTH.pack(size), content[at : at + size])
             at += size
         count, at = _block(content, at)
-    fields = b"".join([_LENGTH.pack(len(item)) + item for item in items])
-    return _array_field(types["text"].oid, len(items), fields)
-
-
-_repeated_text_array = lru_cache(_REPEATED_ARRAYS)(_new_text_array)
+    return _array_field(_TEXT, len(items) // 2, b"".join(items))
 
 
 def _float_array(content: bytes) -> bytes:
@@ -226,8 +236,9 @@ def _number_array(content: bytes, oid: int, width: int) -> bytes:
 
 
 def _array_field(oid: int, count: int, items: bytes) -> bytes:
-    header = _ARRAY.pack(1, 0, oid, count, 1) if count else _EMPTY_ARRAY.pack(0, 0, oid)
-    return _LENGTH.pack(len(header) + len(items)) + header + items
+    if not count:
+        return _EMPTY_ARRAY.pack(12, 0, 0, oid)
+    return _ARRAY.pack(20 + len(items), 1, 0, oid, count, 1) + items
 
 
 def _block(content: bytes, at: int) -> tuple[int, int]:
