@@ -99,17 +99,18 @@ class Sinks:
                 await letters.apply(batch, Watermark(SinkGroup.DEAD_LETTERS, *place))
 
             async with asyncio.TaskGroup() as tasks:
-                turning = [
-                    tasks.create_task(self._turn(group, topic, settle))
-                    for group, topic, settle in (
-                        (SinkGroup.POSTGRES, MEMORY_EVENTS, settle_records),
-                        (SinkGroup.VECTORS, MEMORY_EVENTS, settle_vectors),
-                        (SinkGroup.DEAD_LETTERS, DEAD_LETTERS, settle_letters),
-                    )
-                ]
-                yield
-                for task in turning:
-                    task.cancel()
+                # Ended between two batches, as a worker ends: what was settled does not come again.
+                ending = asyncio.Event()
+                for group, topic, settle in (
+                    (SinkGroup.POSTGRES, MEMORY_EVENTS, settle_records),
+                    (SinkGroup.VECTORS, MEMORY_EVENTS, settle_vectors),
+                    (SinkGroup.DEAD_LETTERS, DEAD_LETTERS, settle_letters),
+                ):
+                    tasks.create_task(self._turn(group, topic, settle, ending))
+                try:
+                    yield
+                finally:
+                    ending.set()
 
     async def _settler(self, opened: AsyncExitStack, sink: Any, limits: Limits | None) -> Settle:
         settings = DeliveringSettings(
@@ -123,7 +124,7 @@ class Sinks:
         settler = await opened.enter_async_context(workers._settler(settings, sink, retry, clock))
         return settler.settle
 
-    async def _turn(self, group: SinkGroup, topic: Any, settle: Settle) -> None:
+    async def _turn(self, group: SinkGroup, topic: Any, settle: Settle, ending: asyncio.Event) -> None:
         name = topic.full_name(self._settings.topics)
         consumer = Consumer(
             self._settings.kafka.librdkafka()
@@ -134,7 +135,7 @@ class Sinks:
             consumer.assign(
                 [TopicPartition(name, each, self._next.get((group, name, each), 0)) for each in partitions]
             )
-            while True:
+            while not ending.is_set():
                 messages = await asyncio.to_thread(consumer.consume, 500, 0.02)
                 for partition in partitions:
                     found = [record_of(each) for each in messages if each.partition() == partition]

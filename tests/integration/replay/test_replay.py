@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from psycopg.rows import dict_row
+from pydantic import SecretStr
 
 from builders import A_MOMENT, A_TENANT, an_id, stored
 from conftest import LocalParts
@@ -36,7 +37,7 @@ from soma_schemas.versions import pack_version
 from soma_streams.replay.index import LetterIndex
 from soma_streams.replay.letters import Action, Deed, Filters, Letter, Status
 from soma_streams.replay.originals import Gone, Originals
-from soma_streams.replay.outcomes import Outcomes, State
+from soma_streams.replay.outcomes import Outcome, Outcomes, Sent, State
 from soma_streams.replay.replaying import Pace, Replayer, Report, Unpublished
 from soma_streams.replay.republishing import Republisher, original_headers
 from soma_streams.replay.session import RoleError, open_session
@@ -146,6 +147,7 @@ async def test_a_late_replay_never_overwrites_newer_state_in_either_store(site: 
     async with site.sinks.running(records=SMALL, vectors=SMALL):
         await site.letters(2)
         await eventually(lambda: site.point(new), lambda seen: seen is not None)
+        await eventually(lambda: site.rows("SELECT * FROM memories"), lambda seen: len(seen) == 1)
     before = await site.point(new)
 
     async with site.sinks.running():
@@ -338,6 +340,50 @@ async def test_letters_are_found_by_every_filter_and_page_by_page(site: Site) ->
     tally = await site.index.tally(Filters(), {})
     assert sum(each.letters for each in tally) == 20
     assert {each.code for each in tally} == set(codes)
+
+
+async def test_a_sink_that_is_away_leaves_an_event_pending(site: Site) -> None:
+    (position,) = site.log.send([site.log.an_event(stored(key="tea"))])
+    outcomes = Outcomes(site.connection, site.originals, site.settings.topics, SystemClock())
+
+    found, in_time = await outcomes.of([Sent(position, pack_version(1, position.offset), None)], 0.2)
+
+    assert found == [Outcome(State.PENDING, None, State.PENDING, None)]
+    assert not in_time
+
+
+async def test_a_change_after_a_letters_event_is_known(site: Site) -> None:
+    event = stored(key="tea", text="tea at five")
+    first, second = site.log.send([site.log.poison("avro", 1), site.log.an_event(event)], partition=0)
+    async with site.sinks.running():
+        await eventually(lambda: site.rows("SELECT * FROM memories"), lambda seen: len(seen) == 1)
+
+    older = await site.index.newer_change(A_TENANT, event.memory_id, pack_version(1, first.offset))
+    own = await site.index.newer_change(A_TENANT, event.memory_id, pack_version(1, second.offset))
+
+    (row,) = await site.rows("SELECT updated_at FROM memories")
+    assert older == row["updated_at"]
+    assert own is None
+
+
+async def test_a_login_that_has_nothing_but_the_role_can_do_everything(
+    site: Site, local_parts: LocalParts
+) -> None:
+    async with await psycopg.AsyncConnection.connect(site.owner_dsn) as owner:
+        await owner.execute("CREATE ROLE somebody LOGIN PASSWORD 'x'")
+        await owner.execute("GRANT soma_operators TO somebody")
+    settings = local_parts.parts.postgres.settings(Login.OWNER)
+    login = settings.model_copy(update={"user": "somebody", "password": SecretStr("x")})
+    site.log.send([site.log.poison("avro", 1)])
+
+    async with site.sinks.running(), open_session(login) as connection:
+        await site.letters(2)
+        theirs = replace(site, connection=connection)
+        report = await theirs.replay()
+        runs = await theirs.index.runs(10)
+
+    assert report.records == {State.DEAD_LETTERED: 1}
+    assert [(run.actor, run.reason, run.letters) for run in runs] == [("tester", "a test", 2)]
 
 
 async def test_a_login_without_the_role_is_told_how_to_get_it(local_parts: LocalParts) -> None:

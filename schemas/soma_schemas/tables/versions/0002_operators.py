@@ -23,6 +23,7 @@ BEGIN
             NULL;  -- another database of this cluster was migrated at the same moment
         END;
     END IF;
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO soma_operators', current_database());
     BEGIN
         EXECUTE format('GRANT soma_operators TO %I WITH INHERIT FALSE, SET TRUE', current_user);
     EXCEPTION WHEN insufficient_privilege THEN
@@ -71,4 +72,7 @@ def downgrade() -> None:
     REVOKE SELECT (partition, version, logged_at, tenant, memory_id, outcome, reason, error_code)
         ON memory_history FROM soma_operators;
     REVOKE USAGE ON SCHEMA public FROM soma_operators;
+    DO $$ BEGIN
+        EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM soma_operators', current_database());
+    END $$;
     """)
