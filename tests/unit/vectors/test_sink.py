@@ -23,7 +23,7 @@ from soma_schemas.vectors.errors import (
 from soma_schemas.vectors.points import Point
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.fold import fold
-from soma_streams.delivery.state import Folded, LoggedEvent, Watermark
+from soma_streams.delivery.state import Folded, LoggedEvent, MemoryName, Watermark
 from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError, UnembeddableError, UnindexableError
 from soma_streams.sinks.vectors.sink import VectorSink
 from soma_streams.sinks.vectors.states import id_of
@@ -197,6 +197,20 @@ async def test_an_embedding_that_has_not_the_size_of_its_model_is_poison_before_
     assert classify(raised.value) is FailureClass.POISON
     assert rig.writer.calls == []
     assert await rig.engine.stored() == {}
+
+
+@pytest.mark.parametrize("mended_by", ["patch", "deletion"])
+async def test_an_embedding_of_a_wrong_size_is_poison_also_when_its_batch_goes_on_to_mend_it(
+    rig: Rig, mended_by: str
+) -> None:
+    wrong = stored(embedding=[1.0, 2.0], embedding_model="counting")
+    mended = patched(wrong, text="another") if mended_by == "patch" else deleted(wrong)
+
+    with pytest.raises(EmbeddingDimensionsError) as raised:
+        await rig.sink.write(fold(a_log([stored(), wrong, mended]), {}), [], _WATERMARK)
+
+    assert raised.value.memory == MemoryName(wrong.tenant, wrong.memory_id)
+    assert rig.writer.calls == []
 
 
 async def test_a_text_that_the_embedder_refuses_is_poison(rig: Rig) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError
+from soma_schemas.events import MemoryPatched, MemoryStored
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import REINDEX_REMEDY, Collection
 from soma_schemas.vectors.embedders import Embedder
@@ -21,6 +22,7 @@ from soma_streams.delivery.state import (
     LoggedEvent,
     MemoryName,
     MemoryState,
+    Outcome,
     Refused,
     Watermark,
 )
@@ -127,9 +129,7 @@ class VectorSink:
         ended = _moments_of_end(folded)
         living = [(state, content) for state in folded.states if (content := state.content) is not None]
         points = [tombstone(state, ended[state.name]) for state in folded.states if state.content is None]
-        for state, content in living:
-            with _blamed(state.name):
-                own_vector(content, self._collection)
+        _require_sizes(folded, self._collection)
         for start in range(0, len(living), _TEXTS_PER_SLICE):
             some = living[start : start + _TEXTS_PER_SLICE]
             vectors = await self._embedded([content for _, content in some])
@@ -156,7 +156,22 @@ class VectorSink:
         ]
 
 
-def own_vector(content: Content, collection: Collection) -> Sequence[float] | None:
+def _require_sizes(folded: Folded, collection: Collection) -> None:
+    """Find embeddings of a wrong size event by event.
+
+    Among the folded states alone, one that a later event of its batch replaces would pass, and what is poison
+    would depend on where batches end.
+    """
+    for each in folded.settlements:
+        event = each.logged.event
+        if each.outcome is Outcome.APPLIED and isinstance(event, MemoryStored | MemoryPatched):
+            with _blamed(each.logged.name):
+                own_vector(event, collection)
+
+
+def own_vector(
+    content: Content | MemoryStored | MemoryPatched, collection: Collection
+) -> Sequence[float] | None:
     """Return the vector that came with the memory, or None when its text is to be embedded.
 
     The rule: a vector of the collection's model is taken as it is. One of another model cannot be compared
