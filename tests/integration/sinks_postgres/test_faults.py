@@ -8,10 +8,11 @@ import pytest
 
 from builders import a_log, an_id, linked, logged, patched, stored
 from conftest import LocalParts
-from postgres_tables import A_GROUP, a_dead_letter, deliver, memories, rows, tables
+from postgres_tables import A_GROUP, a_dead_letter, a_watermark, deliver, history, memories, rows, tables
 from soma_cli.local.postgres import Login
 from soma_streams.delivery.failures import FailureClass, classify
-from soma_streams.delivery.state import Watermark
+from soma_streams.delivery.fold import fold
+from soma_streams.delivery.state import Outcome, SupersededReason, Watermark
 from soma_streams.sinks import watermarks
 from soma_streams.sinks.postgres import PostgresSink
 from soma_streams.sinks.sessions import Connection, Pool
@@ -120,6 +121,36 @@ async def until_blocked(dsn: str, sessions: int = 1) -> None:
     async with asyncio.timeout(60):
         while (await asyncio.to_thread(rows, dsn, query))[0]["waiting"] < sessions:
             pass
+
+
+async def test_what_a_predecessor_wrote_since_the_state_was_read_is_guarded_all_the_same(
+    sink: PostgresSink, owner_dsn: str
+) -> None:
+    newer, older = logged(stored(key="a", text="newer"), 7), logged(stored(key="a", text="older"), 3)
+    other = logged(stored(key="b"), 4)
+    folded = fold([older, other], await sink.current([older, other]))  # nothing is there yet
+    await deliver(sink, [newer])
+
+    refused = await sink.write(folded, [], a_watermark(5))
+
+    assert refused == {older.name}
+    assert {state.version for state in memories(owner_dsn).values()} == {newer.version, other.version}
+    assert history(owner_dsn) == {
+        (0, newer.version): (Outcome.APPLIED, None),
+        (0, older.version): (Outcome.SUPERSEDED, SupersededReason.OLDER),
+        (0, other.version): (Outcome.APPLIED, None),
+    }
+
+
+async def test_a_batch_whose_history_alone_is_known_is_written_under_guard(
+    sink: PostgresSink, owner_dsn: str
+) -> None:
+    absent = logged(patched(an_id(), text="changes nothing"), 0)
+    await deliver(sink, [absent])
+
+    await deliver(sink, [absent, logged(stored(key="a"), 1)])
+
+    assert [len(found) for found in tables(owner_dsn).values()] == [1, 2, 0, 1]
 
 
 async def test_two_workers_whose_batches_overlap_in_opposite_orders_do_not_deadlock(

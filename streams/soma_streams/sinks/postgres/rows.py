@@ -51,11 +51,16 @@ def changes_of(folded: Folded) -> Changes:
     endings = _endings(folded.settlements)
     return Changes(
         memories=sorted(
-            (_memory_row(state, endings.get(state.name)) for state in folded.states), key=itemgetter(0, 1)
+            (_memory_row(state, endings.get(state.name)) for state in folded.states), key=_memory_order
         ),
         links=sorted(map(_link_row, folded.links), key=itemgetter(0, 1, 2, 3)),
         ended=tuple(endings),
     )
+
+
+def is_unseen(row: MemoryRow) -> bool:
+    """Say whether a new state seems to be of a memory without a past: it remembers one event alone."""
+    return len(row.recent_event_ids) == 1
 
 
 def history_rows(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[HistoryRow]:
@@ -75,13 +80,14 @@ def replayed_versions(settlements: Iterable[Settlement]) -> list[int]:
     return [
         settlement.logged.version
         for settlement in settlements
-        if settlement.logged.position != settlement.logged.origin
+        if settlement.logged.position is not settlement.logged.origin
+        and settlement.logged.position != settlement.logged.origin
     ]
 
 
 def history_months(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[date]:
     """Return the months (UTC) in which the events of a batch were logged, each as its first day."""
-    moments = chain((each.logged.logged_at for each in settlements), (each.logged_at for each in dead))
+    moments = {each.logged.logged_at for each in settlements} | {each.logged_at for each in dead}
     return sorted({date(moment.year, moment.month, 1) for moment in moments})
 
 
@@ -121,6 +127,11 @@ def _endings(settlements: Iterable[Settlement]) -> dict[MemoryName, _Ending]:
         for each in settlements
         if each.outcome is Outcome.APPLIED and isinstance(each.logged.event, MemoryDeleted | MemoryExpired)
     }
+
+
+def _memory_order(row: MemoryRow) -> tuple[str, int]:
+    # Ids are compared in Python, and numbers are not.
+    return row.tenant, row.memory_id.int
 
 
 def _memory_row(state: MemoryState, ending: _Ending | None) -> MemoryRow:

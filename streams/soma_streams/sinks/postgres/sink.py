@@ -1,8 +1,9 @@
 """Applies folded batches to the tables, each in one transaction that ends with the watermark."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from psycopg.errors import UniqueViolation
 from psycopg.rows import TupleRow
 
 from soma_streams.delivery.fold import after_guard, needs_whole_state
@@ -23,6 +24,7 @@ from soma_streams.sinks.postgres.rows import (
     glimpsed_state,
     history_months,
     history_rows,
+    is_unseen,
     replayed_versions,
     whole_state,
 )
@@ -74,21 +76,45 @@ class PostgresSink:
         Writing it again changes nothing. An error leaves the tables as they were, and the connection goes
         back to the pool clean or is replaced there.
 
+        What was never seen is inserted without a guard, at half the cost. When it is there after all, because
+        the batch is delivered again or a predecessor still writes, everything is written anew under guard.
+
         Returns:
             The memories and links whose version guard refused the change, because the table has a newer one.
 
         Raises:
             psycopg.Error: As the server or the connection tells it.
         """
+        replayed = replayed_versions(folded.settlements)
+        if not dead and not replayed:
+            try:
+                return await self._write(folded, (), watermark, replayed, unseen=is_unseen)
+            except UniqueViolation:
+                pass
+        return await self._write(folded, dead, watermark, replayed, unseen=None)
+
+    async def _write(
+        self,
+        folded: Folded,
+        dead: Sequence[DeadLettered],
+        watermark: Watermark,
+        replayed: Sequence[int],
+        *,
+        unseen: Callable[[MemoryRow], bool] | None,
+    ) -> Refused:
+        """Write a batch; without `unseen`, everything under guard."""
         changes = changes_of(folded)
+        fresh = [row for row in changes.memories if unseen is not None and unseen(row)]
+        known = [row for row in changes.memories if unseen is None or not unseen(row)]
         months = history_months(folded.settlements, dead)
         async with self._sessions.borrow() as connection, connection.pipeline(), connection.transaction():
             if months:
                 # Before any row is locked, so that whoever makes a month waits for nobody.
                 await connection.execute(statement("postgres/ensure_months"), {"months": months})
-            names = await self._merge(
-                connection, "memory_row", "postgres/merge_memories", changes.memories, 2
-            )
+            if fresh:
+                offered = self._sessions.parameter(connection, "memory_row", fresh)
+                await connection.execute(statement("postgres/insert_memories"), {"rows": offered})
+            names = await self._merge(connection, "memory_row", "postgres/merge_memories", known, 2)
             edges = await self._merge(connection, "link_row", "postgres/merge_links", changes.links, 4)
             refused: Refused = frozenset(map(MemoryName._make, names)) | frozenset(map(EdgeName._make, edges))
             if changes.ended:
@@ -96,8 +122,11 @@ class PostgresSink:
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended), prepare=False)
             if rows := history_rows(after_guard(folded.settlements, refused), dead):
                 words = self._sessions.parameter(connection, "history_row", rows)
-                values = {"rows": words, "replayed": replayed_versions(folded.settlements)}
-                await connection.execute(statement("postgres/record_history"), values)
+                if unseen is not None:
+                    await connection.execute(statement("postgres/append_history"), {"rows": words})
+                else:
+                    values = {"rows": words, "replayed": list(replayed)}
+                    await connection.execute(statement("postgres/record_history"), values)
             await advance(connection, [watermark])
         return refused
 
