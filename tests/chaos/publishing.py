@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from chaos.workload import Sent, Workload, spoiled
 from soma_schemas.clock import SystemClock
 from soma_schemas.producer import EventPublisher, Receipt
-from soma_schemas.registry import EventSerializer, open_registry
+from soma_schemas.registry import EventSerializer, RegistryUnreachableError, open_registry
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import Position
@@ -101,13 +101,20 @@ class Publishing:
                 self._clock.block(_PAUSE_SECONDS)
 
     def _again(self) -> None:
-        while not self._unacknowledged.empty():
+        # Only what waits now: with the registry away each of them comes back at once.
+        for _ in range(self._unacknowledged.qsize()):
             self.published_again += 1
             self._one(self._unacknowledged.get())
 
     def _one(self, sent: Sent) -> None:
         with self._counted:
             self._pending += 1
+        try:
+            self._publish(sent)
+        except RegistryUnreachableError:
+            self._lost(sent)  # the schema of a kind of event that was not published before
+
+    def _publish(self, sent: Sent) -> None:
         key = sent.event.log_key()
         if sent.poison is not None:
             value = self._serializer.serialize(sent.event, self._topic)
