@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks import batches, latency, memory, outage, producer, report, road, scaling, vectors
 from benchmarks.budget import QUICK, Budget
 from benchmarks.results import Results
@@ -18,9 +20,13 @@ from soma_schemas.settings import LogSettings
 _FOLDER = Path("build/benchmarks")
 _PAGE = Path("docs/performance.md")
 
+# How long to look at what else the machine does.
+_LISTEN_SECONDS = 2.0
+
 Measurement = Callable[[Stage, Budget], Awaitable[dict[str, Any]]]
 
 # The most telling first: a run that is ended early has them.
+# With the seconds after which one is given up.
 MEASUREMENTS: Mapping[str, tuple[Measurement, float]] = {
     "road": (road.measure, 900),
     "latency": (latency.measure, 120),
@@ -29,7 +35,7 @@ MEASUREMENTS: Mapping[str, tuple[Measurement, float]] = {
     "producer": (producer.measure, 120),
     "batches": (batches.measure, 240),
     "outage": (outage.measure, 180),
-    "memory": (memory.measure, 900),
+    "memory": (memory.measure, 1200),
 }
 
 
@@ -62,6 +68,7 @@ async def _measure(wanted: list[str], folder: Path, budget: Budget, results: Res
         for name in wanted:
             measure, seconds = MEASUREMENTS[name]
             tell(f"== {name}")
+            busy = await asyncio.to_thread(psutil.cpu_percent, _LISTEN_SECONDS)
             began = CLOCK.monotonic()
             try:
                 async with asyncio.timeout(seconds):
@@ -69,7 +76,7 @@ async def _measure(wanted: list[str], folder: Path, budget: Budget, results: Res
             except Exception as error:  # noqa: BLE001  # what was measured is worth keeping without the rest
                 tell(f"{name} was not measured: {error!r}")
                 continue
-            results.save(name, {**found, "took_seconds": CLOCK.monotonic() - began})
+            results.save(name, {**found, "busy_percent": busy, "took_seconds": CLOCK.monotonic() - began})
 
 
 if __name__ == "__main__":

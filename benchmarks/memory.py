@@ -12,12 +12,14 @@ _LOOK_SECONDS = 1.0
 _BACKLOG = 60_000
 _START_RATE = 5_000
 _MOST_RATE = 60_000
+_LOG_MB = 128
 _EMPTY_HISTORY_SECONDS = 30.0
 
 
 async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
     """Keep a worker busy without a pause, and return its memory second by second."""
     topics = await asyncio.to_thread(stage.arrange, stage.new_name("memory"))
+    await asyncio.to_thread(stage.keep_no_more_than, topics, _LOG_MB)
     await asyncio.to_thread(platform_worker.reset, stage, topics)
     stream = await asyncio.to_thread(Stream, stage, topics, _START_RATE)
     progress = platform_worker.Progress(stage)
@@ -44,5 +46,6 @@ async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
             await CLOCK.sleep(_LOOK_SECONDS)
         seconds = CLOCK.monotonic() - began
     progress.close()
+    await asyncio.to_thread(stage.forget, topics)
     tell(f"{(settled - first) / seconds:,.0f} events/s, at most {max(mb for _, mb in curve):.0f} MB")
     return {"curve": curve, "rate": (settled - first) / seconds, "minutes": budget.minutes}

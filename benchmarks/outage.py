@@ -52,8 +52,9 @@ async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
         settled_before = known[0]
         ended, left = await watch(_PATIENCE_SECONDS, until=_CAUGHT_UP)
     progress.close()
+    await asyncio.to_thread(stage.forget, topics)
     rate = (known[0] - settled_before) / (ended - back)
-    tell(f"a backlog of {backlog:,} was gone {ended - back:.1f} s after PostgreSQL came back")
+    tell(f"{backlog:,} events waited when PostgreSQL came back, {left:,} of them {ended - back:.1f} s later")
     return {
         "rate_in": _RATE,
         "gone_at": gone,

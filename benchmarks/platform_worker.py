@@ -30,6 +30,9 @@ WORK_POSTGRES = (sys.executable, "-m", "soma_cli.main", "work", "postgres")
 _TABLES = "memories, memory_history, memory_links, sink_watermarks, dead_letters"
 _LOOK_SECONDS = 0.02
 _STOP_SECONDS = 40
+_START_SECONDS = 60
+# Below this something is wrong.
+_SLOWEST_RATE = 1_000
 
 
 class _Places(BaseModel):
@@ -153,7 +156,8 @@ async def timed(
         WorkerEndedError: One ended, or nothing moved for long.
     """
     progress = Progress(stage, group)
-    patience = CLOCK.monotonic() + 120
+    seconds = _START_SECONDS + events / _SLOWEST_RATE
+    patience = CLOCK.monotonic() + seconds
     first = (0, 0.0, 0.0)
     while True:
         for worker in workers:
@@ -164,7 +168,7 @@ async def timed(
         if settled >= events:
             break
         if now > patience:
-            raise WorkerEndedError(f"only {settled:,} of {events:,} events were settled in two minutes")
+            raise WorkerEndedError(f"only {settled:,} of {events:,} events were settled in {seconds:.0f} s")
         await CLOCK.sleep(_LOOK_SECONDS)
     progress.close()
     return Run(

@@ -10,13 +10,15 @@ from benchmarks.aims import Aim, aims
 from benchmarks.results import Results, Run, middle, peer_versions, spread
 
 _FINDINGS = Path(__file__).with_name("findings.md")
+# Broker, registry and PostgreSQL take some percent when nobody wants anything of them.
+_NOT_QUIET_PERCENT = 15.0
 _INTRODUCTION = """\
 # Performance
 
 What is promised here is nothing in events per second: that depends on the machine. What can be
 compared are ratios within one run, where everybody had the same machine, the same events and the
 same PostgreSQL. `make bench` measures everything anew and writes this page; `python -m benchmarks
-road` measures one thing, and `--quick` shows within a minute that it works.
+road` measures one thing, and `--quick` shows within minutes that it works.
 """
 _ROAD = """\
 Everybody reads one topic ({events} events of 600 to 900 bytes in Avro, 6 partitions, made up from a
@@ -66,22 +68,27 @@ def runs_of(found: dict[str, Any], name: str) -> list[Run]:
 
 
 def _where(results: Results) -> list[str]:
-    known = results.load("road") or results.load("latency")
-    if known is None:
+    found = results.all()
+    if not found:
         return []
-    machine = known["machine"]
+    machine = found[0]["machine"]
     versions = dict(machine["versions"])
     if road.PEERS_PYTHON.exists():
         versions |= peer_versions(road.PEERS_PYTHON)
     named = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    return [
+    sections = [
         (
             f"This run: {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
-            f"{machine['system']}, Python {machine['python']}; broker, registry, PostgreSQL and the "
-            f"contender share "
-            f"them, with the settings of the local stack. {named}."
+            f"{machine['system']}, Python {machine['python']}; broker, registry, PostgreSQL and the contender "
+            f"share them, with the settings of the local stack. {named}."
         )
     ]
+    busy = max(each.get("busy_percent", 0.0) for each in found)
+    if busy > _NOT_QUIET_PERCENT:
+        sections.append(
+            f"**The machine was up to {busy:.0f} % busy with other things: these figures say little.**"
+        )
+    return sections
 
 
 def _aims(found: Sequence[Aim]) -> list[str]:

@@ -68,8 +68,12 @@ class Results:
 
     def save(self, name: str, found: dict[str, Any]) -> None:
         """Keep what was found, with where it was found."""
-        text = json.dumps({"machine": machine(), "load": os.getloadavg()[0], **found}, indent=2)
+        text = json.dumps({"machine": machine(), **found}, indent=2)
         (self._folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return everything that was found."""
+        return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(self._folder.glob("*.json"))]
 
     def load(self, name: str) -> dict[str, Any] | None:
         """Return what was found, or None."""

@@ -77,8 +77,8 @@ async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
     failures: dict[str, str] = {}
     for number in range(budget.rounds):
         for contender in contenders:
-            if contender.name in failures:
-                continue
+            if contender.name in failures and contender.name not in runs:
+                continue  # it never worked
             try:
                 run = await once(stage, topics, contender, budget.events(contender.events))
                 kept = {} if contender.script is None else await asyncio.to_thread(_kept, stage, contender)

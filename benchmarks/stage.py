@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from benchmarks.contenders.common import CREATE
 from benchmarks.events import SEED, made_up_events
@@ -25,7 +25,7 @@ from soma_schemas.registry import EventSerializer, open_registry, register_schem
 from soma_schemas.settings import PostgresSettings, PublishingSettings, TopicSettings
 from soma_schemas.tables import migrate
 from soma_schemas.topic_admin import apply_topics, open_admin
-from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.topics import MEMORY_EVENTS, TOPICS
 
 PARTITIONS = 6
 CLOCK = SystemClock()
@@ -137,6 +137,27 @@ class Stage:
     def schema_of_events(self) -> str:
         """Return the schema that the events are written with."""
         return latest("MemoryStored").text
+
+    def keep_no_more_than(self, topics: TopicSettings, megabytes: int) -> None:
+        """Have the broker drop the oldest events of each partition beyond so much."""
+        entries = {"retention.bytes": megabytes * 2**20, "segment.bytes": megabytes * 2**18}
+        resource = ConfigResource(
+            ConfigResource.Type.TOPIC,
+            MEMORY_EVENTS.full_name(topics),
+            incremental_configs=[
+                ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET)
+                for name, value in entries.items()
+            ],
+        )
+        admin = self.admin
+        for done in admin.incremental_alter_configs([resource]).values():
+            done.result(20)
+
+    def forget(self, topics: TopicSettings) -> None:
+        """Delete these topics."""
+        admin = self.admin
+        for done in admin.delete_topics([each.full_name(topics) for each in TOPICS]).values():
+            done.result(20)
 
     def new_group(self) -> str:
         """Return a consumer group that nobody has been in."""
