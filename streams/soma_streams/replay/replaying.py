@@ -217,7 +217,12 @@ class Replayer:
         began = self._clock.monotonic()
         offered = 0
         wait_seconds = pace.wait_seconds
+        why: Stopped | None = None
         async for chunk in self._chunks(filters, ends, pace):
+            if why is not None:
+                # Only now: a run that had come to its end was not stopped.
+                report.stopped = why
+                break
             await self._clock.sleep(max(0.0, began + offered / pace.rate - self._clock.monotonic()))
             offered += len(chunk)
             events, in_time = await self._replay_chunk(chunk, deed, wait_seconds)
@@ -228,11 +233,9 @@ class Replayer:
                 # A sink that is away is told once, not waited for again and again.
                 wait_seconds = 0.0
             if pace.stop_on_error and any(event.failed for event in events):
-                report.stopped = Stopped.AT_AN_ERROR
+                why = Stopped.AT_AN_ERROR
             elif not pace.keep_going and report.failed_again >= max(_FIRST_EVENTS, report.published / 2):
-                report.stopped = Stopped.HOPELESS
-            if report.stopped is not None:
-                break
+                why = Stopped.HOPELESS
         return report
 
     async def _chunks(

@@ -222,6 +222,15 @@ async def test_a_run_whose_events_all_fail_again_stops_before_the_sinks_do() -> 
     assert (report.published, report.failed_again) == (10, 10)
 
 
+async def test_a_run_that_had_come_to_its_end_was_not_stopped() -> None:
+    world = World([a_letter(offset) for offset in range(10)], outcomes=dict.fromkeys(range(10), AGAIN))
+
+    report = await replayed(world, Pace(rate=1000, stop_on_error=True))
+
+    assert report.failed_again == 10
+    assert report.stopped is None
+
+
 async def test_a_run_goes_on_while_most_events_do_well() -> None:
     world = World(
         [a_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(0, 500, 3), AGAIN)
