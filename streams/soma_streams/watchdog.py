@@ -1,6 +1,7 @@
 """Notices a consumer group that stands still although its log goes on, which only a restart can mend."""
 
 import asyncio
+import threading
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol
@@ -14,7 +15,7 @@ from soma_schemas.settings import KafkaSettings
 from soma_schemas.topic_admin import open_admin
 from soma_streams.delivery.retry import CircuitState
 
-_TIMEOUT_SECONDS = 5.0
+_TIMEOUT_SECONDS = 3.0
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
 
 
@@ -157,6 +158,9 @@ class GroupOnBrokers:
         self._admin: AdminClient = open_admin(kafka)
         # Never subscribes, so it joins nothing; see `committed.py` for why it is not the admin client.
         self._consumer = Consumer(kafka.librdkafka() | {"group.id": group, "enable.auto.commit": False})
+        # A look that is given up goes on in its thread. Closing the client under it hangs that thread, and
+        # with it the end of the process.
+        self._looking = threading.Lock()
 
     def standings(self) -> Mapping[int, Standing]:
         """Return where the group is in every partition; blocks.
@@ -164,6 +168,15 @@ class GroupOnBrokers:
         Raises:
             KafkaException: The brokers do not answer.
         """
+        with self._looking:
+            return self._standings()
+
+    def close(self) -> None:
+        """Let go of the brokers, after a look that is under way: at most some seconds."""
+        with self._looking:
+            self._consumer.close()
+
+    def _standings(self) -> Mapping[int, Standing]:
         described = self._admin.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
         partitions = [TopicPartition(self._topic, number) for number in described.partitions]
         # Up to the last stable offset: what an open transaction holds back cannot be settled by anybody.
@@ -172,13 +185,12 @@ class GroupOnBrokers:
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_TIMEOUT_SECONDS,
         )
-        ends = {partition.partition: answer.result().offset for partition, answer in asked.items()}
+        ends = {
+            partition.partition: answer.result(2 * _TIMEOUT_SECONDS).offset
+            for partition, answer in asked.items()
+        }
         found = self._consumer.committed(partitions, timeout=_TIMEOUT_SECONDS)
         return {
             each.partition: Standing(each.offset if each.offset >= 0 else None, ends[each.partition])
             for each in found
         }
-
-    def close(self) -> None:
-        """Let go of the brokers."""
-        self._consumer.close()

@@ -1,14 +1,17 @@
 """A group that stands still is told from one that is idle, or waits for its store or the brokers."""
 
 import asyncio
+import threading
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 
+import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from fakes import FakeClock
+from soma_schemas.settings import KafkaSettings
 from soma_streams.delivery.retry import CircuitState
-from soma_streams.watchdog import Standing, Stillness, Watchdog
+from soma_streams.watchdog import GroupOnBrokers, Standing, Stillness, Watchdog
 from waiting import eventually
 
 
@@ -111,6 +114,35 @@ async def test_brokers_that_are_away_are_no_stillness() -> None:
     brokers.away = True
 
     assert await stillness_after(watchdog, clock, 3600) == 0
+
+
+def test_its_client_is_not_closed_under_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = GroupOnBrokers(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "group", "topic")
+    looking, closing, answered = threading.Event(), threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def look() -> dict[int, Standing]:
+        looking.set()
+        answered.wait(30)
+        done.append("look")
+        return {}
+
+    def close() -> None:
+        closing.set()
+        brokers.close()
+        done.append("close")
+
+    monkeypatch.setattr(brokers, "_standings", look)
+    threads = [threading.Thread(target=brokers.standings), threading.Thread(target=close)]
+    for thread, begun in zip(threads, (looking, closing), strict=True):
+        thread.start()
+        begun.wait(30)
+    threads[1].join(0.3)  # it would be closed by now, if nothing held it back
+    answered.set()
+    for thread in threads:
+        thread.join(30)
+
+    assert done == ["look", "close"]
 
 
 async def test_it_looks_again_and_again_until_it_is_ended() -> None:
