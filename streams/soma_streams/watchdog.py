@@ -158,8 +158,7 @@ class GroupOnBrokers:
         self._admin: AdminClient = open_admin(kafka)
         # Never subscribes, so it joins nothing; see `committed.py` for why it is not the admin client.
         self._consumer = Consumer(kafka.librdkafka() | {"group.id": group, "enable.auto.commit": False})
-        # A look that is given up goes on in its thread. Closing the client under it hangs that thread, and
-        # with it the end of the process.
+        # A look that is given up goes on in its thread, and the client must not be closed under it.
         self._looking = threading.Lock()
 
     def standings(self) -> Mapping[int, Standing]:
