@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chaos.report import Run, as_page, environment
+from chaos.report import Run, as_page, environment, read_runs, revision
 from chaos.run import Player
 from chaos.schedule import Blow, Fault, FaultKind, Parts, plan
 from chaos.stage import SESSION, Stage, open_stage
@@ -19,7 +19,11 @@ _SUFFIXES = (".json", ".md")
 def main() -> int:
     """Play a schedule for each seed, print what happens, and write the report."""
     asked = _arguments()
+    kept = asked.report.with_suffix(".json") if asked.report is not None else None
     runs: list[Run] = []
+    if kept is not None and kept.exists():
+        # Other seeds' runs stay: one that failed can be played again alone, once its cause is mended.
+        runs = [run for run in read_runs(json.loads(kept.read_text())) if run.seed not in asked.seeds]
     found: dict[str, str] = {}
     for seed in asked.seeds:
         folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
@@ -29,7 +33,8 @@ def main() -> int:
         ) as stage:
             found = found or environment(stage.owner_dsn)
             runs.append(_play(stage, seed, asked))
-        _say(_summary(runs[-1]))
+        runs.sort(key=lambda run: run.seed)
+        _say(_summary(next(run for run in runs if run.seed == seed)))
         if asked.report is not None:
             _write(asked.report, runs, found, asked)
     return 0 if all(run.passed for run in runs) else 1
@@ -41,7 +46,12 @@ def _play(stage: Stage, seed: int, asked: argparse.Namespace) -> Run:
     if asked.postgres_away_minutes:
         away = Fault(FaultKind.POSTGRES_STOPPED, "postgres")
         blows += (Blow(away, asked.events // 10, 1.0, 60.0 * asked.postgres_away_minutes, overlaps=False),)
-    settings = {"events": asked.events, "faults": asked.faults, "brokers": asked.brokers}
+    settings = {
+        "events": asked.events,
+        "faults": asked.faults,
+        "brokers": asked.brokers,
+        "revision": revision(),
+    }
     _say(_schedule(blows))
     try:
         played = Player(stage, _say).play(blows, Workload(seed))
@@ -89,7 +99,7 @@ def _summary(run: Run) -> str:
 
 def _write(report: Path, runs: list[Run], found: dict[str, str], asked: argparse.Namespace) -> None:
     report.parent.mkdir(parents=True, exist_ok=True)
-    seeds = " ".join(map(str, asked.seeds))
+    seeds = " ".join(str(run.seed) for run in runs)
     command = (
         f"PYTHONPATH=tests python -m chaos --seeds {seeds} --events {asked.events} --faults {asked.faults}"
         f" --brokers {asked.brokers} --report {report}"

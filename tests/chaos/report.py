@@ -11,7 +11,9 @@ from typing import Any
 import psutil
 import psycopg
 
-from chaos.run import Played
+from chaos.run import Played, Struck
+from chaos.stage import Ending
+from chaos.verdict import Compared, Letters, Verdict
 from soma_cli.local.bundles import KAFKA, REGISTRY
 from soma_schemas.clock import SystemClock
 
@@ -60,14 +62,39 @@ class Run:
         }
 
 
+def read_runs(document: Mapping[str, Any]) -> list[Run]:
+    """Return the runs of a report that was written before."""
+    return [
+        Run(run["seed"], run["asked"], _played(run["played"]) if run["played"] else None, run["failure"])
+        for run in document["runs"]
+    ]
+
+
+def _played(found: Mapping[str, Any]) -> Played:
+    verdict = {name: value for name, value in found["verdict"].items() if name not in {"lost", "right"}}
+    for name in ("postgres", "vectors", "links", "history", "indexed"):
+        verdict[name] = Compared(**verdict[name])
+    verdict["letters"] = {group: Letters(**letters) for group, letters in verdict["letters"].items()}
+    lists = {
+        "struck": tuple(Struck(**each) for each in found["struck"]),
+        "endings": tuple(Ending(**each) for each in found["endings"]),
+        "verdict": Verdict(**verdict),
+    }
+    return Played(**(dict(found) | lists))
+
+
+def revision() -> str:
+    """Return which state of the code runs."""
+    said = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, check=False)
+    return said.stdout.decode().strip() or "unknown"
+
+
 def environment(owner_dsn: str) -> dict[str, str]:
     """Return what the runs ran on: versions and the shape of the machine."""
     with psycopg.connect(owner_dsn) as connection:
         row = connection.execute("SHOW server_version").fetchone()
-    revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, check=False)
     found = {
         "made": SystemClock().now().date().isoformat(),
-        "revision": revision.stdout.decode().strip() or "unknown",
         "Python": platform.python_version(),
         "brokers": KAFKA.label,
         "registry": REGISTRY.label,
@@ -131,6 +158,7 @@ def _details(run: Run) -> list[str]:
     slowest = max(played.stops, default=0.0)
     sent_again = played.published_again
     lines = [
+        f"Of revision {run.asked.get('revision', 'unknown')}.",
         f"{said} after {played.seconds} s. {outcomes} in Postgres, {verdict.memories:,} memories.",
         f"{played.acknowledged:,} records were acknowledged to the producer, which had sent",
         f"{sent_again:,} of them again for want of an answer. Dead letters written twice: {twice}.",
