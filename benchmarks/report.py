@@ -79,8 +79,8 @@ def _where(results: Results) -> list[str]:
     sections = [
         (
             f"This run: {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
-            f"{machine['system']}, Python {machine['python']}; broker, registry, PostgreSQL and the contender "
-            f"share them, with the settings of the local stack. {named}."
+            f"{machine['system']}, Python {machine['python']}; broker, registry, PostgreSQL and the "
+            f"contender share them, with the settings of the local stack. {named}."
         )
     ]
     busy = max(each.get("busy_percent", 0.0) for each in found)

@@ -36,9 +36,6 @@ _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _HEX[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
 
 _TEXT = types["text"].oid
-_LENGTHS = [_LENGTH.pack(size) for size in range(64)]
-# Of the first byte of a number that Avro has for a length.
-_LONG_OR_NEGATIVE = 0b1000_0001
 
 
 def texts(walk: Walk, spans: Spans, before: bytes = b"") -> list[Block]:
@@ -108,7 +105,32 @@ def uuids(walk: Walk, spans: Spans) -> list[Block]:
 
 def text_arrays(walk: Walk, spans: Spans) -> list[Block]:
     """Return arrays of strings."""
-    return [_pieces(walk, spans, _text_array)]
+    items = spans.items
+    if items is None:
+        raise ValueError("these are no arrays")
+    found = items.found if spans.null is None else items.found & ~spans.null
+    sizes = np.zeros(len(found), np.int64)
+    columns: list[Block] = []
+    for rows, begin, size in items.steps:
+        kept = found[rows]
+        if not kept.any():
+            continue
+        rows, begin, size = rows[kept], begin[kept], size[kept]  # noqa: PLW2901  # the same without the others
+        sizes[rows] += _LENGTH.size + size
+        columns.append(_spread(rows, _rows_of(_big_endian(size, ">i4")), len(found)))
+        columns.append(_spread(rows, _cut(walk.data, begin, size), len(found)))
+    heads = np.empty((len(found), 6), ">i4")
+    heads[:] = (0, 1, 0, _TEXT, 0, 1)
+    heads[:, 0] = 20 + sizes
+    heads[:, 4] = items.count
+    fields = _rows_of(heads.view(np.uint8))
+    for row in np.flatnonzero(~found | (items.count == 0)).tolist():
+        if spans.null is not None and spans.null[row]:
+            fields[row] = NULL
+        else:
+            at = int(spans.begin[row])
+            fields[row] = _text_array(walk.data[at : at + int(spans.size[row])])
+    return [fields, *columns]
 
 
 def number_arrays(walk: Walk, spans: Spans, width: int) -> list[Block]:
@@ -169,9 +191,22 @@ def _gathered(walk: Walk, begin: Positions, width: int) -> Octets:
 
 
 def _slices(walk: Walk, spans: Spans) -> list[bytes]:
-    data = walk.data
-    ends = (spans.begin + spans.size).tolist()
-    return [data[begin:end] for begin, end in zip(spans.begin.tolist(), ends, strict=True)]
+    return _cut(walk.data, spans.begin, spans.size)
+
+
+def _cut(data: bytes, begin: Positions, size: Positions) -> list[bytes]:
+    ends = (begin + size).tolist()
+    return [data[start:end] for start, end in zip(begin.tolist(), ends, strict=True)]
+
+
+def _spread(rows: Positions, pieces: list[bytes], count: int) -> list[bytes]:
+    """Return a piece for every row: these for some, nothing for the others."""
+    if len(rows) == count:
+        return pieces
+    column = [b""] * count
+    for row, piece in zip(rows.tolist(), pieces, strict=True):
+        column[row] = piece
+    return column
 
 
 def _pieces(walk: Walk, spans: Spans, field: Callable[[bytes], bytes]) -> list[bytes]:
@@ -182,25 +217,6 @@ def _pieces(walk: Walk, spans: Spans, field: Callable[[bytes], bytes]) -> list[b
 
 
 def _text_array(content: bytes) -> bytes:
-    # Nearly all are one block of few short strings, whose numbers are a byte each.
-    doubled = content[0]
-    if doubled & _LONG_OR_NEGATIVE:
-        return _any_text_array(content)
-    at = 1
-    items: list[bytes] = []
-    for _ in range(doubled >> 1):
-        size = content[at]
-        if size & _LONG_OR_NEGATIVE:
-            return _any_text_array(content)
-        end = at + 1 + (size >> 1)
-        items += (_LENGTHS[size >> 1], content[at + 1 : end])
-        at = end
-    if at < len(content) - 1:  # another block
-        return _any_text_array(content)
-    return _array_field(_TEXT, doubled >> 1, b"".join(items))
-
-
-def _any_text_array(content: bytes) -> bytes:
     items: list[bytes] = []
     count, at = _block(content, 0)
     while count:

@@ -132,7 +132,7 @@ def _nullable(null_branch: int, step: Callable[[Walk], _Found], walk: Walk) -> _
     walk.pass_over(null, before)
     if isinstance(found, Numbers):
         return Numbers(found.values, null)
-    return Spans(found.begin, np.where(null, 0, found.size), null)
+    return Spans(found.begin, np.where(null, 0, found.size), null, found.items)
 
 
 def _value_step(schema: Schema) -> Callable[[Walk], _Found]:

@@ -19,7 +19,22 @@ _PADDING = 64
 _CONTINUES = 128
 _LAST_SHIFT = 63
 # An array with more strings than this is walked on its own: side by side, one long one would hold up all.
-_ITEMS_SIDE_BY_SIDE = 64
+_ITEMS_SIDE_BY_SIDE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Where the strings of arrays are, found side by side.
+
+    Attributes:
+        count: Of each record's strings.
+        found: In which records that is all there is to know; the others are to be read one by one.
+        steps: For the first string, the second and so on: which records have one, where it is, its size.
+    """
+
+    count: Positions
+    found: Mask
+    steps: Sequence[tuple[Positions, Positions, Positions]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +45,13 @@ class Spans:
         begin: Of the content: of a string without its length, of an array with its counts.
         size: In bytes; 0 where the field is null.
         null: Where it is; None where it cannot be.
+        items: Of arrays of strings.
     """
 
     begin: Positions
     size: Positions
     null: Mask | None = None
+    items: Items | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +114,20 @@ class Walk:
         """Read arrays of items of so many bytes; without a width, of strings."""
         begin = self._at
         count, at = self._number(begin)
+        steps: list[tuple[Positions, Positions, Positions]] = []
         if width is None:
             usual = (count >= 0) & (count <= _ITEMS_SIDE_BY_SIDE)
-            at = self._items(at, np.where(usual, count, 0))
+            at, steps = self._items(at, np.where(usual, count, 0))
         else:
             usual = count >= 0
             at = self._bounded(at + np.clip(count, 0, self._lost) * width)
         following, behind = self._number(at)
         at = np.where(count == 0, at, behind)
-        for row in np.flatnonzero(~usual | ((count > 0) & (following != 0))).tolist():
+        usual &= (count == 0) | (following == 0)
+        for row in np.flatnonzero(~usual).tolist():
             at[row] = self._array_of_one(int(begin[row]), width, int(self._ends[row]))
         self._at = at
-        return Spans(begin, at - begin)
+        return Spans(begin, at - begin, items=Items(count, usual, steps))
 
     def nulls(self, null_branch: int) -> Mask:
         """Read which branch of a union of two follows: null, or the other."""
@@ -152,17 +171,19 @@ class Walk:
         begin = np.where(size < 0, self._lost, begin)
         return np.clip(size, 0, self._lost), begin
 
-    def _items(self, at: Positions, count: Positions) -> Positions:
+    def _items(
+        self, at: Positions, count: Positions
+    ) -> tuple[Positions, list[tuple[Positions, Positions, Positions]]]:
         """Pass over so many strings in each record."""
         at = at.copy()
         rows = np.flatnonzero(count > 0)
-        step = 0
+        steps = []
         while len(rows):
             size, begin = self._length(at[rows])
             at[rows] = self._bounded(begin + size)
-            step += 1
-            rows = rows[count[rows] > step]
-        return at
+            steps.append((rows, begin, size))
+            rows = rows[count[rows] > len(steps)]
+        return at, steps
 
     def _array_of_one(self, at: int, width: int | None, end: int) -> int:
         """Pass over an array that is not one short block."""
