@@ -20,6 +20,8 @@ _ARRAY = struct.Struct(">iiIii")  # dimensions, whether nulls, element type, len
 _EMPTY_ARRAY = struct.Struct(">iiI")
 _LENGTH = struct.Struct(">i").pack
 _HEAD = struct.Struct(">Ii").pack  # type and length of a field
+_SHORT = 256  # lengths below are not packed anew each time
+_LENGTHS = tuple(_LENGTH(length) for length in range(_SHORT))
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECONDS_A_SECOND = 1_000_000
 _SECONDS_A_DAY = 86_400
@@ -81,7 +83,12 @@ def packer(row: type[tuple[Any, ...]]) -> Pack:
         name, (kind, optional) = names[number], fields[number]
         oid = _oid(kind)
         if kind in _VARIABLE:
-            found = [f"b = {_VARIABLE[kind].format(name)}", f"parts += head({oid}, len(b)), b"]
+            constants[f"heads{number}"] = tuple(_HEAD(oid, length) for length in range(_SHORT))
+            found = [
+                f"b = {_VARIABLE[kind].format(name)}",
+                "n = len(b)",
+                f"parts += heads{number}[n] if n < {_SHORT} else head({oid}, n), b",
+            ]
         else:
             run = [number]
             while not optional and run[-1] + 1 < len(fields) and _is_plain(fields[run[-1] + 1]):
@@ -181,13 +188,13 @@ def _texts(values: Sequence[str]) -> bytes:
     parts = [_array_head(_TEXT, len(values))]
     for value in values:
         raw = value.encode()
-        parts += _LENGTH(len(raw)), raw
+        parts += _LENGTHS[len(raw)] if len(raw) < _SHORT else _LENGTH(len(raw)), raw
     return b"".join(parts)
 
 
 def _uuids(values: Sequence[UUID]) -> bytes:
     size = _LENGTH(16)
-    return _array_head(_UUID, len(values)) + b"".join(size + each.int.to_bytes(16) for each in values)
+    return _array_head(_UUID, len(values)) + b"".join([size + each.int.to_bytes(16) for each in values])
 
 
 def _doubles(values: Sequence[float]) -> bytes:
