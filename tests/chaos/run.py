@@ -20,10 +20,12 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.topic_admin import open_admin
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
+from waiting import eventually_now
 
 _CATCH_UP_SECONDS = 600.0
 _LOOK_SECONDS = 0.25
 _LONG_SECONDS = 60.0
+_STEP_SECONDS = 180.0
 _MODES = {
     FaultKind.INDEX_REFUSING: Mode.REFUSING,
     FaultKind.INDEX_OVERLOADED: Mode.OVERLOADED,
@@ -159,7 +161,7 @@ class Player:
         try:
             with ExitStack() as mending:
                 long = blow.hold_seconds >= _LONG_SECONDS
-                before = self._members() if long else {}
+                before = self._joined() if long else {}
                 self._strike(blow, mending)
                 struck.set()
                 self._clock.block(blow.hold_seconds)
@@ -170,6 +172,13 @@ class Player:
         finally:
             struck.set()
         self._struck.append(Struck(fault.kind.value, fault.target, round(at, 1), round(self._elapsed(), 1)))
+
+    def _joined(self) -> dict[str, frozenset[int]]:
+        """Return the same once every partition has a member: a worker may still be starting."""
+        wanted = set(range(self._stage.publishing.topics.partitions))
+        return eventually_now(
+            self._members, lambda found: set().union(*found.values()) == wanted, seconds=_STEP_SECONDS
+        )
 
     def _members(self) -> dict[str, frozenset[int]]:
         """Return the partitions of each member of the Postgres group, as the brokers have them."""
