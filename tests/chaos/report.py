@@ -101,6 +101,7 @@ def environment(owner_dsn: str) -> dict[str, str]:
         "PostgreSQL": str(row[0]) if row is not None else "unknown",
         **{package: version(package) for package in _PACKAGES},
     }
+    found["load"] = f"{os.getloadavg()[1]:.1f} before the first run"
     found["machine"] = (
         f"{os.cpu_count()} cores ({platform.machine()}), "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.release()}"
