@@ -28,7 +28,7 @@ Measurement = Callable[[Stage, Budget], Awaitable[dict[str, Any]]]
 # The most telling first: a run that is ended early has them.
 # With the seconds after which one is given up.
 MEASUREMENTS: Mapping[str, tuple[Measurement, float]] = {
-    "road": (road.measure, 900),
+    "road": (road.measure, 1500),
     "latency": (latency.measure, 120),
     "vectors": (vectors.measure, 180),
     "scaling": (scaling.measure, 240),
