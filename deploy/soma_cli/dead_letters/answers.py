@@ -95,18 +95,18 @@ class Letters(Result):
         """Return a row for each letter, then the counts."""
         if not self.letters:
             return Text("no dead letters")
-        names = ("id", "failed", "group", "stage", "code", "tenant", "memory", "status")
+        # As many columns as a terminal of 80 characters shows; `show` and --json tell the rest.
+        decided = any(letter.status is not Status.OPEN for letter in self.letters)
+        names = ["id", "failed", "group", "stage", "code", "tenant", *(["status"] if decided else [])]
         table = Table(*names, box=None, header_style="bold", pad_edge=False)
         for letter in self.letters:
+            row = (letter.consumer_group or "?", letter.stage or "?", letter.code, letter.tenant or "?")
+            status = [letter.status.value] if decided else []
             table.add_row(
                 letter.short_id,
                 _minute(letter.first_failed_at),
-                Text(plain(letter.consumer_group or "?")),
-                Text(plain(letter.stage or "?")),
-                Text(plain(letter.code)),
-                Text(plain(letter.tenant or "?")),
-                "?" if letter.memory_id is None else str(letter.memory_id),
-                letter.status.value,
+                *(Text(plain(cell)) for cell in row),
+                *status,
             )
         return Group(table, Text(), drawn_counts(self.counts))
 

@@ -67,7 +67,7 @@ def edit_and_publish(
     newer = _run(settings, root, lambda desk: _newer(desk, opened.letter, event))
     if newer is not None:
         say(newer)
-    if not yes and not (_somebody_is_there() and not as_json and typer.confirm("publish it?", err=True)):
+    if not (yes or _agreed(event, as_json=as_json)):
         return _answer(opened.letter, event, None, None, None)
     return _run(
         settings, root, lambda desk: _publish(desk, settings, opened, event, wait=wait, reason=reason)
@@ -179,6 +179,13 @@ def _answer(
         reason=None if outcome is None else outcome.reason,
         vectors=None if outcome is None else outcome.vectors,
     )
+
+
+def _agreed(event: MemoryEvent, *, as_json: bool) -> bool:
+    if as_json or not _somebody_is_there():
+        return False
+    what = f"{type(event).__name__} of memory {event.memory_id}"
+    return typer.confirm(f"publish {what} as a new event?", err=True)
 
 
 def _somebody_is_there() -> bool:

@@ -202,7 +202,7 @@ class Edited(Result):
         named = f"{self.record} of memory {self.memory_id} as event {self.event_id}"
         if not self.done:
             return Text(f"would publish {named}")
-        lines = [f"published {named} at {self.position}; its letter is marked as replayed"]
+        lines = [f"published {named} at {self.position}; what it mends is marked as replayed"]
         if self.records is not None and self.vectors is not None:
             why = f" ({self.reason})" if self.reason else ""
             lines.append(f"  PostgreSQL     {_STATES[self.records]}{why}")

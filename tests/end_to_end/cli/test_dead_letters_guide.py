@@ -31,6 +31,8 @@ from waiting import eventually_now
 
 GUIDE = (Path(__file__).parents[3] / "docs/guides/dead-letters.md").read_text(encoding="utf-8")
 COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
+# Does what the guide tells people to do.
+EDITOR = """sed -i 's/"importance": 7\\.0/"importance": 0.7/'"""
 LETTERS = 100  # fifty events, two sinks
 
 
@@ -153,7 +155,7 @@ def test_the_guide_works_from_top_to_bottom(
             continue
         if step.code is not None:
             words[words.index("ID")] = letter(step.code)
-        output = soma(*words[1:], environment={"EDITOR": "sed -i s/7.0/0.7/"})
+        output = soma(*words[1:], environment={"EDITOR": EDITOR})
         assert output.code == 0, (step.text, output)
         missing = [line for line in step.seen if not shows(line, output.out.splitlines())]
         assert missing == [], (step.text, output.out)
