@@ -9,6 +9,7 @@ import re
 import struct
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
+from math import isfinite
 from typing import Any
 from uuid import UUID, SafeUUID
 
@@ -17,7 +18,7 @@ from pydantic import TypeAdapter
 
 from soma_schemas.events import MemoryStored
 from soma_schemas.fields import Kind, Name, Namespace, Tag, Tenant
-from soma_schemas.identity import MEMORY_NAMESPACE
+from soma_schemas.identity import MEMORY_NAMESPACE, memory_id_for_coordinate
 from soma_schemas.limits import MAX_PAYLOAD_DEPTH, Limits
 from soma_streams.delivery.wire import Program, label, program_for
 
@@ -101,6 +102,7 @@ class Shortcut:
         self._namespaces = _Repeated(Namespace, limits)
         self._actors = _Repeated(Name, limits)
         self._tags = _Repeated(Tag, limits)
+        self._models = _Repeated(Name, limits)
 
     @classmethod
     def of(cls, schema: object, limits: Limits) -> "Shortcut | None":
@@ -133,9 +135,7 @@ class Shortcut:
         identity = _uuid(memory_id)
         if (
             key != b"%b/%b" % (tenant, memory_id)
-            or coordinate is not None
-            or embedding is not None
-            or embedding_model is not None
+            or (embedding is None) != (embedding_model is None)
             or not 0.0 <= importance <= 1.0
             or not 0 < len(text) <= limits.text_bytes
             or b"\0" in text
@@ -150,6 +150,22 @@ class Shortcut:
             digest = int.from_bytes(hashed.digest()[:16])
             if digest & _OTHER_BITS | _VERSION_5 != identity.int:
                 raise _UncertainError
+        if coordinate is not None and (
+            name is not None
+            or not 0 < len(coordinate) <= limits.coordinate_dimensions
+            or not isfinite(
+                sum(coordinate)
+            )  # so are all of them; a sum too large for a double is for the model
+            or memory_id_for_coordinate(self._tenants[tenant], self._namespaces[namespace], coordinate)
+            != identity
+        ):
+            raise _UncertainError
+        if embedding is not None and (
+            not 0 < len(embedding) <= limits.embedding_dimensions
+            or not isfinite(sum(embedding))
+            or not any(embedding)
+        ):
+            raise _UncertainError
         if payload != b"{}":
             _check_payload(payload, limits)
         event = _new(MemoryStored)
@@ -164,14 +180,14 @@ class Shortcut:
                 "namespace": self._namespaces[namespace],
                 "memory_id": identity,
                 "key": _text(name, limits.key_characters) if name is not None else None,
-                "coordinate": None,
+                "coordinate": list(coordinate) if coordinate is not None else None,
                 "kind": _KINDS[kind],
                 "text": text.decode(),
                 "payload": payload.decode(),
                 "tags": [self._tags[tag] for tag in tags],
                 "importance": importance,
-                "embedding": None,
-                "embedding_model": None,
+                "embedding": list(embedding) if embedding is not None else None,
+                "embedding_model": self._models[embedding_model] if embedding_model is not None else None,
                 "subject": _text(subject, limits.name_characters) if subject is not None else None,
                 "expires_at": _moment(expires_at) if expires_at is not None else None,
                 "expected_version": expected_version,

@@ -66,6 +66,8 @@ def shortcut_of(event: MemoryEvent, limits: Limits = DEFAULT_LIMITS) -> MemorySt
         stored(payload=json.dumps({"id": str(an_id()), "at": 1e-3, "deep": [[{"a": [None, True, -1]}]]})),
         stored(payload='{"hash": "77e12f3e-9", "price": 12.5}', expires_at=A_MOMENT, expected_version=0),
         stored(tags=[f"t{number}" for number in range(64)], importance=1.0, kind="SEMANTIC"),
+        stored(coordinate=[1.5, -0.0, 1e300]),
+        stored(key="a", embedding=[0.5, -0.25] * 200, embedding_model="m"),
     ],
 )
 def test_an_ordinary_event_takes_the_shortcut(event: MemoryStored) -> None:
@@ -75,8 +77,7 @@ def test_an_ordinary_event_takes_the_shortcut(event: MemoryStored) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        stored(coordinate=[1.0]),
-        stored(embedding=[1.0], embedding_model="m"),
+        stored(coordinate=[1e308, 1e308]),
         stored(payload='{"tiny": 1e-300}'),
         stored(payload=r'{"escaped": "\u00e9"}'),
         stored(payload='{"brackets in text": "' + "[" * 64 + '"}'),
@@ -148,13 +149,22 @@ ODD: dict[str, list[Any]] = {
     "actor": TEXTS,
     "namespace": [*TEXTS, "a/" * 16 + "a", "a/" * 15 + "a"],
     "key": [None, *TEXTS],
-    "coordinate": [None, [], [1.0, -0.0], [math.inf]],
+    "coordinate": [
+        None,
+        [],
+        [1.0, -0.0],
+        [math.inf],
+        [math.inf, -math.inf],
+        [math.nan],
+        [1.0] * 16,
+        [1.0] * 17,
+    ],
     "kind": ["SEMANTIC"],
     "text": [*TEXTS, "x" * 70_000],
     "payload": PAYLOADS,
     "tags": [[text] for text in TEXTS] + [["a"] * 64, ["a"] * 65, ["a"] * 4],
     "importance": [0.0, -0.0, 1.0, 5e-324, 1.1, -1e-9, math.nan, math.inf],
-    "embedding": [[], [1.0], [0.0]],
+    "embedding": [[], [1.0], [0.0], [math.nan], [1.0, math.inf], [2.0**-149], [3.4e38] * 99, [1.0] * 5000],
     "embedding_model": TEXTS,
     "subject": TEXTS,
     "expires_at": LONGS,
@@ -209,12 +219,14 @@ def test_one_odd_field_gives_the_same_both_ways(field: str, limits: Limits) -> N
     for value in ODD[field]:
         agree(raw(**{field: value}), limits)
         agree(raw(**{"key": "k", field: value}), limits)
+        agree(raw(**{"coordinate": [1.0, 2.0], field: value}), limits)
+        agree(raw(**{"embedding": [1.0], "embedding_model": "m", field: value}), limits)
 
 
 @pytest.mark.parametrize("memory_id", [str(an_id()), A_UUID, A_UUID.upper(), "no id", "x" * 36, A_UUID[:-1]])
-@pytest.mark.parametrize("key", [None, "k"])
-def test_an_id_of_its_own_gives_the_same_both_ways(memory_id: str, key: str | None) -> None:
-    agree(raw(memory_id=memory_id, key=key), DEFAULT_LIMITS)
+@pytest.mark.parametrize("name", [{}, {"key": "k"}, {"coordinate": [1.0]}, {"key": "k", "coordinate": [1.0]}])
+def test_an_id_of_its_own_gives_the_same_both_ways(memory_id: str, name: dict[str, Any]) -> None:
+    agree(raw(memory_id=memory_id, **name), DEFAULT_LIMITS)
 
 
 @given(
