@@ -150,12 +150,11 @@ class Shortcut:
             digest = int.from_bytes(hashed.digest()[:16])
             if digest & _OTHER_BITS | _VERSION_5 != identity.int:
                 raise _UncertainError
+        # A finite sum has finite parts; finite parts with a sum too large for a double are for the model.
         if coordinate is not None and (
             name is not None
             or not 0 < len(coordinate) <= limits.coordinate_dimensions
-            or not isfinite(
-                sum(coordinate)
-            )  # so are all of them; a sum too large for a double is for the model
+            or not isfinite(sum(coordinate))
             or memory_id_for_coordinate(self._tenants[tenant], self._namespaces[namespace], coordinate)
             != identity
         ):
