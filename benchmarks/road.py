@@ -74,6 +74,8 @@ async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
     """Run every contender in turn, several times, and return all runs."""
     topics = await asyncio.to_thread(stage.filled, budget.events(FILLED))
     contenders = [each for each in CONTENDERS if not each.elsewhere or _PEERS_ARE_HERE]
+    if not _PEERS_ARE_HERE:
+        tell("without the other frameworks: `make bench` installs them")
     runs: dict[str, list[dict[str, Any]]] = {}
     failures: dict[str, str] = {}
     began = CLOCK.monotonic()
