@@ -11,7 +11,6 @@ from rich.text import Text
 from soma_cli.commands.options import AsJson
 from soma_cli.failures import FindingsError
 from soma_cli.output import Result, show
-from soma_cli.reference import command_page, problems_page, settings_page
 from soma_cli.root import root_of
 from soma_cli.settings import KNOWN, PROCESSES, Process
 from soma_schemas.configuration import load
@@ -28,9 +27,6 @@ class Page(StrEnum):
     SETTINGS = "settings"
     COMMANDS = "commands"
     PROBLEMS = "problems"
-
-
-_PAGES = {Page.SETTINGS: settings_page, Page.COMMANDS: command_page, Page.PROBLEMS: problems_page}
 
 
 class ShownSetting(Result):
@@ -126,4 +122,12 @@ def docs(
     ] = Page.SETTINGS,
 ) -> None:
     """Print a page of the reference as Markdown: `settings`, unless another is wanted."""
-    typer.echo(_PAGES[page](), nl=False)
+    # It knows the API, which clients do not install.
+    from soma_cli import reference  # noqa: PLC0415  # see above
+
+    pages = {
+        Page.SETTINGS: reference.settings_page,
+        Page.COMMANDS: reference.command_page,
+        Page.PROBLEMS: reference.problems_page,
+    }
+    typer.echo(pages[page](), nl=False)
