@@ -1,32 +1,19 @@
 """What is asked and answered about dead letters."""
 
-import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from soma_api.models.moments import QueryMoment
 from soma_api.queries.dead_letters import DeadLetter, LetterFilters
 from soma_schemas.dead_letters import Stage
-from soma_schemas.fields import StorableString, broken
+from soma_schemas.fields import StorableString
 from soma_schemas.remedies import remedy_of
 from soma_schemas.versions import Position
-from soma_schemas.violations import ViolationCode
-
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-
-
-def _spelled(value: object) -> object:
-    # pydantic would take a number for seconds since 1970.
-    if not isinstance(value, str) or _DAY.match(value) is None:
-        raise broken(ViolationCode.WRONG_TYPE, "is not a time as RFC 3339 has it")
-    return value
-
-
-_QueryMoment = Annotated[AwareDatetime, BeforeValidator(_spelled)]
 
 
 class LetterStatus(StrEnum):
@@ -60,8 +47,8 @@ class LetterQuery(BaseModel):
         None, description="That failed with this code.", examples=["too_long"]
     )
     memory_id: UUID | None = Field(None, description="About this memory.")
-    failed_from: _QueryMoment | None = Field(None, description="First failed at this time or later.")
-    failed_before: _QueryMoment | None = Field(None, description="First failed before this time.")
+    failed_from: QueryMoment | None = Field(None, description="First failed at this time or later.")
+    failed_before: QueryMoment | None = Field(None, description="First failed before this time.")
     limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Letters on a page.")
     cursor: str | None = Field(
         None, max_length=1024, description="`next_cursor` of the page before, with the same filters."

@@ -240,6 +240,7 @@ class TestRefusals:
             ({"coordinate": "nan", "namespace": "team"}, ("/coordinate", "invalid_value")),
             ({"importance_min": "nan"}, ("/importance_min", "not_finite")),
             ({"occurred_from": "yesterday"}, ("/occurred_from", "wrong_type")),
+            ({"updated_from": "0.5"}, ("/updated_from", "wrong_type")),
             ({"occurred_from": "2026-03-02T09:00:00"}, ("/occurred_from", "invalid_value")),
             ({"payload": "{"}, ("/payload", "not_json")),
             ({"payload": "[]"}, ("/payload", "wrong_type")),
