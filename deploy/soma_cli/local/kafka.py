@@ -8,7 +8,7 @@ broker; in production the other replicas cover that.
 import base64
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,8 +191,15 @@ class KafkaBroker(Part):
     def _cluster_id(self) -> str:
         path = self._home.folder("kafka") / "cluster_id"
         if not path.exists():
-            write_private(path, base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii")[:22] + "\n")
+            write_private(path, cluster_id(uuid.uuid4) + "\n")
         return path.read_text(encoding="ascii").strip()
+
+
+def cluster_id(new: Callable[[], uuid.UUID]) -> str:
+    """Return a new id as Kafka spells it: none that begins with a dash, which its tools take for an option."""
+    while (spelled := base64.urlsafe_b64encode(new().bytes).decode("ascii")[:22]).startswith("-"):
+        pass
+    return spelled
 
 
 def bootstrap_of(brokers: Sequence[KafkaBroker]) -> str:

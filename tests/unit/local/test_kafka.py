@@ -1,8 +1,9 @@
 """A broker's configuration follows from how many there are."""
 
 from pathlib import Path
+from uuid import UUID
 
-from soma_cli.local.kafka import Node, broker_properties
+from soma_cli.local.kafka import Node, broker_properties, cluster_id
 
 NODES = tuple(Node(number, 20_000 + number, 30_000 + number) for number in (1, 2, 3))
 
@@ -39,3 +40,9 @@ def test_brokers_listen_on_loopback_alone() -> None:
 
 def test_a_topic_is_never_made_by_a_typing_error() -> None:
     assert broker_properties(NODES[0], NODES, Path("data"))["auto.create.topics.enable"] == "false"
+
+
+def test_no_cluster_id_looks_like_an_option() -> None:
+    made = iter([UUID(int=0xF8 << 120), UUID(int=0x10 << 120)])
+
+    assert cluster_id(lambda: next(made)) == "EAAAAAAAAAAAAAAAAAAAAA"
