@@ -196,7 +196,7 @@ class KafkaBroker(Part):
 
 
 def cluster_id(new: Callable[[], uuid.UUID]) -> str:
-    """Return a new id as Kafka spells it; a dash at its beginning would make an option of it for its tools."""
+    """Return a new id as Kafka spells it; one that begins with a dash would be an option to its tools."""
     while (spelled := base64.urlsafe_b64encode(new().bytes).decode("ascii")[:22]).startswith("-"):
         pass
     return spelled
