@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from importlib.metadata import version
 from random import Random
 from typing import Any
@@ -39,6 +40,7 @@ from soma_streams.sinks.watermarks import PostgresWatermarks
 from soma_streams.transport import RecordBatch
 
 _CLOSE_WATERMARKS_SECONDS = 5.0
+_LONGEST_PAUSE_AT_START = timedelta(seconds=0.5)
 
 
 async def work_postgres(
@@ -55,7 +57,7 @@ async def work_postgres(
         Exception: What made going on impossible; what is unsettled comes again.
     """
     metrics = WorkerMetrics(registry)
-    at_start = Retry(settings.retry, clock, random, Waiting())
+    at_start = _retry_at_start(settings, clock, random)
 
     async def look() -> None:
         await require_tables(settings.postgres, at_start)
@@ -123,7 +125,7 @@ async def work_vectors(
         Exception: What made going on impossible; what is unsettled comes again.
     """
     metrics = WorkerMetrics(registry)
-    at_start = Retry(settings.retry, clock, random, Waiting())
+    at_start = _retry_at_start(settings, clock, random)
     committed: list[Watermark] = []
 
     async def look() -> None:
@@ -192,14 +194,16 @@ async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> No
     Raises:
         Exception: What ended one of them.
     """
-    started: list[ConsumerGroup] = []
+    # Joining takes a second, most of it waiting for the brokers: all join at once.
+    starting = [asyncio.create_task(group.start(settle)) for group, settle in groups.items()]
     try:
-        for group, settle in groups.items():
-            started.append(group)
-            await group.start(settle)
-        error = await _first_failure(started, stop)
+        await asyncio.gather(*starting)
+        error = await _first_failure(list(groups), stop)
     finally:
-        for group in reversed(started):
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
+        for group in groups:
             await group.stop()
     if error is not None:
         structlog.get_logger("soma_streams.workers").error(
@@ -243,6 +247,14 @@ def _retry(
     settings: DeliveringSettings, group: ConsumerGroup, metrics: SinkMetrics, clock: Clock, random: Random
 ) -> Retry:
     return Retry(settings.retry, clock, random, group, metrics.failed)
+
+
+def _retry_at_start(settings: DeliveringSettings, clock: Clock, random: Random) -> Retry:
+    """Return what waits for parts that start together with the worker."""
+    pauses = settings.retry.model_copy(
+        update={"pause_max": min(settings.retry.pause_max, _LONGEST_PAUSE_AT_START)}
+    )
+    return Retry(pauses, clock, random, Waiting())
 
 
 @asynccontextmanager
