@@ -23,7 +23,7 @@ from soma_schemas.avro_schemas import latest
 from soma_schemas.clock import SystemClock
 from soma_schemas.registry import EventSerializer, open_registry, register_schemas
 from soma_schemas.settings import PostgresSettings, PublishingSettings, TopicSettings
-from soma_schemas.tables import migrate
+from soma_schemas.tables.migrations import migrate
 from soma_schemas.topic_admin import apply_topics, open_admin
 from soma_schemas.topics import MEMORY_EVENTS, TOPICS
 

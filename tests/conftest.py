@@ -22,7 +22,7 @@ from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
 from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import KafkaSettings, PublishingSettings, TopicSettings
-from soma_schemas.tables import migrate
+from soma_schemas.tables.migrations import migrate
 from soma_schemas.topic_admin import apply_topics, open_admin
 
 T = TypeVar("T")

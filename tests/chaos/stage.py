@@ -39,7 +39,7 @@ from soma_schemas.settings import (
     RegistrySettings,
     TopicSettings,
 )
-from soma_schemas.tables import migrate
+from soma_schemas.tables.migrations import migrate
 from soma_schemas.topic_admin import apply_topics, open_admin
 from soma_streams.metrics import SinkName
 from soma_streams.settings import DeliverySettings, RetrySettings

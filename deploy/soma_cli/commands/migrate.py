@@ -9,7 +9,7 @@ from soma_cli.database import told_in_words
 from soma_cli.output import Result, show
 from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
-from soma_schemas import tables
+from soma_schemas.tables import HEAD, migrations
 
 app = typer.Typer(add_completion=False)
 
@@ -36,5 +36,5 @@ def migrate(context: typer.Context, *, as_json: AsJson = False) -> None:
     """
     settings, _ = operator_settings(root_of(context))
     with told_in_words(settings.postgres):
-        applied = tables.migrate(settings.postgres.conninfo())
-    show(Migrated(applied=applied, revision=tables.head()), as_json=as_json)
+        applied = migrations.migrate(settings.postgres.conninfo())
+    show(Migrated(applied=applied, revision=HEAD), as_json=as_json)

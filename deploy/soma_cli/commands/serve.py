@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from soma_api.settings import ApiSettings
-from soma_cli import processes
+from soma_cli.processes import api
 from soma_cli.root import root_of
 from soma_cli.settings import KNOWN, EmbeddedApiSettings
 from soma_schemas.configuration import load
@@ -34,7 +34,7 @@ def serve(
     """
     environment = root_of(context).environment
     if embedded_vectors is None:
-        asyncio.run(processes.serve(load(ApiSettings, environment=environment, known=KNOWN)))
+        asyncio.run(api.serve(load(ApiSettings, environment=environment, known=KNOWN)))
         return
     loaded = load(EmbeddedApiSettings, environment=environment, known=KNOWN)
-    asyncio.run(processes.serve_embedded(loaded, embedded_vectors))
+    asyncio.run(api.serve_embedded(loaded, embedded_vectors))

@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from soma_cli import processes
+from soma_cli.processes import workers
 from soma_cli.root import root_of
 from soma_cli.settings import KNOWN
 from soma_schemas.configuration import load
@@ -18,11 +18,11 @@ def postgres(context: typer.Context) -> None:
     """Apply memory events to PostgreSQL, and index dead letters, until a signal comes."""
     environment = root_of(context).environment
     loaded = load(PostgresWorkerSettings, environment=environment, known=KNOWN)
-    asyncio.run(processes.work_postgres(loaded))
+    asyncio.run(workers.work_postgres(loaded))
 
 
 @app.command()
 def vectors(context: typer.Context) -> None:
     """Apply memory events to a Qdrant server until a signal comes."""
     loaded = load(VectorWorkerSettings, environment=root_of(context).environment, known=KNOWN)
-    asyncio.run(processes.work_vectors(loaded))
+    asyncio.run(workers.work_vectors(loaded))

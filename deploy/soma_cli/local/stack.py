@@ -228,7 +228,7 @@ async def _start_after(needed: Sequence["asyncio.Task[None]"], process: OwnProce
 
 def _migrate(dsn: str) -> None:
     # Alembic takes half a second to import, which only a start of another version needs.
-    from soma_schemas.tables import migrate  # noqa: PLC0415  # see above
+    from soma_schemas.tables.migrations import migrate  # noqa: PLC0415  # see above
 
     migrate(dsn)
 

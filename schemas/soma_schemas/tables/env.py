@@ -1,4 +1,4 @@
-"""What Alembic runs to apply revisions: on the connection that `soma_schemas.tables` hands in."""
+"""What Alembic runs to apply revisions: on the connection that `soma_schemas.tables.migrations` hands in."""
 
 from typing import Any
 

@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from postgres_tables import rows
 from soma_schemas import tables
 from soma_schemas.errors import MismatchError
-from soma_schemas.tables import check_head, downgrade, head, migrate
+from soma_schemas.tables import HEAD, REVISIONS, check_head
+from soma_schemas.tables.migrations import downgrade, migrate
 
 # All that a migration makes, by name and in words.
 _SHAPE = """
@@ -41,7 +44,7 @@ def shape(dsn: str) -> list[tuple[str, str]]:
 def test_an_empty_database_is_brought_to_the_head(empty_database: str) -> None:
     applied = migrate(empty_database)
 
-    assert applied[-1] == head()
+    assert applied[-1] == HEAD
     check_head(empty_database)
 
 
@@ -91,7 +94,7 @@ def test_migrators_that_race_apply_each_revision_once(empty_database: str) -> No
 
     *idle, busy = sorted(applied, key=len)
     assert idle == [[], [], []]
-    assert busy[-1] == head()
+    assert busy[-1] == HEAD
     assert len(set(busy)) == len(busy)
 
 
@@ -106,6 +109,23 @@ def test_a_revision_that_fails_leaves_the_database_as_it_was(empty_database: str
     assert shape(empty_database) == before
 
 
+def test_the_revisions_are_those_of_the_files() -> None:
+    config = Config()
+    config.set_main_option("script_location", "soma_schemas:tables")
+
+    newest_first = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+
+    assert tuple(reversed(newest_first)) == REVISIONS
+
+
+def test_a_process_that_checks_its_database_does_not_load_alembic() -> None:
+    asked = "import sys, soma_schemas.tables; print('alembic' in sys.modules)"
+
+    answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.strip() == "False"
+
+
 def test_a_database_without_tables_is_refused(empty_database: str) -> None:
     with pytest.raises(MismatchError, match="holds no tables") as refusal:
         check_head(empty_database)
@@ -115,11 +135,10 @@ def test_a_database_without_tables_is_refused(empty_database: str) -> None:
 
 def test_a_database_that_is_behind_is_refused(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     migrate(empty_database)
-    found = head()
-    monkeypatch.setattr(tables, "head", lambda: "9999")
+    monkeypatch.setattr(tables, "HEAD", "9999")
 
     with pytest.raises(
-        MismatchError, match=f"is at revision {found}; this program needs revision 9999"
+        MismatchError, match=f"is at revision {HEAD}; this program needs revision 9999"
     ) as refusal:
         check_head(empty_database)
 

@@ -1,11 +1,23 @@
-"""What the processes are made of, as far as it shows without starting one."""
+"""What processes load, of which nothing that another one needs: it costs every start."""
 
 import subprocess
 import sys
 
+import pytest
 
-def test_what_only_a_qdrant_server_needs_is_not_loaded_without_one() -> None:
-    asked = "import sys, soma_cli.processes; print('qdrant_client' in sys.modules)"
+
+@pytest.mark.parametrize(
+    ("process", "foreign"),
+    [
+        ("soma_cli.processes.api", "qdrant_client"),
+        ("soma_cli.processes.api", "alembic"),
+        ("soma_cli.commands.work", "qdrant_client"),
+        ("soma_cli.commands.work", "alembic"),
+        ("soma_cli.commands.work", "fastapi"),
+    ],
+)
+def test_a_process_loads_nothing_that_only_others_need(process: str, foreign: str) -> None:
+    asked = f"import sys, {process}; print({foreign!r} in sys.modules)"
 
     answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
 

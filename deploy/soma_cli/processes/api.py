@@ -1,11 +1,9 @@
-"""What each long-running process is made of: settings become parts, parts are handed down."""
+"""The API, alone or together with the vector worker and the index that both use."""
 
 import asyncio
-import signal
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
-from random import Random
 
 from prometheus_client import CollectorRegistry
 
@@ -17,64 +15,16 @@ from soma_api.serving import bind
 from soma_api.serving import serve as serve_http
 from soma_api.settings import ApiSettings
 from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell
 from soma_cli.settings import EmbeddedApiSettings
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
-from soma_schemas.logs import configure_logging, log_settings
 from soma_schemas.producer import EventPublisher
-from soma_schemas.settings import EmbedderSettings, ProcessSettings
 from soma_schemas.vectors.bm25 import Bm25Encoder
-from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import open_embedder
 from soma_streams import workers
-from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
 
 _EMBEDDED_ALIAS = "memories"
-
-
-async def work_postgres(loaded: Loaded[PostgresWorkerSettings]) -> None:
-    """Apply memory events to PostgreSQL, and index dead letters, until a signal comes.
-
-    Raises:
-        Exception: What made going on impossible.
-    """
-    _tell(loaded)
-    await workers.work_postgres(
-        loaded.settings,
-        clock=SystemClock(),
-        random=_jitter(),
-        registry=CollectorRegistry(),
-        stop=_stopped_by_signal(),
-    )
-
-
-async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
-    """Apply memory events to a Qdrant server until a signal comes.
-
-    Raises:
-        Exception: What made going on impossible.
-    """
-    # Most of a second to import, and no use where the index is embedded; so below.
-    from soma_schemas.vectors.server import ensure_collection, open_client  # noqa: PLC0415  # see above
-    from soma_streams.sinks.vectors.qdrant import QdrantWriter  # noqa: PLC0415  # see above
-
-    _tell(loaded)
-    settings = loaded.settings
-    stop = _stopped_by_signal()
-    collection = _collection(settings.vectors.collection, settings.embedder)
-    with closing(open_embedder(settings.embedder)) as embedder:
-        async with open_client(settings.vectors) as client:
-            await ensure_collection(client, collection)
-            await workers.work_vectors(
-                settings,
-                writer=QdrantWriter(client, collection),
-                embedder=embedder,
-                collection=collection,
-                clock=SystemClock(),
-                random=_jitter(),
-                registry=CollectorRegistry(),
-                stop=stop,
-            )
 
 
 async def serve(loaded: Loaded[ApiSettings]) -> None:
@@ -83,15 +33,15 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
     Raises:
         Exception: What made going on impossible.
     """
-    from soma_api.queries.vectors.qdrant import QdrantReader  # noqa: PLC0415  # as above
-    from soma_schemas.vectors.server import check_collection, open_client  # noqa: PLC0415  # as above
+    from soma_api.queries.vectors.qdrant import QdrantReader  # noqa: PLC0415  # not where the index is embedded
+    from soma_schemas.vectors.server import check_collection, open_client  # noqa: PLC0415  # not where the index is embedded
 
-    _tell(loaded)
+    tell(loaded)
     settings = loaded.settings
-    stop = _stopped_by_signal()
+    stop = stopped_by_signal()
     with closing(open_embedder(settings.embedder)) as embedder:
         async with open_client(settings.vectors) as client:
-            collection = _collection(settings.vectors.collection, settings.embedder)
+            collection = collection_of(settings.vectors.collection, settings.embedder)
             reader = QdrantReader(client, collection.alias)
             search = Search(reader, embedder, Bm25Encoder())
             probe = partial(check_collection, client, collection)
@@ -108,10 +58,10 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
     Raises:
         Exception: What made going on impossible.
     """
-    _tell(loaded)
+    tell(loaded)
     settings = loaded.settings
-    stop = _stopped_by_signal()
-    collection = _collection(_EMBEDDED_ALIAS, settings.embedder)
+    stop = stopped_by_signal()
+    collection = collection_of(_EMBEDDED_ALIAS, settings.embedder)
     registry = CollectorRegistry()
     async with AsyncExitStack() as opened:
         embedder = opened.enter_context(closing(open_embedder(settings.embedder)))
@@ -127,7 +77,7 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
                     embedder=embedder,
                     collection=collection,
                     clock=SystemClock(),
-                    random=_jitter(),
+                    random=jitter(),
                     registry=registry,
                     stop=stop,
                 )
@@ -151,23 +101,3 @@ async def _serve(
             vectors_probe=vectors_probe,
         ) as parts:
             await serve_http(create_application(parts), settings.api, stop, listening)
-
-
-def _collection(alias: str, embedder: EmbedderSettings) -> Collection:
-    return Collection(alias, embedder.model, embedder.dimensions)
-
-
-def _tell(loaded: Loaded[ProcessSettings]) -> None:
-    configure_logging(loaded.settings.log)
-    log_settings(loaded.effective)
-
-
-def _stopped_by_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-def _jitter() -> Random:
-    return Random()  # noqa: S311  # spreads retries, guards nothing

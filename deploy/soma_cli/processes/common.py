@@ -1,0 +1,34 @@
+"""What every process begins with."""
+
+import asyncio
+import signal
+from random import Random
+
+from soma_schemas.configuration import Loaded
+from soma_schemas.logs import configure_logging, log_settings
+from soma_schemas.settings import EmbedderSettings, ProcessSettings
+from soma_schemas.vectors.collection import Collection
+
+
+def collection_of(alias: str, embedder: EmbedderSettings) -> Collection:
+    """Return the collection under an alias whose vectors this embedder makes."""
+    return Collection(alias, embedder.model, embedder.dimensions)
+
+
+def tell(loaded: Loaded[ProcessSettings]) -> None:
+    """Begin to log, with the settings that this process has."""
+    configure_logging(loaded.settings.log)
+    log_settings(loaded.effective)
+
+
+def stopped_by_signal() -> asyncio.Event:
+    """Return what SIGINT and SIGTERM set from now on."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def jitter() -> Random:
+    """Return what spreads retries."""
+    return Random()  # noqa: S311  # spreads retries, guards nothing

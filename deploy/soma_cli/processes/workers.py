@@ -1,0 +1,57 @@
+"""The workers. They load nothing of the API, which would take most of a second of their start."""
+
+from contextlib import closing
+
+from prometheus_client import CollectorRegistry
+
+from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell
+from soma_schemas.clock import SystemClock
+from soma_schemas.configuration import Loaded
+from soma_schemas.vectors.embedders import open_embedder
+from soma_streams import workers
+from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
+
+
+async def work_postgres(loaded: Loaded[PostgresWorkerSettings]) -> None:
+    """Apply memory events to PostgreSQL, and index dead letters, until a signal comes.
+
+    Raises:
+        Exception: What made going on impossible.
+    """
+    tell(loaded)
+    await workers.work_postgres(
+        loaded.settings,
+        clock=SystemClock(),
+        random=jitter(),
+        registry=CollectorRegistry(),
+        stop=stopped_by_signal(),
+    )
+
+
+async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
+    """Apply memory events to a Qdrant server until a signal comes.
+
+    Raises:
+        Exception: What made going on impossible.
+    """
+    # Only this worker needs the client of a server, and it too takes most of a second to import.
+    from soma_schemas.vectors.server import ensure_collection, open_client  # noqa: PLC0415  # see above
+    from soma_streams.sinks.vectors.qdrant import QdrantWriter  # noqa: PLC0415  # see above
+
+    tell(loaded)
+    settings = loaded.settings
+    stop = stopped_by_signal()
+    collection = collection_of(settings.vectors.collection, settings.embedder)
+    with closing(open_embedder(settings.embedder)) as embedder:
+        async with open_client(settings.vectors) as client:
+            await ensure_collection(client, collection)
+            await workers.work_vectors(
+                settings,
+                writer=QdrantWriter(client, collection),
+                embedder=embedder,
+                collection=collection,
+                clock=SystemClock(),
+                random=jitter(),
+                registry=CollectorRegistry(),
+                stop=stop,
+            )
