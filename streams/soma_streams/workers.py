@@ -19,7 +19,6 @@ from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder
 from soma_streams.checks import Waiting, require_log, require_tables
-from soma_streams.collector import collect_rarely
 from soma_streams.committed import committed_watermarks
 from soma_streams.consuming import ConsumerGroup, Settle
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
@@ -65,7 +64,6 @@ async def work_postgres(
 
     if not await done_before(stop, look()):
         return
-    collect_rarely()
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
         events = _group(

@@ -9,6 +9,7 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
 from soma_schemas.vectors.embedders import open_embedder
 from soma_streams import workers
+from soma_streams.collector import collect_rarely
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
 
 
@@ -19,6 +20,7 @@ async def work_postgres(loaded: Loaded[PostgresWorkerSettings]) -> None:
         Exception: What made going on impossible.
     """
     tell(loaded)
+    collect_rarely()
     await workers.work_postgres(
         loaded.settings,
         clock=SystemClock(),
