@@ -11,6 +11,19 @@ from soma_streams.delivery.state import Watermark
 _TIMEOUT_SECONDS = 10.0
 
 
+def onlooker(kafka: KafkaSettings, group: str) -> Consumer:
+    """Return a consumer that reads what a group has committed; the caller closes it.
+
+    It never subscribes, so it joins nothing. The admin client's request for the same crashes the process
+    (librdkafka 2.16, SIGSEGV in rd_kafka_cgrp_op) while the coordinator is being found.
+
+    Args:
+        kafka: The brokers.
+        group: The group's name on the brokers.
+    """
+    return Consumer(kafka.librdkafka() | {"group.id": group, "enable.auto.commit": False})
+
+
 def committed_watermarks(kafka: KafkaSettings, topics: TopicSettings, group: SinkGroup) -> list[Watermark]:
     """Return a watermark for each partition of `memory.events` that the group has committed for.
 
@@ -21,11 +34,7 @@ def committed_watermarks(kafka: KafkaSettings, topics: TopicSettings, group: Sin
         BrokerError: The brokers cannot be reached or refuse to tell.
     """
     topic = MEMORY_EVENTS.full_name(topics)
-    # A consumer that never subscribes, so it joins nothing. The admin client's request for the same crashes
-    # the process (librdkafka 2.16, SIGSEGV in rd_kafka_cgrp_op) while the coordinator is being found.
-    consumer = Consumer(
-        kafka.librdkafka() | {"group.id": group.on_brokers(topics), "enable.auto.commit": False}
-    )
+    consumer = onlooker(kafka, group.on_brokers(topics))
     try:
         partitions = [TopicPartition(topic, partition) for partition in range(topics.partitions)]
         found = consumer.committed(partitions, timeout=_TIMEOUT_SECONDS)

@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 import structlog
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from soma_schemas.clock import Clock
 from soma_schemas.settings import KafkaSettings
 from soma_schemas.topic_admin import open_admin
+from soma_streams.committed import onlooker
 from soma_streams.delivery.retry import CircuitState
 
 _TIMEOUT_SECONDS = 3.0
@@ -156,8 +157,7 @@ class GroupOnBrokers:
     def __init__(self, kafka: KafkaSettings, group: str, topic: str) -> None:
         self._topic = topic
         self._admin: AdminClient = open_admin(kafka)
-        # Never subscribes, so it joins nothing; see `committed.py` for why it is not the admin client.
-        self._consumer = Consumer(kafka.librdkafka() | {"group.id": group, "enable.auto.commit": False})
+        self._consumer = onlooker(kafka, group)
         # A look that is given up goes on in its thread, and the client must not be closed under it.
         self._looking = threading.Lock()
 

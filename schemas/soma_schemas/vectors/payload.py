@@ -7,13 +7,14 @@ state is one JSON text that comes back byte for byte, and beside it stand only t
 import base64
 import struct
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, TypedDict, cast
 from uuid import UUID
 
 import orjson
 
 from soma_schemas.fields import Kind
+from soma_schemas.moments import micros, of_micros
 from soma_schemas.namespaces import ancestors
 from soma_schemas.vectors.terms import filter_number, filterable
 
@@ -37,8 +38,6 @@ NUMBERS: Final = "payload_numbers"
 CONTENT: Final = "content"
 EMBEDDING: Final = "embedding"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _MOMENTS = ("expires_at", "occurred_at", "created_at", "updated_at", "last_accessed_at")
 
 
@@ -63,16 +62,6 @@ class StoredContent(TypedDict):
     updated_at: datetime
     access_count: int
     last_accessed_at: datetime | None
-
-
-def micros(moment: datetime) -> int:
-    """Return a time as microseconds since 1970, exactly: how points carry times."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(microseconds: int) -> datetime:
-    """Return the time that `micros` was given, in UTC."""
-    return _EPOCH + microseconds * _MICROSECOND
 
 
 def tenant_scope(tenant: str) -> str:
@@ -158,7 +147,7 @@ def content_of(payload: Mapping[str, Any]) -> StoredContent | None:
     fields: dict[str, Any] = orjson.loads(text)
     for name in _MOMENTS:
         if fields[name] is not None:
-            fields[name] = moment(fields[name])
+            fields[name] = of_micros(fields[name])
     coordinate, packed = fields["coordinate"], payload.get(EMBEDDING)
     fields |= {
         "kind": Kind(fields["kind"]),

@@ -11,9 +11,10 @@ from uuid import UUID, uuid5
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from soma_schemas.dead_letters import DeadLetterHeader, Stage
+from soma_schemas.moments import of_millis
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import DEAD_LETTERS
-from soma_streams.delivery.decode import Poison, moment
+from soma_streams.delivery.decode import Poison
 from soma_streams.transport.records import Record
 
 # uuid5(NAMESPACE_URL, "https://somafractalmemory.example/dead-letter"), fixed for ever.
@@ -85,7 +86,7 @@ def letter_headers(
         DeadLetterHeader.PARTITION: str(letter.partition),
         DeadLetterHeader.OFFSET: str(record.offset),
         DeadLetterHeader.EPOCH: str(epoch),
-        DeadLetterHeader.TIMESTAMP: moment(record.timestamp_ms).isoformat(),
+        DeadLetterHeader.TIMESTAMP: of_millis(record.timestamp_ms).isoformat(),
         DeadLetterHeader.STAGE: letter.stage.value,
         DeadLetterHeader.ERROR_CLASS: letter.error_class,
         DeadLetterHeader.CODE: letter.code,

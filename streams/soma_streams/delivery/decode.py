@@ -5,7 +5,6 @@ import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from soma_schemas.dead_letters import (
 from soma_schemas.events import MemoryEvent, MemoryStored
 from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
+from soma_schemas.moments import EPOCH, of_millis
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_schemas.violations import ContractError
@@ -34,7 +34,6 @@ _MAGIC = 0
 _NOT_FOUND = 404
 _HEADER = struct.Struct(">BI")
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
-_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 # What fastavro raises on bytes that are not of the schema, found by feeding it random and truncated ones.
 UNREADABLE_BODY = (
@@ -171,7 +170,7 @@ class Decoder:
         self._judge(schemas)
         first = pack_version(self._epoch, 0)
         pack_version(self._epoch, batch.last_offset)  # raises for what no version can hold
-        timestamp, logged_at = 0, _EPOCH_START
+        timestamp, logged_at = 0, EPOCH
         items: list[LoggedEvent | Poison] = []
         for record in batch.records:
             event = self._plain(record)
@@ -180,7 +179,7 @@ class Decoder:
                 continue
             if record.timestamp_ms != timestamp:
                 # The records of one append have one time.
-                timestamp, logged_at = record.timestamp_ms, moment(record.timestamp_ms)
+                timestamp, logged_at = record.timestamp_ms, of_millis(record.timestamp_ms)
             place = Position(batch.partition, record.offset)
             items.append(LoggedEvent(event, place, place, first + record.offset, logged_at))
         return Decoded(tuple(items))
@@ -192,7 +191,7 @@ class Decoder:
         return DeadLettered(
             position=Position(poison.partition, record.offset),
             version=pack_version(self._epoch, record.offset),
-            logged_at=moment(record.timestamp_ms),
+            logged_at=of_millis(record.timestamp_ms),
             tenant=tenant,
             memory_id=memory_id,
             code=poison.code,
@@ -272,13 +271,13 @@ class Decoder:
         headers = dict(record.headers)
         if REPLAY_OFFSET_HEADER not in headers:
             version = pack_version(self._epoch, record.offset)
-            return LoggedEvent(event, position, position, version, moment(record.timestamp_ms))
+            return LoggedEvent(event, position, position, version, of_millis(record.timestamp_ms))
         try:
             offset, epoch, milliseconds = (
                 int(headers[name] or b"")
                 for name in (REPLAY_OFFSET_HEADER, REPLAY_EPOCH_HEADER, REPLAY_TIMESTAMP_HEADER)
             )
-            logged_at = moment(milliseconds)
+            logged_at = of_millis(milliseconds)
             version = pack_version(epoch, offset)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _UndecodableError("replay_headers", "the headers of the replay are not usable") from error
@@ -304,8 +303,3 @@ def _read_key(key: bytes | None) -> tuple[str, UUID] | tuple[None, None]:
         return _TENANT.validate_python(tenant), UUID(memory_id)
     except ValueError:
         return None, None
-
-
-def moment(milliseconds: int) -> datetime:
-    """Return the time, in UTC, that a record's timestamp means."""
-    return _EPOCH_START + timedelta(milliseconds=milliseconds)

@@ -7,7 +7,6 @@ refusal keeps its code. Properties hold the two to each other.
 
 import re
 import struct
-from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from math import isfinite
 from typing import Any
@@ -20,6 +19,7 @@ from soma_schemas.events import MemoryStored
 from soma_schemas.fields import Kind, Name, Namespace, Tag, Tenant
 from soma_schemas.identity import MEMORY_NAMESPACE, memory_id_for_coordinate
 from soma_schemas.limits import MAX_PAYLOAD_DEPTH, Limits
+from soma_schemas.moments import of_micros
 from soma_streams.delivery.wire import Program, label, program_for
 
 # The fields, and the types for which the checks below are made; a schema with others gets no shortcut.
@@ -58,7 +58,6 @@ _EXPONENT = re.compile(rb"[0-9][eE][-+0-9]").search
 _NUMBER_WITH_EXPONENT = re.compile(rb"[:\[,\s]-?[0-9.]+[eE]").search
 _LONG_NUMBER_DIGITS = 300
 _LONG_NUMBER = re.compile(rb"[0-9.]{%d}" % _LONG_NUMBER_DIGITS).search
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION_LIMIT = 2**53
 _REMEMBERED = 10_000
 
@@ -174,7 +173,7 @@ class Shortcut:
             {
                 "event_id": _uuid(event_id),
                 "tenant": self._tenants[tenant],
-                "occurred_at": _moment(occurred_at),
+                "occurred_at": of_micros(occurred_at),
                 "actor": self._actors[actor],
                 "namespace": self._namespaces[namespace],
                 "memory_id": identity,
@@ -188,7 +187,7 @@ class Shortcut:
                 "embedding": list(embedding) if embedding is not None else None,
                 "embedding_model": self._models[embedding_model] if embedding_model is not None else None,
                 "subject": _text(subject, limits.name_characters) if subject is not None else None,
-                "expires_at": _moment(expires_at) if expires_at is not None else None,
+                "expires_at": of_micros(expires_at) if expires_at is not None else None,
                 "expected_version": expected_version,
             },
         )
@@ -207,10 +206,6 @@ def _uuid(text: bytes) -> UUID:
     _set(made, "int", int(text.replace(b"-", b""), 16))
     _set(made, "is_safe", _SAFETY)
     return made
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _text(raw: bytes, most: int) -> str:

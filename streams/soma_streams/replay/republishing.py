@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -17,15 +17,14 @@ from soma_schemas.dead_letters import (
     REPLAY_TIMESTAMP_HEADER,
     DeadLetterHeader,
 )
+from soma_schemas.moments import millis, of_millis
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import broker_error
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
 from soma_schemas.versions import Position, pack_version
-from soma_streams.delivery.decode import moment
 from soma_streams.replay.letters import Letter, place_of
 from soma_streams.transport.records import Record
 
-_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _LETTER_HEADERS = frozenset(header.value for header in DeadLetterHeader)
 _POLL_SECONDS = 0.05
 _DELIVERY_MILLISECONDS = 30_000
@@ -80,7 +79,7 @@ def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:
     if letter.logged_at is None:
         raise ValueError("the letter does not say when the log received its event")
     headers = original_headers(record)
-    milliseconds = (letter.logged_at - _EPOCH_START) // timedelta(milliseconds=1)
+    milliseconds = millis(letter.logged_at)
     known = _first_place(dict(headers))
     if known is None:
         ours = {
@@ -101,7 +100,7 @@ def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:
         value=record.value,
         headers=headers,
         version=pack_version(epoch, offset),
-        logged_at=moment(milliseconds),
+        logged_at=of_millis(milliseconds),
     )
 
 
@@ -119,7 +118,7 @@ def _first_place(headers: dict[str, bytes | None]) -> tuple[int, int, int] | Non
             for name in (REPLAY_EPOCH_HEADER, REPLAY_OFFSET_HEADER, REPLAY_TIMESTAMP_HEADER)
         )
         pack_version(epoch, offset)
-        moment(milliseconds)
+        of_millis(milliseconds)
     except (KeyError, OverflowError, ValueError) as error:
         raise ValueError("the headers of an earlier replay cannot be read") from error
     return epoch, offset, milliseconds

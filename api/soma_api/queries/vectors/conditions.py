@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from soma_schemas.fields import Kind
+from soma_schemas.moments import micros
 from soma_schemas.namespaces import contains
 from soma_schemas.vectors import payload
 from soma_schemas.vectors.points import point_id
@@ -190,7 +191,7 @@ def _bound(number: float | None) -> float | None:
 
 
 def _moment(moment: datetime | None) -> float | None:
-    return float(payload.micros(moment)) if moment is not None else None
+    return float(micros(moment)) if moment is not None else None
 
 
 def _is_empty(condition: Condition) -> bool:
