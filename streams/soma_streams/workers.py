@@ -1,7 +1,7 @@
 """The workers: each wires stores to the log, and runs until it is told to stop or cannot go on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -164,7 +164,7 @@ async def work_vectors(
                 await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
 
 
-async def done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+async def done_before(stop: asyncio.Event, work: Awaitable[Any]) -> bool:
     """Do what a start waits for, unless `stop` is set meanwhile: whoever is away may be so for long.
 
     Returns:
@@ -173,7 +173,7 @@ async def done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> b
     Raises:
         Exception: What the work raises.
     """
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    working, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -195,8 +195,8 @@ async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> No
     # Joining takes a second, most of it waiting for the brokers: all join at once.
     starting = [asyncio.create_task(group.start(settle)) for group, settle in groups.items()]
     try:
-        await asyncio.gather(*starting)
-        error = await _first_failure(list(groups), stop)
+        started = await done_before(stop, asyncio.gather(*starting))
+        error = await _first_failure(list(groups), stop) if started else None
     finally:
         for task in starting:
             task.cancel()

@@ -35,6 +35,7 @@ CALLABLES: Mapping[str, tuple[str, ...]] = {
     "faust.transport.consumer:ThreadDelegateConsumer._new_consumer_thread": ("self",),
     "faust.transport.consumer:ThreadDelegateConsumer.seek_wait": ("self", "partitions"),
     f"{_DRIVER}:AIOKafkaConsumerThread.__post_init__": ("self",),
+    f"{_DRIVER}:AIOKafkaConsumerThread.on_start": ("self",),
     f"{_DRIVER}:AIOKafkaConsumerThread._create_worker_consumer": ("self", "transport"),
     f"{_DRIVER}:AIOKafkaConsumerThread.seek_to_committed": ("self",),
     f"{_DRIVER}:ConsumerRebalanceListener.on_partitions_assigned": ("self", "assigned"),

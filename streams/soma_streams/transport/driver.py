@@ -48,6 +48,8 @@ def configure(app: faust.App, options: Options) -> None:
             remedy=f"Give it a broker_consumer of {SCHEME}://, as app_settings does.",
         )
     transport.options = options
+    # Faust starts it with the first message sent; started at once it would need a broker at that moment.
+    app.boot_strategy.enable_kafka_producer = False
 
 
 def batches(stream: StreamT[RecordBatch]) -> AsyncIterator[RecordBatch]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _WATCH_SECONDS = 1.0
+_RECONNECT_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._drained_from: dict[TopicPartition, int] = {}
         self._reset_signs: dict[TopicPartition, object] = {}
         self._gone_unread = 0
+
+    async def on_start(self) -> None:
+        """Start the client as soon as a broker answers.
+
+        Raises:
+            KafkaError: A broker refuses, and will go on refusing.
+        """
+        while not self.should_stop:
+            try:
+                await super().on_start()
+            except KafkaError as error:
+                await self._ensure_consumer().stop()
+                if not error.retriable:
+                    raise
+                log.warning("brokers_away", reason=type(error).__name__)
+                await self.sleep(_RECONNECT_SECONDS)
+            else:
+                return
 
     @property
     def _batches(self) -> "Consumer":

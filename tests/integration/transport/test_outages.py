@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from conftest import LocalParts
 from integration.transport.harness import Cluster, eventually, running
 from soma_streams.transport import Limits, Options
@@ -54,3 +56,25 @@ async def test_what_is_settled_while_the_broker_is_away_is_committed_when_it_is_
         await asyncio.to_thread(local_parts.run, kafka.start())
         await eventually(lambda: cluster.committed(worker.group, topic) == 10, seconds=60)
         assert worker.app.crash_reason is None
+
+
+async def test_a_broker_that_is_away_when_a_worker_starts_is_waited_for(
+    cluster: Cluster, local_parts: LocalParts, tmp_path: Path
+) -> None:
+    topic = cluster.create_topic()
+    cluster.produce(topic, [b"x"] * 10)
+    kafka = local_parts.parts.kafka
+    await asyncio.to_thread(local_parts.run, kafka.stop())
+
+    async def come_back() -> None:
+        try:
+            await eventually(lambda: any(line["event"] == "brokers_away" for line in logs))
+        finally:
+            await asyncio.to_thread(local_parts.run, kafka.start())
+
+    with capture_logs() as logs:
+        coming = asyncio.create_task(come_back())
+        async with running(cluster, topic, tmp_path, options=Options()) as worker:
+            await coming
+            await eventually(lambda: cluster.committed(worker.group, topic) == 10, seconds=60)
+            assert worker.app.crash_reason is None

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from builders import WRITER_SCHEMAS, a_record, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
@@ -91,6 +92,17 @@ async def test_a_worker_that_cannot_go_on_stops_without_waiting_for_what_it_cann
 
     assert CLOCK.monotonic() - began < 20
     assert not cluster.committed(name, topic)
+
+
+async def test_a_worker_that_waits_for_a_broker_can_be_stopped() -> None:
+    nobody = Cluster("127.0.0.1:9")
+    stop = asyncio.Event()
+    with capture_logs() as logs:
+        running = asyncio.create_task(run({a_group(nobody, "any", a_name("group")): settle_all}, stop))
+        await eventually(lambda: any(line["event"] == "brokers_away" for line in logs))
+        stop.set()
+        async with asyncio.timeout(15):
+            await running
 
 
 async def test_a_named_instance_that_restarts_in_time_causes_no_rebalance(cluster: Cluster) -> None:
