@@ -5,17 +5,20 @@ import os
 import signal
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from contract.vectors.build import A_COLLECTION, AN_AXIS, a_point
+from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_point, a_tombstone
 from contract.vectors.engines import EmbeddedEngine
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.reader import Question
 from soma_cli.local.vectors import EmbeddedIndex, IndexInUseError, translate
 from soma_schemas.errors import MismatchError, SomaError
+from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.errors import IndexRefusedError, IndexUnavailableError
+from soma_schemas.vectors.payload import TENANT
 from soma_streams.delivery.failures import FailureClass, classify
 
 _WRITE_FLUSH_AND_WAIT = """
@@ -226,3 +229,58 @@ async def test_flushing_does_not_mind_the_engine_renaming_a_file_of_its_log(
 
     assert not passing.exists()
     index.close()
+
+
+_RANGES = {
+    "most": (SearchFilter(importance_min=0.1), 90),
+    "few": (SearchFilter(importance_min=0.9), 10),
+    "between": (SearchFilter(importance_min=0.3, importance_max=0.6), 40),
+    "wide and empty": (SearchFilter(importance_min=0.1, occurred_before=A_MOMENT), 0),
+    "of a field that most points lack": (SearchFilter(minimum=[0.0], maximum=[9.0]), 10),
+    "wide and narrow": (SearchFilter(importance_min=0.1, minimum=[0.0], maximum=[9.0]), 9),
+}
+
+
+async def test_a_range_lets_the_same_points_through_however_wide_it_is(tmp_path: Path) -> None:
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+    await index.write(
+        [a_point(importance=n % 10 / 10, coordinate=(float(n),) if n < 10 else None) for n in range(100)]
+    )
+    found = {}
+    plainly = {}
+    for name, (wanted, _) in _RANGES.items():
+        conditions = conditions_of("acme", wanted)
+        assert conditions is not None
+        candidates = await index.candidates(Question(conditions, of_tenant("acme"), AN_AXIS, None, 100))
+        ids = [each.id for each in candidates.dense]
+        found[name] = len(ids)
+        plainly[name] = len(await index.payloads(ids, conditions, [TENANT]))
+    index.close()
+
+    assert found == plainly == {name: count for name, (_, count) in _RANGES.items()}
+
+
+async def test_words_are_as_rare_for_the_only_tenant_as_for_one_among_others(tmp_path: Path) -> None:
+    index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+    memories = [UUID(int=n) for n in range(1, 41)]
+    texts = [f"tea {'lemon' if n % 3 else 'milk'} {'sugar' if n % 5 else 'salt'}" for n in range(40)]
+    await index.write(
+        [a_point(memory_id=each, text=text) for each, text in zip(memories, texts, strict=True)]
+    )
+    await index.write([a_tombstone(memory_id=each, version=101) for each in memories[:15]])
+    await index.write([a_point(memory_id=each, text="lemon cake", version=101) for each in memories[15:20]])
+    conditions = conditions_of("acme", SearchFilter())
+    assert conditions is not None
+    question = Question(conditions, of_tenant("acme"), None, Bm25Encoder().query("milk lemon salt"), 100)
+
+    alone = await index.candidates(question)
+    await index.write([a_point(tenant="other", text="milk milk salt cake")])
+    among_others = await index.candidates(question)
+    index.close()
+    again = EmbeddedIndex.open(tmp_path, A_COLLECTION)
+    reopened = await again.candidates(question)
+    again.close()
+
+    assert dict(alone.sparse) == pytest.approx(dict(among_others.sparse))
+    assert dict(reopened.sparse) == pytest.approx(dict(among_others.sparse))
+    assert len(alone.sparse) == 25
