@@ -81,9 +81,15 @@ class SchemaStatus:
         return None
 
 
-def open_registry(settings: RegistrySettings) -> SchemaRegistryClient:
-    """Return a client of the registry. It connects when first asked; close it, or use it in a `with`."""
-    return SchemaRegistryClient(settings.client())
+def open_registry(settings: RegistrySettings, *, retries: bool = True) -> SchemaRegistryClient:
+    """Return a client of the registry. It connects when first asked; close it, or use it in a `with`.
+
+    Args:
+        settings: Where the registry is.
+        retries: Whether a request is tried again, after seconds, while the registry is away. Without, the
+            caller decides.
+    """
+    return SchemaRegistryClient(settings.client() if retries else settings.client() | {"max.retries": 0})
 
 
 def register_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> list[SchemaStatus]:

@@ -31,7 +31,7 @@ async def require_log(settings: PublishingSettings, retry: Retry) -> None:
     """
     admin: AdminClient = open_admin(settings.kafka)
     await retry("check topics", lambda: asyncio.to_thread(require_topics, admin, settings.topics))
-    with open_registry(settings.registry) as registry:
+    with open_registry(settings.registry, retries=False) as registry:
         await retry("check schemas", lambda: asyncio.to_thread(require_schemas, registry, settings.topics))
 
 

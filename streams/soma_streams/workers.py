@@ -24,6 +24,7 @@ from soma_streams.consuming import ConsumerGroup, Settle
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import Decoder, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.plainly import Plainly
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Outcome, Watermark
@@ -184,6 +185,7 @@ async def done_before(stop: asyncio.Event, work: Awaitable[Any]) -> bool:
     finally:
         working.cancel()
         stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
 
 
 async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> None:
@@ -266,17 +268,21 @@ async def _settler(
         group=sink.group,
         application_version=version("somafractalmemory"),
     )
+    limits, epoch = settings.limits, settings.topics.epoch
+    decoder = Decoder(SINK_EVENTS, limits, epoch)
+    plainly = Plainly(sink, decoder, retry, limits, epoch) if isinstance(sink, PostgresSink) else None
     try:
         yield Settler(
             sink=sink,
-            decoder=Decoder(SINK_EVENTS, settings.limits, settings.topics.epoch),
+            decoder=decoder,
             schemas=schemas,
             dead_letters=dead_letters,
             retry=retry,
             clock=clock,
             flood=FloodGuard(settings.delivery),
-            limits=settings.limits,
-            epoch=settings.topics.epoch,
+            limits=limits,
+            epoch=epoch,
+            faster=plainly,
         )
     finally:
         dead_letters.close()

@@ -46,6 +46,7 @@ CALLABLES: Mapping[str, tuple[str, ...]] = {
     f"{_DRIVER}:AIOKafkaConsumerThread._ensure_consumer": ("self",),
     f"{_DRIVER}:server_list": ("urls", "default_port"),
     f"{_DRIVER}:credentials_to_aiokafka_auth": ("credentials", "ssl_context"),
+    "faust.tables.manager:TableManager._update_channels": ("self",),
     "faust.transport.conductor:Conductor.acks_enabled_for": ("self", "topic"),
     "mode.services:Service.crash": ("self", "reason"),
     "mode.services:Service.add_future": ("self", "coro"),

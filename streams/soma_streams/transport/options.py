@@ -11,6 +11,7 @@ from yarl import URL
 from .errors import UnsafeSettingsError
 from .limits import Limits
 from .monitor import BatchMonitor
+from .tables import PromptTableManager
 
 SCHEME = "batch"
 _AT_LEAST_ONCE = "at_least_once"
@@ -55,6 +56,7 @@ def app_settings(bootstrap_servers: str) -> dict[str, Any]:
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "Monitor": BatchMonitor,
+        "TableManager": PromptTableManager,
     }
 
 
