@@ -152,18 +152,24 @@ class EmbeddedIndex:
 
     async def candidates(self, question: Question) -> Candidates:
         """Return both kinds of candidates."""
-        dense: list[Candidate] = []
-        sparse: list[Candidate] = []
+        requests: dict[str, edge.QueryRequest] = {}
         with _translated():
             where = search_filter(question.conditions, self._estimated)
             if question.dense is not None:
-                query = edge.Query.Nearest(list(question.dense), using=DENSE)
-                dense = self._query(query, where, question.limit, _SEARCH_DENSE)
+                near = edge.Query.Nearest(list(question.dense), using=DENSE)
+                requests[DENSE] = _request(near, where, question.limit, _SEARCH_DENSE)
             if question.sparse is not None:
                 words = edge.SparseVector(list(question.sparse.indices), list(question.sparse.values))
-                query = edge.Query.Nearest(words, using=SPARSE)
-                sparse = self._query(query, where, question.limit, self._rarity(question.corpus))
-        return Candidates(dense, sparse)
+                match = edge.Query.Nearest(words, using=SPARSE)
+                requests[SPARSE] = _request(match, where, question.limit, self._rarity(question.corpus))
+            if not requests:
+                return Candidates()
+            answers = self._shard.query_batch(edge.QueryBatchRequest(list(requests.values())))
+        found = {
+            kind: [Candidate(_uuid(point.id), point.score) for point in points]
+            for kind, points in zip(requests, answers, strict=True)
+        }
+        return Candidates(found.get(DENSE, ()), found.get(SPARSE, ()))
 
     async def payloads(
         self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
@@ -192,14 +198,6 @@ class EmbeddedIndex:
         if [corpus] == [of_tenant(tenant) for tenant in self._tenants]:
             return None
         return edge.SearchParams(idf=edge.IdfParams(corpus=filter_of([corpus])))
-
-    def _query(
-        self, query: edge.Query, where: edge.Filter, limit: int, params: edge.SearchParams | None
-    ) -> list[Candidate]:
-        request = edge.QueryRequest(
-            limit=limit, query=query, filter=where, with_payload=False, with_vector=False, params=params
-        )
-        return [Candidate(_uuid(point.id), point.score) for point in self._shard.query(request)]
 
     def _versions(self, points: Sequence[Point]) -> dict[UUID, int]:
         ids: list[UUID | int | str] = [point.id for point in points]
@@ -269,6 +267,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _request(
+    query: edge.Query, where: edge.Filter, limit: int, params: edge.SearchParams | None
+) -> edge.QueryRequest:
+    return edge.QueryRequest(
+        limit=limit, query=query, filter=where, with_payload=False, with_vector=False, params=params
+    )
 
 
 def _edge_point(point: Point) -> edge.Point:

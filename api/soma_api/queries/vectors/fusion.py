@@ -1,6 +1,6 @@
 """How nearness and keywords become one score: pure, the same whichever engine found the candidates."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -50,12 +50,11 @@ def fuse(
     """
     cosines = dict(dense)
     keywords = dict(sparse)
-    scores = {each: dense_weight * cosine for each, cosine in cosines.items()}
-    for each, score in keywords.items():
-        scores[each] = scores.get(each, 0.0) + score
+    scores = [(each, dense_weight * cosine + keywords.get(each, 0.0)) for each, cosine in dense]
+    scores += [(each, score) for each, score in sparse if each not in cosines]
     return [
         Ranked(each, score, Explanation(cosines.get(each), keywords.get(each)))
-        for each, score in _best(scores.items(), limit)
+        for each, score in _best(scores, limit)
     ]
 
 
@@ -69,5 +68,9 @@ def rank_by_words(sparse: Sequence[Candidate], limit: int) -> list[Ranked]:
     return [Ranked(each, score, Explanation(None, score)) for each, score in _best(sparse, limit)]
 
 
-def _best(scores: Iterable[tuple[UUID, float]], limit: int) -> list[tuple[UUID, float]]:
+def _best(scores: Sequence[tuple[UUID, float]], limit: int) -> list[tuple[UUID, float]]:
+    if len(scores) > limit:
+        # Numbers alone are sorted ten times as fast, and leave few to be sorted by both.
+        least = sorted((score for _, score in scores), reverse=True)[limit - 1]
+        scores = [scored for scored in scores if scored[1] >= least]
     return sorted(scores, key=lambda scored: (-scored[1], scored[0].int))[:limit]
