@@ -24,7 +24,6 @@ from soma_cli.topic_application import apply_visibly
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import as_environment
 from soma_schemas.errors import MismatchError
-from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import (
     ENVIRONMENT_PREFIX,
     KafkaSettings,
@@ -153,6 +152,9 @@ class Stack:
         await postgres
         await self.parts.registry.start()
         if not self._arranged.is_current():
+            # Only a first start needs it, and every start would wait for it to load.
+            from soma_schemas.registry import open_registry, register_schemas  # noqa: PLC0415  # see above
+
             with open_registry(self.parts.registry.settings()) as registry:
                 await asyncio.to_thread(register_schemas, registry, TopicSettings())
 
