@@ -139,6 +139,11 @@ def _writer_schema(text: str) -> WriterSchema:
         return WriterSchema("", None)
 
 
+def wire_header(schema_id: int) -> bytes:
+    """Return what values begin with that are written under a schema."""
+    return _HEADER.pack(_MAGIC, schema_id)
+
+
 def schema_ids(records: Iterable[Record]) -> set[int]:
     """Return the schema ids that these records name."""
     return {
@@ -203,7 +208,7 @@ class Decoder:
             if self._judged.get(schema_id) is schema:
                 continue
             self._judged[schema_id] = schema
-            header = _HEADER.pack(_MAGIC, schema_id)
+            header = wire_header(schema_id)
             self._shortcuts.pop(header, None)
             if MemoryStored.__name__ == schema.record in self._models:
                 shortcut = Shortcut.of(schema.parsed, self._limits)

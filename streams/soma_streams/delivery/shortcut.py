@@ -69,7 +69,7 @@ class _UncertainError(Exception):
     """The model has to look at it."""
 
 
-class _Repeated(dict[bytes, str]):
+class Repeated(dict[bytes, str]):
     """Texts that were checked by the model's own rule for their type, each checked once and held once."""
 
     def __init__(self, rule: Any, limits: Limits) -> None:
@@ -85,6 +85,53 @@ class _Repeated(dict[bytes, str]):
         self[raw] = text
         return text
 
+    def keeps(self, raw: bytes) -> bool:
+        """Say whether a text is valid, and is kept as it is."""
+        try:
+            return self[raw].encode() == raw
+        except ValueError:
+            return False
+
+
+class RepeatedTexts:
+    """The texts of which many events have the same few.
+
+    Args:
+        limits: How large each may be.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.tenants = Repeated(Tenant, limits)
+        self.namespaces = Repeated(Namespace, limits)
+        self.actors = Repeated(Name, limits)
+        self.tags = Repeated(Tag, limits)
+        self.models = Repeated(Name, limits)
+
+
+class KeyHashes:
+    """Hashes keys as `memory_id_for_key` does, without setting the bits of uuid5; each namespace once."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[bytes, bytes], Any] = {}
+
+    def __call__(self, tenant: bytes, namespace: bytes, key: bytes) -> bytes:
+        """Return 16 bytes."""
+        begun = self._begun.get((tenant, namespace))
+        if begun is None:
+            begun = self._begun[tenant, namespace] = _IDENTITY.copy()
+            begun.update(b"%b\x1f%b\x1fkey\x1f" % (tenant, namespace))
+        hashed = begun.copy()
+        hashed.update(key)
+        return hashed.digest()[:16]
+
+
+def is_plain_schema(schema: object) -> bool:
+    """Say whether a schema, as fastavro parses it, is the MemoryStored that the checks are made for."""
+    return (
+        isinstance(schema, dict)
+        and {each["name"]: label(each["type"]) for each in schema["fields"]} == _TYPES
+    )
+
 
 class Shortcut:
     """Turns values of one writer schema into events.
@@ -97,18 +144,14 @@ class Shortcut:
     def __init__(self, program: Program, limits: Limits) -> None:
         self._program = program
         self._limits = limits
-        self._tenants = _Repeated(Tenant, limits)
-        self._namespaces = _Repeated(Namespace, limits)
-        self._actors = _Repeated(Name, limits)
-        self._tags = _Repeated(Tag, limits)
-        self._models = _Repeated(Name, limits)
+        repeated = RepeatedTexts(limits)
+        self._tenants, self._namespaces = repeated.tenants, repeated.namespaces
+        self._actors, self._tags, self._models = repeated.actors, repeated.tags, repeated.models
 
     @classmethod
     def of(cls, schema: object, limits: Limits) -> "Shortcut | None":
         """Return the shortcut for a writer schema of MemoryStored as fastavro parses it, or None."""
-        if not isinstance(schema, dict):
-            return None
-        if {each["name"]: label(each["type"]) for each in schema["fields"]} != _TYPES:
+        if not isinstance(schema, dict) or not is_plain_schema(schema):
             return None
         program = program_for(schema, list(_TYPES))
         return cls(program, limits) if program is not None else None
@@ -218,10 +261,17 @@ def _text(raw: bytes, most: int) -> str:
 def _check_payload(payload: bytes, limits: Limits) -> None:
     if (
         len(payload) > limits.payload_bytes
-        or b"\\u" in payload  # may be a NUL, or half a surrogate pair
         or payload.count(b"{") + payload.count(b"[") > MAX_PAYLOAD_DEPTH
-        or (_EXPONENT(payload) is not None and _NUMBER_WITH_EXPONENT(payload) is not None)
-        or (len(payload) >= _LONG_NUMBER_DIGITS and _LONG_NUMBER(payload) is not None)
+        or may_surprise(payload)
         or type(orjson.loads(payload)) is not dict
     ):
         raise _UncertainError
+
+
+def may_surprise(payload: bytes) -> bool:
+    """Say whether JSON may hold what the model looks at more closely; two texts with a space between, too."""
+    return (
+        b"\\u" in payload  # may be a NUL, or half a surrogate pair
+        or (_EXPONENT(payload) is not None and _NUMBER_WITH_EXPONENT(payload) is not None)
+        or (len(payload) >= _LONG_NUMBER_DIGITS and _LONG_NUMBER(payload) is not None)
+    )

@@ -20,6 +20,7 @@ _ARRAY = struct.Struct(">iiIii")  # dimensions, whether nulls, element type, len
 _EMPTY_ARRAY = struct.Struct(">iiI")
 _LENGTH = struct.Struct(">i").pack
 _HEAD = struct.Struct(">Ii").pack  # type and length of a field
+_UUID_BYTES = 16
 _SHORT = 256  # lengths below are not packed anew each time
 _LENGTHS = tuple(_LENGTH(length) for length in range(_SHORT))
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -53,6 +54,16 @@ class Packed(NamedTuple):
     data: bytes
 
 
+class Elements(NamedTuple):
+    """Rows that are packed already, one after the other."""
+
+    data: bytes
+    rows: int
+
+
+NO_ELEMENTS = Elements(b"", 0)
+
+
 class PackedDumper(Dumper):
     """Sends what is packed as it is."""
 
@@ -81,7 +92,7 @@ def packer(row: type[tuple[Any, ...]]) -> Pack:
     numbers = iter(range(len(fields)))
     for number in numbers:
         name, (kind, optional) = names[number], fields[number]
-        oid = _oid(kind)
+        oid = type_number(kind)
         if kind in _VARIABLE:
             constants[f"heads{number}"] = tuple(_HEAD(oid, length) for length in range(_SHORT))
             found = [
@@ -112,19 +123,22 @@ def packer(row: type[tuple[Any, ...]]) -> Pack:
     return made
 
 
-def packed_rows(pack: Pack, rows: Sequence[tuple[Any, ...]], row_oid: int) -> Packed:
+def packed_rows(
+    pack: Pack, rows: Sequence[tuple[Any, ...]], row_oid: int, more: Elements = NO_ELEMENTS
+) -> Packed:
     """Return rows as a parameter.
 
     Args:
         pack: Made by `packer` for their type.
         rows: The rows.
         row_oid: The number of the row type in the session that gets the parameter.
+        more: Rows of the same type that come first.
 
     Raises:
         NumericValueOutOfRange: A number is too large for its column.
     """
     try:
-        return Packed(_array_head(row_oid, len(rows)) + pack(rows))
+        return Packed(_array_head(row_oid, more.rows + len(rows)) + more.data + pack(rows))
     except struct.error as error:
         raise NumericValueOutOfRange("a number is too large for its column") from error
 
@@ -132,6 +146,18 @@ def packed_rows(pack: Pack, rows: Sequence[tuple[Any, ...]], row_oid: int) -> Pa
 def packed_texts(values: Sequence[str]) -> Packed:
     """Return a parameter of type text[]."""
     return Packed(_texts(values))
+
+
+def packed_keys(tenants: Sequence[bytes], ids: bytes) -> tuple[Packed, Packed]:
+    """Return parameters of type text[] and uuid[], from UTF-8 and from 16 bytes for each."""
+    count = len(tenants)
+    sized = [part for tenant in tenants for part in (_LENGTH(len(tenant)), tenant)]
+    size = _LENGTH(_UUID_BYTES)
+    each = b"".join([size + ids[at : at + _UUID_BYTES] for at in range(0, len(ids), _UUID_BYTES)])
+    return (
+        Packed(_array_head(_TEXT, count) + b"".join(sized)),
+        Packed(_array_head(_UUID, count) + each),
+    )
 
 
 def packed_uuids(values: Sequence[UUID]) -> Packed:
@@ -155,10 +181,11 @@ def _is_plain(field: tuple[str, bool]) -> bool:
 
 def _given(name: str, kind: str) -> str:
     _, size, value = _FIXED[kind]
-    return f"{_oid(kind)}, {size}, {value.format(name)}"
+    return f"{type_number(kind)}, {size}, {value.format(name)}"
 
 
-def _oid(kind: str) -> int:
+def type_number(kind: str) -> int:
+    """Return the number of a built-in type."""
     if kind.endswith("[]"):
         return types[kind.removesuffix("[]")].array_oid
     return types[kind].oid
@@ -193,7 +220,7 @@ def _texts(values: Sequence[str]) -> bytes:
 
 
 def _uuids(values: Sequence[UUID]) -> bytes:
-    size = _LENGTH(16)
+    size = _LENGTH(_UUID_BYTES)
     return _array_head(_UUID, len(values)) + b"".join([size + each.int.to_bytes(16) for each in values])
 
 

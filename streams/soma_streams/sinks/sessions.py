@@ -19,7 +19,15 @@ from psycopg.rows import TupleRow
 from psycopg.types.composite import CompositeInfo
 from psycopg_pool import AsyncConnectionPool
 
-from soma_streams.sinks.packing import Packed, PackedDumper, database_type, packed_rows, packer
+from soma_streams.sinks.packing import (
+    NO_ELEMENTS,
+    Elements,
+    Packed,
+    PackedDumper,
+    database_type,
+    packed_rows,
+    packer,
+)
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -80,18 +88,25 @@ class Sessions:
                 self._taught[connection] = await _teach(connection, self._row_types)
             yield connection
 
-    def parameter(self, connection: Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> Packed:
+    def parameter(
+        self,
+        connection: Connection,
+        name: str,
+        rows: Sequence[tuple[Any, ...]],
+        more: Elements = NO_ELEMENTS,
+    ) -> Packed:
         """Return rows as a parameter for a statement on a borrowed connection.
 
         Args:
             connection: That one and no other.
             name: Of the row type that they are of.
             rows: The rows.
+            more: Rows of the same type that are packed already.
 
         Raises:
             psycopg.DataError: A value can be in no column of its type.
         """
-        return packed_rows(self._packers[name], rows, self._taught[connection][name])
+        return packed_rows(self._packers[name], rows, self._taught[connection][name], more)
 
 
 async def _teach(connection: Connection, row_types: tuple[RowType, ...]) -> dict[str, int]:

@@ -33,6 +33,7 @@ _DIGITS = np.array([place for place in range(_UUID_CHARACTERS) if place not in _
 _NO_DIGIT = 255
 _HEX = np.full(256, _NO_DIGIT, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+_LOWER_HEX = _HEX.copy()
 _HEX[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
 
 _TEXT = types["text"].oid
@@ -43,14 +44,14 @@ def texts(walk: Walk, spans: Spans, before: bytes = b"") -> list[Block]:
     sizes = spans.size + len(before)
     if spans.null is not None:
         sizes[spans.null] = -1
-    pieces = _slices(walk, spans)
+    contents = walk.pieces(spans)
     if before and spans.null is not None:
-        pieces = [b"" if null else before + piece for piece, null in zip(pieces, spans.null, strict=True)]
-        return [_big_endian(sizes, ">i4"), pieces]
-    lengths = _big_endian(sizes, ">i4")
+        contents = [b"" if null else before + each for each, null in zip(contents, spans.null, strict=True)]
+        return [big_endian(sizes, ">i4"), contents]
+    lengths = big_endian(sizes, ">i4")
     if before:
         lengths = np.hstack([lengths, np.tile(np.frombuffer(before, np.uint8), (len(sizes), 1))])
-    return [lengths, pieces]
+    return [lengths, contents]
 
 
 def symbols(walk: Walk, numbers: Numbers, names: Sequence[str]) -> list[Block]:
@@ -67,19 +68,30 @@ def symbols(walk: Walk, numbers: Numbers, names: Sequence[str]) -> list[Block]:
 
 def integers(numbers: Numbers) -> list[Block]:
     """Return numbers of 64 bits."""
-    return _fixed(_big_endian(numbers.values, ">i8"), numbers.null)
+    return fixed(big_endian(numbers.values, ">i8"), numbers.null)
 
 
 def timestamps(walk: Walk, numbers: Numbers) -> list[Block]:
     """Return microseconds since 1970 as times."""
+    outside = refuse_times(walk, numbers)
+    return fixed(big_endian(np.where(outside, 0, numbers.values) - _EPOCH_MICROS, ">i8"), numbers.null)
+
+
+def refuse_times(walk: Walk, numbers: Numbers) -> Mask:
+    """Refuse microseconds since 1970 that are outside of the years 1 to 9999, and return where they are."""
     outside = (numbers.values < _FIRST_MICROS) | (numbers.values > _LAST_MICROS)
     walk.refuse(outside if numbers.null is None else outside & ~numbers.null)
-    return _fixed(_big_endian(np.where(outside, 0, numbers.values) - _EPOCH_MICROS, ">i8"), numbers.null)
+    return outside
 
 
 def doubles(walk: Walk, spans: Spans) -> list[Block]:
     """Return floating-point numbers."""
-    return _fixed(_gathered(walk, spans.begin, 8)[:, ::-1], spans.null)
+    return fixed(_gathered(walk, spans.begin, 8)[:, ::-1], spans.null)
+
+
+def double_values(walk: Walk, spans: Spans) -> NDArray[np.float64]:
+    """Return floating-point numbers as such."""
+    return _gathered(walk, spans.begin, 8).view("<f8")[:, 0]
 
 
 def booleans(walk: Walk, spans: Spans) -> list[Block]:
@@ -87,20 +99,32 @@ def booleans(walk: Walk, spans: Spans) -> list[Block]:
     octets = _gathered(walk, spans.begin, 1)
     wrong = octets[:, 0] > 1
     walk.refuse(wrong if spans.null is None else wrong & ~spans.null)
-    return _fixed(octets, spans.null)
+    return fixed(octets, spans.null)
 
 
 def uuids(walk: Walk, spans: Spans) -> list[Block]:
     """Return UUIDs that are written in their canonical form."""
+    return fixed(uuid_octets(walk, spans), spans.null)
+
+
+def uuid_octets(walk: Walk, spans: Spans, *, lower: bool = False) -> Octets:
+    """Return the 16 bytes of UUIDs.
+
+    Args:
+        walk: Gets those refused that are written in another form.
+        spans: Where they are.
+        lower: Whether capital letters are another form.
+    """
     characters = _gathered(walk, spans.begin, _UUID_CHARACTERS)
-    digits = _HEX[characters[:, _DIGITS]]
+    digits = (_LOWER_HEX if lower else _HEX)[characters[:, _DIGITS]]
     wrong = (
         (spans.size != _UUID_CHARACTERS)
         | (characters[:, _DASHES] != ord("-")).any(axis=1)
         | (digits == _NO_DIGIT).any(axis=1)
     )
     walk.refuse(wrong if spans.null is None else wrong & ~spans.null)
-    return _fixed(np.bitwise_or(digits[:, 0::2] << 4, digits[:, 1::2], dtype=np.uint8), spans.null)
+    both: Octets = np.bitwise_or(digits[:, 0::2] << 4, digits[:, 1::2], dtype=np.uint8)
+    return both
 
 
 def text_arrays(walk: Walk, spans: Spans) -> list[Block]:
@@ -117,8 +141,8 @@ def text_arrays(walk: Walk, spans: Spans) -> list[Block]:
             continue
         rows, begin, size = rows[kept], begin[kept], size[kept]  # noqa: PLW2901  # the same without the others
         sizes[rows] += _LENGTH.size + size
-        columns.append(_spread(rows, _rows_of(_big_endian(size, ">i4")), len(found)))
-        columns.append(_spread(rows, _cut(walk.data, begin, size), len(found)))
+        columns.append(_spread(rows, _rows_of(big_endian(size, ">i4")), len(found)))
+        columns.append(_spread(rows, walk.cut(begin, size), len(found)))
     heads = np.empty((len(found), 6), ">i4")
     heads[:] = (0, 1, 0, _TEXT, 0, 1)
     heads[:, 0] = 20 + sizes
@@ -168,8 +192,8 @@ def _rows_of(matrix: Octets) -> list[bytes]:
     return rows
 
 
-def _fixed(content: Octets, null: Mask | None) -> list[Block]:
-    """Return fields of one size, each behind it."""
+def fixed(content: Octets, null: Mask | None = None) -> list[Block]:
+    """Return fields of one size, each behind it; NULL where they are null."""
     rows, width = content.shape
     lengths = same(_LENGTH.pack(width), rows)
     if null is None or not null.any():
@@ -180,7 +204,8 @@ def _fixed(content: Octets, null: Mask | None) -> list[Block]:
     return [pieces]
 
 
-def _big_endian(values: Positions, form: str) -> Octets:
+def big_endian(values: Positions, form: str) -> Octets:
+    """Return the bytes of numbers, the largest first."""
     return values.astype(form).view(np.uint8).reshape(len(values), -1)
 
 
@@ -188,15 +213,6 @@ def _gathered(walk: Walk, begin: Positions, width: int) -> Octets:
     """Return so many bytes of each field."""
     windows = sliding_window_view(walk.octets, width)
     return windows[np.minimum(begin, len(windows) - 1)]
-
-
-def _slices(walk: Walk, spans: Spans) -> list[bytes]:
-    return _cut(walk.data, spans.begin, spans.size)
-
-
-def _cut(data: bytes, begin: Positions, size: Positions) -> list[bytes]:
-    ends = (begin + size).tolist()
-    return [data[start:end] for start, end in zip(begin.tolist(), ends, strict=True)]
 
 
 def _spread(rows: Positions, pieces: list[bytes], count: int) -> list[bytes]:
@@ -210,7 +226,7 @@ def _spread(rows: Positions, pieces: list[bytes], count: int) -> list[bytes]:
 
 
 def _pieces(walk: Walk, spans: Spans, field: Callable[[bytes], bytes]) -> list[bytes]:
-    pieces = _slices(walk, spans)
+    pieces = walk.pieces(spans)
     if spans.null is None:
         return [field(piece) for piece in pieces]
     return [NULL if null else field(piece) for piece, null in zip(pieces, spans.null.tolist(), strict=True)]

@@ -13,16 +13,11 @@ from fastavro.schema import expand_schema
 from . import fields
 from .columns import AnyColumn, Column, ColumnType, Given, UnsupportedSchemaError
 from .fields import Block
-from .walk import Numbers, Spans, Walk
-
-# An Avro schema as JSON.
-Schema = Any
-_Found = Numbers | Spans
+from .finder import FieldFinder, Found, Schema, kind_of
+from .walk import Numbers, Walk
 
 COPY_BEGIN = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_END = b"\xff\xff"
-
-_FIXED_SIZES = {"float": 4, "double": 8, "boolean": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +52,8 @@ class RowTranscoder:
 
     def __init__(self, schema: str, columns: Sequence[AnyColumn], *, skip: int = 0) -> None:
         record: Schema = expand_schema(json.loads(schema))
-        if _kind(record) != "record":
-            raise UnsupportedSchemaError("the schema is of no record")
-        self._skip = skip
+        self._finder = FieldFinder(record, skip=skip)
         self._columns = tuple(columns)
-        self._steps = [(field["name"], _step(field["type"])) for field in record["fields"]]
         types = {field["name"]: field["type"] for field in record["fields"]}
         self._writers = {
             column.field: _writer(types, column) for column in columns if isinstance(column, Column)
@@ -79,16 +71,14 @@ class RowTranscoder:
         """
         if not values:
             return Rows(b"", ())
-        walk = Walk(values, self._skip)
-        found = {name: step(walk) for name, step in self._steps}
-        walk.end()
+        walk, found = self._finder.find(values)
         if walk.sound.all():
             blocks = self._blocks(walk, found, given)
             if walk.sound.all():
                 return Rows(fields.joined(blocks, len(values)), ())
         return self._without_broken(walk, values, given)
 
-    def _blocks(self, walk: Walk, found: Mapping[str, _Found], given: Sequence[Sequence[int]]) -> list[Block]:
+    def _blocks(self, walk: Walk, found: Mapping[str, Found], given: Sequence[Sequence[int]]) -> list[Block]:
         rows = len(walk.sound)
         blocks: list[Block] = [fields.same(struct.pack(">h", len(self._columns)), rows)]
         numbers = iter(given)
@@ -113,52 +103,6 @@ class RowTranscoder:
         return Rows(rest.data, tuple(sorted([*broken, *(kept[at] for at in rest.refused)])))
 
 
-def _step(schema: Schema) -> Callable[[Walk], _Found]:
-    """Return what finds a field."""
-    if not isinstance(schema, list):
-        return _value_step(schema)
-    if len(schema) != 2 or "null" not in schema:  # noqa: PLR2004  # null and one other
-        raise UnsupportedSchemaError("a union is of null and one type")
-    null_branch = schema.index("null")
-    return partial(_nullable, null_branch, _value_step(schema[1 - null_branch]))
-
-
-def _nullable(null_branch: int, step: Callable[[Walk], _Found], walk: Walk) -> _Found:
-    null = walk.nulls(null_branch)
-    before = walk.at
-    if null.all():
-        return Spans(before, np.zeros_like(before), null)
-    found = step(walk)
-    walk.pass_over(null, before)
-    if isinstance(found, Numbers):
-        return Numbers(found.values, null)
-    return Spans(found.begin, np.where(null, 0, found.size), null, found.items)
-
-
-def _value_step(schema: Schema) -> Callable[[Walk], _Found]:
-    match _kind(schema):
-        case "int" | "long" | "enum":
-            return Walk.numbers
-        case "string" | "bytes":
-            return Walk.strings
-        case "fixed":
-            return partial(_fixed, schema["size"])
-        case "boolean" | "float" | "double" as kind:
-            return partial(_fixed, _FIXED_SIZES[kind])
-        case "array" if (kind := _kind(schema["items"])) in {"string", "float", "double"}:
-            return partial(_array, _FIXED_SIZES.get(kind))
-        case kind:
-            raise UnsupportedSchemaError(f"no program for fields of type {kind}")
-
-
-def _fixed(size: int, walk: Walk) -> Spans:
-    return walk.fixed(size)
-
-
-def _array(width: int | None, walk: Walk) -> Spans:
-    return walk.arrays(width)
-
-
 def _writer(types: Mapping[str, Schema], column: Column) -> Callable[[Walk, Any], list[Block]]:
     """Return what writes a field into its column."""
     if column.field not in types:
@@ -166,9 +110,9 @@ def _writer(types: Mapping[str, Schema], column: Column) -> Callable[[Walk, Any]
     schema = types[column.field]
     if isinstance(schema, list):
         schema = next(branch for branch in schema if branch != "null")
-    kind = _kind(schema)
+    kind = kind_of(schema)
     logical = schema.get("logicalType") if isinstance(schema, dict) else None
-    items = _kind(schema["items"]) if kind == "array" else None
+    items = kind_of(schema["items"]) if kind == "array" else None
     match column.type, kind, logical or items:
         case ColumnType.TEXT, "enum", _:
             return partial(fields.symbols, names=schema["symbols"])
@@ -196,9 +140,3 @@ _WRITERS: Mapping[tuple[ColumnType, str, str | None], Callable[[Walk, Any], list
     (ColumnType.DOUBLE_ARRAY, "array", "double"): partial(fields.number_arrays, width=8),
     (ColumnType.REAL_ARRAY, "array", "float"): partial(fields.number_arrays, width=4),
 }
-
-
-def _kind(schema: Schema) -> str:
-    kind = schema["type"] if isinstance(schema, dict) else schema
-    # `{"type": {"type": "string"}}` is legal, and means what is inside.
-    return kind if isinstance(kind, str) else _kind(kind) if isinstance(kind, dict) else "union"

@@ -140,6 +140,15 @@ class Walk:
         """Set records back to where they were before a value that they do not have."""
         self._at = np.where(null, before, self._at)
 
+    def pieces(self, spans: Spans) -> list[bytes]:
+        """Return a field's bytes in each record; nothing where it is null."""
+        return self.cut(spans.begin, spans.size)
+
+    def cut(self, begin: Positions, size: Positions) -> list[bytes]:
+        """Return bytes from these places on."""
+        data, ends = self.data, (begin + size).tolist()
+        return [data[start:end] for start, end in zip(begin.tolist(), ends, strict=True)]
+
     @property
     def at(self) -> Positions:
         """Where the walk is in each record."""

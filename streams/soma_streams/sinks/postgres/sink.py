@@ -1,12 +1,13 @@
 """Applies folded batches to the tables, each in one transaction that ends with the watermark."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from psycopg.errors import UniqueViolation
 from psycopg.rows import TupleRow
 
 from soma_streams.delivery.fold import after_guard, needs_whole_state
+from soma_streams.delivery.plain import PlainEvents
 from soma_streams.delivery.state import (
     DeadLettered,
     EdgeName,
@@ -17,7 +18,8 @@ from soma_streams.delivery.state import (
     Refused,
     Watermark,
 )
-from soma_streams.sinks.packing import packed_texts, packed_uuids
+from soma_streams.sinks.packing import packed_keys, packed_texts, packed_uuids
+from soma_streams.sinks.postgres.plain_rows import NO_PLAIN_ROWS, PlainRows, plain_rows
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 from soma_streams.sinks.postgres.rows import (
     changes_of,
@@ -70,6 +72,39 @@ class PostgresSink:
                 states += map(glimpsed_state, await _read(connection, "postgres/read_glimpses", glimpsed))
         return {state.name: state for state in states}
 
+    async def seen(self, tenants: Sequence[bytes], memory_ids: bytes) -> Collection[int]:
+        """Return which of these memories are in the table, tombstones included, by their places.
+
+        Args:
+            tenants: Of the memories.
+            memory_ids: 16 bytes for each, one after the other.
+
+        Raises:
+            psycopg.Error: As the server or the connection tells it, also for what cannot be a tenant.
+        """
+        offered_tenants, offered_ids = packed_keys(tenants, memory_ids)
+        async with self._sessions.borrow() as connection, connection.cursor(binary=True) as cursor:
+            await cursor.execute(
+                statement("postgres/read_seen"), {"tenants": offered_tenants, "memory_ids": offered_ids}
+            )
+            return {row[0] for row in await cursor.fetchall()}
+
+    async def write_plain(self, plain: PlainEvents, folded: Folded, watermark: Watermark) -> Refused:
+        """Write a batch of which some events are plain ones about memories that were never seen.
+
+        All of it or nothing. Nothing is tried again under guard: if one was seen after all, or an event is
+        delivered again, that is an error, and `write` has to write the batch.
+
+        Returns:
+            The memories and links, not of the plain events, whose version guard refused the change.
+
+        Raises:
+            psycopg.errors.UniqueViolation: Something is there already.
+            psycopg.Error: As the server or the connection tells it.
+        """
+        rows = plain_rows(plain, watermark.partition, watermark.epoch)
+        return await self._write(folded, (), watermark, (), unseen=is_unseen, plain=rows)
+
     async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
         """Write a batch, what became of each of its events, and the watermark: all of it or nothing.
 
@@ -101,18 +136,19 @@ class PostgresSink:
         replayed: Sequence[int],
         *,
         unseen: Callable[[MemoryRow], bool] | None,
+        plain: PlainRows = NO_PLAIN_ROWS,
     ) -> Refused:
         """Write a batch; without `unseen`, everything under guard."""
         changes = changes_of(folded)
         fresh = [row for row in changes.memories if unseen is not None and unseen(row)]
         known = [row for row in changes.memories if unseen is None or not unseen(row)]
-        months = history_months(folded.settlements, dead)
+        months = sorted({*history_months(folded.settlements, dead), *plain.months})
         async with self._sessions.borrow() as connection, connection.pipeline(), connection.transaction():
             if months:
                 # Before any row is locked, so that whoever makes a month waits for nobody.
                 await connection.execute(statement("postgres/ensure_months"), {"months": months})
-            if fresh:
-                offered = self._sessions.parameter(connection, "memory_row", fresh)
+            if fresh or plain.memories.rows:
+                offered = self._sessions.parameter(connection, "memory_row", fresh, plain.memories)
                 await connection.execute(statement("postgres/insert_memories"), {"rows": offered})
             names = await self._merge(connection, "memory_row", "postgres/merge_memories", known, 2)
             edges = await self._merge(connection, "link_row", "postgres/merge_links", changes.links, 4)
@@ -120,8 +156,9 @@ class PostgresSink:
             if changes.ended:
                 # Planned anew each time: it joins tables that may have been empty when a kept plan was made.
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended), prepare=False)
-            if rows := history_rows(after_guard(folded.settlements, refused), dead):
-                words = self._sessions.parameter(connection, "history_row", rows)
+            rows = history_rows(after_guard(folded.settlements, refused), dead)
+            if rows or plain.history.rows:
+                words = self._sessions.parameter(connection, "history_row", rows, plain.history)
                 if unseen is not None:
                     await connection.execute(statement("postgres/append_history"), {"rows": words})
                 else:
