@@ -89,7 +89,8 @@ class EmbeddedIndex:
             _make(folder, collection)
         collection.check(Collection.recorded(collection.alias, _recorded(folder)))
         with _translated():
-            return cls(edge.EdgeShard.load(str(folder / _SHARD)), folder / _SHARD, collection)
+            shard = edge.EdgeShard.load(str(folder / _SHARD), _configuration(collection))
+            return cls(shard, folder / _SHARD, collection)
 
     def close(self) -> None:
         """Make everything durable and release the folder."""
@@ -210,12 +211,8 @@ def _tenants(shard: edge.EdgeShard) -> set[str]:
     return {str(hit.value) for hit in shard.facet(edge.FacetRequest(TENANT, limit=2, exact=True)).hits}
 
 
-def _make(folder: Path, collection: Collection) -> None:
-    """Make an empty index; a crash on the way leaves nothing that looks like one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / _UNFINISHED
-    shutil.rmtree(unfinished, ignore_errors=True)
-    config = edge.EdgeConfig(
+def _configuration(collection: Collection) -> edge.EdgeConfig:
+    return edge.EdgeConfig(
         vectors={
             DENSE: edge.EdgeVectorParams(
                 collection.dimensions,
@@ -227,10 +224,19 @@ def _make(folder: Path, collection: Collection) -> None:
         },
         sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
         payload_memory=edge.Memory.Cached,
+        # More would share out segments, of which there is one, and cost each question a change of threads.
+        max_search_threads=1,
         wal_enabled=True,  # without it there is no lock against a second process either
     )
+
+
+def _make(folder: Path, collection: Collection) -> None:
+    """Make an empty index; a crash on the way leaves nothing that looks like one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / _UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
     with _translated():
-        shard = edge.EdgeShard.create(str(unfinished), config)
+        shard = edge.EdgeShard.create(str(unfinished), _configuration(collection))
         for field, field_type in PAYLOAD_INDEXES.items():
             shard.update(edge.UpdateOperation.create_field_index(field, _INDEXES[field_type]))
         shard.flush()

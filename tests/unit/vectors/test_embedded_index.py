@@ -1,6 +1,7 @@
 """The folder of the embedded index: making it, opening it again, and surviving a kill."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -78,6 +79,17 @@ async def test_opening_it_again_finds_what_was_written(tmp_path: Path) -> None:
 
     assert await again.read([point.id]) == {point.id: point.payload}
     again.close()
+
+
+def test_an_index_that_was_made_with_more_threads_is_asked_with_one(tmp_path: Path) -> None:
+    EmbeddedIndex.open(tmp_path, A_COLLECTION).close()
+    configuration = tmp_path / "shard" / "edge_config.json"
+    made = json.loads(configuration.read_text())
+    configuration.write_text(json.dumps(made | {"max_search_threads": 4}))
+
+    EmbeddedIndex.open(tmp_path, A_COLLECTION).close()
+
+    assert json.loads(configuration.read_text()) == made | {"max_search_threads": 1}
 
 
 def test_it_is_open_in_one_place_at_a_time(tmp_path: Path) -> None:
