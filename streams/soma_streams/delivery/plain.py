@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soma_schemas.limits import MAX_PAYLOAD_DEPTH, Limits
-from soma_streams.delivery.shortcut import KeyHashes, RepeatedTexts, is_plain_schema, may_surprise
+from soma_streams.delivery.shortcut import (
+    LONG_NUMBER_DIGITS,
+    KeyHashes,
+    RepeatedTexts,
+    is_plain_schema,
+    may_surprise,
+)
 from soma_streams.transcoding.columns import UnsupportedSchemaError
 from soma_streams.transcoding.fields import double_values, refuse_times, uuid_octets
 from soma_streams.transcoding.finder import FieldFinder, Found
@@ -184,8 +190,22 @@ class PlainReader:
         starts = np.cumsum(spans.size + 1) - spans.size - 1
         depths = np.add.reduceat((octets | _LOWER) == _BRACES, starts, dtype=np.int64)
         walk.refuse(depths > MAX_PAYLOAD_DEPTH)
-        if may_surprise(joined):
-            walk.refuse(np.array([may_surprise(payload) for payload in payloads]))
+        for row in np.flatnonzero(_suspects(joined, octets, starts, spans.size)).tolist():
+            if may_surprise(payloads[row]):
+                walk.sound[row] = False
+
+
+def _suspects(joined: bytes, octets: NDArray[np.uint8], starts: Positions, sizes: Positions) -> Mask:
+    """Return which payloads to look at more closely: whatever `may_surprise` finds is in one of them."""
+    suspects: Mask = sizes >= LONG_NUMBER_DIGITS
+    after_digit = np.zeros(len(octets), np.bool_)
+    after_digit[1:] = ((octets - ord("0")) < 10)[:-1]  # noqa: PLR2004  # digits; what is below wraps around
+    exponents = after_digit & ((octets | _LOWER) == ord("e"))
+    if exponents.any():
+        suspects |= np.logical_or.reduceat(exponents, starts)
+    if b"\\u" in joined:
+        suspects[:] = True
+    return suspects
 
 
 def _tags(walk: Walk, spans: Spans, limits: Limits) -> Sequence[Sequence[bytes]]:

@@ -56,8 +56,8 @@ _IDENTITY = sha1(MEMORY_NAMESPACE.bytes, usedforsecurity=False)
 # Three searches that begin with a set of characters are faster than one with a choice; the second is rare.
 _EXPONENT = re.compile(rb"[0-9][eE][-+0-9]").search
 _NUMBER_WITH_EXPONENT = re.compile(rb"[:\[,\s]-?[0-9.]+[eE]").search
-_LONG_NUMBER_DIGITS = 300
-_LONG_NUMBER = re.compile(rb"[0-9.]{%d}" % _LONG_NUMBER_DIGITS).search
+LONG_NUMBER_DIGITS = 300
+_LONG_NUMBER = re.compile(rb"[0-9.]{%d}" % LONG_NUMBER_DIGITS).search
 _VERSION_LIMIT = 2**53
 _REMEMBERED = 10_000
 
@@ -269,9 +269,9 @@ def _check_payload(payload: bytes, limits: Limits) -> None:
 
 
 def may_surprise(payload: bytes) -> bool:
-    """Say whether JSON may hold what the model looks at more closely; two texts with a space between, too."""
+    """Say whether JSON may hold what the model looks at more closely."""
     return (
         b"\\u" in payload  # may be a NUL, or half a surrogate pair
         or (_EXPONENT(payload) is not None and _NUMBER_WITH_EXPONENT(payload) is not None)
-        or (len(payload) >= _LONG_NUMBER_DIGITS and _LONG_NUMBER(payload) is not None)
+        or (len(payload) >= LONG_NUMBER_DIGITS and _LONG_NUMBER(payload) is not None)
     )

@@ -82,6 +82,7 @@ class Walk:
         self._ends = np.cumsum(sizes)
         self._at = self._ends - sizes + skip
         self.sound: Mask = sizes >= skip
+        self._pieces: dict[int, tuple[Spans, list[bytes]]] = {}
         # Behind everything, where no record ends: who gets there is broken, and stays there.
         self._lost = len(self.data) - _PADDING + 1
 
@@ -141,8 +142,12 @@ class Walk:
         self._at = np.where(null, before, self._at)
 
     def pieces(self, spans: Spans) -> list[bytes]:
-        """Return a field's bytes in each record; nothing where it is null."""
-        return self.cut(spans.begin, spans.size)
+        """Return a field's bytes in each record; nothing where it is null. Cut once, so not to be changed."""
+        # Held together with the spans, so that nothing else can have their id.
+        known = self._pieces.get(id(spans))
+        if known is None:
+            known = self._pieces[id(spans)] = (spans, self.cut(spans.begin, spans.size))
+        return known[1]
 
     def cut(self, begin: Positions, size: Positions) -> list[bytes]:
         """Return bytes from these places on."""
