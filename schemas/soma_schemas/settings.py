@@ -240,9 +240,10 @@ class ProducerSettings(Part):
     """How events are sent."""
 
     linger: Duration = Field(
-        timedelta(milliseconds=1),
+        timedelta(0),
         ge=timedelta(0),
-        description="How long to wait for more events before a request. Longer sends fewer, fuller requests.",
+        description="How long to wait for more events before a request. Longer sends fewer, fuller requests; "
+        "without a wait, what comes while requests are under way shares the next one.",
     )
     compression: Annotated[str, Field(pattern="^(zstd|lz4|gzip|snappy|none)$")] = Field(
         "zstd", description="Compression of requests."

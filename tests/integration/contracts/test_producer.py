@@ -2,6 +2,7 @@
 
 import io
 import struct
+from datetime import timedelta
 
 import fastavro
 import pytest
@@ -173,7 +174,7 @@ def test_without_a_broker_the_producer_says_what_to_do(publishing_settings: Publ
         update={
             "kafka": KafkaSettings(bootstrap_servers="127.0.0.1:1"),
             "producer": publishing_settings.producer.model_copy(
-                update={"delivery_timeout": publishing_settings.producer.linger * 500}
+                update={"delivery_timeout": timedelta(seconds=0.5)}
             ),
         }
     )
