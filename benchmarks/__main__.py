@@ -30,7 +30,7 @@ Measurement = Callable[[Stage, Budget], Awaitable[dict[str, Any]]]
 MEASUREMENTS: Mapping[str, tuple[Measurement, float]] = {
     "road": (road.measure, 1500),
     "latency": (latency.measure, 120),
-    "vectors": (vectors.measure, 180),
+    "vectors": (vectors.measure, 420),
     "scaling": (scaling.measure, 240),
     "producer": (producer.measure, 120),
     "batches": (batches.measure, 240),
