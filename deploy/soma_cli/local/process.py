@@ -156,11 +156,14 @@ class ChildProcess:
         while True:
             if self.exit_code is not None:
                 raise self.failure(f"{self._launch.name} ended while starting")
+            began = self._clock.monotonic()
             if await is_ready():
                 return
-            if self._clock.monotonic() > deadline:
+            now = self._clock.monotonic()
+            if now > deadline:
                 raise self.failure(f"{self._launch.name} was not ready within {within_seconds:.0f} s")
-            await self._clock.sleep(_LOOK_EVERY_SECONDS)
+            # Where looking costs something, it takes that from what starts.
+            await self._clock.sleep(max(_LOOK_EVERY_SECONDS, now - began))
 
     async def stop(self, within_seconds: float) -> bool:
         """Ask the child to stop, wait, and kill it when the time is over, or when nobody waits any longer.

@@ -6,21 +6,17 @@ from contextlib import asynccontextmanager
 
 from pydantic import BaseModel
 
-from soma_api.keys import ApiKey
-from soma_api.principals import Role
 from soma_api.settings import GatewaySettings
 from soma_cli.handover import Handover, remove_handover
-from soma_cli.keys import NewKey, create_key, list_keys
 from soma_cli.local.arrangement import Arrangement
 from soma_cli.local.artifacts import Artifacts
-from soma_cli.local.home import LOOPBACK, Home, write_private
+from soma_cli.local.home import LOOPBACK, Home
 from soma_cli.local.ours import OwnProcess
 from soma_cli.local.part import Observer, Part, ignore
 from soma_cli.local.parts import Parts
 from soma_cli.local.postgres import Login
 from soma_cli.local.process import hold
 from soma_cli.local.supervision import Supervisor
-from soma_cli.topic_application import apply_visibly
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import as_environment
 from soma_schemas.errors import MismatchError
@@ -31,7 +27,6 @@ from soma_schemas.settings import (
     RegistrySettings,
     TopicSettings,
 )
-from soma_schemas.topic_admin import open_admin
 
 TENANT = "local"
 
@@ -103,6 +98,8 @@ class Stack:
     async def start(self) -> None:
         """Start everything, each as soon as what it needs is there.
 
+        Kafka takes longest, and everybody needs it: what it takes to prepare the parts is loaded beside it.
+
         Raises:
             SomaError: The first that went wrong; the rest is left as it is.
         """
@@ -139,6 +136,9 @@ class Stack:
 
     async def _prepare_kafka(self) -> None:
         await self.parts.kafka.start()
+        from soma_cli.topic_application import apply_visibly  # noqa: PLC0415  # see start
+        from soma_schemas.topic_admin import open_admin  # noqa: PLC0415  # see start
+
         admin = open_admin(self.parts.kafka.settings())
         _, left = await apply_visibly(admin, TopicSettings(), self._clock)
         if left:
@@ -152,8 +152,7 @@ class Stack:
         await postgres
         await self.parts.registry.start()
         if not self._arranged.is_current():
-            # Only a first start needs it, and every start would wait for it to load.
-            from soma_schemas.registry import open_registry, register_schemas  # noqa: PLC0415  # see above
+            from soma_schemas.registry import open_registry, register_schemas  # noqa: PLC0415  # see start
 
             with open_registry(self.parts.registry.settings()) as registry:
                 await asyncio.to_thread(register_schemas, registry, TopicSettings())
@@ -164,18 +163,10 @@ class Stack:
         if not self._arranged.is_current():
             await asyncio.to_thread(_migrate, dsn)
             await self.parts.postgres.grant_roles()
-        self.api_key = await asyncio.to_thread(self._admin_key, dsn)
+        from soma_cli.local.own_key import kept_key  # noqa: PLC0415  # see start
 
-    def _admin_key(self, dsn: str) -> str:
-        """Return the key of this home, made at the first start and then kept."""
         path = self._home.folder("secrets") / "api-key"
-        kept = ApiKey.parse(path.read_text(encoding="ascii").strip()) if path.exists() else None
-        good = {key.key_id for key in list_keys(dsn, TENANT) if key.revoked_at is None}
-        if kept is not None and kept.key_id in good:
-            return kept.reveal()
-        key = create_key(dsn, NewKey(TENANT, Role.ADMIN, label="made by soma up"), self._clock.now())
-        write_private(path, key.reveal() + "\n")
-        return key.reveal()
+        self.api_key = await asyncio.to_thread(kept_key, path, dsn, TENANT, self._clock.now())
 
     def _worker(self) -> OwnProcess:
         door = self._home.port("worker")

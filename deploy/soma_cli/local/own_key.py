@@ -1,0 +1,27 @@
+"""The key with which whoever started the local stack uses its API."""
+
+from datetime import datetime
+from pathlib import Path
+
+from soma_api.keys import ApiKey
+from soma_api.principals import Role
+from soma_cli.keys import NewKey, create_key, list_keys
+from soma_cli.local.home import write_private
+
+
+def kept_key(path: Path, dsn: str, tenant: str, now: datetime) -> str:
+    """Return the key in a file, made at the first start and then kept.
+
+    Args:
+        path: The file, for the owner's eyes.
+        dsn: The database in which keys are known; as its owner.
+        tenant: Whose memories it opens.
+        now: Noted as the time at which a new one was made.
+    """
+    kept = ApiKey.parse(path.read_text(encoding="ascii").strip()) if path.exists() else None
+    good = {key.key_id for key in list_keys(dsn, tenant) if key.revoked_at is None}
+    if kept is not None and kept.key_id in good:
+        return kept.reveal()
+    key = create_key(dsn, NewKey(tenant, Role.ADMIN, label="made by soma up"), now)
+    write_private(path, key.reveal() + "\n")
+    return key.reveal()
