@@ -88,6 +88,18 @@ class Sessions:
                 self._taught[connection] = await _teach(connection, self._row_types)
             yield connection
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction whose statements go to the server together.
+
+        psycopg's own transaction would wait for the server at its begin and at its end, which is a third of
+        the time of a small one. After an error the pool rolls back what is open.
+        """
+        async with self.borrow() as connection, connection.pipeline():
+            await connection.execute("BEGIN")
+            yield connection
+            await connection.execute("COMMIT")
+
     def parameter(
         self,
         connection: Connection,

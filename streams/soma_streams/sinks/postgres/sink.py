@@ -143,7 +143,7 @@ class PostgresSink:
         fresh = [row for row in changes.memories if unseen is not None and unseen(row)]
         known = [row for row in changes.memories if unseen is None or not unseen(row)]
         months = sorted({*history_months(folded.settlements, dead), *plain.months})
-        async with self._sessions.borrow() as connection, connection.pipeline(), connection.transaction():
+        async with self._sessions.transaction() as connection:
             if months:
                 # Before any row is locked, so that whoever makes a month waits for nobody.
                 await connection.execute(statement("postgres/ensure_months"), {"months": months})
