@@ -26,8 +26,9 @@ from soma_streams.delivery.decode import Decoder, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.plainly import Plainly
 from soma_streams.delivery.retry import Retry
-from soma_streams.delivery.settle import Settled, Settler, Sink
+from soma_streams.delivery.settle import FasterWay, Settled, Settler, Sink
 from soma_streams.delivery.state import Outcome, Watermark
+from soma_streams.delivery.unread import Unread
 from soma_streams.door import open_door
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.settings import DeliveringSettings, PostgresWorkerSettings, VectorWorkerSettings
@@ -270,7 +271,10 @@ async def _settler(
     )
     limits, epoch = settings.limits, settings.topics.epoch
     decoder = Decoder(SINK_EVENTS, limits, epoch)
-    plainly = Plainly(sink, decoder, retry, limits, epoch) if isinstance(sink, PostgresSink) else None
+    faster: list[FasterWay] = []
+    if isinstance(sink, PostgresSink):
+        faster.append(Plainly(sink, decoder, retry, limits, epoch))
+        faster.append(Unread(sink, decoder, retry, limits, epoch))
     try:
         yield Settler(
             sink=sink,
@@ -282,7 +286,7 @@ async def _settler(
             flood=FloodGuard(settings.delivery),
             limits=limits,
             epoch=epoch,
-            faster=plainly,
+            faster=faster,
         )
     finally:
         dead_letters.close()

@@ -7,9 +7,9 @@ each event is looked at: there alone it is decided what is poison, and why.
 
 from binascii import unhexlify
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from soma_schemas.dead_letters import REPLAY_OFFSET_HEADER
 from soma_schemas.events import MemoryStored
@@ -19,7 +19,7 @@ from soma_streams.delivery.decode import Decoder, WriterSchema, wire_header
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.fold import after_guard, fold
 from soma_streams.delivery.plain import PlainEvents, PlainReader
-from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.retry import Retry, unless_refused
 from soma_streams.delivery.state import (
     Folded,
     KnownState,
@@ -30,8 +30,6 @@ from soma_streams.delivery.state import (
     Watermark,
 )
 from soma_streams.transport.records import Record, RecordBatch
-
-T = TypeVar("T")
 
 # Fewer are faster one by one: what is done per column costs a millisecond.
 _FEWEST = 50
@@ -108,7 +106,9 @@ class Plainly:
     ) -> Mapping[Outcome, int] | None:
         current: Mapping[MemoryName, KnownState] | None = {}
         if events:
-            current = await self._unless_refused("read current state", lambda: self._sink.current(events))
+            current = await unless_refused(
+                self._retry, "read current state", lambda: self._sink.current(events)
+            )
         if current is None:
             return None
         try:
@@ -117,8 +117,8 @@ class Plainly:
             if classify(error) is FailureClass.POISON:
                 return None
             raise
-        refused = await self._unless_refused(
-            "write", lambda: self._sink.write_plain(plain, folded, watermark)
+        refused = await unless_refused(
+            self._retry, "write", lambda: self._sink.write_plain(plain, folded, watermark)
         )
         if refused is None:
             return None
@@ -172,7 +172,7 @@ class Plainly:
         if len(ids) != _ID_BYTES * len(keys):
             return None
         tenants = [key[: -_ID_CHARACTERS - 1] for key in keys]
-        seen = await self._unless_refused("read what is there", lambda: self._sink.seen(tenants, ids))
+        seen = await unless_refused(self._retry, "read what is there", lambda: self._sink.seen(tenants, ids))
         if seen is None:
             return None
         records = [record for place, record in enumerate(likely) if place not in seen]
@@ -182,16 +182,3 @@ class Plainly:
                 return read
             records = [record for record, sound in zip(records, read.tolist(), strict=True) if sound]
         return None
-
-    async def _unless_refused(self, what: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Return what work gives, however long the store is away; None when it refuses an event."""
-
-        async def attempt() -> T | None:
-            try:
-                return await work()
-            except Exception as error:
-                if classify(error) is FailureClass.POISON:
-                    return None
-                raise
-
-        return await self._retry(what, attempt)

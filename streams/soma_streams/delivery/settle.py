@@ -95,7 +95,7 @@ class Settler:
         flood: Stops a flood of dead letters.
         limits: How large a memory may become.
         epoch: Of the topic as it is now.
-        faster: Into the same sink, for batches that it can settle.
+        faster: Into the same sink, each for batches that it can settle.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Settler:
         flood: FloodGuard,
         limits: Limits,
         epoch: int,
-        faster: FasterWay | None = None,
+        faster: Sequence[FasterWay] = (),
     ) -> None:
         self._sink = sink
         self._decoder = decoder
@@ -132,8 +132,8 @@ class Settler:
         """
         ids = schema_ids(batch.records)
         schemas = await self._retry("read schemas", lambda: self._schemas.fetch(ids))
-        if self._faster is not None:
-            found = await self._faster.settle(batch, schemas)
+        for way in self._faster:
+            found = await way.settle(batch, schemas)
             if found is not None:
                 for _ in batch.records:
                     self._flood.observe(dead_lettered=False)

@@ -1,15 +1,11 @@
 """What is plain goes faster into the same rows; what is not goes the way it always went."""
 
-from collections.abc import Mapping, Sequence
-from random import Random
-from typing import Any
-
 import orjson
 import psycopg
 import pytest
 
-from builders import A_MOMENT, WRITER_SCHEMAS, a_batch, a_record, deleted, linked, patched, stored
-from fakes import FakeClock, RecordedDeadLetters
+from builders import a_record, deleted, linked, patched, stored
+from integration.sinks_postgres.two_ways import QUERIES, TENANT, Log, Road, agree, emptied, new
 from odd_events import PAYLOADS
 from postgres_tables import rows
 from soma_schemas.dead_letters import (
@@ -17,137 +13,17 @@ from soma_schemas.dead_letters import (
     REPLAY_OFFSET_HEADER,
     REPLAY_TIMESTAMP_HEADER,
 )
-from soma_schemas.events import SINK_EVENTS, MemoryEvent
 from soma_schemas.limits import DEFAULT_LIMITS
-from soma_streams.checks import Waiting
-from soma_streams.delivery.decode import Decoder, WriterSchema
-from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.plainly import Plainly
 from soma_streams.delivery.retry import Retry
-from soma_streams.delivery.settle import Settler
 from soma_streams.delivery.shortcut import may_surprise
 from soma_streams.delivery.state import Outcome
-from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.sinks.postgres import PostgresSink
-from soma_streams.transport.records import Record, RecordBatch
-
-A_PARTITION = 471
-TENANT = "plain"
-OTHER = "plain.other"
-QUERIES = (
-    "SELECT *, payload::text FROM memories WHERE tenant LIKE 'plain%%' ORDER BY tenant, memory_id",
-    "SELECT *, content::text FROM memory_history WHERE partition = 471 ORDER BY version, logged_at",
-    "SELECT * FROM memory_links WHERE tenant LIKE 'plain%%' ORDER BY from_memory_id",
-    "SELECT consumer_group, topic, epoch, next_offset FROM sink_watermarks WHERE partition = 471",
-)
 
 
-class Told(Plainly):
-    """Tells which batches it settled."""
-
-    def __init__(self, sink: PostgresSink, decoder: Decoder, retry: Retry) -> None:
-        super().__init__(sink, decoder, retry, DEFAULT_LIMITS, 1)
-        self.settled: list[bool] = []
-
-    async def settle(
-        self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]
-    ) -> Mapping[Outcome, int] | None:
-        found = await super().settle(batch, schemas)
-        self.settled.append(found is not None)
-        return found
-
-
-class KnownSchemas:
-    async def fetch(self, ids: set[int]) -> Mapping[int, WriterSchema]:
-        return {number: WRITER_SCHEMAS[number] for number in ids}
-
-
-class Road:
-    """A settler on the real tables, with the faster way or without."""
-
-    def __init__(self, sink: PostgresSink, *, fast: bool) -> None:
-        clock, decoder = FakeClock(), Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1)
-        retry = Retry(RetrySettings.model_validate({}), clock, Random(7), Waiting())
-        self.faster = Told(sink, decoder, retry)
-        self.letters = RecordedDeadLetters()
-        self.settler = Settler(
-            sink=sink,
-            decoder=decoder,
-            schemas=KnownSchemas(),
-            dead_letters=self.letters,
-            retry=retry,
-            clock=clock,
-            flood=FloodGuard(DeliverySettings.model_validate({})),
-            limits=DEFAULT_LIMITS,
-            epoch=1,
-            faster=self.faster if fast else None,
-        )
-
-    async def outcomes(self, batches: Sequence[RecordBatch]) -> list[Mapping[Outcome, int]]:
-        return [(await self.settler.settle(batch)).outcomes for batch in batches]
-
-
-def emptied(dsn: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("DELETE FROM memories WHERE tenant LIKE 'plain%'")
-        connection.execute("DELETE FROM memory_links WHERE tenant LIKE 'plain%'")
-        connection.execute("DELETE FROM memory_history WHERE partition = 471")
-        connection.execute("DELETE FROM sink_watermarks WHERE partition = 471")
-
-
-def held(dsn: str) -> list[list[dict[str, Any]]]:
-    return [rows(dsn, query) for query in QUERIES]
-
-
-class Log:
-    """Batches of one partition, each after the other."""
-
-    def __init__(self) -> None:
-        self.batches: list[RecordBatch] = []
-        self._next = 0
-
-    def add(self, *values: MemoryEvent | Record) -> RecordBatch:
-        records = [
-            value._replace(offset=self._next + number)
-            if isinstance(value, Record)
-            else a_record(value, self._next + number)
-            for number, value in enumerate(values)
-        ]
-        self._next += len(records) + 1  # a gap, as a marker of a transaction leaves it
-        self.batches.append(a_batch(records, partition=A_PARTITION, next_offset=self._next))
-        return self.batches[-1]
-
-
-def new(count: int, begin: int, **fields: Any) -> list[MemoryEvent]:
-    """Events of new memories, of every plain kind."""
-    return [
-        stored(
-            tenant=TENANT if number % 3 else OTHER,
-            key=f"k{number}" if number % 2 else None,
-            text=f'"{number}" \\ čaj\n',
-            payload=f'{{"n": {number}, "of": ["a", null]}}',
-            tags=[f"t{each}" for each in range(number % 4)],
-            importance=number % 10 / 10,
-            subject=f"person {number}" if number % 5 else None,
-            expires_at=A_MOMENT if number % 7 == 0 else None,
-            **fields,
-        )
-        for number in range(begin, begin + count)
-    ]
-
-
-async def agree(sink: PostgresSink, dsn: str, batches: Sequence[RecordBatch]) -> tuple[Road, list[bool]]:
-    """Assert that both ways leave the same rows, and return the slow one and what was settled fast."""
-    emptied(dsn)
-    slow = Road(sink, fast=False)
-    slow_outcomes = await slow.outcomes(batches)
-    expected = held(dsn)
-    emptied(dsn)
-    fast = Road(sink, fast=True)
-    assert await fast.outcomes(batches) == slow_outcomes
-    assert held(dsn) == expected
-    assert fast.letters.letters == slow.letters.letters
-    return slow, fast.faster.settled
+def plainly(sink: PostgresSink, decoder: Decoder, retry: Retry) -> Plainly:
+    return Plainly(sink, decoder, retry, DEFAULT_LIMITS, epoch=1)
 
 
 async def test_plain_events_among_others_leave_the_same_rows(sink: PostgresSink, owner_dsn: str) -> None:
@@ -169,7 +45,7 @@ async def test_plain_events_among_others_leave_the_same_rows(sink: PostgresSink,
         *new(30, 130),
     )
 
-    _, fast = await agree(sink, owner_dsn, log.batches)
+    _, fast = await agree(sink, owner_dsn, log.batches, plainly)
 
     assert fast == [True, True]
     assert rows(owner_dsn, QUERIES[3])[0]["next_offset"] == log.batches[-1].next_offset
@@ -192,7 +68,7 @@ async def test_what_is_delivered_again_or_not_plain_is_left_to_the_other_way(
     log.add(*new(60, 300), a_record(stored(tenant=TENANT), headers=list(replayed.items())))
     log.add(*new(20, 400))
 
-    slow, fast = await agree(sink, owner_dsn, log.batches)
+    slow, fast = await agree(sink, owner_dsn, log.batches, plainly)
 
     assert fast == [True, False, False, False, False, False]
     assert len(slow.letters.letters) == 2
@@ -205,14 +81,14 @@ async def test_a_batch_of_which_the_history_knows_and_the_memories_do_not_is_wri
     emptied(owner_dsn)
     log = Log()
     log.add(*new(60, 0))
-    await Road(sink, fast=False).outcomes(log.batches)
+    await Road(sink).outcomes(log.batches)
     with psycopg.connect(owner_dsn, autocommit=True) as connection:
         connection.execute("DELETE FROM memories WHERE tenant LIKE 'plain%'")
 
-    road = Road(sink, fast=True)
+    road = Road(sink, plainly)
 
     assert (await road.outcomes(log.batches))[0][Outcome.APPLIED] == 60
-    assert road.faster.settled == [False]
+    assert road.settled_fast == [False]
     assert len(rows(owner_dsn, QUERIES[1])) == len(rows(owner_dsn, QUERIES[0])) == 60
 
 
@@ -226,7 +102,7 @@ async def test_a_payload_that_only_the_server_refuses_is_a_dead_letter_as_ever(
     odd = stored(tenant=TENANT).model_copy(update={"payload": payload})
     log.add(*new(60, 0), odd)
 
-    slow, fast = await agree(sink, owner_dsn, log.batches)
+    slow, fast = await agree(sink, owner_dsn, log.batches, plainly)
 
     assert fast == [False]
     assert len(slow.letters.letters) == 1

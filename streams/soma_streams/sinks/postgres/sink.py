@@ -105,6 +105,15 @@ class PostgresSink:
         rows = plain_rows(plain, watermark.partition, watermark.epoch)
         return await self._write(folded, (), watermark, (), unseen=is_unseen, plain=rows)
 
+    async def write_unseen(self, folded: Folded, watermark: Watermark) -> None:
+        """Write new memories, each told of once, that are folded onto nothing; all of them or nothing.
+
+        Raises:
+            psycopg.errors.UniqueViolation: One is there already, or is delivered again.
+            psycopg.Error: As the server or the connection tells it.
+        """
+        await self._write(folded, (), watermark, (), unseen=is_unseen)
+
     async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
         """Write a batch, what became of each of its events, and the watermark: all of it or nothing.
 

@@ -1,0 +1,150 @@
+"""A settler on the real tables with a faster way and without, so that what both leave can be compared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import psycopg
+
+from builders import A_MOMENT, WRITER_SCHEMAS, a_batch, a_record, stored
+from fakes import FakeClock, RecordedDeadLetters
+from postgres_tables import rows
+from soma_schemas.events import SINK_EVENTS, MemoryEvent
+from soma_schemas.limits import DEFAULT_LIMITS
+from soma_streams.checks import Waiting
+from soma_streams.delivery.decode import Decoder, WriterSchema
+from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.settle import FasterWay, Settler
+from soma_streams.delivery.state import Outcome
+from soma_streams.settings import DeliverySettings, RetrySettings
+from soma_streams.sinks.postgres import PostgresSink
+from soma_streams.transport.records import Record, RecordBatch
+
+A_PARTITION = 471
+TENANT = "plain"
+OTHER = "plain.other"
+QUERIES = (
+    "SELECT *, payload::text FROM memories WHERE tenant LIKE 'plain%%' ORDER BY tenant, memory_id",
+    "SELECT *, content::text FROM memory_history WHERE partition = 471 ORDER BY version, logged_at",
+    "SELECT * FROM memory_links WHERE tenant LIKE 'plain%%' ORDER BY from_memory_id",
+    "SELECT consumer_group, topic, epoch, next_offset FROM sink_watermarks WHERE partition = 471",
+)
+
+
+Way = Callable[[PostgresSink, Decoder, Retry], FasterWay]
+
+
+class Told:
+    """Tells which batches a faster way settled."""
+
+    def __init__(self, way: FasterWay) -> None:
+        self._way = way
+        self.settled: list[bool] = []
+
+    async def settle(
+        self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]
+    ) -> Mapping[Outcome, int] | None:
+        found = await self._way.settle(batch, schemas)
+        self.settled.append(found is not None)
+        return found
+
+
+class KnownSchemas:
+    async def fetch(self, ids: set[int]) -> Mapping[int, WriterSchema]:
+        return {number: WRITER_SCHEMAS[number] for number in ids}
+
+
+class Road:
+    """A settler on the real tables, with a faster way or without."""
+
+    def __init__(self, sink: PostgresSink, way: Way | None = None) -> None:
+        clock, decoder = FakeClock(), Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1)
+        retry = Retry(RetrySettings.model_validate({}), clock, Random(7), Waiting())
+        self.faster = [Told(way(sink, decoder, retry))] if way is not None else []
+        self.letters = RecordedDeadLetters()
+        self.settler = Settler(
+            sink=sink,
+            decoder=decoder,
+            schemas=KnownSchemas(),
+            dead_letters=self.letters,
+            retry=retry,
+            clock=clock,
+            flood=FloodGuard(DeliverySettings.model_validate({})),
+            limits=DEFAULT_LIMITS,
+            epoch=1,
+            faster=self.faster,
+        )
+
+    @property
+    def settled_fast(self) -> list[bool]:
+        """Which batches went the faster way."""
+        return [settled for each in self.faster for settled in each.settled]
+
+    async def outcomes(self, batches: Sequence[RecordBatch]) -> list[Mapping[Outcome, int]]:
+        return [(await self.settler.settle(batch)).outcomes for batch in batches]
+
+
+def emptied(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM memories WHERE tenant LIKE 'plain%'")
+        connection.execute("DELETE FROM memory_links WHERE tenant LIKE 'plain%'")
+        connection.execute("DELETE FROM memory_history WHERE partition = 471")
+        connection.execute("DELETE FROM sink_watermarks WHERE partition = 471")
+
+
+def held(dsn: str) -> list[list[dict[str, Any]]]:
+    return [rows(dsn, query) for query in QUERIES]
+
+
+class Log:
+    """Batches of one partition, each after the other."""
+
+    def __init__(self) -> None:
+        self.batches: list[RecordBatch] = []
+        self._next = 0
+
+    def add(self, *values: MemoryEvent | Record) -> RecordBatch:
+        records = [
+            value._replace(offset=self._next + number)
+            if isinstance(value, Record)
+            else a_record(value, self._next + number)
+            for number, value in enumerate(values)
+        ]
+        self._next += len(records) + 1  # a gap, as a marker of a transaction leaves it
+        self.batches.append(a_batch(records, partition=A_PARTITION, next_offset=self._next))
+        return self.batches[-1]
+
+
+def new(count: int, begin: int, **fields: Any) -> list[MemoryEvent]:
+    """Events of new memories, of every plain kind."""
+    return [
+        stored(
+            tenant=TENANT if number % 3 else OTHER,
+            key=f"k{number}" if number % 2 else None,
+            text=f'"{number}" \\ čaj\n',
+            payload=f'{{"n": {number}, "of": ["a", null]}}',
+            tags=[f"t{each}" for each in range(number % 4)],
+            importance=number % 10 / 10,
+            subject=f"person {number}" if number % 5 else None,
+            expires_at=A_MOMENT if number % 7 == 0 else None,
+            **fields,
+        )
+        for number in range(begin, begin + count)
+    ]
+
+
+async def agree(
+    sink: PostgresSink, dsn: str, batches: Sequence[RecordBatch], way: Way
+) -> tuple[Road, list[bool]]:
+    """Assert that both ways leave the same rows, and return the slow one and what was settled fast."""
+    emptied(dsn)
+    slow = Road(sink)
+    slow_outcomes = await slow.outcomes(batches)
+    expected = held(dsn)
+    emptied(dsn)
+    fast = Road(sink, way)
+    assert await fast.outcomes(batches) == slow_outcomes
+    assert held(dsn) == expected
+    assert fast.letters.letters == slow.letters.letters
+    return slow, fast.settled_fast
