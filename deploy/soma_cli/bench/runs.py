@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from soma_cli.bench.figures import Asked
@@ -95,18 +95,25 @@ def time_stores(
     return seconds
 
 
-def searches(questions: Sequence[Question], count: int) -> list[dict[str, Any]]:
+class Search(NamedTuple):
+    """A search of the benchmark, and what it is filtered by in words."""
+
+    filtered_by: str
+    body: dict[str, Any]
+
+
+def searches(questions: Sequence[Question], count: int) -> list[Search]:
     """Return that many hybrid searches, with filters of several kinds in turn."""
-    filters: list[dict[str, Any]] = [
-        {"namespace_prefix": SEARCH},
-        {"namespace_prefix": f"{SEARCH}/3"},
-        {"namespace_prefix": SEARCH, "tags": ["tag-5"]},
-        {"namespace_prefix": SEARCH, "importance_min": 0.5},
-    ]
-    pairs = zip(cycle(questions), cycle(filters), strict=False)
+    filters: dict[str, dict[str, Any]] = {
+        "a namespace that holds all": {"namespace_prefix": SEARCH},
+        "a namespace that holds few": {"namespace_prefix": f"{SEARCH}/3"},
+        "namespace and tag": {"namespace_prefix": SEARCH, "tags": ["tag-5"]},
+        "namespace and importance": {"namespace_prefix": SEARCH, "importance_min": 0.5},
+    }
+    pairs = zip(cycle(questions), cycle(filters.items()), strict=False)
     return [
-        {"query": question.text, "mode": "hybrid", "top_k": 10, "filter": each}
-        for question, each in islice(pairs, count)
+        Search(kind, {"query": question.text, "mode": "hybrid", "top_k": 10, "filter": each})
+        for question, (kind, each) in islice(pairs, count)
     ]
 
 

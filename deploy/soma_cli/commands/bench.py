@@ -81,10 +81,17 @@ class Times(Result):
 
     def drawn(self) -> RenderableType:
         """Return a row of milliseconds."""
-        table = Table("", "count", "p50", "p95", "p99", "max", box=None, header_style="bold", pad_edge=False)
-        times = (self.p50_seconds, self.p95_seconds, self.p99_seconds, self.max_seconds)
-        table.add_row(Text(self.what), f"{self.count:,}", *(f"{each * 1000:.1f} ms" for each in times))
-        return table
+        return _table([self])
+
+
+class SearchTimes(Times):
+    """How long searches took, all of them and those with each kind of filter."""
+
+    by_filter: list[Times]
+
+    def drawn(self) -> RenderableType:
+        """Return a row of milliseconds for each kind, and one for all."""
+        return _table([*self.by_filter, self])
 
 
 @app.command()
@@ -156,10 +163,15 @@ def search(
             examples = example_memories(example(_MEMORIES), SEARCH)
             with progress(f"Storing {memories:,} memories", memories) as advance:
                 load(client, made_up_memories(examples, memories, SEARCH), clock, advance)
-        bodies = searches(read_questions(example(_QUESTIONS)), count)
-        seconds = time_searches(client, bodies, clock)
+        asked = searches(read_questions(example(_QUESTIONS)), count)
+        seconds = time_searches(client, [each.body for each in asked], clock)
         there = count_below(client, SEARCH)
-    show(_times("hybrid search with filters", seconds, there), as_json=as_json)
+    kinds: dict[str, list[float]] = {}
+    for each, took in zip(asked, seconds, strict=True):
+        kinds.setdefault(each.filtered_by, []).append(took)
+    rows = [_times(kind, times, there) for kind, times in kinds.items()]
+    total = _times("hybrid search with filters", seconds, there)
+    show(SearchTimes(**total.model_dump(), by_filter=rows), as_json=as_json)
 
 
 def _mode_recall(mode: Mode, asked: Sequence[Asked]) -> ModeRecall:
@@ -170,6 +182,14 @@ def _mode_recall(mode: Mode, asked: Sequence[Asked]) -> ModeRecall:
         answered_at_5=mean([each.is_answered(5) for each in asked]),
         answered_at_10=mean([each.is_answered(10) for each in asked]),
     )
+
+
+def _table(rows: Sequence[Times]) -> Table:
+    table = Table("", "count", "p50", "p95", "p99", "max", box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        times = (row.p50_seconds, row.p95_seconds, row.p99_seconds, row.max_seconds)
+        table.add_row(Text(row.what), f"{row.count:,}", *(f"{each * 1000:.1f} ms" for each in times))
+    return table
 
 
 def _times(what: str, seconds: Sequence[float], memories: int) -> Times:

@@ -111,6 +111,8 @@ def test_a_search_benchmark_stores_nothing_when_enough_is_there(soma: Soma, api:
     assert ran.code == 0, ran.err
     figures = json.loads(ran.out)
     assert (figures["count"], figures["memories"]) == (3, 10)
+    assert [row["count"] for row in figures["by_filter"]] == [1, 1, 1]
+    assert max(row["max_seconds"] for row in figures["by_filter"]) == figures["max_seconds"]
     assert {asked.path for asked in api.asked} == {"/v1/namespaces", "/v1/search"}
     assert [asked.body["filter"] for asked in api.asked if asked.method == "POST"] == [
         {"namespace_prefix": "bench/search"},
