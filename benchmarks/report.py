@@ -71,7 +71,7 @@ def _where(results: Results) -> list[str]:
     found = results.all()
     if not found:
         return []
-    machine = found[0]["machine"]
+    machine = next(iter(found.values()))["machine"]
     versions = dict(machine["versions"])
     if road.PEERS_PYTHON.exists():
         versions |= peer_versions(road.PEERS_PYTHON)
@@ -83,11 +83,12 @@ def _where(results: Results) -> list[str]:
             f"contender share them, with the settings of the local stack. {named}."
         )
     ]
-    busy = max(each.get("busy_percent", 0.0) for each in found)
-    if busy > _NOT_QUIET_PERCENT:
-        sections.append(
-            f"**The machine was up to {busy:.0f} % busy with other things: these figures say little.**"
-        )
+    busy = {name: each.get("busy_percent", 0.0) for name, each in found.items()}
+    sections += [
+        f"**The machine was {percent:.0f} % busy with other things when `{name}` began.**"
+        for name, percent in busy.items()
+        if percent > _NOT_QUIET_PERCENT
+    ]
     return sections
 
 

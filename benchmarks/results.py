@@ -71,9 +71,12 @@ class Results:
         text = json.dumps({"machine": machine(), **found}, indent=2)
         (self._folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
-    def all(self) -> list[dict[str, Any]]:
-        """Return everything that was found."""
-        return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(self._folder.glob("*.json"))]
+    def all(self) -> dict[str, dict[str, Any]]:
+        """Return everything that was found, by name."""
+        return {
+            file.stem: json.loads(file.read_text(encoding="utf-8"))
+            for file in sorted(self._folder.glob("*.json"))
+        }
 
     def load(self, name: str) -> dict[str, Any] | None:
         """Return what was found, or None."""

@@ -35,7 +35,9 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     results.save("batches", {"runs": {"1": [a_run(10)], "2000": [a_run(1000)]}})
     results.save("scaling", {"runs": {"1": [a_run(100)], "2": [a_run(170)]}})
     results.save("vectors", {"runs": {"with the packaged embedder": [a_run(4000)]}})
-    results.save("producer", {"rates": {"one by one": [100.0], "many at once": [900.0]}})
+    results.save(
+        "producer", {"busy_percent": 40.0, "rates": {"one by one": [100.0], "many at once": [900.0]}}
+    )
     outage = {"rate_in": 10, "gone_at": 1.0, "back_at": 3.0, "caught_up_at": None, "backlog": 20, "rate": 5.0}
     results.save("outage", {**outage, "curve": [(0.0, 0), (3.0, 20), (4.0, 15)]})
     results.save("memory", {"curve": [(0.0, 90.0), (1.0, 100.0), (2.0, 101.0)], "rate": 5.0, "minutes": 1.5})
@@ -66,6 +68,12 @@ def test_what_failed_is_told(page: Path) -> None:
     said = page.read_text(encoding="utf-8")
     assert "stock Loop failed: it fell over" in said
     assert "the backlog was not gone in time" in said
+
+
+def test_what_began_on_a_busy_machine_is_named_and_nothing_else(page: Path) -> None:
+    [said] = [line for line in page.read_text(encoding="utf-8").splitlines() if "% busy with" in line]
+    assert "40 % busy" in said
+    assert "`producer`" in said
 
 
 def test_every_picture_that_the_page_shows_can_be_drawn(page: Path) -> None:
