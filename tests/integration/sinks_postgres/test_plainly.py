@@ -5,14 +5,9 @@ import psycopg
 import pytest
 
 from builders import a_record, deleted, linked, patched, stored
-from integration.sinks_postgres.two_ways import QUERIES, TENANT, Log, Road, agree, emptied, new
+from integration.sinks_postgres.two_ways import QUERIES, REPLAYED, TENANT, Log, Road, agree, emptied, new
 from odd_events import PAYLOADS
 from postgres_tables import rows
-from soma_schemas.dead_letters import (
-    REPLAY_EPOCH_HEADER,
-    REPLAY_OFFSET_HEADER,
-    REPLAY_TIMESTAMP_HEADER,
-)
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.plainly import Plainly
@@ -60,12 +55,7 @@ async def test_what_is_delivered_again_or_not_plain_is_left_to_the_other_way(
     key = new(1, 3)[0].log_key()
     log.add(*new(60, 100), a_record(b"\0\0\0\0\7 no event", key=key))
     log.add(*new(60, 200), a_record(b"no event", key=b"no key"))
-    replayed = {
-        REPLAY_OFFSET_HEADER: b"5",
-        REPLAY_EPOCH_HEADER: b"1",
-        REPLAY_TIMESTAMP_HEADER: b"1772528400000",
-    }
-    log.add(*new(60, 300), a_record(stored(tenant=TENANT), headers=list(replayed.items())))
+    log.add(*new(60, 300), a_record(stored(tenant=TENANT), headers=REPLAYED))
     log.add(*new(20, 400))
 
     slow, fast = await agree(sink, owner_dsn, log.batches, plainly)

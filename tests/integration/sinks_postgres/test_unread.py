@@ -3,13 +3,8 @@
 import psycopg
 
 from builders import A_MOMENT, a_record, deleted, patched, stored
-from integration.sinks_postgres.two_ways import QUERIES, TENANT, Log, Road, agree, emptied, new
+from integration.sinks_postgres.two_ways import QUERIES, REPLAYED, TENANT, Log, Road, agree, emptied, new
 from postgres_tables import rows
-from soma_schemas.dead_letters import (
-    REPLAY_EPOCH_HEADER,
-    REPLAY_OFFSET_HEADER,
-    REPLAY_TIMESTAMP_HEADER,
-)
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.retry import Retry
@@ -47,12 +42,7 @@ async def test_whatever_needs_a_read_gets_one(sink: PostgresSink, owner_dsn: str
     log.add(stored(tenant=TENANT, key="refused", expected_version=77))
     log.add(a_record(b"no event", key=b"no key"))
     log.add(*new(60, 200))
-    replayed = {
-        REPLAY_OFFSET_HEADER: b"5",
-        REPLAY_EPOCH_HEADER: b"1",
-        REPLAY_TIMESTAMP_HEADER: b"1772528400000",
-    }
-    log.add(a_record(stored(tenant=TENANT), headers=list(replayed.items())))
+    log.add(a_record(stored(tenant=TENANT), headers=REPLAYED))
 
     slow, fast = await agree(sink, owner_dsn, log.batches, unread)
 

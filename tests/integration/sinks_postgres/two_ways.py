@@ -9,6 +9,11 @@ import psycopg
 from builders import A_MOMENT, WRITER_SCHEMAS, a_batch, a_record, stored
 from fakes import FakeClock, RecordedDeadLetters
 from postgres_tables import rows
+from soma_schemas.dead_letters import (
+    REPLAY_EPOCH_HEADER,
+    REPLAY_OFFSET_HEADER,
+    REPLAY_TIMESTAMP_HEADER,
+)
 from soma_schemas.events import SINK_EVENTS, MemoryEvent
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_streams.checks import Waiting
@@ -24,6 +29,12 @@ from soma_streams.transport.records import Record, RecordBatch
 A_PARTITION = 471
 TENANT = "plain"
 OTHER = "plain.other"
+# Of a record that somebody replayed from the dead-letter topic.
+REPLAYED = [
+    (REPLAY_OFFSET_HEADER, b"5"),
+    (REPLAY_EPOCH_HEADER, b"1"),
+    (REPLAY_TIMESTAMP_HEADER, b"1772528400000"),
+]
 QUERIES = (
     "SELECT *, payload::text FROM memories WHERE tenant LIKE 'plain%%' ORDER BY tenant, memory_id",
     "SELECT *, content::text FROM memory_history WHERE partition = 471 ORDER BY version, logged_at",
