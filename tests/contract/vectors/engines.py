@@ -3,16 +3,20 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, Self
 from uuid import UUID
 
 import qdrant_edge
 from qdrant_client import AsyncQdrantClient, models
 
+from qdrant_server import qdrant_server
 from soma_api.queries.vectors.qdrant import QdrantReader
 from soma_api.queries.vectors.reader import PointReader
 from soma_cli.local.vectors import EmbeddedIndex
+from soma_schemas.settings import VectorSettings
 from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.server import ensure_collection, open_client
 from soma_streams.sinks.vectors.qdrant import QdrantWriter
 from soma_streams.sinks.vectors.writer import PointWriter
 
@@ -41,27 +45,44 @@ class Engine(Protocol):
         ...
 
 
-class EmbeddedEngine:
-    """The embedded shard."""
+class ShardEngine:
+    """The embedded engine, behind whatever writes to it and reads from it."""
 
-    def __init__(self, index: EmbeddedIndex) -> None:
-        self.writer: PointWriter = index
-        self.reader: PointReader = index
-        self._shard = index._shard
+    def __init__(self, writer: PointWriter, reader: PointReader, shard: qdrant_edge.EdgeShard) -> None:
+        self.writer = writer
+        self.reader = reader
+        self.shard = shard
+
+    @classmethod
+    def embedded(cls, index: EmbeddedIndex) -> Self:
+        """The shard as the product opens it."""
+        return cls(index, index, index._shard)
 
     async def stored(self) -> dict[UUID, StoredPoint]:
-        records, _ = self._shard.scroll(
+        records, _ = self.shard.scroll(
             qdrant_edge.ScrollRequest(limit=100_000, with_payload=True, with_vector=True)
         )
         return {UUID(str(record.id)): _stored(record.payload, record.vector) for record in records}
 
     async def clear(self) -> None:
         """Leave no point, not even a tombstone."""
-        self._shard.update(qdrant_edge.UpdateOperation.delete_points(list(await self.stored())))
+        self.shard.update(qdrant_edge.UpdateOperation.delete_points(list(await self.stored())))
 
     async def put(self, point_id: UUID, payload: Mapping[str, Any], dense: Sequence[float]) -> None:
         point = qdrant_edge.Point(point_id, {"dense": list(dense)}, dict(payload))
-        self._shard.update(qdrant_edge.UpdateOperation.upsert_points([point]))
+        self.shard.update(qdrant_edge.UpdateOperation.upsert_points([point]))
+
+
+@asynccontextmanager
+async def grpc_engine(folder: Path, collection: Collection, **options: Any) -> AsyncIterator[ShardEngine]:
+    """An empty collection behind gRPC, made as the vector worker makes it."""
+    async with (
+        qdrant_server(folder, **options) as server,
+        open_client(VectorSettings(url=server.url, grpc_port=server.port)) as client,
+    ):
+        await ensure_collection(client, collection)
+        writer, reader = QdrantWriter(client, collection), QdrantReader(client, collection.alias)
+        yield ShardEngine(writer, reader, server.shard(collection.alias))
 
 
 class ServerEngine:

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from contract.vectors.build import a_state
-from contract.vectors.engines import EmbeddedEngine, Engine, server_engine
+from contract.vectors.engines import Engine, ShardEngine, server_engine
 from soma_api.queries.vectors.conditions import SearchFilter
 from soma_api.queries.vectors.search import Search, SearchMode, SearchRequest
 from soma_cli.local.vectors import EmbeddedIndex
@@ -66,7 +66,7 @@ async def engines(tmp_path: Path, points: list[Point]) -> AsyncIterator[list[Eng
     collection = Collection("memories", PackagedEmbedder.name, PackagedEmbedder.dimensions)
     index = EmbeddedIndex.open(tmp_path / "vectors", collection)
     async with server_engine(collection) as server:
-        engines: list[Engine] = [EmbeddedEngine(index), server]
+        engines: list[Engine] = [ShardEngine.embedded(index), server]
         for engine in engines:
             await engine.writer.write(points)
         yield engines

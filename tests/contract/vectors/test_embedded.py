@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract.vectors.build import A_COLLECTION
-from contract.vectors.engines import EmbeddedEngine
+from contract.vectors.engines import ShardEngine
 from contract.vectors.reader_contract import PointReaderContract
 from contract.vectors.writer_contract import PointWriterContract
 from soma_cli.local.vectors import EmbeddedIndex
@@ -20,9 +20,9 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedIndex]:
 
 
 @pytest.fixture
-async def engine(index: EmbeddedIndex) -> EmbeddedEngine:
+async def engine(index: EmbeddedIndex) -> ShardEngine:
     """The shard, emptied."""
-    engine = EmbeddedEngine(index)
+    engine = ShardEngine.embedded(index)
     await engine.clear()
     return engine
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_point, a_tombstone
-from contract.vectors.engines import EmbeddedEngine
+from contract.vectors.engines import ShardEngine
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.reader import Question
 from soma_cli.local.vectors import EmbeddedIndex, IndexInUseError, translate
@@ -59,7 +59,7 @@ async def test_what_was_flushed_survives_a_kill_in_the_middle_of_a_write(tmp_pat
 
     index = EmbeddedIndex.open(folder, A_COLLECTION)
 
-    stored = await EmbeddedEngine(index).stored()
+    stored = await ShardEngine.embedded(index).stored()
     flushed = {point.payload["key"] for point in stored.values() if point.payload["version"] < 9}
     assert flushed == {f"{batch}-{n}" for batch in range(5) for n in range(100)}
     conditions = conditions_of("acme", SearchFilter(key="2-50"))
@@ -125,7 +125,7 @@ async def test_what_a_crash_left_of_the_making_is_swept_away(tmp_path: Path) -> 
 
     index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
 
-    assert await EmbeddedEngine(index).stored() == {}
+    assert await ShardEngine.embedded(index).stored() == {}
     assert not half_made.exists()
     index.close()
 
