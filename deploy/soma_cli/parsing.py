@@ -1,9 +1,10 @@
 """Values on a command line that are more than words: coordinates, JSON, moments."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 
 from soma_cli.failures import UsageError
+from soma_schemas.moments import of_rfc3339
 
 
 def coordinate_of(text: str) -> list[float]:
@@ -33,18 +34,22 @@ def json_object_of(text: str) -> dict[str, object]:
     return value
 
 
-def moment_of(option: str, text: str | None) -> str | None:
-    """Read a moment as RFC 3339 or a day; without an offset it is UTC.
+def moment_of(option: str, text: str) -> datetime:
+    """Read a moment as RFC 3339 has it, in UTC.
 
     Raises:
         UsageError: It is none.
     """
-    if text is None:
-        return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"{option} is not a time", remedy="write it as `2026-03-02T09:15:00Z` or `2026-03-02`"
-        ) from None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).isoformat()
+        return of_rfc3339(text)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option} is not a time", remedy="write it as `2026-03-02T09:15:00Z`") from None
+
+
+def spelled_moment_of(option: str, text: str | None) -> str | None:
+    """Read a moment as `moment_of` does, and return it as the API takes it; nothing for nothing.
+
+    Raises:
+        UsageError: It is none.
+    """
+    return None if text is None else moment_of(option, text).isoformat()

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, Field, ValidationInfo
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from soma_schemas.limits import DEFAULT_LIMITS, MAX_PAYLOAD_DEPTH, Limits
+from soma_schemas.moments import of_rfc3339
 from soma_schemas.namespaces import namespace_fault
 from soma_schemas.violations import ViolationCode
 
@@ -94,11 +95,29 @@ def _namespace(namespace: str) -> str:
     return namespace
 
 
+def _moment(value: object) -> datetime:
+    # pydantic would take a number, also one in quotes, for seconds or milliseconds since 1970.
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise broken(ViolationCode.WRONG_TYPE, "is not a string that holds a time")
+    try:
+        return of_rfc3339(value)
+    except ValueError as error:
+        raise broken(ViolationCode.INVALID_TIME, str(error)) from None
+    except OverflowError:
+        raise _beyond_years() from None
+
+
 def _utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise broken(ViolationCode.OUT_OF_RANGE, "lies before year 1 or after year 9999 in UTC") from None
+        raise _beyond_years() from None
+
+
+def _beyond_years() -> PydanticCustomError:
+    return broken(ViolationCode.OUT_OF_RANGE, "lies before year 1 or after year 9999 in UTC")
 
 
 def _has_direction(embedding: list[float]) -> list[float]:
@@ -185,6 +204,7 @@ Name = Annotated[StorableString, Field(min_length=1), AfterValidator(_at_most_ch
 Moment = Annotated[
     AwareDatetime,
     Field(description="RFC 3339 with an offset; kept in UTC, to the microsecond."),
+    BeforeValidator(_moment),
     AfterValidator(_utc),
 ]
 ExpectedVersion = Annotated[int, Field(strict=True, ge=0, lt=2**53)]

@@ -1,11 +1,35 @@
-"""Times as the log, the index and Avro count them: whole milliseconds or microseconds since 1970, exactly."""
+"""Times as they are written, and as the log, the index and Avro count them: exactly."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _MICROSECOND = timedelta(microseconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def of_rfc3339(text: str) -> datetime:
+    """Return the time that RFC 3339 writes so, to the microsecond; what is finer is cut off.
+
+    Taken are `T` and `Z` in either case, seconds always, and up to nine digits of a fraction. A leap second
+    is refused: no clock here can hold it.
+
+    Raises:
+        ValueError: It is none.
+        OverflowError: It lies before year 1 or after year 9999 in UTC.
+    """
+    if _RFC_3339.fullmatch(text) is None:
+        raise ValueError("is not a time with an offset as RFC 3339 has it, like 2026-03-02T09:15:00Z")
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError("is a time that the calendar of years 1 to 9999 does not have") from None
+    return moment.astimezone(UTC)
 
 
 def micros(moment: datetime) -> int:

@@ -28,6 +28,7 @@ class ViolationCode(StrEnum):
     IDENTITY_MISMATCH = "identity_mismatch"
     KEY_AND_COORDINATE = "key_and_coordinate"
     INVALID_PATCH = "invalid_patch"
+    INVALID_TIME = "invalid_time"
     INVALID_VALUE = "invalid_value"
 
     @property
@@ -56,6 +57,10 @@ _MEANINGS = {
     ViolationCode.IDENTITY_MISMATCH: "The `memory_id` is not the one that the key or the coordinate gives.",
     ViolationCode.KEY_AND_COORDINATE: "A memory has a key or a coordinate, not both.",
     ViolationCode.INVALID_PATCH: "A patch names the fields that it changes, and gives values to no other.",
+    ViolationCode.INVALID_TIME: (
+        "A time is text as RFC 3339 has it, with `T`, seconds and an offset, and no leap second; of a "
+        "fraction, at most nine digits, of which six are kept."
+    ),
     ViolationCode.INVALID_VALUE: "The value is not one of those that the field takes.",
 }
 
@@ -107,6 +112,7 @@ _CODES_BY_PYDANTIC_TYPE = {
     "less_than": ViolationCode.OUT_OF_RANGE,
     "less_than_equal": ViolationCode.OUT_OF_RANGE,
     "string_unicode": ViolationCode.INVALID_CHARACTER,
+    "timezone_aware": ViolationCode.INVALID_TIME,
 }
 
 

@@ -45,14 +45,13 @@ def _json_object(value: object) -> object:
 
 
 def _spelled(value: object) -> object:
-    # pydantic would take numbers for seconds since 1970, and a typing error for a time.
+    # pydantic would take numbers for ids.
     if value is not None and not isinstance(value, str):
         raise broken(ViolationCode.WRONG_TYPE, "is not a string")
     return value
 
 
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]
-RequestMoment = Annotated[Moment, BeforeValidator(_spelled)]
 RequestId = Annotated[UUID, BeforeValidator(_spelled)]
 
 _A_STORE: JsonDict = {
@@ -92,8 +91,8 @@ class StoreMemory(Input):
     embedding: Embedding | None = Field(None, description="Your own vector; left out, the text is embedded.")
     embedding_model: Name | None = Field(None, description="The model that made the embedding.")
     subject: Name | None = Field(None, description="The person whom the memory is about, for erasure.")
-    occurred_at: RequestMoment | None = Field(None, description="When it happened; left out, now.")
-    expires_at: RequestMoment | None = Field(
+    occurred_at: Moment | None = Field(None, description="When it happened; left out, now.")
+    expires_at: Moment | None = Field(
         None, description="When it ends; left out, the retention policy decides."
     )
     actor: Name | None = Field(None, description="Who or what caused it; left out, the API key.")
@@ -170,7 +169,7 @@ class PatchMemory(Input):
     embedding: Embedding | None = Field(None, description="Your own vector; null: the text is embedded.")
     embedding_model: Name | None = Field(None, description="The model that made the embedding.")
     subject: Name | None = Field(None, description="The person whom it is about; null clears.")
-    expires_at: RequestMoment | None = Field(None, description="When it ends; null: the policy decides.")
+    expires_at: Moment | None = Field(None, description="When it ends; null: the policy decides.")
     actor: Name | None = Field(None, description="Who or what changes it; left out, the API key.")
     namespace: Namespace | None = Field(
         None, description="Where the memory lies; needed only while it is not visible yet."

@@ -8,10 +8,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from soma_api.models.moments import QueryMoment
 from soma_api.queries.dead_letters import DeadLetter, LetterFilters
 from soma_schemas.dead_letters import Stage
-from soma_schemas.fields import StorableString
+from soma_schemas.fields import Moment, StorableString
 from soma_schemas.remedies import remedy_of
 from soma_schemas.versions import Position
 
@@ -47,8 +46,8 @@ class LetterQuery(BaseModel):
         None, description="That failed with this code.", examples=["too_long"]
     )
     memory_id: UUID | None = Field(None, description="About this memory.")
-    failed_from: QueryMoment | None = Field(None, description="First failed at this time or later.")
-    failed_before: QueryMoment | None = Field(None, description="First failed before this time.")
+    failed_from: Moment | None = Field(None, description="First failed at this time or later.")
+    failed_before: Moment | None = Field(None, description="First failed before this time.")
     limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Letters on a page.")
     cursor: str | None = Field(
         None, max_length=1024, description="`next_cursor` of the page before, with the same filters."

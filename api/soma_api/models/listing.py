@@ -15,13 +15,13 @@ from pydantic import (
     model_validator,
 )
 
-from soma_api.models.moments import QueryMoment
 from soma_api.principals import Principal
 from soma_api.problems import InvalidInputError, Source, faults_of
 from soma_api.queries.memories import Filters, Memory, Order
 from soma_schemas.fields import (
     Coordinate,
     Kind,
+    Moment,
     Namespace,
     StorableString,
     broken,
@@ -79,12 +79,12 @@ class ListQuery(BaseModel):
     )
     importance_min: QueryNumber | None = Field(None, description="At least this important.")
     importance_max: QueryNumber | None = Field(None, description="At most this important.")
-    occurred_from: QueryMoment | None = Field(None, description="Happened at this time or later.")
-    occurred_before: QueryMoment | None = Field(None, description="Happened before this time.")
-    created_from: QueryMoment | None = Field(None, description="First stored at this time or later.")
-    created_before: QueryMoment | None = Field(None, description="First stored before this time.")
-    updated_from: QueryMoment | None = Field(None, description="Last changed at this time or later.")
-    updated_before: QueryMoment | None = Field(None, description="Last changed before this time.")
+    occurred_from: Moment | None = Field(None, description="Happened at this time or later.")
+    occurred_before: Moment | None = Field(None, description="Happened before this time.")
+    created_from: Moment | None = Field(None, description="First stored at this time or later.")
+    created_before: Moment | None = Field(None, description="First stored before this time.")
+    updated_from: Moment | None = Field(None, description="Last changed at this time or later.")
+    updated_before: Moment | None = Field(None, description="Last changed before this time.")
     payload: Annotated[StorableString, AfterValidator(_json_object)] | None = Field(
         None,
         description="A JSON object that the payload contains; equal values, at any depth.",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from soma_api.models.inputs import Input, JsonObject, RequestId, RequestMoment
+from soma_api.models.inputs import Input, JsonObject, RequestId
 from soma_api.models.listing import visible_below
 from soma_api.models.outputs import MemoryView, memory_view
 from soma_api.principals import Principal
@@ -19,6 +19,7 @@ from soma_schemas.fields import (
     Importance,
     Key,
     Kind,
+    Moment,
     Name,
     Namespace,
     Tag,
@@ -85,12 +86,12 @@ class FilterBody(Input):
     )
     importance_min: Importance | None = Field(None, description="At least this important.")
     importance_max: Importance | None = Field(None, description="At most this important.")
-    occurred_from: RequestMoment | None = Field(None, description="Happened at this time or later.")
-    occurred_before: RequestMoment | None = Field(None, description="Happened before this time.")
-    created_from: RequestMoment | None = Field(None, description="First stored at this time or later.")
-    created_before: RequestMoment | None = Field(None, description="First stored before this time.")
-    updated_from: RequestMoment | None = Field(None, description="Last changed at this time or later.")
-    updated_before: RequestMoment | None = Field(None, description="Last changed before this time.")
+    occurred_from: Moment | None = Field(None, description="Happened at this time or later.")
+    occurred_before: Moment | None = Field(None, description="Happened before this time.")
+    created_from: Moment | None = Field(None, description="First stored at this time or later.")
+    created_before: Moment | None = Field(None, description="First stored before this time.")
+    updated_from: Moment | None = Field(None, description="Last changed at this time or later.")
+    updated_before: Moment | None = Field(None, description="Last changed before this time.")
     payload: JsonObject = Field(
         default={}, description="Fields of the payload and the values that they must have; objects may nest."
     )

@@ -9,7 +9,7 @@ from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filte
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.naming import OfNamespace
 from soma_cli.output import show
-from soma_cli.parsing import json_object_of, moment_of
+from soma_cli.parsing import json_object_of, spelled_moment_of
 
 app = typer.Typer(add_completion=False)
 
@@ -59,8 +59,8 @@ def search(
     wanted: dict[str, Any] = filters(namespace, prefix, kind, tags, subject)
     given = {
         "importance_min": importance_min,
-        "occurred_from": moment_of("--occurred-from", occurred_from),
-        "occurred_before": moment_of("--occurred-before", occurred_before),
+        "occurred_from": spelled_moment_of("--occurred-from", occurred_from),
+        "occurred_before": spelled_moment_of("--occurred-before", occurred_before),
         "payload": None if payload is None else json_object_of(payload),
     }
     wanted |= {name: value for name, value in given.items() if value is not None}

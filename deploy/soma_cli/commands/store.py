@@ -9,7 +9,7 @@ import typer
 from soma_cli.commands.options import ApiKey, AsJson, Url, Wait, open_client
 from soma_cli.failures import UsageError
 from soma_cli.output import show
-from soma_cli.parsing import coordinate_of, json_object_of, moment_of
+from soma_cli.parsing import coordinate_of, json_object_of, spelled_moment_of
 from soma_schemas.clock import SystemClock
 from soma_schemas.fields import Kind
 from soma_schemas.identity import new_id
@@ -84,8 +84,8 @@ def store(
         "memory_id": None if memory_id is None else str(memory_id),
         "payload": {} if payload is None else json_object_of(payload),
         "subject": subject,
-        "occurred_at": moment_of("--occurred-at", occurred_at),
-        "expires_at": moment_of("--expires-at", expires_at),
+        "occurred_at": spelled_moment_of("--occurred-at", occurred_at),
+        "expires_at": spelled_moment_of("--expires-at", expires_at),
         "expected_version": expected_version,
     }
     said = {name: value for name, value in fields.items() if value is not None}

@@ -166,5 +166,4 @@ def _moment(option: str, text: str | None, now: datetime) -> datetime | None:
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         except OverflowError:
             raise UsageError(f"{option} lies before the year 1") from None
-    moment = moment_of(option, text)
-    return None if moment is None else datetime.fromisoformat(moment)
+    return None if text is None else moment_of(option, text)

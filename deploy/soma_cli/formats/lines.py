@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Annotated, Any, NoReturn
 from uuid import UUID, uuid5
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from soma_schemas.events import MemoryStored
-from soma_schemas.fields import Kind, broken
+from soma_schemas.fields import Kind, Moment
 from soma_schemas.identity import MEMORY_NAMESPACE, identified
 from soma_schemas.limits import Limits
 from soma_schemas.violations import ContractError, Violation, ViolationCode, violations_of
@@ -20,15 +20,7 @@ MAX_LINE_BYTES = 8 * 1024 * 1024
 _SEPARATOR = "\x1f"
 
 
-def _spelled_out(value: object) -> object:
-    # A bare number would be read as seconds or as milliseconds, whichever looks likelier.
-    if value is None or isinstance(value, datetime) or (isinstance(value, str) and "T" in value.upper()):
-        return value
-    raise broken(ViolationCode.INVALID_VALUE, "is not a time like 2026-03-02T07:48:00Z")
-
-
 _Number = Annotated[float, Field(strict=True)]
-_Time = Annotated[AwareDatetime, BeforeValidator(_spelled_out)]
 
 
 class MemoryLine(BaseModel):
@@ -54,8 +46,8 @@ class MemoryLine(BaseModel):
     embedding: list[_Number] | None = None
     embedding_model: str | None = None
     subject: str | None = None
-    expires_at: _Time | None = None
-    occurred_at: _Time | None = None
+    expires_at: Moment | None = None
+    occurred_at: Moment | None = None
     actor: str | None = None
 
     @cached_property

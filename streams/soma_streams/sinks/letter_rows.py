@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID, uuid5
 
@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from soma_schemas.dead_letters import DeadLetterHeader
 from soma_schemas.fields import Tenant
+from soma_schemas.moments import of_rfc3339
 from soma_schemas.remedies import UNREADABLE_HEADERS
 from soma_streams.sinks.sessions import Integer, Moment, Text, Uuid
 from soma_streams.transport.records import Record
@@ -96,7 +97,7 @@ class _Headers:
         return self._read(header, lambda text: _number(text, limit))
 
     def moment(self, header: DeadLetterHeader) -> datetime | None:
-        return self._read(header, _moment)
+        return self._read(header, of_rfc3339)
 
     def _read(self, header: DeadLetterHeader, parse: Callable[[str], T]) -> T | None:
         value = self._values.get(header.value)
@@ -112,13 +113,6 @@ def _number(text: str, limit: int) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < limit):
         raise ValueError("no number in range")
     return int(text)
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("no offset from UTC")
-    return moment.astimezone(UTC)
 
 
 def _owner(key: bytes | None) -> tuple[str, UUID] | tuple[None, None]:

@@ -82,8 +82,8 @@ def test_store_sends_every_field(soma: Soma, api: CannedApi, at: dict[str, str])
     ran = soma(
         "store", "x", "--namespace", "a", "--coordinate", "1,-2.5", "--kind", "semantic",
         "--payload", '{"cups": 3}', "-t", "one", "-t", "two", "--importance", "0.9", "--subject", "mira",
-        "--occurred-at", "2026-03-02T09:15:00+01:00", "--expires-at", "2027-01-01", "--expected-version", "0",
-        "--event-id", MEMORY_ID, "--wait", "0", environment=at,
+        "--occurred-at", "2026-03-02T09:15:00+01:00", "--expires-at", "2027-01-01T00:00:00Z",
+        "--expected-version", "0", "--event-id", MEMORY_ID, "--wait", "0", environment=at,
     )  # fmt: skip
 
     assert ran.code == 0
@@ -97,7 +97,7 @@ def test_store_sends_every_field(soma: Soma, api: CannedApi, at: dict[str, str])
         "coordinate": [1.0, -2.5],
         "payload": {"cups": 3},
         "subject": "mira",
-        "occurred_at": "2026-03-02T09:15:00+01:00",
+        "occurred_at": "2026-03-02T08:15:00+00:00",
         "expires_at": "2027-01-01T00:00:00+00:00",
         "expected_version": 0,
     }
@@ -122,6 +122,9 @@ def test_a_result_as_json_has_all_that_the_api_said(soma: Soma, api: CannedApi, 
         ("store", "x", "--payload", "[1]"),
         ("store", "x", "--payload", "{"),
         ("store", "x", "--occurred-at", "yesterday"),
+        ("store", "x", "--occurred-at", "20260302"),
+        ("store", "x", "--expires-at", "2026-03-02"),
+        ("search", "x", "--occurred-from", "2026-03-02T09:15:00"),
         ("store", "x", "--importance", "2"),
         ("store", "x", "--kind", "loud"),
         ("store",),
@@ -363,7 +366,7 @@ def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: 
 
     ran = soma(
         "search", "what does Ada drink?", "--mode", "keyword", "-k", "3", "-p", "assistant", "-t", "tea",
-        "--kind", "SEMANTIC", "--importance-min", "0.2", "--occurred-from", "2026-03-01",
+        "--kind", "SEMANTIC", "--importance-min", "0.2", "--occurred-from", "2026-03-01T00:00:00Z",
         "--payload", '{"source": "chat"}', environment=at,
     )  # fmt: skip
 

@@ -63,7 +63,6 @@ def test_the_key_of_an_event_names_tenant_and_memory() -> None:
         ("30m", A_MOMENT - timedelta(minutes=30)),
         ("2h", A_MOMENT - timedelta(hours=2)),
         ("7d", A_MOMENT - timedelta(days=7)),
-        ("2026-03-02", datetime(2026, 3, 2, tzinfo=UTC)),
         ("2026-03-02T09:15:00+02:00", datetime(2026, 3, 2, 7, 15, tzinfo=UTC)),
     ],
 )
@@ -72,7 +71,7 @@ def test_times_are_told_as_moments_or_as_how_long_ago(text: str, moment: datetim
     assert filters(until=text).until == moment
 
 
-@pytest.mark.parametrize("text", ["soon", "2x", "-2h", "999999d"])
+@pytest.mark.parametrize("text", ["soon", "2x", "-2h", "999999d", "2026-03-02", "20260302"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         filters(since=text)

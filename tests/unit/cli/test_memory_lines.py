@@ -94,9 +94,9 @@ def test_fields_at_their_defaults_are_left_out_and_change_nothing() -> None:
         (_line(importance=True), "/importance", ViolationCode.WRONG_TYPE),
         (_line(payload=[1]), "/payload", ViolationCode.WRONG_TYPE),
         (_line(memory_id="seven"), "/memory_id", ViolationCode.WRONG_TYPE),
-        (_line(occurred_at=1_770_000_000), "/occurred_at", ViolationCode.INVALID_VALUE),
-        (_line(occurred_at="1770000000"), "/occurred_at", ViolationCode.INVALID_VALUE),
-        (_line(occurred_at="2026-03-02T07:48:00"), "/occurred_at", ViolationCode.INVALID_VALUE),
+        (_line(occurred_at=1_770_000_000), "/occurred_at", ViolationCode.WRONG_TYPE),
+        (_line(occurred_at="1770000000"), "/occurred_at", ViolationCode.INVALID_TIME),
+        (_line(occurred_at="2026-03-02T07:48:00"), "/occurred_at", ViolationCode.INVALID_TIME),
         (b'{"namespace": "a"}', "/text", ViolationCode.MISSING_FIELD),
     ],
 )

@@ -89,7 +89,7 @@ def deep(levels: int) -> str:
         ({"expires_at": "9999-12-31T23:59:00-01:00"}, "/expires_at", ViolationCode.OUT_OF_RANGE),
         ({"expected_version": -1}, "/expected_version", ViolationCode.OUT_OF_RANGE),
         ({"expected_version": 2**53}, "/expected_version", ViolationCode.OUT_OF_RANGE),
-        ({"expires_at": "2026-05-01T00:00:00"}, "/expires_at", ViolationCode.INVALID_VALUE),
+        ({"expires_at": "2026-05-01T00:00:00"}, "/expires_at", ViolationCode.INVALID_TIME),
         ({"colour": "red"}, "/colour", ViolationCode.UNKNOWN_FIELD),
         ({"key": "a", "memory_id": UUID(int=5)}, "", ViolationCode.IDENTITY_MISMATCH),
         ({"key": "a", "coordinate": [1.0]}, "", ViolationCode.KEY_AND_COORDINATE),
