@@ -20,8 +20,8 @@ from soma_schemas.events import (
 )
 from soma_schemas.identity import identified
 from soma_schemas.versions import Position, pack_version
-from soma_streams.delivery.decode import WriterSchema
 from soma_streams.delivery.state import LoggedEvent
+from soma_streams.delivery.writer_schemas import judged
 from soma_streams.transport.records import Record, RecordBatch, TimestampType
 
 A_MOMENT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -123,10 +123,7 @@ def a_log(events: Sequence[MemoryEvent]) -> list[LoggedEvent]:
 
 
 SCHEMA_IDS = {name: number for number, name in enumerate(record_names(), start=1)}
-WRITER_SCHEMAS = {
-    number: WriterSchema(name, fastavro.parse_schema(latest(name).parsed()))
-    for name, number in SCHEMA_IDS.items()
-}
+WRITER_SCHEMAS = {number: judged(latest(name).text) for name, number in SCHEMA_IDS.items()}
 
 
 def encoded(event: MemoryEvent) -> bytes:

@@ -17,7 +17,7 @@ from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL
 from soma_schemas.versions import pack_version
-from soma_streams.delivery.decode import Decoder, Poison, WriterSchema, schema_ids
+from soma_streams.delivery.decode import Decoder, Poison, schema_ids
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.settle import write_code
 from soma_streams.delivery.state import (
@@ -29,6 +29,7 @@ from soma_streams.delivery.state import (
     Outcome,
     SupersededReason,
 )
+from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import PoisonError
 from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError
 from soma_streams.transport.records import Record, RecordBatch, TimestampType

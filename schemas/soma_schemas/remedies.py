@@ -34,6 +34,10 @@ _BY_CODE: Mapping[str, str] = {
         "It is a record of another topic, or of somebody else. Have the producer write it where it belongs, "
         "then discard the letter."
     ),
+    "foreign_schema": (
+        "It was written under a schema that is no version of ours and is not read with; the message says "
+        f"why. Have the producer use our Avro schemas; {_EDIT}, or discard it."
+    ),
     "avro": f"The body was not written with the schema that it names. {_PRODUCER}",
     "trailing_bytes": f"More bytes follow the event: the producer appends something. {_PRODUCER}",
     "key_mismatch": (

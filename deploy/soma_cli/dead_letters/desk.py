@@ -15,7 +15,8 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.identity import new_id
 from soma_schemas.registry import registry_error
 from soma_schemas.topics import MEMORY_EVENTS
-from soma_streams.delivery.decode import WriterSchema, WriterSchemas, schema_ids
+from soma_streams.delivery.decode import WriterSchemas, schema_ids
+from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.replay.index import LetterIndex
 from soma_streams.replay.letters import Action, Deed, Letter
 from soma_streams.replay.originals import Gone, Originals

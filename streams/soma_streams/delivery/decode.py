@@ -1,10 +1,9 @@
 """From bytes to valid events: pure, total, and honest about what can never be one."""
 
 import io
-import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +11,8 @@ import fastavro
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, SchemaRegistryError
 from pydantic import TypeAdapter
 
-from soma_schemas.avro_schemas import AVRO_NAMESPACE, latest
+from soma_schemas.avro_schemas import latest
+from soma_schemas.clock import yield_now
 from soma_schemas.dead_letters import (
     REPLAY_EPOCH_HEADER,
     REPLAY_OFFSET_HEADER,
@@ -23,20 +23,24 @@ from soma_schemas.events import MemoryEvent, MemoryStored
 from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
 from soma_schemas.moments import EPOCH, of_millis
+from soma_schemas.registry import RegistryUnreachableError
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_schemas.violations import ContractError
 from soma_streams.delivery.shortcut import Shortcut
 from soma_streams.delivery.state import DeadLettered, LoggedEvent
+from soma_streams.delivery.writer_schemas import WriterSchema, judged
 from soma_streams.transport.records import Record, RecordBatch
 
 _MAGIC = 0
 _NOT_FOUND = 404
+# What is made to take long takes some microseconds a byte.
+_BYTES_A_TURN = 32 * 1024
 _HEADER = struct.Struct(">BI")
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 
 # What fastavro raises on bytes that are not of the schema, found by feeding it random and truncated ones.
-UNREADABLE_BODY = (
+_UNREADABLE_BODY = (
     EOFError,
     IndexError,
     KeyError,
@@ -85,21 +89,8 @@ class Decoded:
         return tuple(item for item in self.items if isinstance(item, Poison))
 
 
-@dataclass(frozen=True, slots=True)
-class WriterSchema:
-    """A schema that events were written with.
-
-    Attributes:
-        record: The name of the record, without its namespace when that is ours.
-        parsed: As fastavro wants it; None when it is no schema that it can use.
-    """
-
-    record: str
-    parsed: Any
-
-
 class WriterSchemas:
-    """The writer schemas, fetched from the registry by id and kept."""
+    """The writer schemas, fetched from the registry by id, judged once, and kept."""
 
     def __init__(self, settings: RegistrySettings) -> None:
         # Retrying is the delivery's own task: it pauses fetching and tells about it.
@@ -111,32 +102,71 @@ class WriterSchemas:
 
         Raises:
             SchemaRegistryError: The registry refuses to answer.
+            RegistryUnreachableError: What answers is no registry.
             httpx2.HTTPError: It cannot be reached.
         """
-        for schema_id in set(ids) - self._known.keys():
+        wanted = set(ids)
+        for schema_id in wanted - self._known.keys():
             try:
                 schema = await self._client.get_schema(schema_id)
             except SchemaRegistryError as error:
                 if error.http_status_code == _NOT_FOUND:
                     continue
                 raise
-            self._known[schema_id] = _writer_schema(schema.schema_str or "")
-        return self._known
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                # A page of a proxy, say: it tells nothing of the event.
+                raise RegistryUnreachableError("what answers for the registry is no registry") from error
+            self._known[schema_id] = judged(
+                schema.schema_str or "", schema.schema_type, refers=bool(schema.references)
+            )
+        return {schema_id: self._known[schema_id] for schema_id in wanted & self._known.keys()}
 
     async def close(self) -> None:
         """Let go of the registry."""
         await self._client.aclose()
 
 
-def _writer_schema(text: str) -> WriterSchema:
+def most_reads(limits: Limits) -> int:
+    """Return how often an event within these limits makes fastavro read, and room for fields of others."""
+    return 4096 + 4 * (limits.embedding_dimensions + limits.coordinate_dimensions + limits.tags)
+
+
+class _Counted(io.BytesIO):
+    """Bytes that end when they were read too often: each item of a value takes at least one read."""
+
+    def __init__(self, value: bytes, reads: int) -> None:
+        super().__init__(value)
+        self._left = reads
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise EOFError
+        return super().read(size)
+
+
+def read_body(value: bytes, schema: WriterSchema, reads: int, reader: Any = None) -> tuple[Any, int]:
+    """Return what a value in wire format holds, and how many bytes follow it.
+
+    Args:
+        value: Under this schema's id.
+        schema: That may be read with.
+        reads: How many items it may have, about; a value with fewer bytes may have as many as it likes.
+        reader: As fastavro parses it, to which the fields are fitted; None leaves them as written.
+
+    Raises:
+        UndecodableError: The body is not of its schema.
+    """
+    # Counting costs as much as reading; a value that is short enough needs none.
+    body = io.BytesIO(value) if len(value) <= reads else _Counted(value, reads)
+    body.seek(_HEADER.size)
     try:
-        schema = json.loads(text)
-        name = str(schema["name"])
-        space = schema.get("namespace", "")
-        record = name if space == AVRO_NAMESPACE else f"{space}.{name}"
-        return WriterSchema(record, fastavro.parse_schema(schema))
-    except (fastavro.schema.SchemaParseException, LookupError, TypeError, AttributeError, ValueError):
-        return WriterSchema("", None)
+        fields = fastavro.schemaless_reader(body, schema.parsed, reader)
+    except _UNREADABLE_BODY as error:
+        raise UndecodableError(
+            "avro", "the body is not of its schema", error_class=type(error).__name__
+        ) from error
+    return fields, len(value) - body.tell()
 
 
 def wire_header(schema_id: int) -> bytes:
@@ -166,6 +196,7 @@ class Decoder:
         self._models = {model.__name__: model for model in carried}
         self._readers = {name: fastavro.parse_schema(latest(name).parsed()) for name in self._models}
         self._limits = limits
+        self._reads = most_reads(limits)
         self._epoch = epoch
         self._judged: dict[int, WriterSchema] = {}
         self._shortcuts: dict[bytes, Shortcut] = {}
@@ -189,6 +220,14 @@ class Decoder:
             items.append(LoggedEvent(event, place, place, first + record.offset, logged_at))
         return Decoded(tuple(items))
 
+    async def decode_in_turns(self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]) -> Decoded:
+        """Return what `decode` does, and let others run in between: one record may take long."""
+        items: list[LoggedEvent | Poison] = []
+        for turn in _turns(batch.records):
+            items += self.decode(replace(batch, records=turn), schemas).items
+            await yield_now()
+        return Decoded(tuple(items))
+
     def dead_lettered(self, poison: Poison) -> DeadLettered:
         """Return what is known of a record that cannot be applied."""
         record = poison.record
@@ -210,7 +249,7 @@ class Decoder:
             self._judged[schema_id] = schema
             header = wire_header(schema_id)
             self._shortcuts.pop(header, None)
-            if MemoryStored.__name__ == schema.record in self._models:
+            if schema.version is not None and MemoryStored.__name__ == schema.record in self._models:
                 shortcut = Shortcut.of(schema.parsed, self._limits)
                 if shortcut is not None:
                     self._shortcuts[header] = shortcut
@@ -233,7 +272,7 @@ class Decoder:
             model, fields = self._read(record, schemas)
             stage = Stage.VALIDATE
             return self._logged(batch.partition, record, model.validated(fields, self._limits))
-        except _UndecodableError as error:
+        except UndecodableError as error:
             reason, message, error_class = error.reason, str(error), error.error_class
         except ContractError as error:
             reason, message = error.violations[0].code.value, str(error)
@@ -245,33 +284,30 @@ class Decoder:
     ) -> tuple[type[MemoryEvent], dict[str, Any]]:
         value = record.value
         if value is None:
-            raise _UndecodableError("null_value", "the record has no value")
+            raise UndecodableError("null_value", "the record has no value")
         if len(value) < _HEADER.size or value[0] != _MAGIC:
-            raise _UndecodableError("not_wire_format", "the value does not begin with a schema id")
+            raise UndecodableError("not_wire_format", "the value does not begin with a schema id")
         _, schema_id = _HEADER.unpack_from(value)
         schema = schemas.get(schema_id)
         if schema is None:
-            raise _UndecodableError("unknown_schema_id", f"the registry does not know schema id {schema_id}")
+            raise UndecodableError("unknown_schema_id", f"the registry does not know schema id {schema_id}")
+        if schema.fault is not None:
+            raise UndecodableError(
+                "foreign_schema", f"schema id {schema_id} is not read with: {schema.fault}"
+            )
         model = self._models.get(schema.record)
         if model is None:
-            raise _UndecodableError("unexpected_record", f"schema id {schema_id} is no record of this topic")
-        body = io.BytesIO(value)
-        body.seek(_HEADER.size)
-        try:
-            fields = fastavro.schemaless_reader(body, schema.parsed, self._readers[schema.record])
-        except UNREADABLE_BODY as error:
-            raise _UndecodableError(
-                "avro", "the body is not of its schema", error_class=type(error).__name__
-            ) from error
-        if body.tell() != len(value):
-            raise _UndecodableError("trailing_bytes", "the value goes on after its body")
+            raise UndecodableError("unexpected_record", f"schema id {schema_id} is no record of this topic")
+        fields, left = read_body(value, schema, self._reads, self._readers[schema.record])
+        if left:
+            raise UndecodableError("trailing_bytes", "the value goes on after its body")
         if not isinstance(fields, dict):
-            raise _UndecodableError("avro", "the body is no record")
+            raise UndecodableError("avro", "the body is no record")
         return model, fields
 
     def _logged(self, partition: int, record: Record, event: MemoryEvent) -> LoggedEvent:
         if record.key != event.log_key():
-            raise _UndecodableError("key_mismatch", "the record's key is not `tenant/memory_id`")
+            raise UndecodableError("key_mismatch", "the record's key is not `tenant/memory_id`")
         position = Position(partition, record.offset)
         headers = dict(record.headers)
         if REPLAY_OFFSET_HEADER not in headers:
@@ -285,15 +321,30 @@ class Decoder:
             logged_at = of_millis(milliseconds)
             version = pack_version(epoch, offset)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise _UndecodableError("replay_headers", "the headers of the replay are not usable") from error
+            raise UndecodableError("replay_headers", "the headers of the replay are not usable") from error
         if version >= pack_version(self._epoch, record.offset):
             # Otherwise anyone could write a version that nothing ever supersedes.
-            raise _UndecodableError("replay_headers", "the replay claims a place after its own")
+            raise UndecodableError("replay_headers", "the replay claims a place after its own")
         return LoggedEvent(event, position, Position(partition, offset), version, logged_at)
 
 
-class _UndecodableError(Exception):
-    """Why a record is no event; becomes poison within this module."""
+def _turns(records: Sequence[Record]) -> Iterator[tuple[Record, ...]]:
+    begin = size = 0
+    for place, record in enumerate(records):
+        size += len(record.value or b"")
+        if size >= _BYTES_A_TURN:
+            yield tuple(records[begin : place + 1])
+            begin, size = place + 1, 0
+    if begin < len(records):
+        yield tuple(records[begin:])
+
+
+class UndecodableError(Exception):
+    """Why a record is no event.
+
+    Attributes:
+        reason: The code of the letter that it becomes.
+    """
 
     def __init__(self, reason: str, message: str, error_class: str = "DecodeError") -> None:
         super().__init__(message)

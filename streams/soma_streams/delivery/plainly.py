@@ -15,7 +15,7 @@ from soma_schemas.dead_letters import REPLAY_OFFSET_HEADER
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import Limits
 from soma_schemas.versions import pack_version
-from soma_streams.delivery.decode import Decoder, WriterSchema, wire_header
+from soma_streams.delivery.decode import Decoder, wire_header
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.fold import after_guard, fold
 from soma_streams.delivery.plain import PlainEvents, PlainReader
@@ -29,10 +29,13 @@ from soma_streams.delivery.state import (
     Refused,
     Watermark,
 )
+from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.transport.records import Record, RecordBatch
 
 # Fewer are faster one by one: what is done per column costs a millisecond.
 _FEWEST = 50
+# Larger ones are few, and one that is a long list would hold up everything else.
+_MOST_BYTES = 64 * 1024
 _ID_CHARACTERS = 36
 _ID_BYTES = 16
 
@@ -94,7 +97,7 @@ class Plainly:
         others = tuple(record for record in batch.records if record.offset not in taken)
         events: tuple[LoggedEvent, ...] = ()
         if others:
-            decoded = self._decoder.decode(replace(batch, records=others), schemas)
+            decoded = await self._decoder.decode_in_turns(replace(batch, records=others), schemas)
             events = decoded.events
             if decoded.poison or any(each.position is not each.origin for each in events):
                 return None
@@ -145,6 +148,7 @@ class Plainly:
             and told[record.key] == 1
             and record.value is not None
             and record.value.startswith(header)
+            and len(record.value) <= _MOST_BYTES
             and not any(name == REPLAY_OFFSET_HEADER for name, _ in record.headers)
         ]
         # So that two writers that overlap lock in one order.
@@ -153,7 +157,7 @@ class Plainly:
     def _reader(self, schema_id: int, schema: WriterSchema) -> PlainReader | None:
         known = self._judged.get(schema_id)
         if known is None or known[0] is not schema:
-            plain = schema.record == MemoryStored.__name__
+            plain = schema.version is not None and schema.record == MemoryStored.__name__
             reader = PlainReader.of(schema.parsed, self._limits) if plain else None
             known = self._judged[schema_id] = (schema, reader)
         return known[1]

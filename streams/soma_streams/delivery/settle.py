@@ -10,7 +10,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.dead_letters import Stage
 from soma_schemas.limits import Limits
 from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
-from soma_streams.delivery.decode import Decoder, Poison, WriterSchema, schema_ids
+from soma_streams.delivery.decode import Decoder, Poison, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.fold import after_guard, fold
@@ -25,6 +25,7 @@ from soma_streams.delivery.state import (
     Refused,
     Watermark,
 )
+from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.transport.records import RecordBatch
 
 
@@ -138,7 +139,7 @@ class Settler:
                 for _ in batch.records:
                     self._flood.observe(dead_lettered=False)
                 return Settled(batch.partition, batch.next_offset, {**dict.fromkeys(Outcome, 0), **found})
-        decoded = self._decoder.decode(batch, schemas)
+        decoded = await self._decoder.decode_in_turns(batch, schemas)
         for item in decoded.items:
             self._flood.observe(dead_lettered=isinstance(item, Poison))
         buried = {dead.position.offset: dead for dead in await self._bury(decoded.poison)}

@@ -9,10 +9,11 @@ from typing import Protocol
 
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import Limits
-from soma_streams.delivery.decode import Decoder, WriterSchema
+from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.retry import Retry, unless_refused
 from soma_streams.delivery.state import Folded, LoggedEvent, Outcome, Watermark
+from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.transport.records import RecordBatch
 
 # In larger batches some memory is likely to be known, and a read costs little beside the write.
@@ -69,7 +70,7 @@ class Unread:
         if self._to_read:
             self._to_read -= 1
             return None
-        decoded = self._decoder.decode(batch, schemas)
+        decoded = await self._decoder.decode_in_turns(batch, schemas)
         events = decoded.events
         if decoded.poison or not all(map(_may_be_new, events)) or len({e.name for e in events}) < len(events):
             return None

@@ -14,6 +14,7 @@ from typing import Any
 Program = Callable[[bytes, int], tuple[Any, ...]]
 
 _MOST_VARINT_BYTES = 10
+_MOST_ITEMS = 16 * 1024  # a longer list would hold up everything else
 _MORE = 127  # a byte above says that the number goes on
 _NUMBERS = {"double": ("d", 8), "float": ("f", 4)}
 
@@ -101,7 +102,8 @@ def _items(schema: Any, name: str, constants: dict[str, Any]) -> list[str]:
         constants["unpack"] = struct.unpack_from
         return ["n >>= 1", f"{name} = unpack(f'<{{n}}{code}', v, i)", f"i += n * {size}", *end]
     item = _indented(_reading(schema, f"{name}_item", constants))
-    return ["for _ in range(n >> 1):", *item, f" {name}.append({name}_item)", *end]
+    long = f"if n > {2 * _MOST_ITEMS}: raise ValueError"
+    return [long, "for _ in range(n >> 1):", *item, f" {name}.append({name}_item)", *end]
 
 
 _VARINT = ["n = v[i]", "i += 1", f"if n > {_MORE}: n, i = longer(v, i, n)"]

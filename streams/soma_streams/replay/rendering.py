@@ -1,6 +1,5 @@
 """Shows what a dead letter holds: its event, read with the schema that it was written with, or its bytes."""
 
-import io
 import json
 import struct
 from collections.abc import Mapping
@@ -9,14 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import fastavro
-
-from soma_schemas.avro_schemas import released
-from soma_streams.delivery.decode import UNREADABLE_BODY, WriterSchema
+from soma_streams.delivery.decode import UndecodableError, read_body
+from soma_streams.delivery.writer_schemas import WriterSchema
 
 _MAGIC = 0
 _HEADER = struct.Struct(">BI")
 _BYTES_A_LINE = 16
+_MOST_READS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +51,18 @@ def content_of(value: bytes | None, schemas: Mapping[int, WriterSchema]) -> Cont
         return Content(fields=fields, fault=fault)
     _, schema_id = _HEADER.unpack_from(value)
     schema = schemas.get(schema_id)
-    if schema is None or schema.parsed is None:
+    if schema is None:
         return Content(schema_id, fault=f"the registry has no schema under id {schema_id}")
-    body = io.BytesIO(value)
-    body.seek(_HEADER.size)
-    version = _released_version(schema)
+    if schema.fault is not None:
+        return Content(schema_id, schema.record or None, fault=f"the schema is not read with: {schema.fault}")
     try:
-        read = fastavro.schemaless_reader(body, schema.parsed, None)
-    except UNREADABLE_BODY:
-        return Content(schema_id, schema.record, version, fault="the body is not of its schema")
+        read, left = read_body(value, schema, _MOST_READS)
+    except UndecodableError as error:
+        return Content(schema_id, schema.record, schema.version, fault=str(error))
     if not isinstance(read, dict):
-        return Content(schema_id, schema.record, version, fault="the body is no record")
-    left = len(value) - body.tell()
+        return Content(schema_id, schema.record, schema.version, fault="the body is no record")
     excess = f"{left} bytes follow the event" if left else None
-    return Content(schema_id, schema.record, version, readable(read), excess)
+    return Content(schema_id, schema.record, schema.version, readable(read), excess)
 
 
 def readable(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,16 +88,6 @@ def _line(start: int, part: bytes) -> str:
     digits = part.hex(" ").ljust(_BYTES_A_LINE * 3 - 1)
     text = "".join(chr(byte) if chr(byte).isprintable() and byte < 0x7F else "." for byte in part)  # noqa: PLR2004  # the end of ASCII
     return f"{start:08x}  {digits}  {text}"
-
-
-def _released_version(schema: WriterSchema) -> int | None:
-    canonical = fastavro.schema.to_parsing_canonical_form
-    try:
-        versions = released(schema.record)
-    except KeyError:
-        return None
-    wanted = canonical(schema.parsed)
-    return next((each.version for each in versions if canonical(each.parsed()) == wanted), None)
 
 
 def _as_json(value: bytes) -> dict[str, Any] | None:

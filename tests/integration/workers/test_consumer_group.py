@@ -20,11 +20,12 @@ from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_schemas.settings import KafkaSettings
 from soma_streams.consuming import ConsumerGroup
-from soma_streams.delivery.decode import Decoder, WriterSchema
+from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import CircuitState, Retry
 from soma_streams.delivery.settle import Settled, Settler
 from soma_streams.delivery.state import Outcome
+from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.door import is_stalled
 from soma_streams.errors import SystemicError
 from soma_streams.metrics import SinkName, WorkerMetrics

@@ -1,5 +1,6 @@
 """From bytes to events: whatever the bytes are."""
 
+import asyncio
 import io
 from datetime import timedelta
 from typing import Any
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, encoded, stored
+from soma_schemas.clock import yield_now
 from soma_schemas.dead_letters import Stage
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.versions import Position, pack_version
-from soma_streams.delivery.decode import Decoder, Poison, WriterSchema, schema_ids
+from soma_streams.delivery.decode import Decoder, Poison, schema_ids
 from soma_streams.delivery.state import LoggedEvent
+from soma_streams.delivery.writer_schemas import judged
 from soma_streams.transport.records import Record
 
 DECODER = Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1)
@@ -102,14 +105,14 @@ def test_a_message_about_poison_holds_no_content() -> None:
     assert "secret" not in item.message
 
 
-def test_a_schema_that_nobody_can_use_is_poison() -> None:
-    schemas = {1: WriterSchema("", None)}
+def test_a_schema_that_may_not_be_read_with_is_poison() -> None:
+    schemas = {1: judged("no schema")}
     record = a_record(b"\0\0\0\0\1body", key=b"k")
 
     (item,) = DECODER.decode(a_batch([record]), schemas).items
 
     assert isinstance(item, Poison)
-    assert item.code == "unexpected_record"
+    assert item.code == "foreign_schema"
 
 
 def test_a_replay_keeps_its_first_place_and_its_version() -> None:
@@ -192,3 +195,43 @@ def test_uuids_of_other_spellings_are_the_same_id() -> None:
     fields = MEMORY.model_dump() | {"event_id": UUID(str(MEMORY.event_id).upper())}
 
     assert event_of(a_record(wire("MemoryStored", fields), key=MEMORY.log_key())).event == MEMORY
+
+
+@pytest.mark.parametrize("field", ["tags", "embedding"])
+def test_a_list_of_very_many_items_is_poison_before_it_is_read(field: str) -> None:
+    item = "" if field == "tags" else 0.5
+    fields = MEMORY.model_dump() | {"embedding_model": "m", field: [item] * 200_000}
+
+    assert poison_of(a_record(wire("MemoryStored", fields), key=MEMORY.log_key())) == (Stage.DECODE, "avro")
+
+
+def test_an_event_at_its_limits_is_read() -> None:
+    limits = DEFAULT_LIMITS
+    event = stored(
+        key="a",
+        text="x" * limits.text_bytes,
+        payload='{"a":"' + "x" * (limits.payload_bytes - 8) + '"}',
+        tags=[f"{number}" * 10 for number in range(10, limits.tags)],
+        embedding=[0.5] * limits.embedding_dimensions,
+        embedding_model="m",
+    )
+
+    assert event_of(a_record(event)).event == event
+
+
+async def test_decoding_in_turns_gives_what_decoding_at_once_does_and_lets_others_run() -> None:
+    records = [a_record(stored(key=f"{number}", text="x" * 5000), number) for number in range(20)]
+    ran = 0
+
+    async def other() -> None:
+        nonlocal ran
+        while True:
+            ran += 1
+            await yield_now()
+
+    running = asyncio.create_task(other())
+    decoded = await DECODER.decode_in_turns(a_batch(records), WRITER_SCHEMAS)
+    running.cancel()
+
+    assert decoded == DECODER.decode(a_batch(records), WRITER_SCHEMAS)
+    assert ran > 2

@@ -13,12 +13,13 @@ from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.events import SINK_EVENTS, MemoryEvent
 from soma_schemas.limits import DEFAULT_LIMITS
-from soma_streams.delivery.decode import Decoder, WriterSchema
+from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import CircuitState, Retry
 from soma_streams.delivery.settle import Settled, Settler
 from soma_streams.delivery.state import EdgeName, MemoryName, MemoryState, Outcome
+from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import DeadLetterFloodError
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.transport.records import Record

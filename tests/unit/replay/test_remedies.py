@@ -18,13 +18,13 @@ from soma_streams.errors import PoisonError
 
 
 def codes_of_decoding() -> list[str]:
-    """The first argument of every `_UndecodableError(...)`."""
+    """The first argument of every `UndecodableError(...)`."""
     return [
         str(ast.literal_eval(call.args[0]))
         for call in ast.walk(ast.parse(inspect.getsource(decode)))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
-        and call.func.id == "_UndecodableError"
+        and call.func.id == "UndecodableError"
     ]
 
 
