@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from soma_schemas.errors import MismatchError
 from soma_streams.delivery.dead_letters import DeadLetter
 from soma_streams.delivery.state import (
     DeadLettered,
@@ -72,6 +73,8 @@ class MemorySink:
         writes: How many writes were tried.
         outages: Errors that the next calls raise, one each.
         newer: What its version guard refuses.
+        checks: How often it was checked.
+        mismatch: What a check raises.
     """
 
     group = "test-group"
@@ -84,6 +87,14 @@ class MemorySink:
         self.outages: list[Exception] = []
         self.newer: Refused = frozenset()
         self._refuses = refuses
+        self.checks = 0
+        self.mismatch: MismatchError | None = None
+
+    async def check(self) -> None:
+        """Say what somebody has done to it."""
+        self.checks += 1
+        if self.mismatch is not None:
+            raise self.mismatch
 
     async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
         """Return what it has."""

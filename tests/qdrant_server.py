@@ -150,6 +150,10 @@ class QdrantServer:
             raise _RefusedError(grpc.StatusCode.NOT_FOUND, f"Not found: Collection `{name}` doesn't exist!")
         return found
 
+    def names(self) -> list[str]:
+        """The names of all collections."""
+        return sorted(self._collections)
+
     def has(self, name: str) -> bool:
         """Whether a collection or alias is there."""
         return self._aliases.get(name, name) in self._collections
@@ -338,6 +342,13 @@ class _Collections(wire.CollectionsServicer):
         del context
         info = self._server.collection(request.collection_name).info()
         return wire.GetCollectionInfoResponse(result=info)
+
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+        del request, context
+        names = self._server.names()
+        return wire.ListCollectionsResponse(
+            collections=[wire.CollectionDescription(name=name) for name in names]
+        )
 
     async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
         del context

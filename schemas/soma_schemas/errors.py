@@ -27,6 +27,14 @@ class SomaError(Exception):
             self.remedy = remedy
 
 
+def told(error: BaseException) -> str | None:
+    """Return what may be said of an error in a log: all of one of ours, nothing of anybody else's.
+
+    Others quote what they were given: content, or a password in a connection string.
+    """
+    return f"{error.code}: {error}" if isinstance(error, SomaError) else None
+
+
 class ConfigurationError(SomaError):
     """A setting is missing, unknown or impossible."""
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from soma_schemas.limits import Limits
@@ -27,6 +28,45 @@ def _seconds(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 
 
+# A wait of no time at all would fail every call.
+Timeout = Annotated[Duration, Field(gt=timedelta(0))]
+
+GRPC_PORT = 6334
+_LAST_PORT = 65_535
+
+
+def _web_address(value: str) -> str:
+    try:
+        address = urlsplit(value)
+        port = address.port
+    except ValueError:
+        raise ValueError("its host or port makes no sense") from None
+    if address.scheme not in {"http", "https"} or not address.hostname or port == 0:
+        raise ValueError("it has to look like `http://host:port` or `https://host:port`")
+    if address.username is not None or address.password is not None:
+        raise ValueError("names and passwords have settings of their own, which are kept out of logs")
+    if address.query or address.fragment or value != value.strip():
+        raise ValueError("it ends with the path")
+    return value
+
+
+def _bare(value: str) -> str:
+    if urlsplit(value).path not in {"", "/"}:
+        raise ValueError("gRPC has no path")
+    return value
+
+
+def _host_ports(value: str) -> str:
+    for each in value.split(","):
+        host, _, port = each.strip().rpartition(":")
+        if not host or "/" in host or not port.isdecimal() or not 1 <= int(port) <= _LAST_PORT:
+            raise ValueError("it has to look like `host:port,host:port`")
+    return value
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+
+
 class Part(BaseModel):
     """One group of settings."""
 
@@ -44,7 +84,7 @@ class SecurityProtocol(StrEnum):
 class KafkaSettings(Part):
     """Where the brokers are and how to prove who we are."""
 
-    bootstrap_servers: str = Field(
+    bootstrap_servers: Annotated[str, AfterValidator(_host_ports)] = Field(
         "127.0.0.1:9092", description="Comma-separated `host:port` of brokers to ask first."
     )
     security_protocol: SecurityProtocol = Field(
@@ -129,13 +169,13 @@ class TopicSettings(Part):
 class RegistrySettings(Part):
     """Where the schema registry is."""
 
-    url: str = Field(
+    url: WebAddress = Field(
         "http://127.0.0.1:8081", description="Base URL of its Confluent-compatible API, version 7."
     )
     username: str | None = Field(None, description="User for basic authentication.")
     password: SecretStr | None = Field(None, description="Its password.")
     ca_file: Path | None = Field(None, description="PEM file of the authority that signed the registry.")
-    timeout: Duration = Field(timedelta(seconds=10), description="Longest wait for one answer.")
+    timeout: Timeout = Field(timedelta(seconds=10), description="Longest wait for one answer.")
 
     def client(self) -> dict[str, object]:
         """Return these settings as Confluent's registry client wants them."""
@@ -161,7 +201,7 @@ class PostgresSettings(Part):
     pool_size: int = Field(
         8, ge=1, le=200, description="Most connections of this process. More serve more requests at once."
     )
-    connect_timeout: Duration = Field(timedelta(seconds=5), description="Longest wait for a connection.")
+    connect_timeout: Timeout = Field(timedelta(seconds=5), description="Longest wait for a connection.")
 
     def conninfo(self) -> str:
         """Return a libpq connection string, with the password in it: never log it."""
@@ -184,13 +224,18 @@ def _quoted(value: str) -> str:
 class VectorSettings(Part):
     """Where the vector index is: a Qdrant server."""
 
-    url: str = Field("http://127.0.0.1:6333", description="Qdrant's HTTP address.")
-    grpc_port: int = Field(6334, ge=1, le=65535, description="Qdrant's gRPC port, used for all points.")
+    url: Annotated[WebAddress, AfterValidator(_bare)] = Field(
+        f"http://127.0.0.1:{GRPC_PORT}",
+        description="Qdrant's gRPC address; `https` is gRPC over TLS. Its HTTP port is not used.",
+    )
     api_key: SecretStr | None = Field(None, description="Qdrant's API key.")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the authority that signed Qdrant; without it, public ones are trusted."
+    )
     collection: str = Field(
         "memories", pattern="^[a-zA-Z0-9_-]{1,128}$", description="Alias of the collection."
     )
-    timeout: Duration = Field(timedelta(seconds=10), description="Longest wait for one answer.")
+    timeout: Timeout = Field(timedelta(seconds=10), description="Longest wait for one answer.")
 
 
 class EmbedderKind(StrEnum):
@@ -209,9 +254,9 @@ class EmbedderSettings(Part):
     )
     model: str = Field("wordllama-256", description="Name of the model; recorded with the collection.")
     dimensions: int = Field(256, ge=1, le=4096, description="Numbers in a vector.")
-    url: str | None = Field(None, description="Base URL of the endpoint, for kind `endpoint`.")
+    url: WebAddress | None = Field(None, description="Base URL of the endpoint, for kind `endpoint`.")
     api_key: SecretStr | None = Field(None, description="Its key.")
-    timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for one answer.")
+    timeout: Timeout = Field(timedelta(seconds=30), description="Longest wait for one answer.")
 
     @model_validator(mode="after")
     def _endpoint_has_url(self) -> "EmbedderSettings":

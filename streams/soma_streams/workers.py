@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from soma_schemas.clock import Clock
+from soma_schemas.errors import told
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.groups import SinkGroup
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
@@ -130,6 +131,7 @@ async def work_vectors(
 
     async def look() -> None:
         await require_log(settings, at_start)
+        await at_start("prepare the index", writer.prepare)
         committed.extend(
             await at_start(
                 "read committed offsets",
@@ -208,7 +210,7 @@ async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> No
             await group.stop()
     if error is not None:
         structlog.get_logger("soma_streams.workers").error(
-            "worker_cannot_go_on", error=type(error).__name__, code=getattr(error, "code", None)
+            "worker_cannot_go_on", error=type(error).__name__, reason=told(error)
         )
         raise error
 

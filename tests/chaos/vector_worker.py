@@ -1,8 +1,8 @@
 """The vector worker on the embedded index, with the faults that a Qdrant server has injected at the writer.
 
 A stand-in for a server that is away, busy or slow: the index itself is the embedded engine, and what it is
-made to raise is what qdrant-client raises. Started as a process of its own, `chaos.vector_worker INDEX MODE`,
-where the file MODE says what is wrong at the moment.
+made to raise is what the writer to a server raises. Started as a process of its own, `chaos.vector_worker
+INDEX MODE`, where the file MODE says what is wrong at the moment.
 """
 
 import asyncio
@@ -17,9 +17,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prometheus_client import CollectorRegistry
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from soma_cli.local.vectors import EmbeddedIndex
 from soma_cli.settings import KNOWN
@@ -28,6 +26,7 @@ from soma_schemas.configuration import load
 from soma_schemas.logs import configure_logging
 from soma_schemas.vectors.collection import Collection as VectorCollection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, open_embedder
+from soma_schemas.vectors.errors import IndexUnavailableError
 from soma_schemas.vectors.points import Point
 from soma_streams import workers
 from soma_streams.settings import VectorWorkerSettings
@@ -62,6 +61,16 @@ class FaultyWriter:
         self._mode = mode
         self._clock = clock
 
+    async def prepare(self) -> None:
+        """Prepare, or fail."""
+        await self._fail()
+        await self._writer.prepare()
+
+    async def check(self) -> None:
+        """Check, or fail."""
+        await self._fail()
+        await self._writer.check()
+
     async def read(self, ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Read, or fail."""
         await self._fail()
@@ -83,9 +92,9 @@ class FaultyWriter:
     async def _fail(self) -> None:
         match self._now():
             case Mode.REFUSING:
-                raise ResponseHandlingException(httpx.ConnectError("connection refused"))
+                raise IndexUnavailableError("the vector index does not answer: connection refused")
             case Mode.OVERLOADED:
-                raise UnexpectedResponse(503, "Service Unavailable", b"", httpx.Headers())
+                raise IndexUnavailableError("the vector index asks for patience")
             case Mode.HANGING:
                 began = self._clock.monotonic()
                 while self._clock.monotonic() - began < _ANSWER_SECONDS:
@@ -98,8 +107,8 @@ class FaultyWriter:
         return Mode(self._mode.read_text(encoding="ascii"))
 
 
-def _timeout() -> ResponseHandlingException:
-    return ResponseHandlingException(httpx.ReadTimeout("no answer"))
+def _timeout() -> IndexUnavailableError:
+    return IndexUnavailableError("the vector index does not answer: DEADLINE_EXCEEDED")
 
 
 async def _work(folder: Path, mode: Path) -> None:

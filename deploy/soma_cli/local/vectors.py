@@ -98,6 +98,12 @@ class EmbeddedIndex:
             self._shard.flush()
             self._shard.close()
 
+    async def prepare(self) -> None:
+        """Nothing to do: opening it has made it, or found it as declared."""
+
+    async def check(self) -> None:
+        """Nothing to do: nobody else can change it while it is open."""
+
     async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Return the payloads of the points that are there."""
         found: dict[UUID, Mapping[str, Any]] = {}

@@ -37,7 +37,7 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
         Exception: What made going on impossible.
     """
     # Only this worker needs the client of a server, and it too takes most of a second to import.
-    from soma_schemas.vectors.server import ensure_collection, open_client  # noqa: PLC0415  # see above
+    from soma_schemas.vectors.server import open_client  # noqa: PLC0415  # see above
     from soma_streams.sinks.vectors.qdrant import QdrantWriter  # noqa: PLC0415  # see above
 
     tell(loaded)
@@ -46,7 +46,6 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
     collection = collection_of(settings.vectors.collection, settings.embedder)
     with closing(open_embedder(settings.embedder)) as embedder:
         async with open_client(settings.vectors) as client:
-            await ensure_collection(client, collection)
             await workers.work_vectors(
                 settings,
                 writer=QdrantWriter(client, collection),

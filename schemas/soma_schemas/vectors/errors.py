@@ -7,6 +7,7 @@ SomaError
 ├── EmbedderError           the embedder will not answer until an operator acts
 ├── IndexUnavailableError   the index cannot take or answer anything for now
 ├── IndexRefusedError       the index does not take this point
+├── IndexServerError        the index's server will not answer until an operator acts
 └── MismatchError           the collection is not as declared (soma_schemas.errors)
 """
 
@@ -81,3 +82,9 @@ class IndexRefusedError(SomaError):
     """The index does not take this point, and never will."""
 
     code = "index_refused"
+
+
+class IndexServerError(SomaError):
+    """The server of the index will not answer until an operator acts."""
+
+    code = "index_server"

@@ -3,14 +3,19 @@
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
+import structlog
 from qdrant_client import AsyncQdrantClient, models
 
 from soma_schemas.errors import MismatchError
-from soma_schemas.settings import VectorSettings
+from soma_schemas.settings import GRPC_PORT, VectorSettings
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
-from soma_schemas.vectors.errors import IndexUnavailableError
 from soma_schemas.vectors.points import DENSE, SPARSE
+from soma_schemas.vectors.server_errors import server_errors
+
+log = structlog.get_logger(__name__)
 
 _INDEXES: dict[FieldType, models.PayloadSchemaType | models.KeywordIndexParams] = {
     FieldType.TENANT_KEY: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
@@ -20,19 +25,47 @@ _INDEXES: dict[FieldType, models.PayloadSchemaType | models.KeywordIndexParams] 
 }
 
 
+# gRPC by itself looks for a server that was away after up to two minutes, and for one that vanished without
+# a word not at all.
+_CHANNEL = {
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.min_reconnect_backoff_ms": 2000,  # how long one attempt may take
+    "grpc.max_reconnect_backoff_ms": 1000,
+    "grpc.dns_min_time_between_resolutions_ms": 1000,
+    "grpc.keepalive_time_ms": 2000,
+    "grpc.keepalive_timeout_ms": 3000,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,  # any number of them
+}
+
+
 @asynccontextmanager
 async def open_client(settings: VectorSettings) -> AsyncIterator[AsyncQdrantClient]:
-    """Hand out a client that speaks gRPC for points, and close it afterwards. Nothing is sent yet.
+    """Hand out a client that speaks gRPC alone, and close it afterwards. Nothing is sent yet.
 
     Over HTTP the client turns the integer bounds of a range into numbers that the server misreads.
+
+    Raises:
+        OSError: The file of the authority cannot be read.
     """
+    address = urlsplit(settings.url)
+    headers = {}
+    if settings.api_key is not None:
+        # As a header, since the client's own parameter warns on every start, past the log.
+        headers["api-key"] = settings.api_key.get_secret_value()
+        if address.scheme == "http":
+            log.warning("vectors_key_travels_unencrypted")
+    options: dict[str, Any] = dict(_CHANNEL)
+    if settings.ca_file is not None:
+        options["root_certificates"] = settings.ca_file.read_bytes()
     client = AsyncQdrantClient(
         url=settings.url,
-        grpc_port=settings.grpc_port,
+        grpc_port=address.port or GRPC_PORT,
         prefer_grpc=True,
-        api_key=settings.api_key.get_secret_value() if settings.api_key is not None else None,
+        headers=headers,
         timeout=max(1, math.ceil(settings.timeout.total_seconds())),
-        check_compatibility=False,  # it would ask the server inside the constructor
+        grpc_options=options,
+        check_compatibility=False,  # it would ask the server inside the constructor, over HTTP
     )
     try:
         yield client
@@ -41,15 +74,19 @@ async def open_client(settings: VectorSettings) -> AsyncIterator[AsyncQdrantClie
 
 
 async def ensure_collection(client: AsyncQdrantClient, declared: Collection) -> None:
-    """Make the collection and its alias unless they are there. Several may do so at once.
+    """Make the collection, alias and payload indexes unless they are there. Several may do so at once.
 
     Raises:
         MismatchError: It is there, and not as declared.
+        IndexUnavailableError: The server does not answer.
+        IndexServerError: It will not answer until an operator acts.
     """
-    if not await client.collection_exists(declared.alias):
-        await create_collection(client, declared, declared.name())
-        await switch_alias(client, declared.alias, declared.name())
-    await check_collection(client, declared)
+    with server_errors():
+        if not await client.collection_exists(declared.alias):
+            await create_collection(client, declared, declared.name())
+            await switch_alias(client, declared.alias, declared.name())
+        await check_collection(client, declared)
+        await _index_payloads(client, declared.alias)
 
 
 async def create_collection(client: AsyncQdrantClient, declared: Collection, name: str) -> None:
@@ -68,8 +105,15 @@ async def create_collection(client: AsyncQdrantClient, declared: Collection, nam
             # Another worker that started at the same moment may have been first.
             if not await client.collection_exists(name):
                 raise
+    await _index_payloads(client, name)
+
+
+async def _index_payloads(client: AsyncQdrantClient, name: str) -> None:
+    """Make the payload indexes that are missing: an interrupted start or an older release left some out."""
+    there = (await client.get_collection(name)).payload_schema
     for field, field_type in PAYLOAD_INDEXES.items():
-        await client.create_payload_index(name, field, field_schema=_INDEXES[field_type])
+        if field not in there:
+            await client.create_payload_index(name, field, field_schema=_INDEXES[field_type])
 
 
 async def switch_alias(client: AsyncQdrantClient, alias: str, name: str) -> None:
@@ -84,27 +128,34 @@ async def check_collection(client: AsyncQdrantClient, declared: Collection) -> N
     """Make sure that the collection behind the alias is as declared.
 
     Raises:
-        IndexUnavailableError: There is none yet.
-        MismatchError: It is not as declared.
+        MismatchError: There is none, or it is not as declared.
+        IndexUnavailableError: The server does not answer.
+        IndexServerError: It will not answer until an operator acts.
     """
-    if not await client.collection_exists(declared.alias):
-        raise IndexUnavailableError(
-            f"there is no collection `{declared.alias}` yet",
-            remedy="Start the vector worker (`soma work vectors`): it makes the collection.",
-        )
-    config = (await client.get_collection(declared.alias)).config
+    with server_errors():
+        config = (await client.get_collection(declared.alias)).config
     declared.check(Collection.recorded(declared.alias, config.metadata))
-    dense = config.params.vectors
-    sparse = config.params.sparse_vectors or {}
-    if (
-        not isinstance(dense, dict)
-        or DENSE not in dense
-        or dense[DENSE].size != declared.dimensions
-        or dense[DENSE].distance != models.Distance.COSINE
-        or SPARSE not in sparse
-        or sparse[SPARSE].modifier != models.Modifier.IDF
-    ):
+    expected, found = _layout(declared), _layout_of(config.params)
+    if differences := [
+        f"`{part}` is {found.get(part, 'missing')}, not {layout}"
+        for part, layout in expected.items()
+        if found.get(part) != layout
+    ]:
         raise MismatchError(
-            f"the vectors of collection `{declared.alias}` are not laid out as declared",
+            f"the vectors of collection `{declared.alias}` are not laid out as declared: "
+            f"{' and '.join(differences)}",
             remedy=REINDEX_REMEDY,
         )
+
+
+def _layout(declared: Collection) -> dict[str, str]:
+    return {DENSE: f"{declared.dimensions} numbers by {models.Distance.COSINE.value}", SPARSE: "with rarity"}
+
+
+def _layout_of(params: models.CollectionParams) -> dict[str, str]:
+    dense = params.vectors if isinstance(params.vectors, dict) else {}
+    sparse = params.sparse_vectors or {}
+    return {name: f"{each.size} numbers by {each.distance.value}" for name, each in dense.items()} | {
+        name: "with rarity" if each.modifier is models.Modifier.IDF else "without rarity"
+        for name, each in sparse.items()
+    }

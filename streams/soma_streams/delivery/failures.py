@@ -2,7 +2,6 @@
 
 from enum import StrEnum
 
-import grpc
 import httpx
 import httpx2
 import psycopg
@@ -43,33 +42,12 @@ def classify(error: BaseException) -> FailureClass:
         case psycopg.Error():
             return _by_postgres(error)
         case SchemaRegistryError():
-            return _by_http_status(error.http_status_code, poison=frozenset())
-        case _ if type(error).__module__.startswith("qdrant_client."):
-            return _by_qdrant(error)
-        case grpc.RpcError():
-            return _by_grpc(error)
+            return _by_http_status(error.http_status_code)
         case KafkaException():
             return _by_kafka(error.args[0])
         case httpx.HTTPStatusError():
-            return _by_http_status(error.response.status_code, poison=frozenset())
+            return _by_http_status(error.response.status_code)
         case httpx.TransportError() | httpx2.TransportError() | ConnectionError() | TimeoutError():
-            return FailureClass.TRANSIENT
-        case _:
-            return FailureClass.SYSTEMIC
-
-
-def _by_qdrant(error: BaseException) -> FailureClass:
-    # The client takes most of a second to import, and only who writes to a server has a use for it.
-    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse  # noqa: PLC0415  # see above
-    from qdrant_client.http.exceptions import (  # noqa: PLC0415  # see above
-        ResponseHandlingException,
-        UnexpectedResponse,
-    )
-
-    match error:
-        case UnexpectedResponse():
-            return _by_http_status(error.status_code, poison=_QDRANT_POISON)
-        case ResponseHandlingException() | ResourceExhaustedResponse():
             return FailureClass.TRANSIENT
         case _:
             return FailureClass.SYSTEMIC
@@ -78,12 +56,9 @@ def _by_qdrant(error: BaseException) -> FailureClass:
 _TOO_MANY_REQUESTS = 429
 _REQUEST_TIMEOUT = 408
 _SERVER_ERRORS = range(500, 600)
-_QDRANT_POISON = frozenset({400, 413, 422})
 
 
-def _by_http_status(status: int | None, poison: frozenset[int]) -> FailureClass:
-    if status in poison:
-        return FailureClass.POISON
+def _by_http_status(status: int | None) -> FailureClass:
     if status is None or status in {_TOO_MANY_REQUESTS, _REQUEST_TIMEOUT} or status in _SERVER_ERRORS:
         return FailureClass.TRANSIENT
     return FailureClass.SYSTEMIC
@@ -134,24 +109,6 @@ def _by_postgres(error: psycopg.Error) -> FailureClass:
     if state.startswith(_POSTGRES_TRANSIENT):
         return FailureClass.TRANSIENT
     return FailureClass.SYSTEMIC
-
-
-def _by_grpc(error: grpc.RpcError) -> FailureClass:
-    code = error.code() if hasattr(error, "code") else None
-    match code:
-        case grpc.StatusCode.INVALID_ARGUMENT:
-            return FailureClass.POISON
-        case (
-            grpc.StatusCode.UNAVAILABLE
-            | grpc.StatusCode.DEADLINE_EXCEEDED
-            | grpc.StatusCode.INTERNAL
-            | grpc.StatusCode.RESOURCE_EXHAUSTED
-            | grpc.StatusCode.ABORTED
-            | grpc.StatusCode.CANCELLED
-        ):
-            return FailureClass.TRANSIENT
-        case _:
-            return FailureClass.SYSTEMIC
 
 
 _KAFKA_SYSTEMIC = frozenset(

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from soma_schemas.clock import Clock
+from soma_schemas.errors import told
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.settings import RetrySettings
 
@@ -102,6 +103,7 @@ class Retry:
                             "store_unavailable",
                             attempt=what,
                             error=type(error).__name__,
+                            reason=told(error),
                             failures=failures + 1,
                             seconds=round(now - began, 1),
                         )

@@ -8,6 +8,7 @@ import structlog
 
 from soma_schemas.clock import Clock
 from soma_schemas.dead_letters import Stage
+from soma_schemas.errors import SomaError
 from soma_schemas.limits import Limits
 from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
 from soma_streams.delivery.decode import Decoder, Poison, schema_ids
@@ -43,6 +44,14 @@ class Sink(Protocol):
     @property
     def group(self) -> str:
         """Return its consumer group."""
+        ...
+
+    async def check(self) -> None:
+        """Return when the store is as declared, so that a refusal can only be an event's fault.
+
+        Raises:
+            MismatchError: It is not.
+        """
         ...
 
     async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
@@ -152,7 +161,13 @@ class Settler:
         return Settled(batch.partition, batch.next_offset, outcomes)
 
     async def _write(
-        self, batch: RecordBatch, items: Sequence[_Item], next_offset: int, apart: int = 0
+        self,
+        batch: RecordBatch,
+        items: Sequence[_Item],
+        next_offset: int,
+        *,
+        apart: int = 0,
+        checked: bool = False,
     ) -> list[Outcome]:
         events = [item for item in items if isinstance(item, LoggedEvent)]
         dead = [item for item in items if isinstance(item, DeadLettered)]
@@ -167,7 +182,7 @@ class Settler:
             suspects = _of_memory(items, getattr(error, "memory", None))
             if 0 < len(suspects) < len(items) and apart < _MEMORIES_APART:
                 return await self._set_apart(batch, items, suspects, next_offset, apart)
-            return await self._isolate(batch, items, next_offset, error)
+            return await self._isolate(batch, items, next_offset, error, checked=checked)
         return [each.outcome for each in after_guard(folded.settlements, refused)] + [
             Outcome.DEAD_LETTERED for _ in dead
         ]
@@ -187,13 +202,23 @@ class Settler:
         boundary = min(suspects[0].position.offset, next_offset)
         held = {suspect.position.offset for suspect in suspects}
         others = [item for item in items if item.position.offset not in held]
-        outcomes = await self._write(batch, others, boundary, apart + 1)
+        outcomes = await self._write(batch, others, boundary, apart=apart + 1)
         return outcomes + await self._write(batch, suspects, next_offset)
 
     async def _isolate(
-        self, batch: RecordBatch, items: Sequence[_Item], next_offset: int, error: Exception
+        self,
+        batch: RecordBatch,
+        items: Sequence[_Item],
+        next_offset: int,
+        error: Exception,
+        *,
+        checked: bool,
     ) -> list[Outcome]:
-        """Halve until the culprit stands alone, then dead-letter it; everything else is written, in order."""
+        """Halve until the culprit stands alone, then dead-letter it; everything else is written, in order.
+
+        A store that somebody has changed refuses good events too. So it is checked before one is blamed, and
+        the event is tried once more: what refused it may have been mended while the check waited.
+        """
         if len(items) > 1:
             middle = len(items) // 2
             boundary = min(items[middle].position.offset, next_offset)
@@ -202,6 +227,9 @@ class Settler:
         culprit = items[0]
         if not isinstance(culprit, LoggedEvent):
             raise error
+        if not checked:
+            await self._retry("check the store", self._sink.check)
+            return await self._write(batch, items, next_offset, checked=True)
         self._flood.observe(dead_lettered=True)
         record = next(record for record in batch.records if record.offset == culprit.position.offset)
         poison = Poison(
@@ -247,8 +275,7 @@ def write_code(error: Exception) -> str:
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return f"http_{status}"
-    code = getattr(error, "code", None)
-    return code if isinstance(code, str) else "refused"
+    return error.code if isinstance(error, SomaError) else "refused"
 
 
 def write_message(error: Exception) -> str:

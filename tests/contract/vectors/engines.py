@@ -78,7 +78,7 @@ async def grpc_engine(folder: Path, collection: Collection, **options: Any) -> A
     """An empty collection behind gRPC, made as the vector worker makes it."""
     async with (
         qdrant_server(folder, **options) as server,
-        open_client(VectorSettings(url=server.url, grpc_port=server.port)) as client,
+        open_client(VectorSettings(url=server.url)) as client,
     ):
         await ensure_collection(client, collection)
         writer, reader = QdrantWriter(client, collection), QdrantReader(client, collection.alias)

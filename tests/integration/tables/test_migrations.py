@@ -13,6 +13,7 @@ from postgres_tables import rows
 from soma_schemas import tables
 from soma_schemas.errors import MismatchError
 from soma_schemas.tables import HEAD, REVISIONS, check_head
+from soma_schemas.tables.layout import DECLARED, READ_LAYOUT
 from soma_schemas.tables.migrations import downgrade, migrate
 
 # All that a migration makes, by name and in words.
@@ -168,3 +169,12 @@ def test_the_contracts_can_be_imported_without_what_only_the_tables_need() -> No
     )
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_declared_layout_is_that_of_the_head(empty_database: str) -> None:
+    migrate(empty_database)
+
+    found = [row["line"] for row in rows(empty_database, READ_LAYOUT)]
+
+    # After a new revision: write what is found, a line each, to soma_schemas/tables/layout.txt.
+    assert sorted(found) == sorted(DECLARED)

@@ -1,10 +1,8 @@
 """Every failure has a class, chosen on purpose."""
 
-import json
 from random import Random
 
 import aiohttp
-import grpc
 import httpx
 import httpx2
 import psycopg
@@ -14,9 +12,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.schema_registry import SchemaRegistryError
 from hypothesis import given
 from hypothesis import strategies as st
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from soma_schemas.errors import MismatchError
+from soma_schemas.vectors.errors import IndexServerError, IndexUnavailableError
 from soma_schemas.violations import ContractError, Violation, ViolationCode
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.retry import full_jitter
@@ -25,23 +23,10 @@ from soma_streams.errors import PoisonError, SystemicError
 POISON, TRANSIENT, SYSTEMIC = FailureClass.POISON, FailureClass.TRANSIENT, FailureClass.SYSTEMIC
 
 
-class RpcError(grpc.RpcError):
-    def __init__(self, code: grpc.StatusCode) -> None:
-        super().__init__()
-        self._code = code
-
-    def code(self) -> grpc.StatusCode:
-        return self._code
-
-
 def by_state(state: str) -> psycopg.Error:
     error = psycopg.errors.lookup(state)("the server said so")
     assert error.sqlstate == state
     return error
-
-
-def qdrant(status: int) -> UnexpectedResponse:
-    return UnexpectedResponse(status, "", json.dumps({}).encode(), httpx.Headers())
 
 
 @pytest.mark.parametrize(
@@ -82,22 +67,9 @@ def qdrant(status: int) -> UnexpectedResponse:
         (SchemaRegistryError(429, 42900, ""), TRANSIENT),
         (SchemaRegistryError(401, 40101, ""), SYSTEMIC),
         (SchemaRegistryError(404, 40403, ""), SYSTEMIC),
-        (qdrant(400), POISON),
-        (qdrant(413), POISON),
-        (qdrant(422), POISON),
-        (qdrant(401), SYSTEMIC),
-        (qdrant(404), SYSTEMIC),
-        (qdrant(429), TRANSIENT),
-        (qdrant(500), TRANSIENT),
-        (ResponseHandlingException(httpx.ConnectError("refused")), TRANSIENT),
-        (ResourceExhaustedResponse("busy", 1), TRANSIENT),
-        (RpcError(grpc.StatusCode.INVALID_ARGUMENT), POISON),
-        (RpcError(grpc.StatusCode.UNAVAILABLE), TRANSIENT),
-        (RpcError(grpc.StatusCode.DEADLINE_EXCEEDED), TRANSIENT),
-        (RpcError(grpc.StatusCode.INTERNAL), TRANSIENT),
-        (RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED), TRANSIENT),
-        (RpcError(grpc.StatusCode.UNAUTHENTICATED), SYSTEMIC),
-        (RpcError(grpc.StatusCode.NOT_FOUND), SYSTEMIC),
+        (IndexUnavailableError("busy"), TRANSIENT),
+        (IndexServerError("wrong key"), SYSTEMIC),
+        (MismatchError("another model"), SYSTEMIC),
         (KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT)), TRANSIENT),
         (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)), TRANSIENT),
         (KafkaException(KafkaError(KafkaError.NOT_ENOUGH_REPLICAS)), TRANSIENT),

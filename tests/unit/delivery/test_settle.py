@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from builders import WRITER_SCHEMAS, a_batch, a_record, an_id, deleted, linked, patched, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from soma_schemas.dead_letters import Stage
+from soma_schemas.errors import MismatchError
 from soma_schemas.events import SINK_EVENTS, MemoryEvent
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_streams.delivery.decode import Decoder
@@ -284,3 +285,26 @@ async def test_every_event_has_exactly_one_outcome(kinds: list[str]) -> None:
     }
     assert setting.sink.watermarks[-1] == len(kinds)
     assert len(setting.letters.letters) == settled.outcomes[Outcome.DEAD_LETTERED]
+
+
+async def test_a_store_that_somebody_has_changed_is_not_blamed_on_events() -> None:
+    sink = MemorySink(refuses=lambda _: True)
+    sink.mismatch = MismatchError("a column is gone")
+    setting = Setting(sink)
+
+    with pytest.raises(MismatchError, match="a column is gone"):
+        await setting.settle([stored(text="one"), stored(text="two"), stored(text="three")])
+
+    assert setting.letters.letters == []
+    assert sink.checks == 1
+
+
+async def test_an_event_whose_store_was_mended_before_it_could_be_blamed_is_applied() -> None:
+    refusals = [True, False]
+    sink = MemorySink(refuses=lambda _: refusals.pop(0))
+    setting = Setting(sink)
+
+    settled = await setting.settle([stored()])
+
+    assert settled.outcomes[Outcome.APPLIED] == 1
+    assert setting.letters.letters == []

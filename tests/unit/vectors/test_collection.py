@@ -1,29 +1,36 @@
 """The collection: what it is called, what is recorded of it, and when it is refused."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from qdrant_client import AsyncQdrantClient, models
 
+from qdrant_server import qdrant_server
 from soma_schemas.errors import MismatchError
-from soma_schemas.vectors.collection import Collection
-from soma_schemas.vectors.errors import IndexUnavailableError
-from soma_schemas.vectors.server import check_collection, create_collection, ensure_collection, switch_alias
+from soma_schemas.settings import VectorSettings
+from soma_schemas.vectors.collection import PAYLOAD_INDEXES, Collection
+from soma_schemas.vectors.server import (
+    check_collection,
+    create_collection,
+    ensure_collection,
+    open_client,
+    switch_alias,
+)
 from soma_streams.delivery.failures import FailureClass, classify
 
 _OURS = Collection("memories", "wordllama-256", 256)
 
-# The stand-in for a server keeps no payload indexes, and says so.
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
-
 
 @pytest.fixture
-async def client() -> AsyncIterator[AsyncQdrantClient]:
-    """A server with nothing in it."""
-    opened = AsyncQdrantClient(":memory:")
-    yield opened
-    await opened.close()
+async def client(tmp_path: Path) -> AsyncIterator[AsyncQdrantClient]:
+    """Of a server with nothing in it."""
+    async with (
+        qdrant_server(tmp_path / "qdrant") as server,
+        open_client(VectorSettings(url=server.url)) as opened,
+    ):
+        yield opened
 
 
 def test_its_name_tells_model_size_indexing_and_generation() -> None:
@@ -106,12 +113,22 @@ async def test_a_server_that_refuses_to_make_the_collection_is_not_overheard(
         await ensure_collection(client, _OURS)
 
 
-async def test_a_reader_that_comes_before_the_writer_is_told_to_wait(client: AsyncQdrantClient) -> None:
-    with pytest.raises(IndexUnavailableError) as raised:
+async def test_without_a_collection_one_is_told_who_makes_it(client: AsyncQdrantClient) -> None:
+    with pytest.raises(MismatchError, match="no such collection") as raised:
         await check_collection(client, _OURS)
 
     assert "soma work vectors" in str(raised.value.remedy)
-    assert classify(raised.value) is FailureClass.TRANSIENT
+    assert classify(raised.value) is FailureClass.SYSTEMIC
+
+
+async def test_payload_indexes_that_are_missing_are_made_at_the_next_start(client: AsyncQdrantClient) -> None:
+    await ensure_collection(client, _OURS)
+    await client.delete_payload_index("memories", "tags")
+    assert "tags" not in (await client.get_collection("memories")).payload_schema
+
+    await ensure_collection(client, _OURS)
+
+    assert set((await client.get_collection("memories")).payload_schema) == set(PAYLOAD_INDEXES)
 
 
 async def test_a_collection_of_another_model_is_refused(client: AsyncQdrantClient) -> None:
@@ -121,17 +138,36 @@ async def test_a_collection_of_another_model_is_refused(client: AsyncQdrantClien
         await ensure_collection(client, _OURS)
 
 
-async def test_a_collection_whose_vectors_are_laid_out_differently_is_refused(
+_COSINE, _IDF = models.Distance.COSINE, models.SparseVectorParams(modifier=models.Modifier.IDF)
+
+
+@pytest.mark.parametrize(
+    ("dense", "sparse", "difference"),
+    [
+        (models.VectorParams(size=256, distance=models.Distance.DOT), {"bm25": _IDF}, "256 numbers by Dot"),
+        (models.VectorParams(size=128, distance=_COSINE), {"bm25": _IDF}, "128 numbers by Cosine"),
+        (models.VectorParams(size=256, distance=_COSINE), {}, "`bm25` is missing"),
+        (
+            models.VectorParams(size=256, distance=_COSINE),
+            {"bm25": models.SparseVectorParams()},
+            "`bm25` is without rarity",
+        ),
+    ],
+)
+async def test_a_collection_whose_vectors_are_laid_out_differently_is_refused_with_the_difference(
     client: AsyncQdrantClient,
+    dense: models.VectorParams,
+    sparse: dict[str, models.SparseVectorParams],
+    difference: str,
 ) -> None:
     await client.create_collection(
         "memories",
-        vectors_config={"dense": models.VectorParams(size=256, distance=models.Distance.DOT)},
-        sparse_vectors_config={"bm25": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+        vectors_config={"dense": dense},
+        sparse_vectors_config=sparse,
         metadata=_OURS.metadata(),
     )
 
-    with pytest.raises(MismatchError, match="laid out"):
+    with pytest.raises(MismatchError, match=difference):
         await check_collection(client, _OURS)
 
 

@@ -14,7 +14,7 @@ _NOBODY_LISTENS = 1
 
 
 async def test_a_server_that_is_away_is_an_index_that_does_not_answer() -> None:
-    settings = VectorSettings(url=f"http://127.0.0.1:{_NOBODY_LISTENS}", grpc_port=_NOBODY_LISTENS)
+    settings = VectorSettings(url=f"http://127.0.0.1:{_NOBODY_LISTENS}")
     everything = of_tenant("acme")
     async with open_client(settings) as client:
         reader = QdrantReader(client, "memories")

@@ -68,6 +68,14 @@ class FaultyWriter:
         self.calls: list[str] = []
         self.failures: dict[str, Exception] = {}
 
+    async def prepare(self) -> None:
+        """Pass on."""
+        await self._writer.prepare()
+
+    async def check(self) -> None:
+        """Pass on."""
+        await self._writer.check()
+
     async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Pass on."""
         self._note("read")

@@ -5,16 +5,15 @@ from contextlib import contextmanager
 from typing import Any, assert_never
 from uuid import UUID
 
-import grpc
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ApiException
 
 from soma_api.queries.vectors.conditions import Condition, InRange, IsPoint, OneOf
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
+from soma_schemas.errors import SomaError, told
 from soma_schemas.vectors.errors import IndexUnavailableError
 from soma_schemas.vectors.points import DENSE, SPARSE
+from soma_schemas.vectors.server_errors import server_errors
 
 
 class QdrantReader:
@@ -80,9 +79,13 @@ def _translated() -> Iterator[None]:
     To a reader it makes no difference why: what a question can be wrong about is checked before it is sent.
     """
     try:
-        yield
-    except (ApiException, ResourceExhaustedResponse, grpc.RpcError, OSError) as error:
-        raise IndexUnavailableError(f"the vector index does not answer: {type(error).__name__}") from error
+        with server_errors():
+            yield
+    except IndexUnavailableError:
+        raise
+    except (SomaError, OSError) as error:
+        reason = told(error) or type(error).__name__
+        raise IndexUnavailableError(f"the vector index does not answer: {reason}") from error
 
 
 def _filter(conditions: Sequence[Condition]) -> models.Filter:

@@ -6,6 +6,7 @@ from typing import Any
 from psycopg.errors import UniqueViolation
 from psycopg.rows import TupleRow
 
+from soma_schemas.tables.layout import READ_LAYOUT, require_layout
 from soma_streams.delivery.fold import after_guard, needs_whole_state
 from soma_streams.delivery.plain import PlainEvents
 from soma_streams.delivery.state import (
@@ -56,6 +57,17 @@ class PostgresSink:
     def group(self) -> str:
         """Return the consumer group."""
         return self._group
+
+    async def check(self) -> None:
+        """Return when the tables are as the migrations made them.
+
+        Raises:
+            MismatchError: They are not: whoever changed them made them refuse rows, or take fewer.
+            psycopg.Error: As the server or the connection tells it.
+        """
+        async with self._sessions.borrow() as connection:
+            lines = await connection.execute(READ_LAYOUT, prepare=False)
+            require_layout([row[0] for row in await lines.fetchall()])
 
     async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
         """Return what the tables have of the memories that these events are about, tombstones included.

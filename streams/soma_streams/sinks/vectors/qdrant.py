@@ -10,6 +10,8 @@ from qdrant_client import AsyncQdrantClient, models
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.payload import CONTENT, EMBEDDING, VERSION
 from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
+from soma_schemas.vectors.server import check_collection, ensure_collection
+from soma_schemas.vectors.server_errors import server_errors
 
 _POINTS_PER_REQUEST = 128
 # The server takes 32 MiB; a character can be four bytes, and JSON within JSON escapes some.
@@ -18,7 +20,7 @@ _IDS_PER_REQUEST = 256
 
 
 class QdrantWriter:
-    """Keeps points on a server; a `PointWriter`. Errors are qdrant-client's own.
+    """Keeps points on a server; a `PointWriter`. Errors are those of `server_errors`.
 
     Args:
         client: Speaking gRPC, see `soma_schemas.vectors.server`.
@@ -29,6 +31,14 @@ class QdrantWriter:
         self._client = client
         self._collection = collection
 
+    async def prepare(self) -> None:
+        """Make the collection, its alias and its payload indexes unless they are there."""
+        await ensure_collection(self._client, self._collection)
+
+    async def check(self) -> None:
+        """Return when the collection is as declared."""
+        await check_collection(self._client, self._collection)
+
     async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Return the payloads of the points that are there."""
         return await self._retrieve(ids)
@@ -37,12 +47,13 @@ class QdrantWriter:
         """Insert or replace, guarded by version; return the points whose stored version is newer."""
         check_batch(points, self._collection.dimensions)
         for some in _slices(points):
-            await self._client.upsert(
-                self._collection.alias,
-                [_struct(point) for point in some],
-                update_filter=_older_than(some),
-                wait=True,
-            )
+            with server_errors():
+                await self._client.upsert(
+                    self._collection.alias,
+                    [_struct(point) for point in some],
+                    update_filter=_older_than(some),
+                    wait=True,
+                )
         stored = await self._retrieve([point.id for point in points], VERSION)
         return frozenset(
             point.id for point in points if point.id in stored and stored[point.id][VERSION] > point.version
@@ -56,11 +67,12 @@ class QdrantWriter:
         wanted = [str(each) for each in ids]
         found: dict[UUID, Mapping[str, Any]] = {}
         for start in range(0, len(wanted), _IDS_PER_REQUEST):
-            records = await self._client.retrieve(
-                self._collection.alias,
-                wanted[start : start + _IDS_PER_REQUEST],
-                with_payload=list(fields) or True,
-            )
+            with server_errors():
+                records = await self._client.retrieve(
+                    self._collection.alias,
+                    wanted[start : start + _IDS_PER_REQUEST],
+                    with_payload=list(fields) or True,
+                )
             found |= {UUID(str(record.id)): record.payload or {} for record in records}
         return found
 

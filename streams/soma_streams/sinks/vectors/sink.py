@@ -86,6 +86,14 @@ class VectorSink:
         """Return the consumer group."""
         return self._group
 
+    async def check(self) -> None:
+        """Return when the index is as declared.
+
+        Raises:
+            MismatchError: It is not.
+        """
+        await self._writer.check()
+
     async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, MemoryState]:
         """Return what the index has of the memories that these events are about, tombstones included."""
         payloads = await self._writer.read({id_of(event.name) for event in events})

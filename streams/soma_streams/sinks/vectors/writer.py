@@ -10,6 +10,22 @@ from soma_schemas.vectors.points import Point
 class PointWriter(Protocol):
     """Keeps points; one contract suite runs on every engine."""
 
+    async def prepare(self) -> None:
+        """Make what is missing of the store, before the first call of any other method.
+
+        Raises:
+            MismatchError: It is there, and not as declared.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Return when the store is as declared, so that a refusal can only be about the points.
+
+        Raises:
+            MismatchError: It is not.
+        """
+        ...
+
     async def read(self, ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Return the payloads of the points that are there, tombstones included, exactly as written."""
         ...
