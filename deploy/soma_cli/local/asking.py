@@ -5,7 +5,7 @@ from typing import assert_never
 
 import qdrant_edge as edge
 
-from soma_api.queries.vectors.conditions import Condition, InRange, IsPoint, OneOf
+from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, OneOf
 
 # The engine walks the points of the condition that fewest meet, and checks the others on each. To check
 # `within`, a list of words, takes six times as long as to check a number (docs/internals/search.md).
@@ -26,10 +26,10 @@ def search_filter(conditions: Sequence[Condition], count: Callable[[edge.Filter]
         conditions: At least one of them is no range.
         count: Estimates how many points a filter lets through.
     """
-    ranges = [each for each in conditions if isinstance(each, InRange)]
+    ranges = [each for each in conditions if isinstance(each, InRange | AnyOf)]
     if not ranges:
         return filter_of(conditions)
-    fewest = min(count(filter_of([each])) for each in conditions if not isinstance(each, InRange))
+    fewest = min(count(filter_of([each])) for each in conditions if not isinstance(each, InRange | AnyOf))
     wide = [each for each in ranges if count(filter_of([each])) * _WORDS_TO_A_NUMBER > fewest]
     return edge.Filter(
         must=[_condition(each) for each in conditions if each not in wide],
@@ -37,7 +37,7 @@ def search_filter(conditions: Sequence[Condition], count: Callable[[edge.Filter]
     )
 
 
-def _condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition:
+def _condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition | edge.Filter:
     match condition:
         case OneOf(field, [value]):
             return edge.FieldCondition(field, match=edge.MatchValue(value))  # half the time of MatchAny
@@ -46,6 +46,8 @@ def _condition(condition: Condition) -> edge.FieldCondition | edge.HasIdConditio
         case InRange(field, at_least, above, at_most, below):
             bounds = edge.RangeFloat(gte=at_least, gt=above, lte=at_most, lt=below)
             return edge.FieldCondition(field, range=bounds)
+        case AnyOf(alternatives):
+            return edge.Filter(should=[filter_of(each) for each in alternatives])
         case IsPoint(ids):
             return edge.HasIdCondition(set(ids))
         case _:

@@ -22,9 +22,6 @@ class FieldType(StrEnum):
     FLOAT = "float"
 
 
-# Of longer coordinates the rest is compared point by point, among those that these leave.
-_INDEXED_AXES = 4
-
 # Points are found by id, so neither `memory_id` nor `version` is among them. Times are integers whose bounds
 # reach an engine as float64, which is exact until the year 2255.
 PAYLOAD_INDEXES: Mapping[str, FieldType] = {
@@ -41,7 +38,9 @@ PAYLOAD_INDEXES: Mapping[str, FieldType] = {
     payload.UPDATED_AT: FieldType.INTEGER,
     payload.DELETED_AT: FieldType.INTEGER,
     payload.DIMENSIONS: FieldType.INTEGER,
-    **{payload.axis_field(axis): FieldType.FLOAT for axis in range(_INDEXED_AXES)},
+    **{payload.axis_field(axis): FieldType.FLOAT for axis in range(payload.INDEXED_AXES)},
+    payload.NUMBER_HIGHS: FieldType.INTEGER,
+    payload.NUMBER_LOWS: FieldType.INTEGER,
 }
 
 _NOT_IN_NAMES = re.compile("[^A-Za-z0-9]+")

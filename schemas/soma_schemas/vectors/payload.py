@@ -16,6 +16,7 @@ import orjson
 from soma_schemas.fields import Kind
 from soma_schemas.moments import micros, of_micros
 from soma_schemas.namespaces import ancestors
+from soma_schemas.vectors.numbers import encoded
 from soma_schemas.vectors.terms import filter_number, filterable
 
 TENANT: Final = "tenant"
@@ -34,9 +35,13 @@ CREATED_AT: Final = "created_at"
 UPDATED_AT: Final = "updated_at"
 DIMENSIONS: Final = "coordinate_dimensions"
 TERMS: Final = "payload_terms"
-NUMBERS: Final = "payload_numbers"
+NUMBER_HIGHS: Final = "number_highs"
+NUMBER_LOWS: Final = "number_lows"
 CONTENT: Final = "content"
 EMBEDDING: Final = "embedding"
+
+# Of longer coordinates the rest lies with the numbers of the payload.
+INDEXED_AXES: Final = 4
 
 _MOMENTS = ("expires_at", "occurred_at", "created_at", "updated_at", "last_accessed_at")
 
@@ -80,8 +85,13 @@ def namespace_scope(tenant: str, namespace: str) -> str:
 
 
 def axis_field(axis: int) -> str:
-    """Return the field of one number of a coordinate, counted from 0."""
+    """Return the field of one number of a coordinate, counted from 0, that has an index of its own."""
     return f"coordinate_{axis}"
+
+
+def axis_name(axis: int) -> str:
+    """Return the name among a point's numbers of a later one. No payload has a name with a NUL."""
+    return f"\0coordinate_{axis}"
 
 
 def living_payload(
@@ -116,11 +126,17 @@ def living_payload(
         payload[SUBJECT] = content["subject"]
     if content["coordinate"] is not None:
         payload[DIMENSIONS] = len(content["coordinate"])
-        payload |= {axis_field(axis): filter_number(at) for axis, at in enumerate(content["coordinate"])}
+        for axis, at in enumerate(content["coordinate"]):
+            if axis < INDEXED_AXES:
+                payload[axis_field(axis)] = filter_number(at)
+            else:
+                numbers[axis_name(axis)] = at
+    if numbers:
+        of_numbers = encoded(numbers)
+        terms += of_numbers.marks
+        payload |= {NUMBER_HIGHS: of_numbers.highs, NUMBER_LOWS: of_numbers.lows}
     if terms:
         payload[TERMS] = terms
-    if numbers:
-        payload[NUMBERS] = numbers
     if content["embedding"] is not None:
         payload[EMBEDDING] = _packed(content["embedding"])
     return payload

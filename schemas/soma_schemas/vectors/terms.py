@@ -3,19 +3,21 @@
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterator
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from itertools import islice
 from json.encoder import encode_basestring
 from typing import Any
 
-Scalar = str | int | float | bool | None
+Scalar = str | int | float | Decimal | bool | None
 
-# What lies deeper, or comes after so many, is kept but cannot be filtered by.
+# A name has as many parts between dots at most; what has more, or comes after so many fields, or so many
+# values in a list, is kept but cannot be searched by.
 MAX_FILTERABLE_DEPTH = 8
 MAX_FILTERABLE_FIELDS = 256
 
 _LONGEST_PLAIN_TERM = 256
-_UNSAFE = re.compile(r"[^A-Za-z0-9]")
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 def filterable(payload: str) -> tuple[list[str], dict[str, float]]:
@@ -34,34 +36,33 @@ def filterable(payload: str) -> tuple[list[str], dict[str, float]]:
         return [], {}
     terms: dict[str, None] = {}
     numbers: dict[str, float] = {}
-    for count, (path, value) in enumerate(_scalars("", json.loads(payload), 1), start=1):
-        if count > MAX_FILTERABLE_FIELDS:
-            break
+    fields = _scalars("", json.loads(payload, parse_float=Decimal), MAX_FILTERABLE_DEPTH)
+    for path, value in islice(fields, MAX_FILTERABLE_FIELDS):
         if isinstance(value, list):
             terms |= dict.fromkeys(term(path, item) for item in value[:MAX_FILTERABLE_FIELDS])
             continue
         terms[term(path, value)] = None
         number = _number(value)
         if number is not None:
-            numbers[number_name(path)] = number
+            numbers[path] = number
     return list(terms), numbers
 
 
 def term(path: str, value: Scalar) -> str:
     """Return how `this field has this value` is spelt. 1 and 1.0 are one value, 1 and true are not."""
-    spelt = f"{path}={_spelling(value)}"
+    return short_term(f"{path}={_spelling(value)}")
+
+
+def short_term(spelt: str) -> str:
+    """Return a term, or its digest when it is long. Plain terms have a `=`, so none is taken for a digest."""
     if len(spelt) <= _LONGEST_PLAIN_TERM:
         return spelt
-    # No plain term lacks a `=`, so a digest is never taken for one.
     return "#" + hashlib.blake2b(spelt.encode(), digest_size=16).hexdigest()
 
 
-def number_name(path: str) -> str:
-    """Return a field's name among the numbers: letters and digits as they are, all else as code points.
-
-    Paths of the engines give a meaning to dots, brackets and quotes; this leaves none of them.
-    """
-    return _UNSAFE.sub(lambda match: f"_{ord(match[0]):x}_", path)
+def name_parts(name: str) -> int:
+    """Return how many parts dots make of a name."""
+    return name.count(".") + 1
 
 
 def filter_number(number: float) -> float:
@@ -74,34 +75,48 @@ def filter_number(number: float) -> float:
     return rounded if math.isfinite(rounded) else number  # the largest numbers would round beyond float64
 
 
-def _scalars(path: str, value: dict[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
+def _scalars(above: str, value: dict[str, Any], parts_left: int) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of an object; `above` is empty, or the names above it with a dot after each."""
     for name, child in value.items():
-        here = f"{path}.{name}" if path else name
+        left = parts_left - name_parts(name)
+        if left < 0:
+            continue
+        path = above + name
         match child:
             case dict():
-                if depth < MAX_FILTERABLE_DEPTH:
-                    yield from _scalars(here, child, depth + 1)
+                yield from _scalars(f"{path}.", child, left)
             case list():
                 scalars = [item for item in child if not isinstance(item, dict | list)]
                 if scalars:
-                    yield here, scalars
+                    yield path, scalars
             case _:
-                yield here, child
+                yield path, child
 
 
 def _spelling(value: Scalar) -> str:
-    if isinstance(value, str):
-        return encode_basestring(value)  # what `json.dumps` arrives at, without its detours
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return json.dumps(value, ensure_ascii=False)
+    match value:
+        case str():
+            return encode_basestring(value)  # what `json.dumps` arrives at, without its detours
+        case bool() | None:
+            return json.dumps(value)
+        case _:
+            return number_spelling(value)
+
+
+def number_spelling(number: float | Decimal) -> str:
+    """Return how a number is spelt in a term: by its decimal value, of which a float has the shortest.
+
+    PostgreSQL compares numbers of JSON by that value too, so that lists and searches agree.
+    """
+    exact = number if isinstance(number, Decimal) else Decimal(str(number))
+    return str(exact.normalize(_EXACT)) if exact else "0"
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     try:
         number = float(value)
     except OverflowError:
         return None
-    return filter_number(number) if math.isfinite(number) else None
+    return number if math.isfinite(number) else None

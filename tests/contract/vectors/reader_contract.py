@@ -1,8 +1,10 @@
 """What every engine promises to the search; subclass once per engine."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -284,6 +286,24 @@ class PointReaderContract:
 
         assert await found(engine, payload_ranges=wanted) == keys
 
+    @pytest.mark.parametrize("seed", range(4))
+    async def test_a_payload_range_holds_exactly_the_numbers_that_compare_so(
+        self, engine: Engine, seed: int
+    ) -> None:
+        random = Random(seed)
+        numbers = [each for _ in range(25) for each in _close_numbers(random)]
+        stored = {str(key): {"price": number, "other": -number} for key, number in enumerate(numbers)}
+        await engine.writer.write(
+            [a_point(key=key, payload=json.dumps(payload)) for key, payload in stored.items()]
+        )
+        for _ in range(25):
+            bounds = [random.choice([None, *numbers]) for _ in range(4)]
+            wanted = NumberRange(*bounds)
+
+            keys = await found(engine, payload_ranges={"price": wanted})
+
+            assert keys == {key for key, payload in stored.items() if _lies_in(payload["price"], wanted)}
+
     @pytest.mark.parametrize(
         ("minimum", "maximum", "coordinates"),
         [
@@ -292,6 +312,8 @@ class PointReaderContract:
             ((0.1 + 0.2, -5.0), (0.1 + 0.2, 5.0), {(0.1 + 0.2, -1.5)}),
             ((-10.0,), (10.0,), {(1.0,)}),
             ((5.0, 5.0), (6.0, 6.0), set()),
+            ((0.0,) * 6, (1.0,) * 6, {(0.0, 1.0, 0.5, 0.5, 0.5, 1.0)}),
+            ((0.0,) * 5 + (1.5,), (1.0,) * 5 + (2.0,), {(0.0, 1.0, 0.5, 0.5, 0.5, 1.5)}),
         ],
     )
     async def test_a_box_holds_the_coordinates_within_and_on_its_border(
@@ -302,6 +324,7 @@ class PointReaderContract:
         coordinates: set[tuple[float, ...]],
     ) -> None:
         places = [(0.0, 0.0), (1.0, 2.0), (1.0, 2.5), (0.1 + 0.2, -1.5), (1.0,), (1.0, 1.0, 1.0)]
+        places += [(0.0, 1.0, 0.5, 0.5, 0.5, last) for last in (1.0, 1.5)]
         await engine.writer.write([a_point(coordinate=place) for place in places])
 
         hits = await search(
@@ -416,6 +439,29 @@ class PointReaderContract:
 async def _at(engine: Engine, *namespaces: str) -> None:
     """Store one memory in each namespace, under the namespace as its key."""
     await engine.writer.write([a_point(namespace=each, key=each) for each in namespaces])
+
+
+def _close_numbers(random: Random) -> list[float]:
+    """A number of any size, and others next to it and far from it."""
+    number = random.choice([-1, 1]) * random.choice(
+        [0, random.random(), random.random() * 10.0 ** random.randint(-30, 30)]
+    )
+    return [
+        number,
+        math.nextafter(number, math.inf),
+        math.nextafter(number, -math.inf),
+        float(round(number)),
+        -number,
+    ]
+
+
+def _lies_in(number: float, bounds: NumberRange) -> bool:
+    return (
+        (bounds.at_least is None or number >= bounds.at_least)
+        and (bounds.above is None or number > bounds.above)
+        and (bounds.at_most is None or number <= bounds.at_most)
+        and (bounds.below is None or number < bounds.below)
+    )
 
 
 def _unit(numbers: Sequence[float]) -> tuple[float, ...]:

@@ -9,8 +9,9 @@ from soma_schemas.fields import Kind
 from soma_schemas.moments import micros
 from soma_schemas.namespaces import contains
 from soma_schemas.vectors import payload
+from soma_schemas.vectors.numbers import Span, spans
 from soma_schemas.vectors.points import point_id
-from soma_schemas.vectors.terms import Scalar, filter_number, number_name, term
+from soma_schemas.vectors.terms import Scalar, filter_number, term
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,14 @@ class IsPoint:
     ids: Sequence[UUID]
 
 
-Condition = OneOf | InRange | IsPoint
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """All conditions of at least one alternative hold."""
+
+    alternatives: Sequence[Sequence["Condition"]]
+
+
+Condition = OneOf | InRange | IsPoint | AnyOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,24 +174,41 @@ def _ranges(wanted: SearchFilter) -> list[Condition]:
     ):
         if start is not None or end is not None:
             ranges.append(InRange(name, at_least=_moment(start), below=_moment(end)))
-    for path, bounds in wanted.payload_ranges.items():
-        ranges.append(
-            InRange(
-                f"{payload.NUMBERS}.{number_name(path)}",
-                at_least=_bound(bounds.at_least),
-                above=_bound(bounds.above),
-                at_most=_bound(bounds.at_most),
-                below=_bound(bounds.below),
-            )
-        )
+    ranges += [_number_within(path, bounds) for path, bounds in wanted.payload_ranges.items()]
     if wanted.minimum is not None and wanted.maximum is not None:
         count = float(len(wanted.minimum))
         ranges.append(InRange(payload.DIMENSIONS, at_least=count, at_most=count))
-        ranges += [
-            InRange(payload.axis_field(axis), at_least=_bound(low), at_most=_bound(high))
-            for axis, (low, high) in enumerate(zip(wanted.minimum, wanted.maximum, strict=True))
-        ]
+        for axis, (low, high) in enumerate(zip(wanted.minimum, wanted.maximum, strict=True)):
+            if axis < payload.INDEXED_AXES:
+                bound = InRange(payload.axis_field(axis), at_least=_bound(low), at_most=_bound(high))
+                ranges.append(bound)
+            else:
+                ranges.append(_number_within(payload.axis_name(axis), NumberRange(low, at_most=high)))
     return ranges
+
+
+def _number_within(name: str, bounds: NumberRange) -> Condition:
+    found = spans(
+        name,
+        at_least=bounds.at_least,
+        above=bounds.above,
+        at_most=bounds.at_most,
+        below=bounds.below,
+    )
+    return AnyOf(
+        [
+            [OneOf(payload.TERMS, [mark]), AnyOf([_within(span) for span in some])]
+            for mark, some in found
+            if some
+        ]
+    )
+
+
+def _within(span: Span) -> list[Condition]:
+    halves = [(payload.NUMBER_HIGHS, span.highs)]
+    if span.lows is not None:
+        halves.append((payload.NUMBER_LOWS, span.lows))
+    return [InRange(name, at_least=float(first), at_most=float(last)) for name, (first, last) in halves]
 
 
 def _bound(number: float | None) -> float | None:
@@ -200,5 +225,7 @@ def _is_empty(condition: Condition) -> bool:
             return not values
         case IsPoint(ids=ids):
             return not ids
+        case AnyOf(alternatives=alternatives):
+            return not alternatives
         case InRange():
             return False

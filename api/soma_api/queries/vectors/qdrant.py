@@ -7,7 +7,7 @@ from uuid import UUID
 
 from qdrant_client import AsyncQdrantClient, models
 
-from soma_api.queries.vectors.conditions import Condition, InRange, IsPoint, OneOf
+from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, OneOf
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_schemas.errors import SomaError, told
@@ -92,7 +92,7 @@ def _filter(conditions: Sequence[Condition]) -> models.Filter:
     return models.Filter(must=[_condition(each) for each in conditions])
 
 
-def _condition(condition: Condition) -> models.FieldCondition | models.HasIdCondition:
+def _condition(condition: Condition) -> models.Condition:
     match condition:
         case OneOf(field, [value]):
             return models.FieldCondition(key=field, match=models.MatchValue(value=value))
@@ -102,6 +102,8 @@ def _condition(condition: Condition) -> models.FieldCondition | models.HasIdCond
             return models.FieldCondition(
                 key=field, range=models.Range(gte=at_least, gt=above, lte=at_most, lt=below)
             )
+        case AnyOf(alternatives):
+            return models.Filter(should=[_filter(each) for each in alternatives])
         case IsPoint(ids):
             return models.HasIdCondition(has_id=[str(each) for each in ids])
         case _:
