@@ -24,6 +24,7 @@ from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import KafkaSettings, PublishingSettings, TopicSettings
 from soma_schemas.tables.migrations import migrate
 from soma_schemas.topic_admin import apply_topics, open_admin
+from waiting import result_of
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class LocalParts:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something with the parts, such as `run(stack.parts.kafka.kill())`."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=120)
+        return result_of(asyncio.run_coroutine_threadsafe(work, self._loop))
 
 
 def cache_folder() -> Path:

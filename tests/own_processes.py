@@ -26,7 +26,7 @@ from soma_schemas.settings import (
 from waiting import eventually_now
 
 _STOP_SECONDS = 90.0
-_START_SECONDS = 180.0
+_START_SECONDS = 90.0
 
 
 class _Places(BaseModel):
@@ -106,7 +106,8 @@ class OwnProcess:
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None, "it does not run"
         self._process.send_signal(number)
-        code = self._process.wait(_STOP_SECONDS)
+        code = eventually_now(self._process.poll, lambda code: code is not None, seconds=_STOP_SECONDS)
+        assert code is not None
         self._process = None
         return code
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from waiting import eventually_now
+
 _STOP_SECONDS = 120
 
 # A word of its command line that no other part's has.
@@ -47,7 +49,13 @@ class Up:
     def stop(self) -> int:
         """Press Ctrl-C, and return the exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(_STOP_SECONDS)
+        return _ended(self.process)
+
+
+def _ended(process: "subprocess.Popen[str]") -> int:
+    code = eventually_now(process.poll, lambda code: code is not None, seconds=_STOP_SECONDS)
+    assert code is not None
+    return code
 
 
 @contextmanager
@@ -70,4 +78,4 @@ def soma_up(home: Path) -> Iterator[Up]:
         finally:
             if up.poll() is None:
                 up.send_signal(signal.SIGINT)
-                up.wait(_STOP_SECONDS)
+                _ended(up)

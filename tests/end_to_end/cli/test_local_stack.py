@@ -5,28 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from soma_command import Soma
-from soma_schemas.clock import SystemClock
 from soma_up import Up, soma_up
+from waiting import eventually_now
 
-_DEADLINE_SECONDS = 90
-
-
-def _eventually(holds: Callable[[], bool], what: str) -> None:
-    clock = SystemClock()
-    deadline = clock.monotonic() + _DEADLINE_SECONDS
-    while not holds():
-        assert clock.monotonic() < deadline, what
-        clock.block(0.1)
-
-
-def _is_ready(soma: Soma) -> bool:
-    return soma("status").code == 0
+_SECONDS = 90
 
 
 def _texts(soma: Soma, namespace: str) -> set[str]:
@@ -42,8 +29,8 @@ def test_what_ends_by_itself_is_started_again(at_home: Soma, stack: Up, part: st
 
     os.kill(pid, signal.SIGKILL)
 
-    _eventually(lambda: stack.pid(part) not in {pid, None}, f"{part} runs again")
-    _eventually(lambda: _is_ready(at_home), f"ready again after the end of {part}")
+    eventually_now(lambda: stack.pid(part), lambda now: now not in {pid, None}, seconds=_SECONDS)
+    eventually_now(lambda: at_home("status").code, lambda code: code == 0, seconds=_SECONDS)
     stored = at_home("store", f"after the end of {part}", "-n", "crashes", "--wait", "30", "--json")
     assert json.loads(stored.out)["outcome"] == "applied", stored
     assert f"after the end of {part}" in _texts(at_home, "crashes")
@@ -94,8 +81,7 @@ def test_the_demonstration_answers_questions_and_leaves_its_memories(
 
     with soma_up(home) as second:
         assert second.ready["url"] == first.ready["url"]
-        _eventually(
-            lambda: {f"cup {number}" for number in range(20)} == _texts(soma, "cups"), "every cup can be read"
-        )
+        cups = {f"cup {number}" for number in range(20)}
+        eventually_now(lambda: _texts(soma, "cups"), lambda texts: texts == cups, seconds=_SECONDS)
         hits = json.loads(soma("search", "cup 7", "-n", "cups", "-k", "20", "--json").out)["hits"]
         assert len(hits) == 20

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import psutil
 import psycopg
 import pytest
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+from waiting import eventually_so
 
 
 class Command:
@@ -84,10 +84,10 @@ async def test_nothing_runs_on_and_nothing_is_lost_when_the_stack_is_killed(
 
 
 async def test_a_stack_that_is_stopped_while_it_starts_leaves_nothing_running(
-    start: Callable[[], Command], eventually: Eventually
+    start: Callable[[], Command],
 ) -> None:
     command = start()
-    await eventually(lambda: any("java" in child.name() for child in command.children))
+    await eventually_so(lambda: any("java" in child.name() for child in command.children))
     children = command.children
 
     assert command.end() == 0

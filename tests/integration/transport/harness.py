@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import faust
 from confluent_kafka import Consumer as KafkaConsumer
@@ -27,8 +27,8 @@ from soma_streams.transport import (
     configure,
     consumer_of,
 )
+from waiting import Patience, eventually_now, eventually_so
 
-_T = TypeVar("_T")
 _names = count(1)
 CLOCK = SystemClock()
 
@@ -48,16 +48,7 @@ def a_name(kind: str) -> str:
 async def passing(seconds: float) -> None:
     """Let time pass, in which something must not happen, or anything may."""
     begun = CLOCK.monotonic()
-    await eventually(lambda: CLOCK.monotonic() - begun > seconds, seconds=seconds + 20)
-
-
-async def eventually(look: Callable[[], _T | None], *, seconds: float = 20.0) -> _T:
-    """Look until there is something true to see, and return it."""
-    deadline = CLOCK.monotonic() + seconds
-    while not (seen := look()):
-        assert CLOCK.monotonic() < deadline, f"not seen within {seconds} s; last seen: {seen!r}"
-        await CLOCK.sleep(0.02)
-    return seen
+    await eventually_so(lambda: CLOCK.monotonic() - begun > seconds, seconds=seconds + 20)
 
 
 class Cluster:
@@ -90,13 +81,13 @@ class Cluster:
         return self._commits(group, [TopicPartition(topic, number) for number in range(partitions)])
 
     def _commits(self, group: str, partitions: list[TopicPartition]) -> dict[int, int | None]:
-        deadline = CLOCK.monotonic() + 30
+        patience = Patience(30)
         with self._consumer(group) as consumer:
             while True:
                 try:
                     found = consumer.committed(partitions, timeout=20)
                 except KafkaException as failure:
-                    if failure.args[0].code() not in _NOT_YET or CLOCK.monotonic() > deadline:
+                    if failure.args[0].code() not in _NOT_YET or not patience.lasts():
                         raise
                     CLOCK.block(0.1)
                 else:
@@ -206,7 +197,9 @@ async def running(
 
 async def crash_of(worker: Worker, *, seconds: float = 20.0) -> BaseException:
     """Return why the application crashed, once it has."""
-    return await eventually(lambda: worker.app.crash_reason, seconds=seconds)
+    reason = await eventually_so(lambda: worker.app.crash_reason, seconds=seconds)
+    assert reason is not None
+    return reason
 
 
 class Gate:
@@ -273,12 +266,14 @@ class WorkerProcess:
     def kill(self) -> None:
         """End it as a crash would."""
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait()
 
     def stop(self) -> int:
         """Ask it to stop, and return what it exits with."""
         self.process.terminate()
-        return self.process.wait(30)
+        code = eventually_now(self.process.poll, lambda code: code is not None)
+        assert code is not None
+        return code
 
 
 def journaled(*journals: Path) -> dict[int, list[int]]:

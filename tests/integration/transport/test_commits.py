@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from integration.transport.harness import Cluster, Gate, Worker, crash_of, eventually, running
+from integration.transport.harness import Cluster, Gate, Worker, crash_of, running
 from soma_streams.transport import Limits, Options
 from soma_streams.transport.kafka import KafkaError
+from waiting import eventually_so
 
 
 class RetriableError(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
@@ -42,15 +43,15 @@ async def test_a_commit_that_fails_is_tried_again_and_counts_as_nothing_until_th
 ) -> None:
     topic = cluster.create_topic()
     async with running(cluster, topic, tmp_path, broker_commit_interval=0.05) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == 0)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 0)
         failed = fail_commits(worker, monkeypatch, RetriableError, times=5)
         cluster.produce(topic, [b"x"] * 3)
-        await eventually(lambda: failed() >= 2)
+        await eventually_so(lambda: failed() >= 2)
         assert cluster.committed(worker.group, topic) == 0
         assert 3 not in worker.app.monitor.tp_committed_offsets.values()
-        await eventually(lambda: cluster.committed(worker.group, topic) == 3)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 3)
         assert failed() == 5
-        await eventually(lambda: list(worker.app.monitor.tp_committed_offsets.values()) == [3])
+        await eventually_so(lambda: list(worker.app.monitor.tp_committed_offsets.values()) == [3])
 
 
 async def test_a_commit_that_hangs_is_given_up_and_tried_again(
@@ -61,7 +62,7 @@ async def test_a_commit_that_hangs_is_given_up_and_tried_again(
     hung: list[object] = []
     never = Gate()
     async with running(cluster, topic, tmp_path, options=options) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == 0)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 0)
         coordinator: Any = worker.consumer._thread._ensure_consumer()._coordinator
         commit = coordinator._do_commit_offsets
 
@@ -73,7 +74,7 @@ async def test_a_commit_that_hangs_is_given_up_and_tried_again(
 
         monkeypatch.setattr(coordinator, "_do_commit_offsets", hangs_once)
         cluster.produce(topic, [b"x"])
-        await eventually(lambda: cluster.committed(worker.group, topic) == 1)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 1)
     assert len(hung) == 1
 
 
@@ -82,7 +83,7 @@ async def test_a_commit_that_is_refused_for_good_crashes_the_application(
 ) -> None:
     topic = cluster.create_topic()
     async with running(cluster, topic, tmp_path) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == 0)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 0)
         fail_commits(worker, monkeypatch, FinalError, times=1)
         cluster.produce(topic, [b"x"])
         assert isinstance(await crash_of(worker), FinalError)
@@ -94,7 +95,7 @@ async def test_a_commit_under_a_former_generation_is_not_sent(
     topic = cluster.create_topic()
     async with running(cluster, topic, tmp_path, broker_commit_interval=1000.0) as worker:
         cluster.produce(topic, [b"x"])
-        await eventually(lambda: len(worker.offsets) == 1)
+        await eventually_so(lambda: len(worker.offsets) == 1)
         coordinator: Any = worker.consumer._thread._ensure_consumer()._coordinator
         sent = fail_commits(worker, monkeypatch, RetriableError, times=1)
         monkeypatch.setattr(coordinator, "generation", coordinator.generation + 1)

@@ -7,11 +7,11 @@ from integration.transport.harness import (
     Gate,
     Worker,
     a_name,
-    eventually,
     passing,
     running,
 )
 from soma_streams.transport import Limits, Options, RecordBatch
+from waiting import eventually_so
 
 # A member that does not show that it lives leaves its group after a second.
 IMPATIENT: dict[str, Any] = {"broker_max_poll_interval": 1.0, "broker_heartbeat_interval": 0.1}
@@ -28,8 +28,8 @@ def assigned(worker: Worker) -> set[int]:
 
 async def ready(worker: Worker, partitions: int) -> None:
     """Wait until the worker has so many partitions and fetches from them."""
-    await eventually(lambda: len(assigned(worker)) == partitions and worker.consumer.flow_active)
-    await eventually(lambda: not worker.app.rebalancing)
+    await eventually_so(lambda: len(assigned(worker)) == partitions and worker.consumer.flow_active)
+    await eventually_so(lambda: not worker.app.rebalancing)
 
 
 async def test_a_paused_consumer_fetches_nothing_and_stays_in_its_group(
@@ -47,7 +47,7 @@ async def test_a_paused_consumer_fetches_nothing_and_stays_in_its_group(
         assert worker.offsets == []
         assert generation(worker) == joined
         worker.consumer.resume()
-        await eventually(lambda: worker.offsets == [0])
+        await eventually_so(lambda: worker.offsets == [0])
         assert generation(worker) == joined
 
 
@@ -57,12 +57,12 @@ async def test_a_consumer_without_room_stays_in_its_group(cluster: Cluster, tmp_
     gate = Gate()
     async with running(cluster, topic, tmp_path, work=gate, options=options, **IMPATIENT) as worker:
         cluster.produce(topic, [b"x"] * 5)
-        await eventually(lambda: worker.batches)
+        await eventually_so(lambda: worker.batches)
         joined = generation(worker)
         await passing(2.5)
         assert generation(worker) == joined
         gate.open.set()
-        await eventually(lambda: worker.offsets == list(range(5)))
+        await eventually_so(lambda: worker.offsets == list(range(5)))
         assert generation(worker) == joined
 
 
@@ -77,7 +77,7 @@ async def test_a_static_member_comes_back_without_a_rebalance(cluster: Cluster, 
             joined, rebalances = generation(stays), stays.app.rebalancing_count
         async with running(cluster, topic, tmp_path, consumer_group_instance_id="b", **static) as back:
             cluster.produce(topic, [b"x"], partition=moved)
-            await eventually(lambda: back.offsets == [0])
+            await eventually_so(lambda: back.offsets == [0])
             assert assigned(back) == {moved}
         assert (generation(stays), stays.app.rebalancing_count) == (joined, rebalances)
 
@@ -87,10 +87,10 @@ async def test_a_standby_without_partitions_takes_over(cluster: Cluster, tmp_pat
     async with running(cluster, topic, tmp_path, group=group) as first:
         await ready(first, 1)
         async with running(cluster, topic, tmp_path, group=group) as second:
-            await eventually(lambda: second.app.rebalancing_count > 0 and not second.app.rebalancing)
+            await eventually_so(lambda: second.app.rebalancing_count > 0 and not second.app.rebalancing)
             active, standby = (first, second) if assigned(first) else (second, first)
             cluster.produce(topic, [b"one"])
-            await eventually(lambda: active.values == [b"one"])
+            await eventually_so(lambda: active.values == [b"one"])
             flowed: list[bool] = []
 
             async def note(*_: object, **__: object) -> None:
@@ -101,7 +101,7 @@ async def test_a_standby_without_partitions_takes_over(cluster: Cluster, tmp_pat
             standby.app.on_partitions_revoked.connect(note)
             await active.app.stop()
             cluster.produce(topic, [b"two"])
-            await eventually(lambda: standby.values == [b"two"])
+            await eventually_so(lambda: standby.values == [b"two"])
             assert flowed == [False]
 
 
@@ -111,16 +111,16 @@ async def test_a_batch_that_outlives_its_assignment_moves_no_commit(cluster: Clu
     gate = Gate()
     options = Options(limits=Limits(drain_seconds=0.3))
     async with running(cluster, topic, tmp_path, group=group, work=gate, options=options) as slow:
-        await eventually(lambda: slow.batches)
+        await eventually_so(lambda: slow.batches)
         held = slow.batches[0]
         async with running(cluster, topic, tmp_path, group=group, work=gate) as other:
-            await eventually(lambda: slow.app.rebalancing_count >= 2 and not slow.app.rebalancing)
+            await eventually_so(lambda: slow.app.rebalancing_count >= 2 and not slow.app.rebalancing)
             assert not slow.consumer.settle(held)
             await slow.consumer.commit()
             assert cluster.committed(group, topic) == 0
             gate.open.set()
-            await eventually(lambda: cluster.committed(group, topic) == 3)
-            await eventually(lambda: [0, 1, 2] in (slow.offsets[3:], other.offsets))
+            await eventually_so(lambda: cluster.committed(group, topic) == 3)
+            await eventually_so(lambda: [0, 1, 2] in (slow.offsets[3:], other.offsets))
 
 
 async def test_a_rebalance_lets_the_agent_finish_what_it_has(cluster: Cluster, tmp_path: Path) -> None:
@@ -130,16 +130,16 @@ async def test_a_rebalance_lets_the_agent_finish_what_it_has(cluster: Cluster, t
         await ready(first, 2)
         for partition in range(2):
             cluster.produce(topic, [b"x"], partition=partition)
-        await eventually(lambda: first.batches)
+        await eventually_so(lambda: first.batches)
 
         async def finish_when_rebalancing() -> None:
-            await eventually(lambda: first.app.rebalancing)
+            await eventually_so(lambda: first.app.rebalancing)
             gate.open.set()
 
         finishing = asyncio.create_task(finish_when_rebalancing())
         async with running(cluster, topic, tmp_path, group=group) as second:
             await finishing
-            await eventually(lambda: cluster.commits(group, topic, 2) == {0: 1, 1: 1})
+            await eventually_so(lambda: cluster.commits(group, topic, 2) == {0: 1, 1: 1})
             handed = [(batch.partition, batch.first_offset) for w in (first, second) for batch in w.batches]
         assert sorted(handed) == [(0, 0), (1, 0)]
 
@@ -159,11 +159,11 @@ async def test_an_agent_that_raises_leaves_its_batch_and_a_watchdog_sees_it(
         await ready(worker, 2)
         assert worker.consumer.oldest_unsettled_age() == 0.0
         cluster.produce(topic, [b"x"], partition=0)
-        await eventually(lambda: worker.batches)
+        await eventually_so(lambda: worker.batches)
         cluster.produce(topic, [b"x"], partition=0)
         cluster.produce(topic, [b"x"], partition=1)
-        await eventually(lambda: cluster.committed(worker.group, topic, 1) == 1)
-        await eventually(lambda: worker.consumer.oldest_unsettled_age() > 0.5)
+        await eventually_so(lambda: cluster.committed(worker.group, topic, 1) == 1)
+        await eventually_so(lambda: worker.consumer.oldest_unsettled_age() > 0.5)
         report = worker.consumer.unsettled()
         assert (report.batches, report.records, report.waiting_records) == (1, 1, 1)
         assert cluster.committed(worker.group, topic, 0) == 0

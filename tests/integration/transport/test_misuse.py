@@ -4,7 +4,7 @@ from typing import Any
 import faust
 import pytest
 
-from integration.transport.harness import Cluster, a_name, crash_of, eventually, running
+from integration.transport.harness import Cluster, a_name, crash_of, running
 from soma_streams.transport import (
     BatchSchema,
     Limits,
@@ -17,13 +17,16 @@ from soma_streams.transport import (
     configure,
     consumer_of,
 )
+from waiting import eventually_so
 
 
 async def crash_with(app: faust.App) -> BaseException:
     app.finalize()
     await app.start()
     try:
-        return await eventually(lambda: app.crash_reason)
+        reason = await eventually_so(lambda: app.crash_reason)
+        assert reason is not None
+        return reason
     finally:
         await app.stop()
 
@@ -118,7 +121,7 @@ async def test_a_topic_that_is_deleted_crashes_the_application(cluster: Cluster,
     topic = cluster.create_topic()
     options = Options(limits=Limits(topic_wait_seconds=0.5))
     async with running(cluster, topic, tmp_path, options=options, consumer_metadata_max_age_ms=300) as worker:
-        await eventually(worker.consumer.assignment)
+        await eventually_so(worker.consumer.assignment)
         for done in cluster.admin.delete_topics([topic]).values():
             done.result(20)
         assert isinstance(await crash_of(worker), MissingTopicError)

@@ -6,8 +6,9 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from conftest import LocalParts
-from integration.transport.harness import Cluster, eventually, running
+from integration.transport.harness import Cluster, running
 from soma_streams.transport import Limits, Options
+from waiting import eventually_so
 
 
 async def test_a_broker_that_restarts_is_worked_on_with_as_before(
@@ -18,7 +19,7 @@ async def test_a_broker_that_restarts_is_worked_on_with_as_before(
     kafka = local_parts.parts.kafka
     async with running(cluster, topic, tmp_path, options=options) as worker:
         cluster.produce(topic, [b"before"] * 100)
-        await eventually(lambda: cluster.committed(worker.group, topic) == 100)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 100)
         for kill in (False, True):
             seen = len(worker.offsets)
             if kill:
@@ -27,9 +28,9 @@ async def test_a_broker_that_restarts_is_worked_on_with_as_before(
                 await asyncio.to_thread(local_parts.run, kafka.stop())
             await asyncio.to_thread(local_parts.run, kafka.start())
             cluster.produce(topic, [b"after"] * 100)
-            await eventually(lambda: len(set(worker.offsets)) == seen + 100, seconds=60)  # noqa: B023  # awaited here
+            await eventually_so(lambda: len(set(worker.offsets)) == seen + 100, seconds=60)  # noqa: B023  # awaited here
             end = seen + 100
-            await eventually(lambda: cluster.committed(worker.group, topic) == end, seconds=60)  # noqa: B023  # awaited here
+            await eventually_so(lambda: cluster.committed(worker.group, topic) == end, seconds=60)  # noqa: B023  # awaited here
         assert worker.app.crash_reason is None
 
 
@@ -48,13 +49,13 @@ async def test_what_is_settled_while_the_broker_is_away_is_committed_when_it_is_
 
     async with running(cluster, topic, tmp_path, options=options, work=hold) as worker:
         cluster.produce(topic, [b"x"] * 10)
-        await eventually(lambda: len(worker.offsets) == 10)
+        await eventually_so(lambda: len(worker.offsets) == 10)
         await asyncio.to_thread(local_parts.run, kafka.stop())
         back.set()
-        await eventually(lambda: worker.consumer.unsettled().batches == 0)
+        await eventually_so(lambda: worker.consumer.unsettled().batches == 0)
         assert not await worker.consumer.commit()
         await asyncio.to_thread(local_parts.run, kafka.start())
-        await eventually(lambda: cluster.committed(worker.group, topic) == 10, seconds=60)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 10, seconds=60)
         assert worker.app.crash_reason is None
 
 
@@ -68,7 +69,7 @@ async def test_a_broker_that_is_away_when_a_worker_starts_is_waited_for(
 
     async def come_back() -> None:
         try:
-            await eventually(lambda: any(line["event"] == "brokers_away" for line in logs))
+            await eventually_so(lambda: any(line["event"] == "brokers_away" for line in logs))
         finally:
             await asyncio.to_thread(local_parts.run, kafka.start())
 
@@ -76,5 +77,5 @@ async def test_a_broker_that_is_away_when_a_worker_starts_is_waited_for(
         coming = asyncio.create_task(come_back())
         async with running(cluster, topic, tmp_path, options=Options()) as worker:
             await coming
-            await eventually(lambda: cluster.committed(worker.group, topic) == 10, seconds=60)
+            await eventually_so(lambda: cluster.committed(worker.group, topic) == 10, seconds=60)
             assert worker.app.crash_reason is None

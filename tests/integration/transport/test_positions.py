@@ -10,11 +10,11 @@ from integration.transport.harness import (
     Gate,
     a_name,
     crash_of,
-    eventually,
     running,
 )
 from soma_streams.transport import Isolation, Options, PositionError, RecordBatch
 from soma_streams.transport.thread import ConsumerThread
+from waiting import eventually_so
 
 
 def transaction(cluster: Cluster, topic: str, values: list[bytes], *, commit: bool) -> None:
@@ -35,10 +35,10 @@ async def test_markers_of_transactions_are_committed_past(cluster: Cluster, tmp_
     transaction(cluster, topic, [b"a", b"b"], commit=True)
     transaction(cluster, topic, [b"never"], commit=False)
     async with running(cluster, topic, tmp_path) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
         assert worker.values == [b"a", b"b"]
         transaction(cluster, topic, [b"c"], commit=True)
-        await eventually(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
     assert worker.values == [b"a", b"b", b"c"]
     assert cluster.end_offset(topic) > len(worker.values)
 
@@ -50,7 +50,7 @@ async def test_records_of_aborted_transactions_are_read_when_asked_for(
     transaction(cluster, topic, [b"aborted"], commit=False)
     options = Options(isolation=Isolation.READ_UNCOMMITTED)
     async with running(cluster, topic, tmp_path, options=options) as worker:
-        await eventually(lambda: worker.values == [b"aborted"])
+        await eventually_so(lambda: worker.values == [b"aborted"])
 
 
 async def test_a_compacted_log_is_read_over_its_gaps_and_committed_to_its_end(
@@ -72,7 +72,7 @@ async def test_a_compacted_log_is_read_over_its_gaps_and_committed_to_its_end(
     first = await first_read(cluster, topic, tmp_path)
     assert len(first) < 300, "the log was not compacted"
     async with running(cluster, topic, tmp_path) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
     assert worker.offsets == sorted(set(worker.offsets))
     follows = zip(worker.batches, worker.batches[1:], strict=False)
     assert all(batch.next_offset <= after.first_offset for batch, after in follows)
@@ -82,7 +82,7 @@ async def rolled(cluster: Cluster, topic: str) -> None:
     """Give the segment time to be old enough, so that the next record rolls it."""
     seen = cluster.end_offset(topic)
     cluster.produce(topic, [b"roll"], key=b"roll")
-    await eventually(lambda: cluster.end_offset(topic) > seen)
+    await eventually_so(lambda: cluster.end_offset(topic) > seen)
 
 
 async def first_read(cluster: Cluster, topic: str, data: Path) -> list[int]:
@@ -90,7 +90,7 @@ async def first_read(cluster: Cluster, topic: str, data: Path) -> list[int]:
     for _ in range(40):
         async with running(cluster, topic, data) as worker:
             end = cluster.end_offset(topic)
-            await eventually(lambda: cluster.committed(worker.group, topic) == end)  # noqa: B023  # awaited here
+            await eventually_so(lambda: cluster.committed(worker.group, topic) == end)  # noqa: B023  # awaited here
         if len(worker.offsets) < end:
             return worker.offsets
     return worker.offsets
@@ -104,14 +104,14 @@ async def test_records_come_again_after_a_seek_back_and_the_commit_follows(
     gate = Gate()
     gate.open.set()
     async with running(cluster, topic, tmp_path, work=gate) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == 6)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 6)
         gate.open.clear()
         [partition] = worker.consumer.assignment()
         await worker.consumer.seek(partition, 2)
-        await eventually(lambda: worker.offsets == [*range(6), *range(2, 6)])
-        await eventually(lambda: cluster.committed(worker.group, topic) == 2)
+        await eventually_so(lambda: worker.offsets == [*range(6), *range(2, 6)])
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 2)
         gate.open.set()
-        await eventually(lambda: cluster.committed(worker.group, topic) == 6)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 6)
 
 
 async def test_a_batch_from_before_a_seek_settles_nothing(cluster: Cluster, tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ async def test_a_batch_from_before_a_seek_settles_nothing(cluster: Cluster, tmp_
         return False
 
     async with running(cluster, topic, tmp_path, work=never) as worker:
-        await eventually(lambda: len(worker.offsets) == 6)
+        await eventually_so(lambda: len(worker.offsets) == 6)
         stale = worker.batches[0]
         await worker.consumer.perform_seek()
-        await eventually(lambda: len(worker.offsets) == 12)
+        await eventually_so(lambda: len(worker.offsets) == 12)
         assert not worker.consumer.settle(stale)
         await worker.consumer.commit()
         assert cluster.committed(worker.group, topic) == 0
@@ -147,12 +147,12 @@ async def test_drained_records_come_again_when_a_partition_without_a_commit_is_s
     gate = Gate()
     async with running(cluster, topic, tmp_path, work=gate) as worker:
         monkeypatch.setattr(worker.consumer, "force_commit", refused)
-        await eventually(lambda: len(worker.offsets) == 6)
+        await eventually_so(lambda: len(worker.offsets) == 6)
         if cluster.committed(worker.group, topic) is not None:
             pytest.fail("the test comes too late: there is a commit")
         await worker.consumer.perform_seek()
         gate.open.set()
-        await eventually(lambda: worker.offsets == [*range(6), *range(6)])
+        await eventually_so(lambda: worker.offsets == [*range(6), *range(6)])
 
 
 async def test_a_failing_seek_crashes_the_application(
@@ -165,7 +165,7 @@ async def test_a_failing_seek_crashes_the_application(
         raise ConnectionError("the broker went away")
 
     async with running(cluster, topic, tmp_path) as worker:
-        await eventually(worker.consumer.assignment)
+        await eventually_so(worker.consumer.assignment)
         monkeypatch.setattr(ConsumerThread, "_rewind", broken)
         with pytest.raises(PositionError, match="the broker went away"):
             await worker.consumer.perform_seek()
@@ -178,15 +178,15 @@ async def test_a_log_whose_beginning_was_deleted_is_read_from_where_it_begins_no
     topic = cluster.create_topic()
     cluster.produce(topic, [b"%d" % n for n in range(10)])
     async with running(cluster, topic, tmp_path) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == 10)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 10)
         [partition] = worker.consumer.assignment()
         deleted = cluster.admin.delete_records([KafkaPartition(topic, 0, 4)])
         for done in deleted.values():
             done.result(20)
         await worker.consumer.seek(partition, 1)
         assert worker.consumer.gone_unread == 0
-        await eventually(lambda: worker.offsets == [*range(10), *range(4, 10)])
-        await eventually(lambda: cluster.committed(worker.group, topic) == 10)
+        await eventually_so(lambda: worker.offsets == [*range(10), *range(4, 10)])
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 10)
         assert worker.consumer.gone_unread == 3
 
 
@@ -196,12 +196,12 @@ async def test_records_that_were_deleted_while_nobody_read_are_counted(
     topic, group = cluster.create_topic(), a_name("group")
     cluster.produce(topic, [b"x"] * 2)
     async with running(cluster, topic, tmp_path, group=group) as worker:
-        await eventually(lambda: cluster.committed(group, topic) == 2)
+        await eventually_so(lambda: cluster.committed(group, topic) == 2)
     cluster.produce(topic, [b"x"] * 8)
     for done in cluster.admin.delete_records([KafkaPartition(topic, 0, 7)]).values():
         done.result(20)
     async with running(cluster, topic, tmp_path, group=group) as worker:
-        await eventually(lambda: worker.offsets == [7, 8, 9])
+        await eventually_so(lambda: worker.offsets == [7, 8, 9])
         assert worker.consumer.gone_unread == 5
 
 
@@ -211,16 +211,16 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
     topic, group = cluster.create_topic(), a_name("group")
     cluster.produce(topic, [b"old"] * 10)
     async with running(cluster, topic, tmp_path, group=group):
-        await eventually(lambda: cluster.committed(group, topic) == 10)
+        await eventually_so(lambda: cluster.committed(group, topic) == 10)
     # A commit beyond the end is what a smaller new log of the same name looks like.
     ahead = KafkaPartition(topic, 0, 500)
     request = ConsumerGroupTopicPartitions(group, [ahead])
     for changed in cluster.admin.alter_consumer_group_offsets([request]).values():
         changed.result(20)
     async with running(cluster, topic, tmp_path, group=group) as worker:
-        await eventually(lambda: worker.offsets == list(range(10)))
+        await eventually_so(lambda: worker.offsets == list(range(10)))
         assert worker.consumer.gone_unread == 0
-        await eventually(lambda: cluster.committed(group, topic) == 10)
+        await eventually_so(lambda: cluster.committed(group, topic) == 10)
 
 
 async def test_partitions_that_are_added_are_read_from_their_beginning(
@@ -228,14 +228,14 @@ async def test_partitions_that_are_added_are_read_from_their_beginning(
 ) -> None:
     topic = cluster.create_topic()
     async with running(cluster, topic, tmp_path, consumer_metadata_max_age_ms=500) as worker:
-        await eventually(worker.consumer.assignment)
+        await eventually_so(worker.consumer.assignment)
         for done in cluster.admin.create_partitions([NewPartitions(topic, 2)]).values():
             done.result(20)
         cluster.produce(topic, [b"old"], partition=0)
-        await eventually(lambda: _producible(cluster, topic, 1))
+        await eventually_so(lambda: _producible(cluster, topic, 1))
         cluster.produce(topic, [b"new"], partition=1)
-        await eventually(lambda: set(worker.values) == {b"old", b"new"})
-        await eventually(lambda: cluster.committed(worker.group, topic, 1) == 1)
+        await eventually_so(lambda: set(worker.values) == {b"old", b"new"})
+        await eventually_so(lambda: cluster.committed(worker.group, topic, 1) == 1)
 
 
 def _producible(cluster: Cluster, topic: str, partition: int) -> bool:

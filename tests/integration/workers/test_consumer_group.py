@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from builders import WRITER_SCHEMAS, a_record, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
-from integration.transport.harness import Cluster, a_name, eventually, passing
+from integration.transport.harness import Cluster, a_name, passing
 from soma_schemas.clock import SystemClock
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import DEFAULT_LIMITS
@@ -32,6 +32,7 @@ from soma_streams.metrics import SinkName, WorkerMetrics
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.transport import RecordBatch, consumer_of
 from soma_streams.workers import run
+from waiting import eventually_so
 
 CLOCK = SystemClock()
 HOUR = timedelta(hours=1)
@@ -100,22 +101,22 @@ async def test_a_worker_that_waits_for_a_broker_can_be_stopped() -> None:
     stop = asyncio.Event()
     with capture_logs() as logs:
         running = asyncio.create_task(run({a_group(nobody, "any", a_name("group")): settle_all}, stop))
-        await eventually(lambda: any(line["event"] == "brokers_away" for line in logs))
+        await eventually_so(lambda: any(line["event"] == "brokers_away" for line in logs))
         stop.set()
-        async with asyncio.timeout(15):
-            await running
+        await eventually_so(running.done)
+        await running
 
 
 async def test_a_named_instance_that_restarts_in_time_causes_no_rebalance(cluster: Cluster) -> None:
     topic, name = cluster.create_topic(partitions=2), a_name("group")
     async with started(a_group(cluster, topic, name, instance_id="a")) as stays:
         async with started(a_group(cluster, topic, name, instance_id="b")) as leaves:
-            await eventually(lambda: len(partitions(stays)) == len(partitions(leaves)) == 1)
+            await eventually_so(lambda: len(partitions(stays)) == len(partitions(leaves)) == 1)
             [moved] = partitions(leaves)
             joined = generation(stays)
         async with started(a_group(cluster, topic, name, instance_id="b")) as back:
             cluster.produce(topic, [b"x"], partition=moved)
-            await eventually(lambda: cluster.committed(name, topic, moved) == 1)
+            await eventually_so(lambda: cluster.committed(name, topic, moved) == 1)
             assert partitions(back) == {moved}
         assert generation(stays) == joined
 
@@ -160,19 +161,19 @@ async def test_an_hour_without_the_store_costs_no_membership_no_dead_letter_and_
     events = [stored(key=f"memory {number}") for number in range(20)]
 
     async with started(group, settler.settle):
-        await eventually(lambda: partitions(group) == {0})
+        await eventually_so(lambda: partitions(group) == {0})
         joined = generation(group)
         for event in events:
             record = a_record(event, 0)
             cluster.produce(topic, [record.value], key=record.key)
-        await eventually(lambda: group.health().circuit is CircuitState.OPEN)
+        await eventually_so(lambda: group.health().circuit is CircuitState.OPEN)
         await passing(3.0)  # longer than the session timeout, in the brokers' own time
         assert not group.health().ready
         assert cluster.committed(name, topic) == 0
         for _ in range(int(HOUR.total_seconds() // 30) + 2):
             clock.advance(30.0)
-            await eventually(lambda: clock._sleepers or group.health().circuit is CircuitState.CLOSED)
-        await eventually(lambda: cluster.committed(name, topic) == len(events))
+            await eventually_so(lambda: clock._sleepers or group.health().circuit is CircuitState.CLOSED)
+        await eventually_so(lambda: cluster.committed(name, topic) == len(events))
 
         assert group.health().ready
         assert generation(group) == joined
@@ -185,18 +186,18 @@ async def test_a_group_that_fetches_nothing_of_what_the_log_has_fails_its_livene
     after = timedelta(seconds=1)
     async with started(a_group(cluster, topic, name)) as group:
         cluster.produce(topic, [b"x"])
-        await eventually(lambda: cluster.committed(name, topic) == 1)
+        await eventually_so(lambda: cluster.committed(name, topic) == 1)
         await passing(2.0)
         assert not is_stalled(group, after)
 
         # What a rebalance that never comes to its end leaves behind: nothing in flight, and nothing fetched.
         consumer_of(group._app).stop_flow()
         cluster.produce(topic, [b"y"])
-        await eventually(lambda: is_stalled(group, after))
+        await eventually_so(lambda: is_stalled(group, after))
         assert group.health().oldest_unsettled_seconds == 0.0
 
         consumer_of(group._app).resume_flow()
-        await eventually(lambda: not is_stalled(group, after))
+        await eventually_so(lambda: not is_stalled(group, after))
 
 
 async def test_a_member_without_partitions_is_not_to_blame_for_those_of_others(cluster: Cluster) -> None:
@@ -205,8 +206,8 @@ async def test_a_member_without_partitions_is_not_to_blame_for_those_of_others(c
         started(a_group(cluster, topic, name)) as one,
         started(a_group(cluster, topic, name)) as other,
     ):
-        await eventually(lambda: len(partitions(one) | partitions(other)) == 1)
-        await eventually(lambda: all(consumer_of(each._app).is_member for each in (one, other)))
+        await eventually_so(lambda: len(partitions(one) | partitions(other)) == 1)
+        await eventually_so(lambda: all(consumer_of(each._app).is_member for each in (one, other)))
 
         assert sorted(len(each.own({0})) for each in (one, other)) == [0, 1]
 
@@ -238,10 +239,12 @@ async def test_batches_of_as_many_partitions_as_allowed_are_settled_at_once(clus
         for _ in range(2):
             for partition in range(3):
                 cluster.produce(topic, [b"x"], partition=partition)
-        await eventually(lambda: len(gate.waiting) == 2)
+        await eventually_so(lambda: len(gate.waiting) == 2)
         assert len({batch.partition for batch in gate.waiting}) == 2
         gate.open()
-        await eventually(lambda: [cluster.committed(name, topic, number) for number in range(3)] == [2] * 3)
+        await eventually_so(
+            lambda: [cluster.committed(name, topic, number) for number in range(3)] == [2] * 3
+        )
     assert gate.most == 2
 
 
@@ -253,12 +256,12 @@ async def test_a_partition_that_waits_holds_no_other_one_back(cluster: Cluster) 
 
     async with started(a_group(cluster, topic, name, at_once=2), settle):
         cluster.produce(topic, [b"x"], partition=0)
-        await eventually(lambda: len(gate.waiting) == 1)
+        await eventually_so(lambda: len(gate.waiting) == 1)
         cluster.produce(topic, [b"x"] * 5, partition=1)
-        await eventually(lambda: cluster.committed(name, topic, 1) == 5)
+        await eventually_so(lambda: cluster.committed(name, topic, 1) == 5)
         assert not cluster.committed(name, topic, 0)
         gate.open()
-        await eventually(lambda: cluster.committed(name, topic, 0) == 1)
+        await eventually_so(lambda: cluster.committed(name, topic, 0) == 1)
 
 
 async def test_after_a_failure_no_batch_is_begun(cluster: Cluster) -> None:
@@ -273,5 +276,5 @@ async def test_after_a_failure_no_batch_is_begun(cluster: Cluster) -> None:
         cluster.produce(topic, [b"x"], partition=0)
         assert isinstance(await group.failure(), SystemicError)
         cluster.produce(topic, [b"x"], partition=1)
-        await eventually(lambda: consumer_of(group._app).unsettled().batches == 2)
+        await eventually_so(lambda: consumer_of(group._app).unsettled().batches == 2)
     assert begun == [0]

@@ -37,7 +37,7 @@ from soma_schemas.vectors.points import point_id
 from soma_schemas.versions import Position
 from soma_streams import workers
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings, WorkerSettings
-from waiting import eventually
+from waiting import eventually, eventually_so
 
 COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
 
@@ -190,7 +190,7 @@ async def test_a_worker_refuses_to_start_on_topics_that_are_not_as_declared(
 
     with pytest.raises(MismatchError, match="partitions is 3, declared is 4"):
         async with postgres_worker(local_parts, other) as task:
-            await asyncio.wait({task}, timeout=60)
+            await eventually_so(task.done, seconds=60)
 
 
 async def test_a_group_that_is_reset_to_the_beginning_changes_nothing(

@@ -1,8 +1,7 @@
 """What the tests of the local stack's building blocks need."""
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -10,9 +9,7 @@ import pytest
 
 from soma_cli.local.home import Home
 from soma_cli.local.process import Launch
-from soma_schemas.clock import SystemClock
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 Launching = Callable[..., Launch]
 
 
@@ -38,16 +35,3 @@ def launching(home: Home) -> Launching:
         )
 
     return launch
-
-
-@pytest.fixture
-def eventually() -> Eventually:
-    """Wait until something is true, for ten seconds at most."""
-
-    async def wait(is_true: Callable[[], object]) -> None:
-        clock = SystemClock()
-        async with asyncio.timeout(10):
-            while not is_true():
-                await clock.sleep(0.02)
-
-    return wait

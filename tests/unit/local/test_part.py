@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,8 +12,7 @@ from soma_cli.local.home import Home
 from soma_cli.local.part import Part, PartChange, PartState, together
 from soma_cli.local.process import Launch
 from soma_schemas.clock import SystemClock
-
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+from waiting import eventually_so
 
 
 class Sleeper(Part):
@@ -113,13 +112,13 @@ async def test_two_starts_at_once_are_one(part: Sleeper) -> None:
     assert part.states == [PartState.STARTING, PartState.READY]
 
 
-async def test_a_crash_is_reported_with_the_last_words(part: Sleeper, eventually: Eventually) -> None:
+async def test_a_crash_is_reported_with_the_last_words(part: Sleeper) -> None:
     part.code = (
         "print('here', flush=True); input; import time; time.sleep(0.3); raise SystemExit('out of luck')"
     )
     await part.start()
 
-    await eventually(lambda: part.state is PartState.FAILED)
+    await eventually_so(lambda: part.state is PartState.FAILED)
 
     assert part.failure is not None
     assert part.failure.exit_code == 1
@@ -202,10 +201,10 @@ async def test_a_failure_that_passes_is_tried_again(part: Sleeper, home: Home) -
     assert (home.path / "before").exists()
 
 
-async def test_an_abandoned_start_leaves_nothing_running(part: Sleeper, eventually: Eventually) -> None:
+async def test_an_abandoned_start_leaves_nothing_running(part: Sleeper) -> None:
     part.code = "import time; time.sleep(600)"
     starting = asyncio.create_task(part.start())
-    await eventually(lambda: part.pid is not None)
+    await eventually_so(lambda: part.pid is not None)
 
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -17,8 +17,8 @@ from soma_cli.local.errors import HomeInUseError, PartError
 from soma_cli.local.home import Home
 from soma_cli.local.process import ChildProcess, Launch, end_leftover, hold
 from soma_schemas.clock import SystemClock
+from waiting import eventually_so
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 Launching = Callable[..., Launch]
 
 SLEEP = "import time; print('here'); time.sleep(600)"
@@ -80,48 +80,40 @@ async def test_a_child_gets_no_variable_but_its_own(
     assert child.last_lines() == ("['LANG']",)
 
 
-async def test_a_child_that_is_asked_to_stop_ends_by_itself(
-    started: Started, launching: Launching, eventually: Eventually
-) -> None:
+async def test_a_child_that_is_asked_to_stop_ends_by_itself(started: Started, launching: Launching) -> None:
     child = await started(launching(SLEEP))
-    await eventually(says_here(child))
+    await eventually_so(says_here(child))
 
     assert await child.stop(within_seconds=10)
     assert child.exit_code == -signal.SIGTERM
 
 
-async def test_a_child_is_asked_to_stop_in_its_own_way(
-    started: Started, launching: Launching, eventually: Eventually
-) -> None:
+async def test_a_child_is_asked_to_stop_in_its_own_way(started: Started, launching: Launching) -> None:
     child = await started(launching(SLEEP, stop_signal=signal.SIGQUIT))
-    await eventually(says_here(child))
+    await eventually_so(says_here(child))
 
     await child.stop(within_seconds=10)
 
     assert child.exit_code == -signal.SIGQUIT
 
 
-async def test_a_child_that_does_not_stop_in_time_is_killed(
-    started: Started, launching: Launching, eventually: Eventually
-) -> None:
+async def test_a_child_that_does_not_stop_in_time_is_killed(started: Started, launching: Launching) -> None:
     child = await started(launching(STUBBORN))
-    await eventually(says_here(child))
+    await eventually_so(says_here(child))
 
     assert not await child.stop(within_seconds=0.05)
     assert child.exit_code == -signal.SIGKILL
 
 
-async def test_a_killed_child_takes_its_own_children_along(
-    started: Started, launching: Launching, eventually: Eventually
-) -> None:
+async def test_a_killed_child_takes_its_own_children_along(started: Started, launching: Launching) -> None:
     code = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).pid); {SLEEP}"
     child = await started(launching(code))
-    await eventually(says_here(child))
+    await eventually_so(says_here(child))
     grandchild = int(next(line for line in child.last_lines() if line.isdigit()))
 
     await child.kill()
 
-    await eventually(lambda: not runs(grandchild))
+    await eventually_so(lambda: not runs(grandchild))
 
 
 async def test_stopping_what_has_ended_does_nothing(started: Started, launching: Launching) -> None:
@@ -171,15 +163,13 @@ async def test_a_child_is_ready_when_it_says_so(started: Started, launching: Lau
     assert "here" in child.last_lines()
 
 
-async def test_only_the_one_who_listens_is_said_to_listen(
-    started: Started, launching: Launching, eventually: Eventually
-) -> None:
+async def test_only_the_one_who_listens_is_said_to_listen(started: Started, launching: Launching) -> None:
     code = (
         "import socket, time; server = socket.create_server(('127.0.0.1', 0)); "
         "print(server.getsockname()[1], flush=True); time.sleep(600)"
     )
     listener = await started(launching(code))
-    await eventually(listener.last_lines)
+    await eventually_so(listener.last_lines)
     port = int(listener.last_lines()[0])
 
     assert listener.listens_on(port)
@@ -195,23 +185,21 @@ async def test_the_log_of_the_last_run_is_kept(started: Started, launching: Laun
 
 
 async def test_a_log_that_grows_too_large_begins_anew(
-    launching: Launching, home: Home, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    launching: Launching, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("soma_cli.local.process._LOG_BYTES_MAX", 1000)
     clock = FakeClock(skips=False)
     child = await ChildProcess.start(launching("print('x' * 2000); " + SLEEP), clock)
-    await eventually(says_here(child))
+    await eventually_so(says_here(child))
 
     clock.advance(60)
-    await eventually(lambda: home.log("child").stat().st_size == 0)
+    await eventually_so(lambda: home.log("child").stat().st_size == 0)
     await child.kill()
 
     assert last_log(home).stat().st_size > 2000
 
 
-async def test_a_child_dies_with_its_parent_whatever_ended_that(
-    home: Home, tmp_path: Path, eventually: Eventually
-) -> None:
+async def test_a_child_dies_with_its_parent_whatever_ended_that(home: Home, tmp_path: Path) -> None:
     parent_code = tmp_path / "parent.py"
     parent_code.write_text(
         "import asyncio, sys\n"
@@ -230,12 +218,12 @@ async def test_a_child_dies_with_its_parent_whatever_ended_that(
     with start_parent(parent_code, home) as parent:
         assert parent.stdout is not None
         child = int(await asyncio.to_thread(parent.stdout.readline))
-        await eventually(lambda: (home.path / "log").read_text() == "here\n")
+        await eventually_so(lambda: (home.path / "log").read_text() == "here\n")
         assert runs(child)
 
         parent.kill()
 
-        await eventually(lambda: not runs(child))
+        await eventually_so(lambda: not runs(child))
 
 
 async def test_what_an_earlier_stack_left_behind_is_ended(
@@ -249,10 +237,10 @@ async def test_what_an_earlier_stack_left_behind_is_ended(
 
 
 async def test_what_was_left_behind_and_does_not_stop_is_killed(
-    started: Started, launching: Launching, home: Home, eventually: Eventually
+    started: Started, launching: Launching, home: Home
 ) -> None:
     child = await started(launching(STUBBORN))
-    await eventually(says_here(child))
+    await eventually_so(says_here(child))
 
     assert await end_leftover(home.pid_file("child"), FakeClock())
     assert await child.wait() == -signal.SIGKILL
@@ -290,10 +278,10 @@ async def test_an_unreadable_pid_file_names_nobody(home: Home, text: str) -> Non
 
 
 async def test_what_was_left_behind_is_asked_to_stop_in_its_own_way(
-    started: Started, launching: Launching, home: Home, eventually: Eventually
+    started: Started, launching: Launching, home: Home
 ) -> None:
     child = await started(launching(SLEEP, stop_signal=signal.SIGQUIT))
-    await eventually(says_here(child))
+    await eventually_so(says_here(child))
 
     await end_leftover(home.pid_file("child"), CLOCK)
 
@@ -301,13 +289,13 @@ async def test_what_was_left_behind_is_asked_to_stop_in_its_own_way(
 
 
 async def test_a_stack_takes_its_home_over_before_it_asks_for_ports(
-    started: Started, launching: Launching, home: Home, eventually: Eventually
+    started: Started, launching: Launching, home: Home
 ) -> None:
     port = home.port("part")
     child = await started(
         launching(f"import socket; s = socket.create_server(('127.0.0.1', {port})); {SLEEP}")
     )
-    await eventually(says_here(child))
+    await eventually_so(says_here(child))
 
     async with hold(home, CLOCK):
         assert home.port("part") == port
