@@ -1,10 +1,11 @@
 """Runs `soma up` as a process of its own, as somebody does in a terminal."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import psutil
 
 from waiting import eventually_now
 
-_STOP_SECONDS = 120
+_SECONDS = 120
 
 # A word of its command line that no other part's has.
 _MARKS = {
@@ -27,16 +28,49 @@ _MARKS = {
 
 
 @dataclass(frozen=True)
-class Up:
+class Starting:
+    """A `soma up` that may not be ready yet, with its output in files beside its home."""
+
+    home: Path
+    process: "subprocess.Popen[bytes]"
+    output: Path
+    errors: Path
+
+    def said(self) -> str:
+        """Return what it has said on stderr."""
+        return self.errors.read_text()
+
+    def ready(self) -> dict[str, Any] | None:
+        """Return what it printed when it was ready, or None when it is not yet."""
+        assert self.process.poll() is None, f"soma up ended: {self.said()}"
+        printed = self.output.read_text()
+        return json.loads(printed) if printed.endswith("}\n") else None
+
+    def children(self) -> list[psutil.Process]:
+        """Return what it has started, and what that has started."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self) -> int:
+        """Press Ctrl-C, and return the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait until it has ended, and return the exit code."""
+        code = eventually_now(self.process.poll, lambda code: code is not None, seconds=_SECONDS)
+        assert code is not None
+        return code
+
+
+@dataclass(frozen=True)
+class Up(Starting):
     """A `soma up` that runs.
 
     Attributes:
-        ready: What it printed when it was ready.
+        printed: What it printed when it was ready.
     """
 
-    home: Path
-    ready: dict[str, Any]
-    process: "subprocess.Popen[str]"
+    printed: dict[str, Any]
 
     def pid(self, part: str) -> int | None:
         """Return the process id of a part, or None when it does not run."""
@@ -46,36 +80,34 @@ class Up:
                     return child.pid
         return None
 
-    def stop(self) -> int:
-        """Press Ctrl-C, and return the exit code."""
-        self.process.send_signal(signal.SIGINT)
-        return _ended(self.process)
 
-
-def _ended(process: "subprocess.Popen[str]") -> int:
-    code = eventually_now(process.poll, lambda code: code is not None, seconds=_STOP_SECONDS)
-    assert code is not None
-    return code
+@contextmanager
+def soma_starting(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Starting]:
+    """Run `soma up` until the block ends, and do not wait until it is ready."""
+    command = [sys.executable, "-m", "soma_cli.main", "up", "--json", "--home", str(home)]
+    output, errors = (home.with_name(f"{home.name}.{name}") for name in ("printed", "said"))
+    with (
+        output.open("w") as stdout,
+        errors.open("w") as stderr,
+        subprocess.Popen(
+            command, stdout=stdout, stderr=stderr, env=os.environ | dict(environment or {})
+        ) as process,
+    ):
+        starting = Starting(home, process, output, errors)
+        try:
+            yield starting
+        finally:
+            if process.poll() is None:
+                starting.stop()
 
 
 @contextmanager
 def soma_up(home: Path) -> Iterator[Up]:
     """Run `soma up` until the block ends."""
-    command = [sys.executable, "-m", "soma_cli.main", "up", "--json", "--home", str(home)]
-    said = home.with_name(f"{home.name}.said")
-    with (
-        said.open("w") as stderr,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as up,
-    ):
-        assert up.stdout is not None
-        try:
-            printed = ""
-            while not printed.endswith("}\n"):
-                line = up.stdout.readline()
-                assert line, f"soma up ended: {said.read_text()}"
-                printed += line
-            yield Up(home, json.loads(printed), up)
-        finally:
-            if up.poll() is None:
-                up.send_signal(signal.SIGINT)
-                _ended(up)
+    with soma_starting(home) as starting:
+        eventually_now(
+            lambda: (starting.said(), starting.ready()), lambda seen: seen[1] is not None, seconds=_SECONDS
+        )
+        printed = starting.ready()
+        assert printed is not None
+        yield Up(home, starting.process, starting.output, starting.errors, printed)

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.local.part import PartChange, PartState
+from soma_cli.local.unit import PartChange, PartState
 from soma_cli.output import plain
 from soma_schemas.clock import Clock
 
@@ -18,6 +18,7 @@ _STYLES = {
     PartState.STARTING: "yellow",
     PartState.READY: "green",
     PartState.FAILED: "bold red",
+    PartState.RESTARTING: "yellow",
     PartState.STOPPING: "yellow",
     PartState.STOPPED: "dim",
 }
@@ -31,17 +32,19 @@ class Row:
 
     Attributes:
         state: Where it is in its life.
-        detail: Its address, or why it failed.
+        detail: Its address, why it failed, or when it is started again.
         since: When it came into this state, in monotonic seconds.
         starting_since: When it last began to start.
-        failures: How often it ended by itself or did not start.
+        reason: Why it failed last.
+        restarts: How often it was started again.
     """
 
     state: PartState
     detail: str
     since: float
     starting_since: float
-    failures: int = 0
+    reason: str = ""
+    restarts: int = 0
 
 
 def after(row: Row | None, change: PartChange, now: float) -> Row:
@@ -56,7 +59,8 @@ def after(row: Row | None, change: PartChange, now: float) -> Row:
         detail=change.detail,
         since=now,
         starting_since=now if begins else row.starting_since,
-        failures=row.failures + (change.state is PartState.FAILED),
+        reason=change.detail if change.state is PartState.FAILED else row.reason,
+        restarts=row.restarts + (change.state is PartState.RESTARTING),
     )
 
 
@@ -114,7 +118,8 @@ class StatusTable:
         if not self._console.is_terminal:
             took = f" after {now - row.starting_since:.1f} s" if row.state is PartState.READY else ""
             detail = f" {plain(row.detail)}" if row.detail else ""
-            self._console.print(Text(f"{change.part}: {row.state}{took}{detail}"), soft_wrap=True)
+            again = f" ({started_again(row.restarts)})" if took and row.restarts else ""
+            self._console.print(Text(f"{change.part}: {row.state}{took}{detail}{again}"), soft_wrap=True)
 
     def download(self, label: str, done: int, total: int) -> None:
         """Take note of how far a download has come, in bytes."""
@@ -139,7 +144,13 @@ class StatusTable:
             return f"{row.detail}: {done / _MEGABYTE:.0f} of {total / _MEGABYTE:.0f} MB"
         if row.state is PartState.STARTING:
             return f"{self._clock.monotonic() - row.since:.0f} s"
-        if row.state is not PartState.READY or not row.failures:
+        if row.state is PartState.RESTARTING:
+            return f"{row.detail}: {plain(row.reason)}"
+        if row.state is not PartState.READY or not row.restarts:
             return plain(row.detail)
-        often = "once" if row.failures == 1 else f"{row.failures} times"
-        return f"{plain(row.detail)} (failed {often} before)"
+        return f"{plain(row.detail)} ({started_again(row.restarts)})".lstrip()
+
+
+def started_again(restarts: int) -> str:
+    """Say how often something was started again."""
+    return "started again once" if restarts == 1 else f"started again {restarts} times"

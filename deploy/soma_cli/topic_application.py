@@ -1,9 +1,10 @@
 """Create the declared topics, and wait until every broker that is asked shows them."""
 
-import asyncio
+from functools import partial
 
 from confluent_kafka.admin import AdminClient
 
+from soma_cli.tasks import in_thread
 from soma_schemas.clock import Clock
 from soma_schemas.settings import TopicSettings
 from soma_schemas.topic_admin import TopicDifference, apply_topics, topic_differences
@@ -27,8 +28,8 @@ async def apply_visibly(
         BrokerError: The brokers cannot be reached or refuse.
     """
     deadline = clock.monotonic() + _VISIBLE_WITHIN_SECONDS
-    done, left = await asyncio.to_thread(apply_topics, admin, settings)
+    done, left = await in_thread(partial(apply_topics, admin, settings))
     while any(difference.found is None for difference in left) and clock.monotonic() < deadline:
         await clock.sleep(_LOOK_EVERY_SECONDS)
-        left = await asyncio.to_thread(topic_differences, admin, settings)
+        left = await in_thread(partial(topic_differences, admin, settings))
     return done, left

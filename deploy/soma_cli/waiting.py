@@ -24,17 +24,17 @@ def wait_until_searchable(client: SomaClient, last: Mapping[int, Position], cloc
     """Return when searches see everything up to these positions.
 
     Raises:
-        FindingsError: They do not after ten minutes.
+        FindingsError: None more became searchable for ten minutes.
         ApiRefusedError: The API says no.
         ApiUnreachableError: It gives no answer.
     """
-    deadline = clock.monotonic() + _WAIT_SECONDS
     with progress("Waiting until they are searchable", len(last)) as advance:
         for position in last.values():
+            deadline = clock.monotonic() + _WAIT_SECONDS  # from the last that became searchable
             while not client.write_state(position).searchable:
                 if clock.monotonic() > deadline:
                     raise FindingsError(
-                        f"stored, but position {position} is not searchable after {_WAIT_SECONDS:.0f} s",
+                        f"stored, but position {position} is not searchable after {_WAIT_SECONDS:.0f} s more",
                         (),
                         remedy="see `soma status` for how far the workers are",
                     )

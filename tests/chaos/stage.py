@@ -24,9 +24,11 @@ from own_processes import OwnProcess
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import Home, is_free
 from soma_cli.local.kafka import bootstrap_of, open_kafka
-from soma_cli.local.part import Part, ignore, together
+from soma_cli.local.part import Part
 from soma_cli.local.postgres import Login, Postgres
 from soma_cli.local.registry import Registry
+from soma_cli.local.unit import ignore
+from soma_cli.tasks import together
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import as_environment
 from soma_schemas.limits import Limits

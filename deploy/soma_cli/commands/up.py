@@ -4,7 +4,6 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -21,7 +20,7 @@ from soma_cli.local.home import Home
 from soma_cli.local.stack import Stack, open_stack
 from soma_cli.output import Result, say, show
 from soma_cli.root import Root, root_of
-from soma_cli.status_table import StatusTable
+from soma_cli.status_table import StatusTable, started_again
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.logs import configure_logging
 from soma_schemas.settings import LogFormat, LogSettings
@@ -29,23 +28,28 @@ from soma_schemas.settings import LogFormat, LogSettings
 app = typer.Typer(add_completion=False)
 
 _INTERRUPTED = 130  # as shells count a Ctrl-C
-_PARTS = ("kafka", "postgres", "registry", "worker", "api")
+_UNITS = ("kafka", "topics", "postgres", "tables", "key", "registry", "schemas", "worker", "api")
 
 
 class Ready(Result):
-    """Where a stack that runs is found."""
+    """Where a stack that runs is found, and how its start went.
+
+    Attributes:
+        restarts: What was started again on the way, and how often.
+    """
 
     url: str
     home: Path
     client_file: Path
     key_file: Path
     seconds: float
+    restarts: dict[str, int]
 
     def drawn(self) -> RenderableType:
         """Return what somebody wants to know who has just started it."""
         return Text(
             f"""
-ready after {self.seconds:.1f} s
+ready after {self.seconds:.1f} s{self._restarted()}
 
   API    {self.url}   (what it can do: {self.url}/docs)
   key    {self.key_file}
@@ -59,6 +63,9 @@ In another terminal{_preparation(self.home)}:
 
 Ctrl-C stops it; what is stored stays."""
         )
+
+    def _restarted(self) -> str:
+        return "".join(f"; {name} {started_again(count)}" for name, count in self.restarts.items())
 
 
 @app.command()
@@ -78,7 +85,9 @@ def up(
 
     Starts Kafka, the schema registry, PostgreSQL, the workers, and the API with the vector index; the first
     start downloads what is missing. Everything listens on this machine alone. Other commands find it by
-    themselves. What ends by itself is started again. Ctrl-C stops everything in order, and loses nothing.
+    themselves. What ends is started again, also while it starts: five times within ten minutes, after pauses
+    of 0.5 to 8 seconds; what cannot work, such as a wrong setting, ends everything at once. Ctrl-C stops
+    everything in order, and loses nothing; a second one does not wait.
     """
     root = root_of(context)
     if home is not None:
@@ -93,7 +102,7 @@ async def _run(root: Root, clock: Clock, *, demo: bool, as_json: bool) -> None:
     begin = clock.monotonic()
     home = Home(root.home, Random())  # noqa: S311  # chooses ports
     _log_to(home.log("up"))
-    with StatusTable(_PARTS, clock, Console(stderr=True, highlight=False)) as table:
+    with StatusTable(_UNITS, clock, Console(stderr=True, highlight=False)) as table:
         artifacts = Artifacts(root.cache, table.download)
         async with open_stack(home, artifacts, clock, table.observe, root.environment) as stack:
             if demo:
@@ -114,6 +123,7 @@ def _ready(stack: Stack, home: Home, seconds: float) -> Ready:
         client_file=home.path / "client.json",
         key_file=home.path / "secrets" / "api-key",
         seconds=seconds,
+        restarts=stack.restarts,
     )
 
 
@@ -128,25 +138,21 @@ async def _while_it_runs(stack: Stack, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _until_told_to_stop(work: Coroutine[Any, Any, None]) -> bool:
-    """Run something until it ends; SIGINT and SIGTERM cancel it, and it may take its time to end well.
+    """Run something until it ends; SIGINT and SIGTERM cancel it.
+
+    It may take its time to end well, which a second signal cuts short.
 
     Returns:
         Whether it ended by itself.
     """
-    told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
     working = asyncio.create_task(work)
-    waiting = asyncio.create_task(told.wait())
-    await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if working.done():
-        working.result()
-        return True
-    working.cancel()
-    with suppress(asyncio.CancelledError):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, working.cancel)
+    try:
         await working
-    return False
+    except asyncio.CancelledError:
+        return False
+    return True
 
 
 def _log_to(path: Path) -> None:

@@ -7,7 +7,10 @@ SomaError
     ├── DownloadError            a file could not be fetched
     ├── ChecksumMismatchError    a fetched file is not the one that this version was built with
     ├── UnsupportedPlatformError this machine cannot run a part
-    └── PartError                a part did not start, did not get ready, or ended by itself
+    ├── PartError                a part did not start, did not get ready, or ended
+    │   └── PartSilentError      it runs and does not get on
+    ├── NeedLostError            what a part needs ended while it started
+    └── GaveUpError              a part failed again and again
 """
 
 from soma_schemas.errors import SomaError
@@ -57,7 +60,7 @@ class UnsupportedPlatformError(LocalStackError):
 
 
 class PartError(LocalStackError):
-    """A part did not start, did not get ready, or ended by itself.
+    """A part did not start, did not get ready, or ended.
 
     Attributes:
         part: Its name.
@@ -80,3 +83,19 @@ class PartError(LocalStackError):
         self.part = part
         self.exit_code = exit_code
         self.last_lines = last_lines
+
+
+class PartSilentError(PartError):
+    """A part runs, and showed no sign of progress for longer than a busy machine explains."""
+
+
+class NeedLostError(LocalStackError):
+    """What a part needs ended while it started; it is started again when that is back."""
+
+    code = "need_lost"
+
+
+class GaveUpError(LocalStackError):
+    """A part failed again and again."""
+
+    code = "gave_up"

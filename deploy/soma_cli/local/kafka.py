@@ -17,8 +17,10 @@ from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.bundles import KAFKA
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
-from soma_cli.local.part import Observer, Part, PartState, together
+from soma_cli.local.part import Part
 from soma_cli.local.process import Launch, hold
+from soma_cli.local.unit import Observer, PartState
+from soma_cli.tasks import together
 from soma_schemas.clock import Clock
 from soma_schemas.settings import KafkaSettings
 
@@ -130,7 +132,7 @@ class KafkaBroker(Part):
     async def fetch(self) -> None:
         """Get Kafka's jars."""
         if not self._program.is_here:
-            self._become(PartState.DOWNLOADING, self._program.label)
+            self.become(PartState.DOWNLOADING, self._program.label)
         await self._program.folder()
 
     async def prepare(self) -> Launch:

@@ -1,15 +1,14 @@
 """A process of our own in the local stack: `soma` itself, run as a child with settings of its own."""
 
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import httpx
 
 from soma_cli.local.home import LOOPBACK, Home
-from soma_cli.local.part import Observer, Part
+from soma_cli.local.part import Part
 from soma_cli.local.process import Launch
+from soma_cli.local.unit import Observer, Unit
 from soma_schemas.clock import Clock
 
 
@@ -24,6 +23,8 @@ class OwnProcess(Part):
         arguments: After `soma`.
         environment: All its variables: nothing of ours leaks in.
         port: Where it answers `/readyz`.
+        needs: What it works with.
+        after: Those that it does not wait for by itself.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class OwnProcess(Part):
         arguments: Sequence[str],
         environment: Mapping[str, str],
         port: int,
+        needs: Sequence[Unit],
+        after: Sequence[Unit],
     ) -> None:
-        super().__init__(name, home, clock, observe)
+        super().__init__(name, home, clock, observe, needs=needs, after=after)
         self._arguments = tuple(arguments)
         self._environment = dict(environment)
         self._port = port
@@ -60,7 +63,7 @@ class OwnProcess(Part):
 
     async def is_ready(self) -> bool:
         """Ask it, once it listens."""
-        if not await _listens(self._port):
+        if not self.listens_on(self._port):
             return False
         try:
             async with httpx.AsyncClient(trust_env=False, verify=False) as client:  # noqa: S501  # plain http
@@ -69,12 +72,3 @@ class OwnProcess(Part):
             return False
         # While a part behind it is away the API answers too, only not everything.
         return answer.status_code == httpx.codes.OK and answer.json().get("status") == "ready"
-
-
-async def _listens(port: int) -> bool:
-    # Asked many times a second while somebody starts: an HTTP client costs forty times as much.
-    with suppress(OSError):
-        _, writer = await asyncio.open_connection(LOOPBACK, port)
-        writer.close()
-        return True
-    return False

@@ -1,67 +1,31 @@
 """What the third-party parts of the local stack have in common: how they start, stop and crash."""
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
+import signal
+from abc import abstractmethod
+from collections.abc import Sequence
 
 import structlog
 
 from soma_cli.local.errors import PartError
 from soma_cli.local.home import Home
-from soma_cli.local.process import ChildProcess, Launch
+from soma_cli.local.process import ChildProcess, Launch, in_words
+from soma_cli.local.unit import Observer, PartState, Unit
+from soma_cli.tasks import first_of
 from soma_schemas.clock import Clock
-from soma_schemas.errors import SomaError
 
-_START_SECONDS = 120.0
-# A Java program that writes down its classes takes some seconds more, and many on a busy machine.
-_STOP_SECONDS = 30.0
-_TRY_AGAIN_SECONDS = 0.25
+_START_PATIENCE_SECONDS = 60.0
+# A Java program that writes down its classes takes some seconds more.
+_STOP_PATIENCE_SECONDS = 30.0
+
+# What somebody sends from outside; a program that trips over a damaged file ends by another.
+_SENT_SIGNALS = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM}
+_SHELL_SIGNALS = 128  # a Java program spells the signal that it took care of as a shell does
 
 log = structlog.get_logger(__name__)
 
 
-class PartState(StrEnum):
-    """Where a part is in its life."""
-
-    DOWNLOADING = "downloading"
-    STARTING = "starting"
-    READY = "ready"
-    FAILED = "failed"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True)
-class PartChange:
-    """A part came into another state.
-
-    Attributes:
-        part: Its name.
-        state: What it is in now.
-        detail: One line for a person: an address, a reason, or nothing.
-    """
-
-    part: str
-    state: PartState
-    detail: str = ""
-
-
-class Observer(Protocol):
-    """Hears of every change, in the event loop, at once."""
-
-    def __call__(self, change: PartChange, /) -> None:
-        """Take note of a change; raises nothing and does not wait."""
-        ...
-
-
-def ignore(change: PartChange) -> None:
-    """Take no note."""
-
-
-class Part(ABC):
+class Part(Unit):
     """One program of somebody else's, run by us.
 
     Args:
@@ -69,15 +33,23 @@ class Part(ABC):
         home: Where it keeps its things.
         clock: Measures how long it takes.
         observe: Hears of its changes.
+        needs: See `Unit`.
+        after: See `Unit`.
     """
 
-    def __init__(self, name: str, home: Home, clock: Clock, observe: Observer) -> None:
-        self.name = name
-        self.state = PartState.STOPPED
-        self.failure: PartError | None = None
+    def __init__(
+        self,
+        name: str,
+        home: Home,
+        clock: Clock,
+        observe: Observer,
+        *,
+        needs: Sequence[Unit] = (),
+        after: Sequence[Unit] | None = None,
+    ) -> None:
+        super().__init__(name, observe, needs, after)
         self._home = home
         self._clock = clock
-        self._observe = observe
         self._child: ChildProcess | None = None
         self._watch: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -92,9 +64,6 @@ class Part(ABC):
         """Its process id, or None when it does not run."""
         return None if self._child is None else self._child.pid
 
-    async def fetch(self) -> None:  # noqa: B027  # not every part has something to fetch
-        """Get what the part needs from the network, if it is not here yet."""
-
     @abstractmethod
     async def prepare(self) -> Launch:
         """Put files in place, and say how the part is started."""
@@ -103,22 +72,33 @@ class Part(ABC):
     async def is_ready(self) -> bool:
         """Say whether the part does its work; looks only."""
 
-    async def arrange(self) -> None:  # noqa: B027  # not every part has something to arrange
+    async def arrange(self) -> None:  # not every part has something to arrange
         """Do what can only be done once it works, and may be done again at every start."""
 
-    async def conclude(self) -> None:  # noqa: B027  # not every part leaves something
+    async def conclude(self) -> None:  # not every part leaves something
         """Take up what the part left when it stopped in order."""
 
-    def is_passing(self, failure: PartError) -> bool:  # noqa: ARG002  # most parts have no such failure
+    def is_passing(self, failure: Exception) -> bool:
         """Say whether a failed start is worth another try because its cause goes away by itself."""
-        return False
+        if isinstance(failure, PartError) and failure.exit_code is not None:
+            return was_told_to_end(failure.exit_code)
+        return super().is_passing(failure)
+
+    async def until_works(self) -> None:
+        """Wait until the part does its work: not at once after one of its processes was killed.
+
+        Raises:
+            PartError: It ended, or does not get on.
+        """
+        if self._child is not None:
+            await self._child.watched(self._child.until(self.is_ready), _START_PATIENCE_SECONDS, self.waits)
 
     async def start(self) -> None:
         """Start the part and wait until it works; does nothing when it does.
 
         Raises:
-            LocalStackError: Something it needs could not be fetched, it ended, or was not ready in time; it
-                does not run then.
+            LocalStackError: Something it needs could not be fetched, it ended, or did not get on; it does not
+                run then.
         """
         async with self._turn:
             if self.state is PartState.READY:
@@ -126,11 +106,10 @@ class Part(ABC):
             try:
                 await self._start()
             except asyncio.CancelledError:
-                self._become(PartState.STOPPED)
+                self.become(PartState.STOPPED)
                 raise
             except Exception as error:
-                self.failure = _as_failure(error, self.name)
-                self._become(PartState.FAILED, str(error))
+                self.fail(error)
                 raise
 
     async def stop(self) -> None:
@@ -162,70 +141,48 @@ class Part(ABC):
         """
         child = await ChildProcess.start(launch, self._clock)
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                code = await child.wait()
-        except TimeoutError:
-            raise child.failure(f"{launch.name} did not end within {_START_SECONDS:.0f} s") from None
+            code = await first_of(child.wait(), child.silence(_START_PATIENCE_SECONDS))
         finally:
             await child.kill()
         if code != 0:
-            raise child.failure(f"{launch.name} failed")
+            raise child.failure(f"{launch.name} ended {in_words(code)}")
 
     async def _start(self) -> None:
-        await self.fetch()
-        self._become(PartState.STARTING)
         self.failure = None
-        deadline = self._clock.monotonic() + _START_SECONDS
+        await self.fetch()
+        self.become(PartState.STARTING)
         launch = await self.prepare()
-        while True:
-            child = self._child = await ChildProcess.start(launch, self._clock)
-            try:
-                await child.ready(self.is_ready, deadline - self._clock.monotonic())
-                await self.arrange()
-                break
-            except BaseException as error:
-                self._child = None
-                await child.kill()
-                passing = isinstance(error, PartError) and self.is_passing(error)
-                if not passing or self._clock.monotonic() > deadline:
-                    raise
-            await self._clock.sleep(_TRY_AGAIN_SECONDS)
+        child = self._child = await ChildProcess.start(launch, self._clock)
+        try:
+            await child.watched(self._begin_work(child), _START_PATIENCE_SECONDS, self.waits)
+        except BaseException:
+            self._child = None
+            await child.kill()
+            raise
         self._watch = asyncio.create_task(self._notice_the_end(child), name=f"watch {self.name}")
-        self._become(PartState.READY, self.address)
+        self.become(PartState.READY, self.address)
+
+    async def _begin_work(self, child: ChildProcess) -> None:
+        await child.until(self.is_ready)
+        await self.arrange()
 
     async def _stop(self) -> None:
         child, self._child = self._child, None
         if child is None:
             return
-        self._become(PartState.STOPPING)
-        if await child.stop(_STOP_SECONDS):
+        self.become(PartState.STOPPING)
+        if await child.stop(_STOP_PATIENCE_SECONDS):
             await self.conclude()
-        self._become(PartState.STOPPED)
+        self.become(PartState.STOPPED)
 
     async def _notice_the_end(self, child: ChildProcess) -> None:
-        await child.wait()
+        code = await child.wait()
         if self._child is child:  # otherwise it was we who ended it
             self._child = None
-            self.failure = child.failure(f"{self.name} ended by itself, with exit code {child.exit_code}")
-            log.error("part_ended", part=self.name, exit_code=child.exit_code)
-            self._become(PartState.FAILED, str(self.failure))
-
-    def _become(self, state: PartState, detail: str = "") -> None:
-        self.state = state
-        self._observe(PartChange(self.name, state, detail))
+            log.error("part_ended", part=self.name, exit_code=code)
+            self.fail(child.failure(f"{self.name} ended {in_words(code)}"))
 
 
-def _as_failure(error: Exception, part: str) -> PartError:
-    if isinstance(error, PartError):
-        return error
-    return PartError(str(error), part=part, remedy=error.remedy if isinstance(error, SomaError) else None)
-
-
-async def together(*steps: Coroutine[None, None, None]) -> None:
-    """Do several things at once; the first that fails ends the others, and its error is the one raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for step in steps:
-                group.create_task(step)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+def was_told_to_end(exit_code: int) -> bool:
+    """Say whether a process ended because somebody wanted it to, and for no reason of its own."""
+    return exit_code == 0 or (-exit_code if exit_code < 0 else exit_code - _SHELL_SIGNALS) in _SENT_SIGNALS

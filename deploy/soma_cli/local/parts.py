@@ -15,11 +15,14 @@ from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.errors import PartError
 from soma_cli.local.home import Home
 from soma_cli.local.kafka import KafkaBroker, plan_nodes
-from soma_cli.local.part import Observer, Part, PartChange, ignore, together
+from soma_cli.local.part import Part
 from soma_cli.local.postgres import Login, Postgres
 from soma_cli.local.process import hold
 from soma_cli.local.registry import Registry
+from soma_cli.local.supervision import Supervisor
+from soma_cli.local.unit import Observer, PartChange, ignore
 from soma_cli.root import Root
+from soma_cli.tasks import together
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.errors import SomaError
 from soma_schemas.logs import configure_logging
@@ -34,6 +37,7 @@ class Parts:
         self.kafka = KafkaBroker(home, artifacts, clock, observe, node=nodes[0], nodes=nodes)
         self.postgres = Postgres(home, clock, observe)
         self.registry = Registry(home, artifacts, clock, observe, self.postgres)
+        self._clock = clock
 
     @property
     def all(self) -> tuple[Part, ...]:
@@ -44,9 +48,9 @@ class Parts:
         """Start all parts, each as soon as what it needs is there.
 
         Raises:
-            LocalStackError: The first that went wrong; the others are left as they are.
+            LocalStackError: The first that another start does not mend; the others are left as they are.
         """
-        await together(self.kafka.start(), self._start_registry())
+        await Supervisor(self.all, self._clock).start()
 
     async def stop(self) -> None:
         """Stop all parts in order: whoever writes before what it writes to."""
@@ -54,10 +58,6 @@ class Parts:
             await together(self.registry.stop(), self.kafka.stop())
         finally:
             await self.postgres.stop()
-
-    async def _start_registry(self) -> None:
-        await together(self.registry.fetch(), self.postgres.start())
-        await self.registry.start()
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ async def open_parts(
         home: The folder with their data; locked meanwhile.
         artifacts: The cache with their programs.
         clock: Measures how long they take.
-        observe: Hears of every change of every part, a crash too: nothing is restarted by itself.
+        observe: Hears of every change of every part, a crash too: once all are ready, nothing is restarted.
 
     Raises:
         HomeInUseError: Another stack runs on this home.

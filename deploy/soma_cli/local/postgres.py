@@ -5,17 +5,21 @@ import os
 import pwd
 import shutil
 import signal
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
+import psutil
 import psycopg
+import structlog
 from psycopg import sql
 from pydantic import SecretStr
 
 from soma_cli.local.errors import PartError, UnsupportedPlatformError
 from soma_cli.local.home import LOOPBACK, Home, write_private
-from soma_cli.local.part import Observer, Part
+from soma_cli.local.part import Part
 from soma_cli.local.process import Account, Launch
+from soma_cli.local.unit import Observer
 from soma_schemas.clock import Clock
 from soma_schemas.settings import PostgresSettings
 
@@ -25,8 +29,12 @@ _UNPRIVILEGED = "nobody"
 # A failed connection has no SQLSTATE, only the server's words.
 _WRONG_PASSWORD = "password authentication failed"  # noqa: S105  # a message
 
-# What the server says about its predecessor's traces right after a SIGKILL; they go away by themselves.
-_PASSING = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
+# What the server says when one of its own processes was killed while it started.
+_PASSING = "was terminated by signal 9"
+
+_LOOK_AGAIN_SECONDS = 0.05
+
+log = structlog.get_logger(__name__)
 
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
@@ -108,6 +116,7 @@ class Postgres(Part):
             os.chown(folder, account.uid, account.gid)
         if not data.exists():
             await self._initialise(folder, data, account)
+        await self._end_orphans(data)
         settings = {"port": str(self.port), **_SETTINGS}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return self._launch(self.name, ["postgres", "-D", str(data), *options], folder, account)
@@ -130,10 +139,10 @@ class Postgres(Part):
                 ) from error
             return False
 
-    def is_passing(self, failure: PartError) -> bool:
-        """Say whether the traces of a killed predecessor were in the way."""
-        said = "\n".join(failure.last_lines)
-        return any(text in said for text in _PASSING)
+    def is_passing(self, failure: Exception) -> bool:
+        """Say whether a failed start is worth another try because its cause goes away by itself."""
+        said = "\n".join(failure.last_lines) if isinstance(failure, PartError) else ""
+        return super().is_passing(failure) or _PASSING in said
 
     async def arrange(self) -> None:
         """Make the logins and databases that are missing."""
@@ -171,6 +180,27 @@ class Postgres(Part):
         await connection.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(login), sql.Literal(verifier.decode()))
         )
+
+    async def _end_orphans(self, data: Path) -> None:
+        """Take away what is left of a server that was killed.
+
+        Whoever was in the middle of a long query notices the server's end only after that, and holds its
+        shared memory until then. The lock file may be empty, or name a process id that is somebody else's
+        by now.
+        """
+        lock = data / "postmaster.pid"
+        if not lock.exists():  # the last server stopped in order
+            return
+        left = {str(process.pid): process for process in psutil.process_iter() if _works_in(process, data)}
+        if lock.read_text(encoding="ascii").partition("\n")[0] in left:
+            return  # somebody runs a server here by hand: ours will say so
+        for process in left.values():
+            log.warning("orphan_ended", pid=process.pid)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        while any(_works_in(process, data) for process in left.values()):
+            await self._clock.sleep(_LOOK_AGAIN_SECONDS)
+        lock.unlink(missing_ok=True)
 
     async def _initialise(self, folder: Path, data: Path, account: Account | None) -> None:
         # Made beside its place and moved, so that a first start that was interrupted begins anew.
@@ -210,6 +240,13 @@ class Postgres(Part):
             stop_signal=signal.SIGINT,
             account=account,
         )
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder.resolve())
+    except (psutil.Error, OSError):
+        return False
 
 
 async def _ensure_database(connection: psycopg.AsyncConnection, database: str, owner: Login) -> None:

@@ -7,26 +7,31 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 import psutil
 import structlog
 
-from soma_cli.local.errors import PartError
+from soma_cli.local.errors import PartError, PartSilentError
 from soma_cli.local.home import LOOPBACK, Home, write_private
+from soma_cli.local.progress import until_silent
+from soma_cli.tasks import first_of
 from soma_schemas.clock import Clock
 
 _BECOME = Path(__file__).with_name("become.py")
 _LOOK_EVERY_SECONDS = 0.05
+_LOOK_EVERY_SHARE = 0.01  # of the time that was waited
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 _LOG_CHECK_EVERY_SECONDS = 10.0
 _LAST_LINES = 12
 _LAST_LINES_BYTES = 16 * 1024
 _LEFTOVER_STOP_SECONDS = 10.0
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -142,31 +147,42 @@ class ChildProcess:
         _forget(self._launch.pid_file)
         return code
 
-    async def ready(self, is_ready: Callable[[], Awaitable[bool]], within_seconds: float) -> None:
-        """Wait until the child does its work.
+    async def until(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        """Ask again and again until the child does its work.
 
         Args:
-            is_ready: Asked again and again; looks, and changes nothing.
-            within_seconds: How long to wait.
+            is_ready: Looks, and changes nothing.
+        """
+        begun = asked = self._clock.monotonic()
+        while not await is_ready():
+            now = self._clock.monotonic()
+            # Where looking costs something, it takes that from what starts; and what answers is no sign of
+            # progress.
+            await self._clock.sleep(max(_LOOK_EVERY_SECONDS, now - asked, (now - begun) * _LOOK_EVERY_SHARE))
+            asked = self._clock.monotonic()
+
+    async def watched(
+        self,
+        work: Coroutine[Any, Any, T],
+        patience_seconds: float,
+        waits: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """Return what comes of work with the child, as long as the child runs and gets on.
+
+        Args:
+            work: Needs the child.
+            patience_seconds: How long the child may show no sign of progress.
+            waits: Whether it waits for others, and has nothing to show.
 
         Raises:
-            PartError: The child ended, or the time is over; the child may still run then.
+            PartError: The child ended; its end tells why.
+            PartSilentError: The child was silent for too long; it still runs.
+            Exception: What the work raises.
         """
-        deadline = self._clock.monotonic() + within_seconds
-        while True:
-            if self.exit_code is not None:
-                raise self.failure(f"{self._launch.name} ended while starting")
-            began = self._clock.monotonic()
-            if await is_ready():
-                return
-            now = self._clock.monotonic()
-            if now > deadline:
-                raise self.failure(f"{self._launch.name} was not ready within {within_seconds:.0f} s")
-            # Where looking costs something, it takes that from what starts.
-            await self._clock.sleep(max(_LOOK_EVERY_SECONDS, now - began))
+        return await first_of(self._end(), work, self.silence(patience_seconds, waits))
 
-    async def stop(self, within_seconds: float) -> bool:
-        """Ask the child to stop, wait, and kill it when the time is over, or when nobody waits any longer.
+    async def stop(self, patience_seconds: float) -> bool:
+        """Ask the child to stop, wait, and kill it when it does not get on, or when nobody waits any longer.
 
         Returns:
             Whether it ended by itself.
@@ -174,10 +190,9 @@ class ChildProcess:
         with suppress(ProcessLookupError):
             self._process.send_signal(self._launch.stop_signal)
         try:
-            async with asyncio.timeout(within_seconds):
-                await self.wait()
-        except TimeoutError:
-            log.warning("part_killed_after_deadline", part=self._launch.name, seconds=within_seconds)
+            await first_of(self.wait(), self.silence(patience_seconds))
+        except PartSilentError:
+            log.warning("part_killed_while_stopping", part=self._launch.name, seconds=patience_seconds)
             await self.kill()
             return False
         except asyncio.CancelledError:
@@ -185,6 +200,17 @@ class ChildProcess:
             self._kill()
             raise
         return True
+
+    async def silence(self, seconds: float, waits: Callable[[], bool] = lambda: False) -> NoReturn:
+        """Wait until the child has shown no sign of progress for that long.
+
+        Raises:
+            PartSilentError: It has.
+        """
+        await until_silent(self.pid, self._launch.log, self._clock, seconds, waits)
+        raise self.failure(
+            f"{self._launch.name} showed no sign of progress for {seconds:.0f} s", PartSilentError
+        )
 
     async def kill(self) -> None:
         """End the child at once, as a crash would, and what it started in its session."""
@@ -207,15 +233,19 @@ class ChildProcess:
         """Return the end of the child's log."""
         return _last_lines(self._launch.log)
 
-    def failure(self, message: str) -> PartError:
+    def failure(self, message: str, kind: type[PartError] = PartError) -> PartError:
         """Return an error about this child, with what it said last."""
-        return PartError(
+        return kind(
             message,
             part=self._launch.name,
             exit_code=self.exit_code,
             last_lines=self.last_lines(),
             remedy=f"read {self._launch.log}",
         )
+
+    async def _end(self) -> NoReturn:
+        code = await self.wait()
+        raise self.failure(f"{self._launch.name} ended {in_words(code)}")
 
     def _kill(self) -> None:
         if self.exit_code is None:
@@ -230,6 +260,13 @@ class ChildProcess:
                 if self._launch.log.stat().st_size > _LOG_BYTES_MAX:
                     shutil.copyfile(self._launch.log, _last_log(self._launch.log))
                     os.truncate(self._launch.log, 0)
+
+
+def in_words(exit_code: int) -> str:
+    """Say how a process ended."""
+    if exit_code < 0:
+        return f"by {signal.Signals(-exit_code).name}"
+    return f"by itself, with exit code {exit_code}"
 
 
 @asynccontextmanager

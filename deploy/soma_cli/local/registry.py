@@ -6,9 +6,10 @@ from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.bundles import REGISTRY
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
-from soma_cli.local.part import Observer, Part, PartState
+from soma_cli.local.part import Part
 from soma_cli.local.postgres import Postgres
 from soma_cli.local.process import Launch
+from soma_cli.local.unit import Observer, PartState
 from soma_schemas.clock import Clock
 from soma_schemas.settings import RegistrySettings
 
@@ -29,7 +30,7 @@ class Registry(Part):
     def __init__(
         self, home: Home, artifacts: Artifacts, clock: Clock, observe: Observer, postgres: Postgres
     ) -> None:
-        super().__init__("registry", home, clock, observe)
+        super().__init__("registry", home, clock, observe, needs=[postgres])
         self._program = JavaProgram(artifacts, REGISTRY)
         self._scratch = home.folder("run", "registry.tmp")
         self._postgres = postgres
@@ -53,7 +54,7 @@ class Registry(Part):
     async def fetch(self) -> None:
         """Get the registry's program."""
         if not self._program.is_here:
-            self._become(PartState.DOWNLOADING, self._program.label)
+            self.become(PartState.DOWNLOADING, self._program.label)
         await self._program.folder()
 
     async def prepare(self) -> Launch:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -12,11 +13,13 @@ from soma_cli.local.arrangement import Arrangement
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import LOOPBACK, Home
 from soma_cli.local.ours import OwnProcess
-from soma_cli.local.part import Observer, Part, ignore
+from soma_cli.local.part import Part
 from soma_cli.local.parts import Parts
 from soma_cli.local.postgres import Login
 from soma_cli.local.process import hold
 from soma_cli.local.supervision import Supervisor
+from soma_cli.local.unit import Observer, Step, Unit, ignore
+from soma_cli.tasks import first_of, in_thread
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import as_environment
 from soma_schemas.errors import MismatchError
@@ -72,18 +75,34 @@ class Stack:
     ) -> None:
         self._home = home
         self._clock = clock
-        self._supervisor = Supervisor(clock, observe)
+        self._observe = observe
         self._tuned = {name: value for name, value in environment.items() if name.startswith(_TUNABLE)}
-        self.parts = Parts(home, artifacts, clock, self._supervisor.observe)
+        self.parts = Parts(home, artifacts, clock, observe)
         self._arranged = Arrangement(home)
-        self.worker = self._worker()
-        self.api = self._api()
+        topics = Step("topics", observe, self._apply_topics, [self.parts.kafka])
+        tables = Step("tables", observe, self._prepare_tables, [self.parts.postgres])
+        key = Step("key", observe, self._keep_key, [tables])
+        schemas = Step("schemas", observe, self._register_schemas, [self.parts.registry])
+        needs = [tables, topics, schemas]
+        # Our processes wait for brokers and a registry that are away, so that on a home that is arranged they
+        # load while those start; on another one they would find topics and schemas missing, and end.
+        after = [tables] if self._arranged.is_current() else needs
+        self.worker = self._worker(needs, after)
+        self.api = self._api(needs, after)
+        units = (*self.all, topics, tables, key, schemas)
+        self._supervisor = Supervisor(units, clock)
+        self._keeping: asyncio.Task[None] | None = None
         self.api_key = ""
 
     @property
     def all(self) -> tuple[Part, ...]:
-        """Everything, in the order in which it is stopped: who writes before what it writes to."""
+        """Everything that runs, in the order in which it is stopped: who writes before what it writes to."""
         return self.api, self.worker, *self.parts.all
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each part and each step was started again, for those that were."""
+        return dict(self._supervisor.restarts)
 
     @property
     def handover(self) -> Handover:
@@ -96,48 +115,44 @@ class Stack:
         )
 
     async def start(self) -> None:
-        """Start everything, each as soon as what it needs is there.
-
-        Kafka takes longest, and everybody needs it: what it takes to prepare the parts is loaded beside it.
+        """Start everything, each as soon as what it needs is there, and keep it up from then on.
 
         Raises:
-            SomaError: The first that went wrong; the rest is left as it is.
+            SomaError: The first that another start does not mend.
         """
+        self._keeping = asyncio.create_task(self._supervisor.run(), name="supervisor")
         try:
-            async with asyncio.TaskGroup() as starting:
-                postgres = starting.create_task(self.parts.postgres.start())
-                kafka = starting.create_task(self._prepare_kafka())
-                database = starting.create_task(self._prepare_database(postgres))
-                registry = starting.create_task(self._prepare_registry(postgres))
-                # Our processes wait for brokers and a registry that are away, so that on a home that is
-                # arranged they load while those start; on another one they would find topics and schemas
-                # missing, and end.
-                needed = [database] if self._arranged.is_current() else [kafka, database, registry]
-                for process in (self.worker, self.api):
-                    starting.create_task(_start_after(needed, process))
-        except BaseExceptionGroup as failures:
+            await first_of(self._supervisor.until_ready(), self.keep_running())
+        except Exception:
             # Whatever it was, the next start looks at everything again.
             self._arranged.forget()
-            raise failures.exceptions[0] from None
+            raise
         self._arranged.note()
 
     async def keep_running(self) -> None:
-        """Restart what ends by itself, until cancelled.
+        """Keep everything up until cancelled.
 
         Raises:
-            GaveUpError: Something ended again and again.
+            SomaError: Something ended again and again, or cannot work.
         """
-        await self._supervisor.keep_running(self.all)
+        if self._keeping is not None:
+            await asyncio.shield(self._keeping)
 
     async def stop(self) -> None:
-        """Stop everything in order."""
-        for part in self.all:
-            await part.stop()
+        """Stop everything in order; all at once, as a crash would, when this is cancelled."""
+        try:
+            if self._keeping is not None:
+                self._keeping.cancel()
+                await asyncio.gather(self._keeping, return_exceptions=True)
+            for part in self.all:
+                await part.stop()
+        finally:
+            for part in self.all:
+                await part.kill()
 
-    async def _prepare_kafka(self) -> None:
-        await self.parts.kafka.start()
-        from soma_cli.topic_application import apply_visibly  # noqa: PLC0415  # see start
-        from soma_schemas.topic_admin import open_admin  # noqa: PLC0415  # see start
+    async def _apply_topics(self) -> None:
+        from soma_cli.topic_application import apply_visibly  # noqa: PLC0415  # loaded while parts start
+        from soma_schemas.topic_admin import open_admin  # noqa: PLC0415  # loaded while parts start
 
         admin = open_admin(self.parts.kafka.settings())
         _, left = await apply_visibly(admin, TopicSettings(), self._clock)
@@ -147,34 +162,28 @@ class Stack:
                 remedy=f"this home was made by another version: use that one, or delete {self._home.path}",
             )
 
-    async def _prepare_registry(self, postgres: "asyncio.Task[None]") -> None:
-        await self.parts.registry.fetch()
-        await postgres
-        await self.parts.registry.start()
+    async def _register_schemas(self) -> None:
         if not self._arranged.is_current():
-            from soma_schemas.registry import open_registry, register_schemas  # noqa: PLC0415  # see start
+            await in_thread(partial(_register_schemas, self.parts.registry.settings()))
 
-            with open_registry(self.parts.registry.settings()) as registry:
-                await asyncio.to_thread(register_schemas, registry, TopicSettings())
-
-    async def _prepare_database(self, postgres: "asyncio.Task[None]") -> None:
-        await postgres
-        dsn = self.parts.postgres.dsn(Login.OWNER)
+    async def _prepare_tables(self) -> None:
         if not self._arranged.is_current():
-            await asyncio.to_thread(_migrate, dsn)
+            await in_thread(partial(_migrate, self.parts.postgres.dsn(Login.OWNER)))
             await self.parts.postgres.grant_roles()
-        from soma_cli.local.own_key import kept_key  # noqa: PLC0415  # see start
 
-        path = self._home.folder("secrets") / "api-key"
-        self.api_key = await asyncio.to_thread(kept_key, path, dsn, TENANT, self._clock.now())
+    async def _keep_key(self) -> None:
+        from soma_cli.local.own_key import kept_key  # noqa: PLC0415  # loaded while parts start
 
-    def _worker(self) -> OwnProcess:
+        path, dsn = self._home.folder("secrets") / "api-key", self.parts.postgres.dsn(Login.OWNER)
+        self.api_key = await in_thread(partial(kept_key, path, dsn, TENANT, self._clock.now()))
+
+    def _worker(self, needs: Sequence[Unit], after: Sequence[Unit]) -> OwnProcess:
         door = self._home.port("worker")
         return OwnProcess(
             "worker",
             self._home,
             self._clock,
-            self._supervisor.observe,
+            self._observe,
             arguments=["work", "postgres"],
             environment={
                 **self._tuned,
@@ -182,9 +191,11 @@ class Stack:
                 "SOMA_WORKER__PORT": str(door),
             },
             port=door,
+            needs=needs,
+            after=after,
         )
 
-    def _api(self) -> OwnProcess:
+    def _api(self, needs: Sequence[Unit], after: Sequence[Unit]) -> OwnProcess:
         door = self._home.port("api", preferred=GatewaySettings.model_fields["port"].default)
         # Two logins in one process: the API's, and that of the vector worker inside it.
         watermarks = _Watermarks(watermarks=self.parts.postgres.settings(Login.WORKER))
@@ -192,7 +203,7 @@ class Stack:
             "api",
             self._home,
             self._clock,
-            self._supervisor.observe,
+            self._observe,
             arguments=["serve", "--embedded-vectors", str(self._home.folder("vectors"))],
             environment={
                 **self._tuned,
@@ -203,6 +214,8 @@ class Stack:
                 "SOMA_WORKER__PORT": str(self._home.port("api-worker")),
             },
             port=door,
+            needs=needs,
+            after=after,
         )
 
     def _places(self, login: Login) -> _Places:
@@ -213,17 +226,24 @@ class Stack:
         )
 
 
-async def _start_after(needed: Sequence["asyncio.Task[None]"], process: OwnProcess) -> None:
-    for task in needed:
-        await task
-    await process.start()
-
-
 def _migrate(dsn: str) -> None:
     # Alembic takes half a second to import, which only a start of another version needs.
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # see above
+
     from soma_schemas.tables.migrations import migrate  # noqa: PLC0415  # see above
 
-    migrate(dsn)
+    try:
+        migrate(dsn)
+    except DBAPIError as error:
+        # What the database said, in the words that tell whether it passes.
+        raise error.orig or error from error
+
+
+def _register_schemas(settings: RegistrySettings) -> None:
+    from soma_schemas.registry import open_registry, register_schemas  # noqa: PLC0415  # loaded while parts start
+
+    with open_registry(settings) as registry:
+        register_schemas(registry, TopicSettings())
 
 
 @asynccontextmanager

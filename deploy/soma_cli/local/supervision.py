@@ -1,96 +1,149 @@
-"""Keeps the parts of a stack running: a part that ended by itself is started again, a few times."""
+"""Brings units up, each once what it needs is ready, and keeps them up: one way for the start and the run."""
 
-import asyncio
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import structlog
 
-from soma_cli.local.errors import LocalStackError, PartError
-from soma_cli.local.part import Observer, Part, PartChange, PartState
+from soma_cli.local.errors import GaveUpError, NeedLostError, PartError
+from soma_cli.local.unit import PartState, Unit
+from soma_cli.tasks import first_of, together
 from soma_schemas.clock import Clock
+from soma_schemas.errors import SomaError
 
 _PAUSE_FIRST_SECONDS = 0.5
 _WITHIN_SECONDS = 600.0
 _RESTARTS_MAX = 5
+# A client may see its server's end before we do.
+_NOTICED_WITHIN_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
 
-class GaveUpError(LocalStackError):
-    """A part ended again and again."""
-
-    code = "gave_up"
-
-
 def restart_pause(restarts: Sequence[float], now: float) -> float | None:
-    """Return how many seconds to wait before a part is started again, or None to give it up.
+    """Return how many seconds to wait before a unit is started again, or None to give it up.
 
     Each restart within the last ten minutes doubles the pause; after five of them something is wrong that
     another start does not mend.
 
     Args:
-        restarts: When the part was started again before, in monotonic seconds.
+        restarts: When it was started again before, in monotonic seconds.
         now: In monotonic seconds.
     """
-    recent = sum(1 for moment in restarts if now - moment < _WITHIN_SECONDS)
+    recent = _recent(restarts, now)
     return None if recent >= _RESTARTS_MAX else _PAUSE_FIRST_SECONDS * 2.0**recent
 
 
 class Supervisor:
-    """Hears of every change of the parts that it is told of, passes it on, and restarts what failed.
+    """Brings units up and keeps them up.
+
+    What fails is started again, with growing pauses and up to a limit, when it has been ready before, when
+    its failure is one that passes, or when something that it needs ended meanwhile. Any other failure will
+    come again, and ends everything at once.
 
     Args:
+        units: All of them, with everything that one of them needs.
         clock: Measures pauses.
-        observe: Hears of every change too.
+
+    Attributes:
+        restarts: How often each was started again.
     """
 
-    def __init__(self, clock: Clock, observe: Observer) -> None:
+    def __init__(self, units: Sequence[Unit], clock: Clock) -> None:
+        self.restarts: Counter[str] = Counter()
+        self._units = tuple(units)
         self._clock = clock
-        self._pass_on = observe
-        self._failed: dict[str, asyncio.Event] = {}
+        self._begun_at: dict[Unit, float] = {}
+        self._failed_at: dict[Unit, float] = {}
 
-    def observe(self, change: PartChange) -> None:
-        """Take note of a change."""
-        failed = self._failed.setdefault(change.part, asyncio.Event())
-        if change.state is PartState.FAILED:
-            failed.set()
-        self._pass_on(change)
-
-    async def keep_running(self, parts: Sequence[Part]) -> None:
-        """Restart what fails, until cancelled.
+    async def start(self) -> None:
+        """Bring everything up, and leave it alone then.
 
         Raises:
-            GaveUpError: A part failed too often.
+            Exception: The first failure that another start does not mend.
         """
-        try:
-            async with asyncio.TaskGroup() as group:
-                for part in parts:
-                    group.create_task(self._keep(part), name=f"keep {part.name}")
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await first_of(self.until_ready(), self.run())
 
-    async def _keep(self, part: Part) -> None:
-        failed = self._failed.setdefault(part.name, asyncio.Event())
+    async def until_ready(self) -> None:
+        """Return once everything is ready."""
+        await _all_ready(self._units)
+
+    async def run(self) -> None:
+        """Bring everything up and keep it up, until cancelled.
+
+        Raises:
+            GaveUpError: Something failed too often.
+            Exception: A failure that another start does not mend.
+        """
+        await together(*(self._keep(unit) for unit in self._units))
+
+    async def _keep(self, unit: Unit) -> None:
         restarts: list[float] = []
+        worked = False
         while True:
-            await failed.wait()
-            pause = restart_pause(restarts, self._clock.monotonic())
+            failure = await self._bring_up(unit)
+            if failure is None:
+                worked = True
+                failure = await unit.until_failed()
+            self._failed_at[unit] = self._clock.monotonic()
+            if not (worked or isinstance(failure, NeedLostError) or unit.is_passing(failure)):
+                await self._clock.sleep(_NOTICED_WITHIN_SECONDS)
+                if not self._lost_a_need(unit):
+                    raise failure
+            now = self._clock.monotonic()
+            pause = restart_pause(restarts, now)
             if pause is None:
-                raise _given_up(part)
-            log.warning("part_restarting", part=part.name, pause_seconds=pause)
+                raise _given_up(unit, failure)
+            number = _recent(restarts, now) + 1
+            log.warning("unit_restarting", unit=unit.name, pause_seconds=pause, reason=str(failure))
+            unit.become(PartState.RESTARTING, f"in {pause:g} s, restart {number} of {_RESTARTS_MAX}")
             await self._clock.sleep(pause)
             restarts.append(self._clock.monotonic())
-            # Before the start: a part that ends right after it has started sets it again.
-            failed.clear()
-            try:
-                await part.start()
-            except PartError as failure:
-                log.warning("part_restart_failed", part=part.name, reason=str(failure))
+            self.restarts[unit.name] += 1
+
+    async def _bring_up(self, unit: Unit) -> Exception | None:
+        try:
+            await unit.fetch()
+            await _all_ready(unit.after)
+            self._begun_at[unit] = self._clock.monotonic()
+            await first_of(unit.start(), *(_lost(need) for need in unit.after))
+        except Exception as failure:  # noqa: BLE001  # judged by the caller
+            if unit.failure is not failure:
+                unit.fail(failure)
+            return failure
+        return None
+
+    def _lost_a_need(self, unit: Unit) -> bool:
+        begun = self._begun_at.get(unit, math.inf)
+        return any(self._failed_at.get(need, -math.inf) >= begun for need in _all_needs(unit))
 
 
-def _given_up(part: Part) -> GaveUpError:
-    failure = part.failure
-    reason = f": {failure}" if failure is not None else ""
-    said = "".join(f"\n  {line}" for line in (failure.last_lines[-5:] if failure is not None else ()))
-    remedy = failure.remedy if failure is not None else None
-    return GaveUpError(f"{part.name} failed {_RESTARTS_MAX + 1} times{reason}{said}", remedy=remedy)
+async def _all_ready(units: Sequence[Unit]) -> None:
+    while away := [unit for unit in units if unit.state is not PartState.READY]:
+        await away[0].until_ready()
+
+
+async def _lost(need: Unit) -> NoReturn:
+    await need.until_failed()
+    raise NeedLostError(f"{need.name} ended, which it needs")
+
+
+def _all_needs(unit: Unit) -> Iterator[Unit]:
+    for need in unit.needs:
+        yield need
+        yield from _all_needs(need)
+
+
+def _recent(restarts: Sequence[float], now: float) -> int:
+    return sum(1 for moment in restarts if now - moment < _WITHIN_SECONDS)
+
+
+def _given_up(unit: Unit, failure: Exception) -> GaveUpError:
+    lines = failure.last_lines[-5:] if isinstance(failure, PartError) else ()
+    said = "".join(f"\n  {line}" for line in lines)
+    remedy = failure.remedy if isinstance(failure, SomaError) else None
+    return GaveUpError(
+        f"{unit.name} failed {_RESTARTS_MAX + 1} times within ten minutes: {failure}{said}", remedy=remedy
+    )

@@ -80,7 +80,7 @@ def test_the_demonstration_answers_questions_and_leaves_its_memories(
     assert not (home / "client.json").exists()
 
     with soma_up(home) as second:
-        assert second.ready["url"] == first.ready["url"]
+        assert second.printed["url"] == first.printed["url"]
         cups = {f"cup {number}" for number in range(20)}
         eventually_now(lambda: _texts(soma, "cups"), lambda texts: texts == cups, seconds=_SECONDS)
         hits = json.loads(soma("search", "cup 7", "-n", "cups", "-k", "20", "--json").out)["hits"]

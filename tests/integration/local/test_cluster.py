@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import Home
 from soma_cli.local.kafka import bootstrap_of, open_kafka
-from soma_cli.local.part import PartState, ignore
+from soma_cli.local.unit import PartState, ignore
 from soma_schemas.clock import SystemClock
 
 TOPIC = "words"

@@ -20,9 +20,10 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.errors import HomeInUseError
 from soma_cli.local.home import LOOPBACK, Home
-from soma_cli.local.part import Part, PartChange, PartState
+from soma_cli.local.part import Part
 from soma_cli.local.parts import Parts, open_parts
 from soma_cli.local.postgres import Login
+from soma_cli.local.unit import PartChange, PartState
 from soma_schemas.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

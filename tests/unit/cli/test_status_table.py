@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from fakes import FakeClock
-from soma_cli.local.part import PartChange, PartState
+from soma_cli.local.unit import PartChange, PartState
 from soma_cli.status_table import StatusTable, after
 
 
@@ -30,11 +30,17 @@ def test_without_a_terminal_each_change_is_one_plain_line() -> None:
         clock.advance(2.5)
         table.observe(PartChange("kafka", PartState.READY, "127.0.0.1:9092"))
         table.observe(PartChange("kafka", PartState.FAILED, "kafka ended by itself"))
+        table.observe(PartChange("kafka", PartState.RESTARTING, "in 0.5 s, restart 1 of 5"))
+        table.observe(PartChange("kafka", PartState.STARTING))
+        table.observe(PartChange("kafka", PartState.READY, "127.0.0.1:9092"))
 
     assert written.getvalue().splitlines() == [
         "kafka: starting",
         "kafka: ready after 2.5 s 127.0.0.1:9092",
         "kafka: failed kafka ended by itself",
+        "kafka: restarting in 0.5 s, restart 1 of 5",
+        "kafka: starting",
+        "kafka: ready after 0.0 s 127.0.0.1:9092 (started again once)",
     ]
 
 
@@ -71,8 +77,11 @@ def test_the_table_remembers_that_a_part_failed_before() -> None:
     table.observe(PartChange("api", PartState.FAILED, "api ended by itself"))
     assert "api ended by itself" in _drawn(table)
 
+    table.observe(PartChange("api", PartState.RESTARTING, "in 0.5 s, restart 1 of 5"))
+    assert "in 0.5 s, restart 1 of 5: api ended by itself" in _drawn(table)
+
     table.observe(PartChange("api", PartState.READY, "http://127.0.0.1:8420"))
-    assert "http://127.0.0.1:8420 (failed once before)" in _drawn(table)
+    assert "http://127.0.0.1:8420 (started again once)" in _drawn(table)
 
 
 @pytest.mark.parametrize("begin", [PartState.DOWNLOADING, PartState.STARTING])

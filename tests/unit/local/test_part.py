@@ -1,17 +1,21 @@
 """A part says what state it is in, and a crash of it is seen."""
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
 from soma_cli.local.errors import LocalStackError, PartError
 from soma_cli.local.home import Home
-from soma_cli.local.part import Part, PartChange, PartState, together
+from soma_cli.local.part import Part
 from soma_cli.local.process import Launch
-from soma_schemas.clock import SystemClock
+from soma_cli.local.unit import PartChange, PartState
+from soma_cli.tasks import first_of, in_thread, together
+from soma_schemas.clock import SystemClock, yield_now
 from waiting import eventually_so
 
 
@@ -21,7 +25,6 @@ class Sleeper(Part):
     Attributes:
         code: What it runs at the next start.
         fails: What preparing it raises, if anything.
-        passing: Words of a failure that goes away by itself.
         concluded: How often it stopped in order.
     """
 
@@ -32,7 +35,6 @@ class Sleeper(Part):
         super().__init__("sleeper", home, SystemClock(), self.changes.append)
         self.code = self.READY
         self.fails: Exception | None = None
-        self.passing = ""
         self.concluded = 0
 
     @property
@@ -57,9 +59,6 @@ class Sleeper(Part):
 
     async def is_ready(self) -> bool:
         return "here" in self._home.log(self.name).read_text()
-
-    def is_passing(self, failure: PartError) -> bool:
-        return bool(self.passing) and self.passing in failure.last_lines
 
     async def conclude(self) -> None:
         self.concluded += 1
@@ -120,7 +119,7 @@ async def test_a_crash_is_reported_with_the_last_words(part: Sleeper) -> None:
 
     await eventually_so(lambda: part.state is PartState.FAILED)
 
-    assert part.failure is not None
+    assert isinstance(part.failure, PartError)
     assert part.failure.exit_code == 1
     assert part.failure.last_lines[-1] == "out of luck"
     assert part.pid is None
@@ -132,7 +131,7 @@ async def test_a_kill_is_reported_as_the_crash_that_it_looks_like(part: Sleeper)
     await part.kill()
 
     assert part.state is PartState.FAILED
-    assert part.failure is not None
+    assert isinstance(part.failure, PartError)
     assert part.failure.exit_code == -signal.SIGKILL
     assert part.concluded == 0
 
@@ -169,7 +168,7 @@ async def test_a_restart_is_another_process(part: Sleeper) -> None:
 async def test_a_part_that_cannot_start_fails_and_does_not_run(part: Sleeper) -> None:
     part.code = "raise SystemExit('no')"
 
-    with pytest.raises(PartError, match="sleeper ended while starting"):
+    with pytest.raises(PartError, match="sleeper ended by itself, with exit code 1"):
         await part.start()
 
     assert part.state is PartState.FAILED
@@ -183,22 +182,23 @@ async def test_what_cannot_be_prepared_is_a_failure_of_the_part(part: Sleeper) -
         await part.start()
 
     assert part.changes[-1] == PartChange("sleeper", PartState.FAILED, "no room")
-    assert part.failure is not None
-    assert part.failure.remedy == "make room"
+    assert part.failure is part.fails
 
 
-async def test_a_failure_that_passes_is_tried_again(part: Sleeper, home: Home) -> None:
-    part.passing = "not yet"
-    part.code = (
-        "import pathlib, sys, time; before = pathlib.Path('before')\n"
-        "if not before.exists(): before.touch(); sys.exit('not yet')\n"
-        "print('here', flush=True); time.sleep(600)"
-    )
+async def test_a_kill_during_the_start_passes_and_the_next_start_is_as_good_as_any(part: Sleeper) -> None:
+    part.code = "import time; time.sleep(600)"
+    starting = asyncio.create_task(part.start())
+    await eventually_so(lambda: part.pid is not None)
+    assert part.pid is not None
 
+    os.kill(part.pid, signal.SIGKILL)
+    with pytest.raises(PartError, match="sleeper ended by SIGKILL") as caught:
+        await starting
+    part.code = Sleeper.READY
     await part.start()
 
+    assert part.is_passing(caught.value)
     assert part.state is PartState.READY
-    assert (home.path / "before").exists()
 
 
 async def test_an_abandoned_start_leaves_nothing_running(part: Sleeper) -> None:
@@ -223,3 +223,39 @@ async def test_the_first_of_several_errors_is_the_one_that_is_raised() -> None:
 
     with pytest.raises(LocalStackError, match="first"):
         await together(waits(), fails())
+
+
+async def test_the_first_to_end_ends_the_others() -> None:
+    ended = asyncio.Event()
+
+    async def waits() -> int:
+        try:
+            return await asyncio.Future()
+        finally:
+            ended.set()
+
+    async def answers() -> int:
+        return 4
+
+    assert await first_of(waits(), answers()) == 4
+    assert ended.is_set()
+
+
+async def test_a_thread_hands_over_what_it_returns_or_raises() -> None:
+    def fails() -> None:
+        raise LocalStackError("no")
+
+    assert await in_thread(threading.get_ident) != threading.get_ident()
+    with pytest.raises(LocalStackError, match="no"):
+        await in_thread(fails)
+
+
+async def test_nobody_waits_for_a_thread_whose_result_is_not_wanted_any_more() -> None:
+    release = threading.Event()
+    asking = asyncio.create_task(in_thread(release.wait))
+    await yield_now()
+
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    release.set()

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from fakes import FakeClock
-from soma_cli.local.errors import HomeInUseError, PartError
+from soma_cli.local.errors import HomeInUseError, PartError, PartSilentError
 from soma_cli.local.home import Home
 from soma_cli.local.process import ChildProcess, Launch, end_leftover, hold
 from soma_schemas.clock import SystemClock
@@ -84,7 +84,7 @@ async def test_a_child_that_is_asked_to_stop_ends_by_itself(started: Started, la
     child = await started(launching(SLEEP))
     await eventually_so(says_here(child))
 
-    assert await child.stop(within_seconds=10)
+    assert await child.stop(patience_seconds=10)
     assert child.exit_code == -signal.SIGTERM
 
 
@@ -92,7 +92,7 @@ async def test_a_child_is_asked_to_stop_in_its_own_way(started: Started, launchi
     child = await started(launching(SLEEP, stop_signal=signal.SIGQUIT))
     await eventually_so(says_here(child))
 
-    await child.stop(within_seconds=10)
+    await child.stop(patience_seconds=10)
 
     assert child.exit_code == -signal.SIGQUIT
 
@@ -101,7 +101,7 @@ async def test_a_child_that_does_not_stop_in_time_is_killed(started: Started, la
     child = await started(launching(STUBBORN))
     await eventually_so(says_here(child))
 
-    assert not await child.stop(within_seconds=0.05)
+    assert not await child.stop(patience_seconds=0.05)
     assert child.exit_code == -signal.SIGKILL
 
 
@@ -120,7 +120,7 @@ async def test_stopping_what_has_ended_does_nothing(started: Started, launching:
     child = await started(launching("raise SystemExit(3)"))
     await child.wait()
 
-    await child.stop(within_seconds=1)
+    await child.stop(patience_seconds=1)
 
     assert child.exit_code == 3
 
@@ -137,7 +137,7 @@ async def test_a_child_that_ends_before_it_is_ready_is_an_error_with_its_last_wo
     child = await started(launching("print('no room'); raise SystemExit(2)"))
 
     with pytest.raises(PartError) as caught:
-        await child.ready(_never, within_seconds=10)
+        await child.watched(child.until(_never), 10)
 
     assert caught.value.exit_code == 2
     assert caught.value.last_lines == ("no room",)
@@ -149,16 +149,41 @@ async def test_a_child_that_is_never_ready_is_an_error_after_its_time(
 ) -> None:
     child = await started(launching(SLEEP))
 
-    with pytest.raises(PartError, match="not ready within"):
-        await child.ready(_never, within_seconds=0.1)
+    with pytest.raises(PartSilentError, match="no sign of progress"):
+        await child.watched(child.until(_never), 0.1)
 
     assert child.exit_code is None
+
+
+async def test_a_child_that_takes_long_is_waited_for_while_it_shows_progress(
+    started: Started, launching: Launching
+) -> None:
+    code = "import time\nfor number in range(6): print(number); time.sleep(0.2)\nprint('here'); " + SLEEP
+    child = await started(launching(code))
+
+    await child.watched(child.until(_as_async(says_here(child))), 0.8)
+
+    assert "here" in child.last_lines()
+
+
+async def test_a_child_that_waits_for_others_may_be_silent(started: Started, launching: Launching) -> None:
+    child = await started(launching(SLEEP))
+    looks: list[bool] = []
+
+    def waits() -> bool:
+        looks.append(len(looks) < 3)
+        return looks[-1]
+
+    with pytest.raises(PartSilentError):
+        await child.watched(child.until(_never), 0.05, waits)
+
+    assert looks == [True, True, True, False]
 
 
 async def test_a_child_is_ready_when_it_says_so(started: Started, launching: Launching) -> None:
     child = await started(launching(SLEEP))
 
-    await child.ready(_as_async(says_here(child)), within_seconds=10)
+    await child.watched(child.until(_as_async(says_here(child))), 10)
 
     assert "here" in child.last_lines()
 
