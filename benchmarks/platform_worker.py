@@ -27,7 +27,9 @@ from soma_schemas.settings import (
 
 WORK_POSTGRES = (sys.executable, "-m", "soma_cli.main", "work", "postgres")
 
-_TABLES = "memories, memory_history, memory_links, sink_watermarks, dead_letters"
+_TABLES = (
+    "memories, memory_history, memory_links, sink_watermarks, dead_letters, namespace_counts, tenant_counts"
+)
 _LOOK_SECONDS = 0.02
 _STOP_SECONDS = 40
 _START_SECONDS = 60

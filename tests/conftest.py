@@ -126,6 +126,8 @@ _TABLES = (
     "memory_links",
     "sink_watermarks",
     "dead_letters",
+    "namespace_counts",
+    "tenant_counts",
     "api_keys",
     "audit_log",
 )

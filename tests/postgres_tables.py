@@ -244,3 +244,24 @@ def history(dsn: str, tenant: str = "acme") -> dict[Place, tuple[Outcome, Supers
         )
         for row in rows(dsn, query, tenant=tenant)
     }
+
+
+def counts_that_differ(dsn: str) -> list[dict[str, Any]]:
+    """Where the counts that are kept are not those of the rows; `number` is how many too many."""
+    return rows(
+        dsn,
+        """
+        SELECT tenant, counted, namespace, kind, sum(number)::bigint AS number
+        FROM (
+            SELECT tenant, 'memories' AS counted, namespace, kind, number FROM namespace_counts
+            UNION ALL SELECT tenant, counted, NULL, NULL, number FROM tenant_counts
+            UNION ALL SELECT tenant, 'memories', namespace, kind, -1 FROM memories WHERE NOT deleted
+            UNION ALL SELECT tenant, 'links', NULL, NULL, -1 FROM memory_links WHERE NOT deleted
+            UNION ALL SELECT tenant, 'dead_letters', NULL, NULL, -1 FROM dead_letters
+                WHERE status = 'open' AND tenant IS NOT NULL
+        ) AS counts
+        GROUP BY tenant, counted, namespace, kind
+        HAVING sum(number) <> 0
+        ORDER BY tenant, counted, namespace, kind
+        """,
+    )

@@ -1,13 +1,14 @@
 -- One page of a tenant's living memories, in a total order; a page goes on exactly after the last row of the
 -- one before. Absent filters are null and fold away when the statement is planned with its values, so it is
 -- never prepared. A prefix is a range, because row-level security admits only leakproof operators to indexes:
--- '0' is the character after '/', and the column's collation is "C".
+-- '0' is the character after '/', and the column's collation is "C". The tenant is asked as a subquery, so that
+-- its plan is that of any tenant: one that statistics do not know would be taken for a tenant of one row.
 SELECT
     memory_id, version, namespace, key, coordinate, kind, text, payload::text, tags, importance, subject,
     actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at,
     CASE WHEN %(embeddings)s::boolean THEN embedding END
 FROM memories
-WHERE tenant = %(tenant)s::text
+WHERE tenant = (SELECT %(tenant)s::text)
     AND NOT deleted
     AND (%(namespace)s::text IS NULL OR namespace = %(namespace)s::text)
     AND (

@@ -21,8 +21,11 @@ SELECT
     memory_id, version, namespace, key, coordinate, kind, text, payload::text, tags, importance, subject,
     actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at,
     CASE WHEN %(embeddings)s::boolean THEN embedding END
-FROM memories
-WHERE tenant = %(tenant)s::text AND memory_id = %(memory_id)s::uuid AND NOT deleted
+FROM (
+    SELECT * FROM memories WHERE tenant = %(tenant)s::text AND memory_id = %(memory_id)s::uuid
+    OFFSET 0 -- that it lives is asked outside, where it cannot open the indexes of the living by tenant alone
+) AS held
+WHERE NOT deleted
 """
 
 _WHEREABOUTS = """

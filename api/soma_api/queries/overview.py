@@ -1,4 +1,4 @@
-"""Counts: the tree of namespaces, and how much a tenant has."""
+"""Counts, as they are kept beside the rows: the tree of namespaces, and how much a tenant has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ AND (
 # Namespaces below the depth are counted at it, so that a tree of any size has an answer of bounded width.
 _NAMESPACES = (
     """
-SELECT array_to_string((string_to_array(namespace, '/'))[1:%(depth)s::integer], '/') AS path, count(*)
-FROM memories
+SELECT
+    array_to_string((string_to_array(namespace, '/'))[1:%(depth)s::integer], '/') AS path,
+    sum(number)::bigint
+FROM namespace_counts
 WHERE tenant = %(tenant)s::text
-    AND NOT deleted
     AND (
         %(prefix)s::text IS NULL
         OR namespace = %(prefix)s::text
@@ -36,32 +37,41 @@ WHERE tenant = %(tenant)s::text
     + _OWN
     + """
 GROUP BY 1
+HAVING sum(number) > 0
 ORDER BY 1
 LIMIT %(limit)s::integer
 """
 )
 
-_COUNTS = (
+_KINDS = (
     """
-SELECT kind, count(*)
-FROM memories
-WHERE tenant = %(tenant)s::text AND NOT deleted
+SELECT kind, sum(number)::bigint
+FROM namespace_counts
+WHERE tenant = %(tenant)s::text
 """
     + _OWN
     + """
 GROUP BY kind
+HAVING sum(number) > 0
 """
 )
 
 _NAMESPACE_COUNT = (
     """
-SELECT count(DISTINCT namespace) FROM memories WHERE tenant = %(tenant)s::text AND NOT deleted
+SELECT count(*) FROM (
+    SELECT FROM namespace_counts WHERE tenant = %(tenant)s::text
 """
     + _OWN
+    + """
+    GROUP BY namespace
+    HAVING sum(number) > 0
+) AS held
+"""
 )
 
-_LINKS = "SELECT count(*) FROM memory_links WHERE tenant = %(tenant)s::text AND NOT deleted"
-_DEAD_LETTERS = "SELECT count(*) FROM dead_letters WHERE tenant = %(tenant)s::text AND status = 'open'"
+_OTHERS = """
+SELECT counted, sum(number)::bigint FROM tenant_counts WHERE tenant = %(tenant)s::text GROUP BY counted
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +165,12 @@ class OverviewQueries:
             StoreUnavailableError: The database does not answer.
         """
         values = {"allowed": None if allowed is None else list(allowed)}
-        kinds = await self._database.rows(tenant, _COUNTS, values, prepare=False)
+        kinds = await self._database.rows(tenant, _KINDS, values, prepare=False)
         ((namespaces,),) = await self._database.rows(tenant, _NAMESPACE_COUNT, values, prepare=False)
         links = dead_letters = None
         if allowed is None:
-            ((links,),) = await self._database.rows(tenant, _LINKS, {})
-            ((dead_letters,),) = await self._database.rows(tenant, _DEAD_LETTERS, {})
+            others: dict[str, int] = dict(await self._database.rows(tenant, _OTHERS, {}))
+            links, dead_letters = others.get("links", 0), others.get("dead_letters", 0)
         by_kind: dict[str, int] = dict(kinds)
         return Counts(sum(by_kind.values()), by_kind, namespaces, links, dead_letters)
 

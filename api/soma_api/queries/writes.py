@@ -9,26 +9,38 @@ from uuid import UUID
 from soma_api.queries.database import Database
 from soma_schemas.versions import Position, pack_version
 
+# Driven by the positions that are asked for, through the primary keys: whatever statistics say of the tenant,
+# there is no other way to take. OFFSET 0 keeps conditions outside, the tenant's too, from offering one.
 _OUTCOMES = """
 SELECT
-    history.partition, history.version, history.outcome, history.reason, history.error_code,
-    history.memory_id, history.event_id, history.event_type, history.namespace,
-    memories.version = history.version AND memories.created_at = history.logged_at
-FROM memory_history AS history
-LEFT JOIN memories ON memories.tenant = history.tenant AND memories.memory_id = history.memory_id
-WHERE history.tenant = %(tenant)s::text
-    AND (history.partition, history.version) IN (
-        SELECT * FROM unnest(%(partitions)s::integer[], %(versions)s::bigint[])
-    )
+    settled.partition, settled.version, settled.outcome, settled.reason, settled.error_code,
+    settled.memory_id, settled.event_id, settled.event_type, settled.namespace,
+    held.version = settled.version AND held.created_at = settled.logged_at
+FROM unnest(%(partitions)s::integer[], %(versions)s::bigint[]) AS wanted (partition, version)
+CROSS JOIN LATERAL (
+    SELECT * FROM memory_history AS history
+    WHERE history.partition = wanted.partition AND history.version = wanted.version
+    OFFSET 0
+) AS settled
+LEFT JOIN LATERAL (
+    SELECT memories.version, memories.created_at FROM memories
+    WHERE memories.tenant = %(tenant)s::text AND memories.memory_id = settled.memory_id
+    OFFSET 0
+) AS held ON true
+WHERE settled.tenant = %(tenant)s::text
 """
 
 _LETTERS = """
-SELECT consumer_group, code FROM dead_letters
+SELECT consumer_group, code
+FROM (
+    SELECT tenant, consumer_group, code FROM dead_letters
+    WHERE topic = %(topic)s::text
+        AND partition = %(partition)s::integer
+        AND log_offset = %(offset)s::bigint
+        AND epoch = %(epoch)s::integer
+    OFFSET 0
+) AS letter
 WHERE tenant = %(tenant)s::text
-    AND topic = %(topic)s::text
-    AND partition = %(partition)s::integer
-    AND log_offset = %(offset)s::bigint
-    AND epoch = %(epoch)s::integer
 ORDER BY consumer_group
 """
 

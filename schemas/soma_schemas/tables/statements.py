@@ -14,3 +14,8 @@ def run(statements: str) -> None:
     """
     connection = cast("psycopg.Connection", op.get_bind().connection.driver_connection)
     connection.execute(statements.encode())
+
+
+def commit() -> None:
+    """Commit what the migration has done so far, and with it every revision before."""
+    op.get_bind().commit()

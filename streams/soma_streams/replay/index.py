@@ -58,6 +58,20 @@ EXISTS (
 )
 """
 
+# The letters about an event of the log, through their index: the planner knows nothing of how many events are
+# wanted, and must not join them in another way.
+_ABOUT = f"""
+CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM dead_letters AS letter
+    WHERE letter.topic = %(topic)s::text
+        AND letter.partition = wanted.partition
+        AND letter.log_offset = wanted.log_offset
+        AND letter.epoch = wanted.epoch
+        AND letter.logged_at IS NOT NULL
+    OFFSET 0
+) AS about
+"""  # noqa: S608  # put together from the constants above
+
 # The dead-letter topic begins after them: it no longer keeps what is so old.
 _TRIMMED = """
 EXISTS (
@@ -81,7 +95,7 @@ WHERE {_MATCHES}
     )
 ORDER BY first_failed_at DESC, id DESC
 LIMIT %(limit)s::integer
-"""  # noqa: S608  # put together from the constants above
+"""  # noqa: S608  # likewise
 
 _BY_BEGINNING = f"""
 SELECT {_COLUMNS} FROM dead_letters
@@ -104,15 +118,14 @@ ORDER BY count(*) DESC, code, consumer_group, stage
 _PLAN = f"""
 WITH wanted AS (
     SELECT DISTINCT epoch, partition, log_offset FROM dead_letters WHERE {_MATCHES} AND {_REPLAYABLE}
-), about AS (
+), events AS (
     SELECT count(*) AS letters, bool_and({_TRIMMED}) AS trimmed
-    FROM dead_letters
-    JOIN wanted USING (epoch, partition, log_offset)
-    WHERE {_REPLAYABLE} AND status = ANY (%(statuses)s::text[])
-    GROUP BY epoch, partition, log_offset
+    FROM wanted {_ABOUT}
+    WHERE status = ANY (%(statuses)s::text[])
+    GROUP BY about.epoch, about.partition, about.log_offset
 )
 SELECT count(*)::integer, coalesce(sum(letters), 0)::integer, (count(*) FILTER (WHERE trimmed))::integer
-FROM about
+FROM events
 """  # noqa: S608  # likewise
 
 _ENDS = "SELECT dlq_partition, max(dlq_offset) + 1 FROM dead_letters GROUP BY dlq_partition"
@@ -130,11 +143,10 @@ WITH wanted AS (
     ORDER BY epoch, partition, log_offset
     LIMIT %(limit)s::integer
 )
-SELECT {_COLUMNS}
-FROM dead_letters
-JOIN wanted USING (epoch, partition, log_offset)
-WHERE {_REPLAYABLE} AND status = ANY (%(statuses)s::text[]) AND {_WITHIN}
-ORDER BY epoch, partition, log_offset, first_failed_at, id
+SELECT about.*
+FROM wanted {_ABOUT}
+WHERE status = ANY (%(statuses)s::text[]) AND {_WITHIN}
+ORDER BY about.epoch, about.partition, about.log_offset, first_failed_at, id
 """  # noqa: S608  # likewise
 
 _DECIDE = """
@@ -148,8 +160,8 @@ WITH wanted AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE dead_letters SET status = 'discarded', status_changed_at = %(at)s::timestamptz
-FROM wanted WHERE dead_letters.id = wanted.id
-RETURNING dead_letters.id, dead_letters.tenant
+WHERE id = ANY (ARRAY(SELECT id FROM wanted))
+RETURNING id, tenant
 """  # noqa: S608  # likewise
 
 _RECORD = """

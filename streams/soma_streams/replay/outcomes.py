@@ -30,22 +30,31 @@ WHERE NOT EXISTS (
 )
 """
 
+# Both are driven by the list, through an index: whatever statistics say, there is no other way to take.
 _HISTORY = """
 SELECT wanted.number, known.outcome, known.reason
 FROM unnest(
     %(numbers)s::integer[], %(partitions)s::integer[], %(versions)s::bigint[], %(moments)s::timestamptz[]
 ) AS wanted (number, partition, version, logged_at)
-JOIN memory_history AS known USING (partition, version)
+CROSS JOIN LATERAL (
+    SELECT logged_at, outcome, reason FROM memory_history
+    WHERE memory_history.partition = wanted.partition AND memory_history.version = wanted.version
+    OFFSET 0
+) AS known
 WHERE wanted.logged_at IS NULL OR known.logged_at = wanted.logged_at
 """
 
 _AGAIN = """
-SELECT partition, log_offset, consumer_group, code FROM dead_letters
-WHERE topic = %(topic)s::text
-    AND epoch = %(epoch)s::integer
-    AND (partition, log_offset) IN (
-        SELECT * FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[])
-    )
+SELECT wanted.partition, wanted.log_offset, letter.consumer_group, letter.code
+FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[]) AS wanted (partition, log_offset)
+CROSS JOIN LATERAL (
+    SELECT consumer_group, code FROM dead_letters
+    WHERE dead_letters.topic = %(topic)s::text
+        AND dead_letters.partition = wanted.partition
+        AND dead_letters.log_offset = wanted.log_offset
+        AND dead_letters.epoch = %(epoch)s::integer
+    OFFSET 0
+) AS letter
 """
 
 

@@ -32,6 +32,8 @@ async def open_session(settings: PostgresSettings) -> AsyncIterator[psycopg.Asyn
     connection = await psycopg.AsyncConnection.connect(settings.conninfo(), autocommit=True)
     async with connection:
         await connection.execute("SET TIME ZONE 'UTC'")
+        # A plan is kept from when a table was empty, and must not read the whole of it later.
+        await connection.execute("SET enable_seqscan = off")
         try:
             await connection.execute("SET ROLE soma_operators")
         except psycopg.errors.InsufficientPrivilege as error:

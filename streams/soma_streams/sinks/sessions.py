@@ -64,7 +64,8 @@ class Sessions:
     Args:
         pool: Connections of a login with role soma_sinks, straight to the server: settings and row types stay
             in each session, which a pooler between them would mix up. Whoever shares the pool meets them too:
-            the time zone is UTC, and every statement commits by itself.
+            the time zone is UTC, every statement commits by itself, and no table is read whole that has an
+            index for it.
         row_types: What statements take as parameters.
     """
 
@@ -85,6 +86,8 @@ class Sessions:
                 await connection.set_autocommit(True)
                 # Times come back in the session's zone, in which the last ones of year 9999 would overflow.
                 await connection.execute("SET TIME ZONE 'UTC'")
+                # A plan is kept from when a table was empty, and must not read the whole of it later.
+                await connection.execute("SET enable_seqscan = off")
                 self._taught[connection] = await _teach(connection, self._row_types)
             yield connection
 

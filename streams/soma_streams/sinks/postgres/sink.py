@@ -175,8 +175,7 @@ class PostgresSink:
             edges = await self._merge(connection, "link_row", "postgres/merge_links", changes.links, 4)
             refused: Refused = frozenset(map(MemoryName._make, names)) | frozenset(map(EdgeName._make, edges))
             if changes.ended:
-                # Planned anew each time: it joins tables that may have been empty when a kept plan was made.
-                await connection.execute(statement("postgres/end_links"), _keys(changes.ended), prepare=False)
+                await connection.execute(statement("postgres/end_links"), _keys(changes.ended))
             rows = history_rows(after_guard(folded.settlements, refused), dead)
             if rows or plain.history.rows:
                 words = self._sessions.parameter(connection, "history_row", rows, plain.history)
