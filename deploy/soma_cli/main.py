@@ -35,6 +35,7 @@ COMMANDS = (
     Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),
     Entry("schemas", "soma_cli.commands.schemas", "Register and check the schemas of events.", OPERATION),
     Entry("migrate", "soma_cli.commands.migrate", "Bring the database to this version.", OPERATION),
+    Entry("verify", "soma_cli.commands.verify", "Compare what is kept twice, and mend it.", OPERATION),
     Entry(
         "dlq",
         "soma_cli.commands.dlq",

@@ -38,7 +38,7 @@ _STARTED_BY = {
     Process.VECTOR_WORKER: "`soma work vectors`",
     Process.API: "`soma serve`",
     Process.EMBEDDED_API: "`soma serve --embedded-vectors`, as `soma up` does",
-    Process.OPERATOR: "`soma topics`, `schemas`, `migrate`, `keys`, `dlq`, `import`, `bench`",
+    Process.OPERATOR: "`soma topics`, `schemas`, `migrate`, `verify`, `keys`, `dlq`, `import`, `bench`",
 }
 
 _OF_THE_COMMAND = """

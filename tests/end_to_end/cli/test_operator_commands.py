@@ -148,3 +148,28 @@ def test_a_database_without_tables_says_how_to_make_them(
 
     assert ran.code == 1
     assert "cannot log in" in ran.err or "soma migrate" in ran.err
+
+
+def test_counts_are_verified_and_made_anew(soma: Soma, operator: dict[str, str], owner_dsn: str) -> None:
+    before = soma("verify", environment=operator)
+    with psycopg.connect(owner_dsn) as owner:
+        owner.execute("INSERT INTO namespace_counts VALUES ('acme', 'team', 'EPISODIC', 0, 7)")
+        owner.execute("INSERT INTO tenant_counts VALUES ('acme', 'links', 3, 2)")
+    wrong = soma("verify", environment=operator)
+    told = soma("verify", "--json", environment=operator)
+    repaired = soma("verify", "--repair", "--json", environment=operator)
+    after = soma("verify", "--json", environment=operator)
+
+    assert (before.code, before.out) == (0, "the counts are those of the rows\n")
+    assert (wrong.code, wrong.out.splitlines()) == (
+        1,
+        ["links of acme: 2 counted, 0 there", "memories of acme in team, EPISODIC: 7 counted, 0 there"],
+    )
+    assert "hint: run `soma verify --repair`" in wrong.err
+    assert told.code == 1
+    assert [list(each.values()) for each in json.loads(told.out)["counts"]] == [
+        ["acme", "links", None, None, 2, 0],
+        ["acme", "memories", "team", "EPISODIC", 7, 0],
+    ]
+    assert (repaired.code, json.loads(repaired.out)["repaired"]) == (0, True)
+    assert (after.code, json.loads(after.out)) == (0, {"counts": [], "repaired": False})

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from postgres_tables import counts_that_differ, rows
+from soma_cli.verifying import count_differences, rebuild_counts
 from soma_schemas.tables.migrations import downgrade, migrate
 
 A_MEMORY = """
@@ -164,3 +165,56 @@ def test_a_migration_that_was_interrupted_before_it_counted_is_run_again(empty_d
 
     assert migrate(empty_database) == ["0003"]
     assert counts_that_differ(empty_database) == []
+
+
+def test_a_rebuild_leaves_the_counts_of_the_rows_and_nothing_else(
+    worker: psycopg.Connection[Any], owner_dsn: str
+) -> None:
+    for statement in (A_MEMORY, A_LINK, A_LETTER):
+        worker.execute(statement, [1, 50])
+    with psycopg.connect(owner_dsn) as owner:
+        owner.execute("DELETE FROM memories WHERE namespace = 'team/1'")
+        owner.execute("UPDATE namespace_counts SET number = 7 WHERE namespace = 'team/0'")
+        owner.execute(
+            "INSERT INTO namespace_counts SELECT 'acme', 'gone', 'k', n, 0 FROM generate_series(0, 3) n"
+        )
+        owner.execute("DELETE FROM tenant_counts")
+
+        wrong = count_differences(owner)
+        rebuild_counts(owner)
+        right = count_differences(owner)
+
+    assert [(each.counted, each.namespace, each.kept, each.found) for each in wrong] == [
+        ("dead_letters", None, 0, 40),
+        ("links", None, 0, 50),
+        ("memories", "team/0", 7, 8),
+        ("memories", "team/0", 7, 8),
+    ]
+    assert right == []
+    assert counts_that_differ(owner_dsn) == []
+    assert rows(owner_dsn, "SELECT DISTINCT namespace FROM namespace_counts ORDER BY 1") == [
+        {"namespace": "team/0"},
+        {"namespace": "team/2"},
+    ]
+
+
+def test_writers_do_not_wait_for_a_rebuild_and_are_counted(worker_dsn: str, owner_dsn: str) -> None:
+    with (
+        psycopg.connect(worker_dsn) as early,
+        psycopg.connect(worker_dsn) as late,
+        psycopg.connect(owner_dsn) as owner,
+    ):
+        early.execute(A_MEMORY, [1, 100])
+        early.commit()
+        early.execute(A_MEMORY, [101, 200])
+        early.commit()
+        rebuild_counts(owner)
+        late.execute("SET lock_timeout = 1")
+        late.execute(A_MEMORY, [201, 300])
+        late.commit()
+        late.execute(A_MEMORY, [301, 400])
+        owner.commit()
+        late.commit()
+
+    assert sum(memories_counted(owner_dsn).values()) == 400
+    assert counts_that_differ(owner_dsn) == []
