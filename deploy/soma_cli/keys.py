@@ -14,6 +14,31 @@ from soma_api.principals import Role
 
 _ACTOR = "operator"
 
+_CREATE = """
+INSERT INTO api_keys
+    (key_id, tenant, role, namespaces, secret_hash, created_at, expires_at, label)
+VALUES (%(key_id)s, %(tenant)s, %(role)s, %(namespaces)s::text[], %(digest)s, %(now)s,
+    %(expires_at)s, %(label)s)
+"""
+
+_LIST = """
+SELECT key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at
+FROM api_keys
+WHERE %(tenant)s::text IS NULL OR tenant = %(tenant)s
+ORDER BY created_at, key_id
+"""
+
+_REVOKE = """
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s)
+WHERE key_id = %(key_id)s
+RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at
+"""
+
+_RECORD = """
+INSERT INTO audit_log (happened_at, tenant, actor, action, subject, details)
+VALUES (%(now)s, %(tenant)s, %(actor)s, %(action)s, %(key_id)s, %(details)s)
+"""
+
 
 @dataclass(frozen=True)
 class KeyRecord:
@@ -53,12 +78,7 @@ def create_key(dsn: str, wanted: NewKey, now: datetime) -> ApiKey:
     key = new_key()
     with psycopg.connect(dsn) as connection:
         connection.execute(
-            """
-            INSERT INTO api_keys
-                (key_id, tenant, role, namespaces, secret_hash, created_at, expires_at, label)
-            VALUES (%(key_id)s, %(tenant)s, %(role)s, %(namespaces)s::text[], %(digest)s, %(now)s,
-                %(expires_at)s, %(label)s)
-            """,
+            _CREATE,
             {
                 "key_id": key.key_id,
                 "tenant": wanted.tenant,
@@ -90,12 +110,7 @@ def list_keys(dsn: str, tenant: str | None) -> list[KeyRecord]:
     """
     with psycopg.connect(dsn) as connection, connection.cursor(row_factory=kwargs_row(_record_of)) as cursor:
         return cursor.execute(
-            """
-            SELECT key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at
-            FROM api_keys
-            WHERE %(tenant)s::text IS NULL OR tenant = %(tenant)s
-            ORDER BY created_at, key_id
-            """,
+            _LIST,
             {"tenant": tenant},
         ).fetchall()
 
@@ -108,11 +123,7 @@ def revoke_key(dsn: str, key_id: str, now: datetime) -> KeyRecord | None:
     """
     with psycopg.connect(dsn) as connection, connection.cursor(row_factory=kwargs_row(_record_of)) as cursor:
         found = cursor.execute(
-            """
-            UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s)
-            WHERE key_id = %(key_id)s
-            RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at
-            """,
+            _REVOKE,
             {"key_id": key_id, "now": now},
         ).fetchone()
         if found is not None and found.revoked_at == now:
@@ -133,9 +144,6 @@ def _record_of(role: str, namespaces: list[str] | None, **columns: Any) -> KeyRe
 
 def _record(connection: psycopg.Connection[Any], now: datetime, **act: Any) -> None:
     connection.execute(
-        """
-        INSERT INTO audit_log (happened_at, tenant, actor, action, subject, details)
-        VALUES (%(now)s, %(tenant)s, %(actor)s, %(action)s, %(key_id)s, %(details)s)
-        """,
+        _RECORD,
         {"now": now, "actor": _ACTOR, **act},
     )
