@@ -6,7 +6,7 @@ from typing import Any
 from builders import A_MOMENT, A_TENANT, a_record, an_id, stored
 from soma_schemas.dead_letters import Stage
 from soma_schemas.events import MemoryEvent
-from soma_streams.delivery.dead_letters import DeadLetter, letter_headers
+from soma_streams.delivery.dead_letters import DeadLetter, letter_headers, whole_copy
 from soma_streams.replay.letters import Letter, Status
 from soma_streams.transport.records import Record
 
@@ -52,7 +52,9 @@ def as_dead_letter(record: Record, group: str = "soma-postgres", epoch: int = 1)
         attempts=1,
         first_failed_at=A_MOMENT,
     )
-    headers = letter_headers(letter, group=group, epoch=epoch, application_version="0.1.0")
+    headers = letter_headers(
+        letter, whole_copy(record), group=group, epoch=epoch, application_version="0.1.0"
+    )
     return record._replace(headers=tuple((name, _as_bytes(value)) for name, value in headers))
 
 

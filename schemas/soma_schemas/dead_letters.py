@@ -29,6 +29,20 @@ class DeadLetterHeader(StrEnum):
     APPLICATION_VERSION = "x-dlq-application-version"
 
 
+# Only on letters that do not keep their whole original: of which parts, by commas.
+OMITTED_HEADER = "x-dlq-omitted"
+LETTER_HEADERS = frozenset({*(header.value for header in DeadLetterHeader), OMITTED_HEADER})
+
+
+class Omitted(StrEnum):
+    """What of an original is not in its letter, but in the log until its retention ends."""
+
+    KEY = "key"
+    VALUE = "value"
+    HEADERS = "headers"
+    HEADER_NAMES = "header names"  # those that are no text are escaped
+
+
 class Stage(StrEnum):
     """Where an event failed."""
 

@@ -21,6 +21,10 @@ _BY_CODE: Mapping[str, str] = {
         "A record without a value says nothing here: memories end by MemoryDeleted. Correct the producer, "
         "then discard the letter."
     ),
+    "unreadable_record": (
+        "The record, or what was compressed together with it, is many times larger than an event may be, or "
+        "is compressed in a way that nobody else uses. Correct the producer, then discard the letter."
+    ),
     "not_wire_format": (
         "The producer wrote other bytes than Confluent's wire format. Have it use our Avro schemas; "
         f"{_EDIT}, or discard it."

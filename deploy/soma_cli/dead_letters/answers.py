@@ -25,6 +25,8 @@ ID_DIGITS = 8
 GONE = {
     Gone.TRIMMED: "the dead-letter topic no longer keeps it",
     Gone.REPLACED: "something else lies at its place: the dead-letter topic was made anew",
+    Gone.NOT_IN_LOG: "the letter could not keep it, and the log no longer has it",
+    Gone.UNREADABLE: "the letter could not keep it, and in the log it is too large to be read",
 }
 
 

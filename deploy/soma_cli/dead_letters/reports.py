@@ -19,6 +19,9 @@ _TROUBLES_SHOWN = 20
 _UNPUBLISHED = {
     Unpublished.TRIMMED: "the dead-letter topic no longer keeps the original",
     Unpublished.REPLACED: "something else lies where the original was: the dead-letter topic was made anew",
+    Unpublished.NOT_IN_LOG: "the letter could not keep the original, and the log no longer has it",
+    Unpublished.UNREADABLE_RECORD: "the letter could not keep the original, which is too large to be read",
+    Unpublished.REFUSED: "the brokers refuse it for what it is; its record can be edited",
     Unpublished.TOO_LARGE: "too large for the topic together with the headers that tell its place",
     Unpublished.UNREADABLE: "the headers of an earlier replay cannot be read",
 }

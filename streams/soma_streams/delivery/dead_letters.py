@@ -1,26 +1,38 @@
-"""Write dead letters: the original bytes untouched, the reason in headers, acknowledged by all replicas."""
+"""Write dead letters: the original bytes untouched, the reason in headers, acknowledged by all replicas.
+
+A letter that the brokers refuse as it is, is written without what made it too large: a record that cannot be
+applied must not stop the log because it cannot be copied either.
+"""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 from uuid import UUID, uuid5
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from soma_schemas.dead_letters import DeadLetterHeader, Stage
+from soma_schemas.dead_letters import LETTER_HEADERS, OMITTED_HEADER, DeadLetterHeader, Omitted, Stage
 from soma_schemas.moments import of_millis
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import DEAD_LETTERS
 from soma_streams.delivery.decode import Poison
-from soma_streams.transport.records import Record
+from soma_streams.delivery.failures import RECORD_REFUSALS
+from soma_streams.transport.records import Record, Unreadable
 
 # uuid5(NAMESPACE_URL, "https://somafractalmemory.example/dead-letter"), fixed for ever.
 _LETTER_NAMESPACE = UUID("831c69ce-6383-5fc8-a1f0-92c13efb9595")
 _POLL_SECONDS = 0.05
 _MESSAGE_CHARACTERS = 1000
+# The most that the client allows.
+MOST_CLIENT_BYTES = 1_000_000_000
+# Of a letter that is refused as it is. Far below what any topic takes.
+_KEPT_KEY_BYTES = 4 * 1024
+_KEPT_HEADER_BYTES = 32 * 1024
+_BYTES_A_HEADER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +82,66 @@ class DeadLetterWriter(Protocol):
         ...
 
 
+Headers = list[tuple[str, str | bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a letter keeps of its original.
+
+    Attributes:
+        omitted: What it does not keep.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    omitted: frozenset[Omitted]
+
+
+def whole_copy(record: Record) -> Copy:
+    """Return all that was read of a record."""
+    omitted = set()
+    value = record.value
+    if isinstance(value, Unreadable):
+        value = None
+        omitted |= {Omitted.VALUE, Omitted.HEADERS} | ({Omitted.KEY} if record.key is None else set())
+    headers = [(_as_text(name), held) for name, held in record.headers]
+    if any(name != original for (name, _), (original, _) in zip(headers, record.headers, strict=True)):
+        omitted.add(Omitted.HEADER_NAMES)
+    return Copy(record.key, value, headers, frozenset(omitted))
+
+
+def reduced_copy(record: Record) -> Copy:
+    """Return what fits into a letter in any case: the key if it is short, and the first headers."""
+    whole = whole_copy(record)
+    key, omitted = whole.key, set(whole.omitted)
+    if whole.value is not None:
+        omitted.add(Omitted.VALUE)
+    if key is not None and len(key) > _KEPT_KEY_BYTES:
+        key = None
+        omitted.add(Omitted.KEY)
+    kept = []
+    left = _KEPT_HEADER_BYTES
+    for name, value in whole.headers:
+        left -= _BYTES_A_HEADER + len(name.encode()) + len(value or b"")
+        if left < 0:
+            omitted.add(Omitted.HEADERS)
+            break
+        kept.append((name, value))
+    return Copy(key, None, kept, frozenset(omitted))
+
+
+def _as_text(name: str) -> str:
+    """Return a header's name as the client can write it; it would end the process, or cut the name off."""
+    raw = name.encode(errors="surrogateescape")
+    return raw.decode(errors="backslashreplace").replace("\0", "\\x00")
+
+
 def letter_headers(
-    letter: DeadLetter, *, group: str, epoch: int, application_version: str
-) -> list[tuple[str, str | bytes | None]]:
-    """Return the headers of a dead letter: the original's own, then ours.
+    letter: DeadLetter, copy: Copy, *, group: str, epoch: int, application_version: str
+) -> Headers:
+    """Return the headers of a dead letter: those of the original that it keeps, then ours.
 
     An older letter's headers on a replayed original are dropped: they told of another failure.
     """
@@ -90,17 +158,22 @@ def letter_headers(
         DeadLetterHeader.STAGE: letter.stage.value,
         DeadLetterHeader.ERROR_CLASS: letter.error_class,
         DeadLetterHeader.CODE: letter.code,
-        DeadLetterHeader.MESSAGE: letter.message[:_MESSAGE_CHARACTERS],
+        DeadLetterHeader.MESSAGE: _message(letter, copy),
         DeadLetterHeader.ATTEMPTS: str(letter.attempts),
         DeadLetterHeader.FIRST_FAILED_AT: letter.first_failed_at.isoformat(),
         DeadLetterHeader.APPLICATION_VERSION: application_version,
     }
-    names = {header.value for header in ours}
-    headers: list[tuple[str, str | bytes | None]] = [
-        (name, value) for name, value in record.headers if name not in names
-    ]
+    headers: Headers = [(name, value) for name, value in copy.headers if name not in LETTER_HEADERS]
     headers.extend((header.value, text.encode()) for header, text in ours.items())
+    if copy.omitted:
+        headers.append((OMITTED_HEADER, ",".join(sorted(copy.omitted)).encode()))
     return headers
+
+
+def _message(letter: DeadLetter, copy: Copy) -> str:
+    missing = ", ".join(sorted(copy.omitted - {Omitted.HEADER_NAMES}))
+    note = f"; not in the letter but in the log, while it is kept there: {missing}" if missing else ""
+    return letter.message[: _MESSAGE_CHARACTERS - len(note)] + note
 
 
 class KafkaDeadLetterWriter:
@@ -127,7 +200,8 @@ class KafkaDeadLetterWriter:
                 "partitioner": "murmur2_random",
                 "compression.type": "zstd",
                 "linger.ms": 0,
-                "message.max.bytes": int(DEAD_LETTERS.config(topics)["max.message.bytes"]),
+                # Before compression; the brokers judge what is left after it.
+                "message.max.bytes": MOST_CLIENT_BYTES,
                 # Short, so that an outage is noticed and told here; the delivery tries again for ever.
                 "delivery.timeout.ms": 10_000,
                 "request.timeout.ms": 5_000,
@@ -136,7 +210,7 @@ class KafkaDeadLetterWriter:
         )
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
-        """Return when all replicas have every letter.
+        """Return when all replicas have every letter, as it is or without what they refuse.
 
         Raises:
             KafkaException: The brokers did not take one.
@@ -148,46 +222,50 @@ class KafkaDeadLetterWriter:
         self._producer.flush(0)
 
     def _write(self, letters: Sequence[DeadLetter]) -> None:
-        errors: list[KafkaError] = []
-        delivered = 0
+        whole = [(letter, whole_copy(letter.record)) for letter in letters]
+        for number in self._refused(whole):
+            letter, copy = whole[number]
+            # Alone, because a batch is refused as a whole; only then without what may be too much.
+            if self._refused([(letter, copy)]):
+                refused = self._refused([(letter, reduced_copy(letter.record))])
+                if refused:
+                    raise KafkaException(refused[0])
 
-        def note(error: KafkaError | None, message: Message) -> None:
-            nonlocal delivered
-            del message
-            if error is None:
-                delivered += 1
-            else:
-                errors.append(error)
+    def _refused(self, letters: Sequence[tuple[DeadLetter, Copy]]) -> dict[int, KafkaError]:
+        """Write letters and return those that the brokers refuse for what they are, by their number.
 
-        for letter in letters:
-            self._produce(letter, note)
-        while delivered + len(errors) < len(letters):
+        Raises:
+            KafkaException: Something else went wrong.
+        """
+        answers: dict[int, KafkaError | None] = {}
+        for number, (letter, copy) in enumerate(letters):
+            self._produce(letter, copy, partial(answers.__setitem__, number))
+        while len(answers) < len(letters):
             self._producer.poll(_POLL_SECONDS)
-        if errors:
-            raise KafkaException(errors[0])
+        errors = {number: error for number, error in answers.items() if error is not None}
+        for error in errors.values():
+            if error.code() not in RECORD_REFUSALS:
+                raise KafkaException(error)
+        return errors
 
-    def _produce(self, letter: DeadLetter, note: "Noter") -> None:
+    def _produce(self, letter: DeadLetter, copy: Copy, note: Callable[[KafkaError | None], None]) -> None:
         headers = letter_headers(
-            letter, group=self._group, epoch=self._epoch, application_version=self._version
+            letter, copy, group=self._group, epoch=self._epoch, application_version=self._version
         )
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            del message
+            note(error)
+
         while True:
             try:
                 self._producer.produce(
-                    self._topic,
-                    key=letter.record.key,
-                    value=letter.record.value,
-                    headers=headers,
-                    on_delivery=note,
+                    self._topic, key=copy.key, value=copy.value, headers=headers, on_delivery=delivered
                 )
             except BufferError:
                 self._producer.poll(_POLL_SECONDS)
+            except KafkaException as error:
+                note(error.args[0])
+                return
             else:
                 return
-
-
-class Noter(Protocol):
-    """A delivery report's receiver."""
-
-    def __call__(self, error: KafkaError | None, message: Message) -> None:
-        """Take notice of one delivery."""
-        ...

@@ -30,7 +30,7 @@ from soma_schemas.violations import ContractError
 from soma_streams.delivery.shortcut import Shortcut
 from soma_streams.delivery.state import DeadLettered, LoggedEvent
 from soma_streams.delivery.writer_schemas import WriterSchema, judged
-from soma_streams.transport.records import Record, RecordBatch
+from soma_streams.transport.records import Record, RecordBatch, Unreadable
 
 _MAGIC = 0
 _NOT_FOUND = 404
@@ -285,6 +285,10 @@ class Decoder:
         value = record.value
         if value is None:
             raise UndecodableError("null_value", "the record has no value")
+        if isinstance(value, Unreadable):
+            raise UndecodableError(
+                "unreadable_record", "the record is too large to be read, or its batch cannot be taken apart"
+            )
         if len(value) < _HEADER.size or value[0] != _MAGIC:
             raise UndecodableError("not_wire_format", "the value does not begin with a schema id")
         _, schema_id = _HEADER.unpack_from(value)

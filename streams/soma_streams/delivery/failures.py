@@ -111,7 +111,19 @@ def _by_postgres(error: psycopg.Error) -> FailureClass:
     return FailureClass.SYSTEMIC
 
 
-_KAFKA_SYSTEMIC = frozenset(
+# What brokers, or the client for them, say to one record because of what it is.
+RECORD_REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.INVALID_MSG,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError._INVALID_ARG,  # noqa: SLF001  # librdkafka's own codes are spelt so
+    }
+)
+_KAFKA_SYSTEMIC = RECORD_REFUSALS | frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -119,7 +131,6 @@ _KAFKA_SYSTEMIC = frozenset(
         KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own codes are spelt so
         KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
         KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-        KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.INVALID_REQUIRED_ACKS,
     }
 )

@@ -1,4 +1,4 @@
-"""Reads originals back from the dead-letter topic, one place after the other."""
+"""Reads originals back from the dead-letter topic, and from the log what their letters do not keep."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,13 +7,22 @@ from itertools import groupby
 from typing import Self, cast
 from uuid import UUID
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from soma_schemas.clock import Clock
+from soma_schemas.dead_letters import LETTER_HEADERS, OMITTED_HEADER, Omitted
 from soma_schemas.groups import SinkGroup
+from soma_schemas.moments import of_millis
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import BrokerError, broker_error
-from soma_schemas.topics import DEAD_LETTERS
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
 from soma_streams.replay.letters import Letter
 from soma_streams.sinks.letter_rows import letter_row
 from soma_streams.transport.records import Record, TimestampType
@@ -23,6 +32,8 @@ _POLL_SECONDS = 0.2
 _CRITICAL = 2  # of syslog's levels
 # Reading on is cheaper than asking the brokers anew for a place that is so near.
 _NEAR_OFFSETS = 500
+# The client's own bound on what it decompresses.
+_UNDECOMPRESSED = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001  # its codes are spelt so
 
 
 class Gone(StrEnum):
@@ -30,6 +41,12 @@ class Gone(StrEnum):
 
     TRIMMED = "trimmed"  # the dead-letter topic no longer keeps what is so old
     REPLACED = "replaced"  # the topic was made anew: something else lies there, or nothing
+    NOT_IN_LOG = "not_in_log"  # the letter does not keep it, and the log no longer has it
+    UNREADABLE = "unreadable_record"  # the log has it, but it is too large to be read
+
+
+class _UndecompressedError(Exception):
+    """A record is larger than the client reads."""
 
 
 class Originals:
@@ -45,6 +62,8 @@ class Originals:
 
     def __init__(self, kafka: KafkaSettings, topics: TopicSettings, clock: Clock) -> None:
         self._topic = DEAD_LETTERS.full_name(topics)
+        self._log = MEMORY_EVENTS.full_name(topics)
+        self._epoch = topics.epoch
         self._partitions = DEAD_LETTERS.partitions(topics)
         self._clock = clock
         self._consumer = Consumer(
@@ -74,6 +93,8 @@ class Originals:
     async def read(self, letters: Iterable[Letter]) -> Mapping[UUID, Record | Gone]:
         """Return the record of every letter, as it lies in the dead-letter topic, or why it is gone.
 
+        What a letter does not keep of its original is read from the log.
+
         Raises:
             BrokerError: The brokers do not answer.
         """
@@ -86,7 +107,9 @@ class Originals:
             BrokerError: The brokers do not answer.
         """
         return await asyncio.to_thread(
-            lambda: {partition: self._bounds(partition)[0] for partition in range(self._partitions)}
+            lambda: {
+                partition: self._bounds(self._topic, partition)[0] for partition in range(self._partitions)
+            }
         )
 
     async def ends(self) -> Mapping[int, int]:
@@ -96,7 +119,9 @@ class Originals:
             BrokerError: The brokers do not answer.
         """
         return await asyncio.to_thread(
-            lambda: {partition: self._bounds(partition)[1] for partition in range(self._partitions)}
+            lambda: {
+                partition: self._bounds(self._topic, partition)[1] for partition in range(self._partitions)
+            }
         )
 
     def _read(self, letters: Sequence[Letter]) -> dict[UUID, Record | Gone]:
@@ -104,9 +129,13 @@ class Originals:
         ordered = sorted(letters, key=lambda letter: (letter.dlq_partition, letter.dlq_offset))
         for partition, group in groupby(ordered, key=lambda letter: letter.dlq_partition):
             wanted = list(group)
-            records = self._records(partition, [letter.dlq_offset for letter in wanted])
+            records = self._records(self._topic, partition, [letter.dlq_offset for letter in wanted])
             for letter in wanted:
                 found[letter.id] = self._checked(letter, records[letter.dlq_offset])
+        for letter in ordered:
+            record = found[letter.id]
+            if isinstance(record, Record) and _omitted(record):
+                found[letter.id] = self._completed(letter, record)
         return found
 
     def _checked(self, letter: Letter, record: Record | Gone) -> Record | Gone:
@@ -116,9 +145,27 @@ class Originals:
         same = letter_row(self._topic, letter.dlq_partition, record).id == letter.id
         return record if same else Gone.REPLACED
 
-    def _records(self, partition: int, offsets: Sequence[int]) -> dict[int, Record | Gone]:
+    def _completed(self, letter: Letter, record: Record) -> Record | Gone:
+        """Return a letter with what the log has of its original."""
+        partition, offset = letter.partition, letter.log_offset
+        if (letter.topic, letter.epoch) != (self._log, self._epoch) or partition is None or offset is None:
+            return Gone.NOT_IN_LOG
+        try:
+            original = self._records(self._log, partition, [offset])[offset]
+        except _UndecompressedError:
+            return Gone.UNREADABLE
+        if isinstance(original, Gone) or of_millis(original.timestamp_ms) != letter.logged_at:
+            return Gone.NOT_IN_LOG
+        ours = tuple(
+            (name, value)
+            for name, value in record.headers
+            if name in LETTER_HEADERS and name != OMITTED_HEADER
+        )
+        return record._replace(key=original.key, value=original.value, headers=original.headers + ours)
+
+    def _records(self, topic: str, partition: int, offsets: Sequence[int]) -> dict[int, Record | Gone]:
         """Return what lies at these offsets, which come in order."""
-        low, high = self._bounds(partition)
+        low, high = self._bounds(topic, partition)
         found: dict[int, Record | Gone] = {
             offset: Gone.TRIMMED if offset < low else Gone.REPLACED
             for offset in offsets
@@ -130,41 +177,46 @@ class Originals:
             if offset in found:
                 continue
             if position is None or not 0 <= offset - position <= _NEAR_OFFSETS:
-                self._go_to(partition, offset)
+                self._go_to(topic, partition, offset)
                 held = None
             while held is None or held.offset < offset:
-                held = self._next(partition, offset)
+                held = self._next(topic, partition, offset)
             position = held.offset + 1
             found[offset] = held if held.offset == offset else Gone.TRIMMED
         return found
 
-    def _bounds(self, partition: int) -> tuple[int, int]:
+    def _each_bound(self, which: int) -> dict[int, int]:
+        return {number: self._bounds(self._topic, number)[which] for number in range(self._partitions)}
+
+    def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
         try:
             bounds = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=_TIMEOUT_SECONDS
+                TopicPartition(topic, partition), timeout=_TIMEOUT_SECONDS
             )
         except KafkaException as error:
             raise broker_error(error) from error
         if bounds is None:
-            raise BrokerError(f"the brokers do not tell what {self._topic} holds")
+            raise BrokerError(f"the brokers do not tell what {topic} holds")
         return bounds
 
-    def _go_to(self, partition: int, offset: int) -> None:
+    def _go_to(self, topic: str, partition: int, offset: int) -> None:
         try:
-            self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+            self._consumer.assign([TopicPartition(topic, partition, offset)])
         except KafkaException as error:
             raise broker_error(error) from error
 
-    def _next(self, partition: int, offset: int) -> Record:
+    def _next(self, topic: str, partition: int, offset: int) -> Record:
         deadline = self._clock.monotonic() + _TIMEOUT_SECONDS
         while self._clock.monotonic() < deadline:
             message = self._consumer.poll(_POLL_SECONDS)
             if message is None:
                 continue
             if (error := message.error()) is not None:
+                if error.code() in _UNDECOMPRESSED and topic == self._log:
+                    raise _UndecompressedError
                 raise broker_error(KafkaException(error))
             return record_of(message)
-        raise BrokerError(f"the brokers do not send what lies in {self._topic} at {partition}:{offset}")
+        raise BrokerError(f"the brokers do not send what lies in {topic} at {partition}:{offset}")
 
 
 def record_of(message: Message) -> Record:
@@ -186,6 +238,15 @@ def record_of(message: Message) -> Record:
 
 
 def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
-    # A consumer gives pairs; that headers may be written as a mapping too concerns producers.
-    pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    return tuple(pairs)
+    try:
+        # A consumer gives pairs; that headers may be written as a mapping too concerns producers.
+        return tuple(cast("list[tuple[str, bytes | None]]", message.headers() or []))
+    except (SystemError, UnicodeDecodeError):
+        # So the client says that a name is no text. It gives none of them then.
+        return ()
+
+
+def _omitted(record: Record) -> bool:
+    """Say whether a letter lacks more of its original than how its headers' names were spelt."""
+    omitted = dict(record.headers).get(OMITTED_HEADER) or b""
+    return not {*omitted.decode(errors="replace").split(",")} <= {"", Omitted.HEADER_NAMES}

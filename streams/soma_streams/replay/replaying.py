@@ -28,7 +28,10 @@ class Unpublished(StrEnum):
 
     TRIMMED = "trimmed"
     REPLACED = "replaced"
+    NOT_IN_LOG = "not_in_log"
+    UNREADABLE_RECORD = "unreadable_record"
     TOO_LARGE = "too_large"
+    REFUSED = "refused"
     UNREADABLE = "unreadable"
 
 

@@ -10,22 +10,23 @@ from enum import StrEnum
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from soma_schemas.dead_letters import (
+    LETTER_HEADERS,
     REPLAY_EPOCH_HEADER,
     REPLAY_GROUP_HEADER,
     REPLAY_OFFSET_HEADER,
     REPLAY_PARTITION_HEADER,
     REPLAY_TIMESTAMP_HEADER,
-    DeadLetterHeader,
 )
 from soma_schemas.moments import millis, of_millis
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import broker_error
-from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
+from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import Position, pack_version
+from soma_streams.delivery.dead_letters import MOST_CLIENT_BYTES
+from soma_streams.delivery.failures import RECORD_REFUSALS
 from soma_streams.replay.letters import Letter, place_of
 from soma_streams.transport.records import Record
 
-_LETTER_HEADERS = frozenset(header.value for header in DeadLetterHeader)
 _POLL_SECONDS = 0.05
 _DELIVERY_MILLISECONDS = 30_000
 _CRITICAL = 2  # of syslog's levels
@@ -37,6 +38,7 @@ class Refusal(StrEnum):
     """Why the brokers do not take an event that they once had."""
 
     TOO_LARGE = "too_large"  # with the headers that tell its place it is beyond the topic's limit
+    REFUSED = "refused"  # for anything else that it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Outgoing:
 
 def original_headers(record: Record) -> Headers:
     """Return the headers that a record had before it became a dead letter."""
-    return tuple((name, value) for name, value in record.headers if name not in _LETTER_HEADERS)
+    return tuple((name, value) for name, value in record.headers if name not in LETTER_HEADERS)
 
 
 def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:
@@ -144,7 +146,7 @@ class Republisher:
                 "compression.type": "zstd",
                 "linger.ms": 0,
                 # Whatever the dead-letter topic held is offered; the brokers say what is too large.
-                "message.max.bytes": int(DEAD_LETTERS.config(topics)["max.message.bytes"]),
+                "message.max.bytes": MOST_CLIENT_BYTES,
                 "delivery.timeout.ms": _DELIVERY_MILLISECONDS,
                 # What goes wrong is raised; a terminal needs no line for every try to connect.
                 "log_level": _CRITICAL,
@@ -199,10 +201,7 @@ class Republisher:
             except BufferError:
                 self._producer.poll(_POLL_SECONDS)
             except KafkaException as error:
-                cause = error.args[0]
-                if cause.code() != KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise broker_error(error) from error
-                answers[number] = Refusal.TOO_LARGE
+                answers[number] = _refusal(error.args[0])
                 return
             else:
                 return
@@ -210,8 +209,14 @@ class Republisher:
 
 def _answer(error: KafkaError | None, message: Message) -> Position | Refusal | KafkaError:
     if error is not None:
-        return Refusal.TOO_LARGE if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else error
+        return _refusal(error)
     partition, offset = message.partition(), message.offset()
     if partition is None or offset is None:
         return KafkaError(KafkaError._BAD_MSG, "acknowledged without a position")  # noqa: SLF001  # librdkafka's own codes are spelt so
     return Position(partition, offset)
+
+
+def _refusal(error: KafkaError) -> Refusal | KafkaError:
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return Refusal.TOO_LARGE
+    return Refusal.REFUSED if error.code() in RECORD_REFUSALS else error

@@ -55,6 +55,9 @@ CALLABLES: Mapping[str, tuple[str, ...]] = {
     "aiokafka.consumer:AIOKafkaConsumer.subscription": ("self",),
     "aiokafka.consumer:AIOKafkaConsumer.partitions_for_topic": ("self", "topic"),
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": ("self", "partitions", "timeout", "max_records"),
+    # Reads through the module's name MemoryRecords, which the transport replaces.
+    "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": ("self",),
+    "aiokafka.record.memory_records:_MemoryRecordsPy.has_next": ("self",),
     "aiokafka.consumer.subscription_state:Assignment.state_value": ("self", "tp"),
     "aiokafka.consumer.subscription_state:SubscriptionState.fetch_context": ("self",),
     f"{_COORDINATOR}._do_commit_offsets": ("self", "assignment", "offsets"),

@@ -11,6 +11,7 @@ from faust.types.transports import ConsumerCallback, ConsumerT
 from .compatibility import check_runtime
 from .consumer import Consumer
 from .errors import MisuseError
+from .fetched import install
 from .options import SCHEME, Options, check_settings
 from .records import RecordBatch
 
@@ -23,6 +24,7 @@ class Transport(kafka.Transport):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         check_runtime()
+        install()
         super().__init__(*args, **kwargs)
 
     def create_consumer(self, callback: ConsumerCallback, **kwargs: Any) -> ConsumerT:

@@ -20,6 +20,12 @@ class TimestampType(IntEnum):
     LOG_APPEND_TIME = 1
 
 
+class Unreadable(bytes):
+    """Stands for a value that was not read: too large, or in a batch that cannot be taken apart."""
+
+    __slots__ = ()
+
+
 class Record(NamedTuple):
     """One record, undecoded.
 
@@ -28,8 +34,10 @@ class Record(NamedTuple):
         timestamp_ms: Milliseconds since the epoch, by the producer's or the broker's clock.
         timestamp_type: Whose clock that was.
         key: The key's bytes, or None.
-        value: The value's bytes, or None (a tombstone).
-        headers: Names and values in the order in which they were sent; a name may repeat.
+        value: The value's bytes, or None (a tombstone), or `Unreadable`: then there are no headers, and the
+            key only where it could be read.
+        headers: Names and values in the order in which they were sent; a name may repeat. Bytes of a name
+            that are no UTF-8 are halves of surrogate pairs (`surrogateescape`).
     """
 
     offset: int

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -66,7 +66,18 @@ class Cluster:
         return name
 
     def produce(self, topic: str, values: Iterable[bytes | None], *, partition: int = 0, **more: Any) -> None:
-        producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0})
+        self.produce_with({}, topic, values, partition=partition, **more)
+
+    def produce_with(
+        self,
+        config: Mapping[str, Any],
+        topic: str,
+        values: Iterable[bytes | None],
+        *,
+        partition: int = 0,
+        **more: Any,
+    ) -> None:
+        producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0, **config})
         for value in values:
             producer.produce(topic, value, partition=partition, **more)
             producer.poll(0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from builders import A_MOMENT, an_id, logged, stored
 from soma_schemas.dead_letters import DeadLetterHeader, Stage
 from soma_schemas.remedies import UNREADABLE_HEADERS
-from soma_streams.delivery.dead_letters import DeadLetter, letter_headers
+from soma_streams.delivery.dead_letters import DeadLetter, letter_headers, whole_copy
 from soma_streams.sinks.letter_rows import LetterRow, letter_row
 from soma_streams.transport.records import Record, TimestampType
 
@@ -81,7 +81,9 @@ def test_a_letter_as_the_platform_writes_it_is_readable() -> None:
         1,
         A_MOMENT,
     )
-    written = letter_headers(letter, group="soma-postgres", epoch=1, application_version="0.1.0")
+    written = letter_headers(
+        letter, whole_copy(letter.record), group="soma-postgres", epoch=1, application_version="0.1.0"
+    )
     headers = tuple((name, value.encode() if isinstance(value, str) else value) for name, value in written)
 
     row = letter_row("dlq", 0, a_record()._replace(headers=headers))
