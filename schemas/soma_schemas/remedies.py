@@ -71,6 +71,7 @@ _BY_CODE: Mapping[str, str] = {
         f"that. Correct the producer; {_EDIT} and works the id out."
     ),
     "key_and_coordinate": f"A memory has a key or a coordinate, not both. {_PRODUCER}",
+    "invalid_time": f"Times are RFC 3339 with an offset from UTC. {_PRODUCER}",
     "invalid_patch": f"`fields` has to name exactly the fields that have values. {_PRODUCER}",
     "invalid_value": _PRODUCER,
     # write: the stores

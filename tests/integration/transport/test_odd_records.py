@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from integration.transport.harness import Cluster, a_name, eventually, running
+from integration.transport.harness import Cluster, a_name, running
 from odd_headers import name_of, odd_producer
 from soma_streams.transport.records import Unreadable
+from waiting import eventually_so
 
 MIB = 1024 * 1024
 
@@ -24,7 +25,7 @@ async def test_a_header_whose_name_is_no_text_arrives_and_so_does_what_follows(
     cluster.produce(topic, [b"3"])
 
     async with running(cluster, topic, tmp_path) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == 4)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 4)
 
     assert worker.values == [b"0", b"1", b"2", b"3"]
     found = [record.headers for batch in worker.batches for record in batch]
@@ -45,7 +46,7 @@ async def test_such_a_header_in_a_transaction_is_read_when_it_is_committed_alone
     cluster.produce(topic, [b"after"])
 
     async with running(cluster, topic, tmp_path) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
 
     assert worker.values == [b"kept", b"after"]
 
@@ -59,7 +60,7 @@ async def test_what_decompresses_to_very_much_arrives_unread_and_what_follows_ar
     cluster.produce(topic, [b"after"])
 
     async with running(cluster, topic, tmp_path) as worker:
-        await eventually(lambda: cluster.committed(worker.group, topic) == 2, seconds=60)
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 2, seconds=60)
 
     assert worker.values == [b"", b"after"]
     (first,) = [record for record in worker.batches[0] if record.offset == 0]
