@@ -1,10 +1,10 @@
 """Which memories a list holds, as a query says it."""
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from soma_api.models.payload_filter import MEANING, compared
 from soma_api.principals import Principal
 from soma_api.problems import InvalidInputError, Source, faults_of
 from soma_api.queries.memories import Filters, Memory, Order
@@ -44,10 +45,11 @@ def _json_object(text: str) -> str:
     if len(text.encode(errors="surrogatepass")) > _MAX_PAYLOAD_BYTES:
         raise broken(ViolationCode.TOO_LONG, f"has more than {_MAX_PAYLOAD_BYTES} bytes")
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         raise broken(ViolationCode.NOT_JSON, "is not JSON") from None
     check_json_object(value)
+    compared(value)
     return text
 
 
@@ -87,7 +89,7 @@ class ListQuery(BaseModel):
     updated_before: Moment | None = Field(None, description="Last changed before this time.")
     payload: Annotated[StorableString, AfterValidator(_json_object)] | None = Field(
         None,
-        description="A JSON object that the payload contains; equal values, at any depth.",
+        description=f"A JSON object. {MEANING}",
         examples=['{"source": "chat"}'],
     )
     embeddings: bool = Field(False, description="Also return the vectors that came with memories.")
@@ -147,7 +149,7 @@ class ListQuery(BaseModel):
             created_before=self.created_before,
             updated_from=self.updated_from,
             updated_before=self.updated_before,
-            payload=self.payload,
+            payload=compared(json.loads(self.payload or "{}")),
             minimum=low,
             maximum=high,
         )

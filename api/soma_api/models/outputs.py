@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
+from soma_api.models.json_numbers import with_one_spelling
 from soma_api.queries.memories import Memory
 from soma_api.queries.writes import Outcome
 from soma_schemas.fields import Kind
@@ -193,8 +194,8 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
 
 
 def memory_view(memory: Memory, *, embeddings: bool = False) -> dict[str, Any]:
-    """Return a memory as `MemoryView` describes it. The payload goes through as the text that it is."""
-    view = memory._asdict() | {"payload": orjson.Fragment(memory.payload)}
+    """Return a memory as `MemoryView` describes it. The payload goes through as text."""
+    view = memory._asdict() | {"payload": orjson.Fragment(with_one_spelling(memory.payload))}
     if not embeddings:
         del view["embedding"]
     return view

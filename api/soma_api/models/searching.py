@@ -1,6 +1,5 @@
 """What a search asks, and how its hits are shown."""
 
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,6 +8,7 @@ from pydantic.config import JsonDict
 from soma_api.models.inputs import Input, JsonObject, RequestId
 from soma_api.models.listing import visible_below
 from soma_api.models.outputs import MemoryView, memory_view
+from soma_api.models.payload_filter import MEANING, SEARCHED, compared
 from soma_api.principals import Principal
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
 from soma_api.queries.vectors.search import SearchHit, SearchMode, SearchRequest
@@ -26,7 +26,6 @@ from soma_schemas.fields import (
     Text,
     broken,
 )
-from soma_schemas.vectors.terms import MAX_FILTERABLE_DEPTH, Scalar
 from soma_schemas.violations import ViolationCode
 
 MAX_TOP_K = 10_000
@@ -38,22 +37,6 @@ _A_SEARCH: JsonDict = {
     "top_k": 5,
     "filter": {"namespace_prefix": "assistant", "tags": ["preference"], "importance_min": 0.2},
 }
-
-
-def _terms(path: str, value: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Scalar]]:
-    if depth > MAX_FILTERABLE_DEPTH:
-        raise broken(ViolationCode.TOO_DEEP, f"`payload` nests deeper than {MAX_FILTERABLE_DEPTH} levels")
-    for name, child in value.items():
-        here = f"{path}.{name}" if path else name
-        match child:
-            case dict():
-                yield from _terms(here, child, depth + 1)
-            case list():
-                raise broken(
-                    ViolationCode.WRONG_TYPE, "`payload` compares with single values, not with lists"
-                )
-            case _:
-                yield here, child
 
 
 class PayloadRange(Input):
@@ -92,9 +75,7 @@ class FilterBody(Input):
     created_before: Moment | None = Field(None, description="First stored before this time.")
     updated_from: Moment | None = Field(None, description="Last changed at this time or later.")
     updated_before: Moment | None = Field(None, description="Last changed before this time.")
-    payload: JsonObject = Field(
-        default={}, description="Fields of the payload and the values that they must have; objects may nest."
-    )
+    payload: JsonObject = Field(default={}, description=MEANING + SEARCHED)
     payload_ranges: Annotated[dict[str, PayloadRange], Field(max_length=_MAX_TERMS)] = Field(
         default={}, description="Number fields of the payload, by names joined with dots, and their bounds."
     )
@@ -109,17 +90,8 @@ class FilterBody(Input):
             raise broken(ViolationCode.MISSING_FIELD, "`min` and `max` come together")
         if self.min is not None and self.max is not None and len(self.min) != len(self.max):
             raise broken(ViolationCode.INVALID_VALUE, "`min` and `max` have as many numbers")
-        if len(dict(self.terms())) > _MAX_TERMS:
-            raise broken(ViolationCode.TOO_MANY, f"at most {_MAX_TERMS} fields of the payload are compared")
+        compared(self.payload)
         return self
-
-    def terms(self) -> Iterator[tuple[str, Scalar]]:
-        """Yield the fields of the payload that are compared, by names joined with dots.
-
-        Raises:
-            PydanticCustomError: One is compared with a list, or lies deeper than the index looks.
-        """
-        return _terms("", self.payload, 1)
 
     def within(self, principal: Principal) -> SearchFilter:
         """Return what to ask the index.
@@ -146,7 +118,7 @@ class FilterBody(Input):
             created_before=self.created_before,
             updated_from=self.updated_from,
             updated_before=self.updated_before,
-            payload=dict(self.terms()),
+            payload=compared(self.payload),
             payload_ranges={
                 name: NumberRange(at_least=each.gte, above=each.gt, at_most=each.lte, below=each.lt)
                 for name, each in self.payload_ranges.items()

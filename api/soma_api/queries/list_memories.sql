@@ -38,7 +38,7 @@ WHERE tenant = (SELECT %(tenant)s::text)
     AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s::timestamptz)
     AND (%(updated_from)s::timestamptz IS NULL OR updated_at >= %(updated_from)s::timestamptz)
     AND (%(updated_before)s::timestamptz IS NULL OR updated_at < %(updated_before)s::timestamptz)
-    AND (%(payload)s::jsonb IS NULL OR payload @> %(payload)s::jsonb)
+    AND (%(payload)s::jsonpath IS NULL OR payload @@ %(payload)s::jsonpath)
     AND (
         %(min)s::float8[] IS NULL
         OR (

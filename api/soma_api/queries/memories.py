@@ -1,7 +1,7 @@
 """Reads memories from PostgreSQL: one, some, or page by page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -12,6 +12,8 @@ from uuid import UUID
 from psycopg import sql
 
 from soma_api.queries.database import Database
+from soma_api.queries.payload_path import has_fields
+from soma_schemas.vectors.terms import Scalar
 
 # As many ids as are joined faster than a list is filtered in its order.
 _FEW_TAGGED = 1000
@@ -97,7 +99,7 @@ class Filters:
         allowed: What the reader may see at all, each with all below it.
         memory_ids: Only these.
         tags: All of them.
-        payload: A JSON object as text that the payload must contain.
+        payload: Fields of the payload, by names joined with dots, and the value that each must have.
         minimum: The low corner of a box of coordinates, as many numbers as `maximum`; both ends belong to it.
     """
 
@@ -118,7 +120,7 @@ class Filters:
     created_before: datetime | None = None
     updated_from: datetime | None = None
     updated_before: datetime | None = None
-    payload: str | None = None
+    payload: Mapping[str, Scalar] = field(default_factory=dict)
     minimum: Sequence[float] | None = None
     maximum: Sequence[float] | None = None
 
@@ -257,7 +259,7 @@ def _values(filters: Filters) -> dict[str, Any]:
         "created_before": filters.created_before,
         "updated_from": filters.updated_from,
         "updated_before": filters.updated_before,
-        "payload": filters.payload,
+        "payload": has_fields(filters.payload),
         "min": _list(minimum),
         "max": _list(maximum),
         "min_1": minimum[0] if minimum else None,

@@ -3,12 +3,14 @@
 from qdrant_edge import Bm25, Bm25Config
 
 from soma_schemas.vectors.points import SparseVector
+from soma_schemas.vectors.segments import segmented_document, segmented_query
 
 
 class Bm25Encoder:
     """Turns text into BM25 weights. The engine multiplies them by how rare each word is in the tenant.
 
-    Accents do not matter. Stemming and stop words are English; in other languages whole words match.
+    Accents do not matter. Stemming and stop words are English; in other languages whole words match, and in
+    scripts that put no spaces between words any part of what was written together.
     Safe to share between threads.
     """
 
@@ -18,10 +20,10 @@ class Bm25Encoder:
 
     def document(self, text: str) -> SparseVector | None:
         """Return the weights of a document, or None when it holds no word."""
-        vector = self._model.embed_document(text)
+        vector = self._model.embed_document(segmented_document(text))
         return SparseVector(vector.indices, vector.values) if vector.indices else None
 
     def query(self, text: str) -> SparseVector | None:
         """Return the words of a query, or None when it holds none."""
-        vector = self._model.embed_query(text)
+        vector = self._model.embed_query(segmented_query(text))
         return SparseVector(vector.indices, vector.values) if vector.indices else None

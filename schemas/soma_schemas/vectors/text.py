@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-# Raise with any change below, or in bm25.py, terms.py, numbers.py or payload.py: a collection is searched
-# only as it was written.
+# Raise with any change below, or in bm25.py, segments.py, terms.py, numbers.py or payload.py: a collection
+# is searched only as it was written.
 INDEXING_VERSION = 2
 
 # English whatever the locale: the words are part of the contract.

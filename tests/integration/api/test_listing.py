@@ -61,6 +61,12 @@ async def pages(gateway: Gateway, limit: int, **asked: Any) -> list[UUID]:
             {"payload": '{"a": {"b": "x"}}'},
             {"payload": '{"b": "x"}'},
         ),
+        (
+            {"payload": '{"a": {"b": [1, "x"]}}'},
+            {"payload": '{"a.b": 1.0}'},
+            {"payload": '{"a": {"b": [[1]]}}'},
+        ),
+        ({"payload": '{"a": 1e30}'}, {"payload": '{"a": 1' + "0" * 30 + "}"}, {"payload": '{"a": 1e31}'}),
         ({"coordinate": [1.0, 5.0]}, {"min": "0,5", "max": "1,6"}, {"coordinate": [1.0, 4.9]}),
         ({"coordinate": [-1.0]}, {"min": "-1", "max": "-1"}, {"coordinate": [-1.0, 0.0]}),
         (
@@ -244,6 +250,8 @@ class TestRefusals:
             ({"occurred_from": "2026-03-02T09:00:00"}, ("/occurred_from", "invalid_value")),
             ({"payload": "{"}, ("/payload", "not_json")),
             ({"payload": "[]"}, ("/payload", "wrong_type")),
+            ({"payload": '{"a": {}}'}, ("/payload", "wrong_type")),
+            ({"payload": '{"a": [1]}'}, ("/payload", "wrong_type")),
             ({"subject": "a\0b"}, ("/subject", "invalid_character")),
         ],
     )

@@ -143,6 +143,8 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
         (A_QUESTION | {"filter": {"min": [1.0], "max": [1.0, 2.0]}}, "/filter", "invalid_value"),
         (A_QUESTION | {"filter": {"min": [0.0] * 17, "max": [0.0] * 17}}, "/filter/min", "too_many"),
         (A_QUESTION | {"filter": {"payload": {"a": [1]}}}, "/filter", "wrong_type"),
+        (A_QUESTION | {"filter": {"payload": {"a": {}}}}, "/filter", "wrong_type"),
+        (A_QUESTION | {"filter": {"payload": {"a.b": 1, "a": {"b": 1}}}}, "/filter", "invalid_value"),
         (A_QUESTION | {"filter": {"payload": {str(n): n for n in range(65)}}}, "/filter", "too_many"),
         (
             A_QUESTION | {"filter": {"payload_ranges": {"a": {"over": 1}}}},
