@@ -34,6 +34,9 @@ class KafkaLogEnds:
     async def ends(self) -> Mapping[int, int]:
         """Return the next offset of every partition.
 
+        Records of a transaction that is still open count: behind them may lie what was acknowledged, and no
+        sink gets to it before the transaction ends.
+
         Raises:
             LogUnavailableError: The brokers do not answer.
         """

@@ -247,6 +247,8 @@ class ConsumerGroup:
         for outcome, count in settled.outcomes.items():
             if count:
                 self._metrics.settled[outcome].inc(count)
+        if not batch.records:
+            return
         self._metrics.batch_events.observe(len(batch.records))
         self._metrics.settle_seconds.observe(self._clock.monotonic() - began)
         age = self._clock.now() - of_millis(batch.records[-1].timestamp_ms)

@@ -65,9 +65,19 @@ class _Segment:
 
 @dataclass(slots=True)
 class _Flight:
-    """A batch that was handed over and is not yet behind the watermark."""
+    """A batch that was handed over and is not yet behind the watermark.
+
+    Attributes:
+        batch: It.
+        begins: Where the watermark stands until it is settled.
+        told_before: How far the batches before it went.
+        handed_at: When.
+        settled: Whether it is.
+    """
 
     batch: RecordBatch
+    begins: int
+    told_before: int
     handed_at: float
     settled: bool = False
 
@@ -76,8 +86,11 @@ class Lane:
     """The order of one partition, within one run of its position.
 
     Records enter in the order of the log and leave as batches. Batches may be settled in any order; the
-    watermark is the offset of the oldest record that is not settled, and so the only offset that may be
-    committed. A dropped lane answers every settlement with no and has no watermark.
+    watermark is the offset of the oldest record that is not settled, or else the next offset of the last
+    batch, and so the only offset that may be committed. Where the position moved without records, a batch
+    without records says so, and is settled like any other: whoever follows batches gets to the log's end. So
+    is the position at which the lane begins, unless that is the very beginning of a log. A dropped lane
+    answers every settlement with no and has no watermark.
 
     Args:
         partition: Whose records these are.
@@ -95,7 +108,9 @@ class Lane:
         self._waiting_records = 0
         self._waiting_bytes = 0
         self._flights: deque[_Flight] = deque()
+        self._start = start
         self._position = start
+        self._told = 0
 
     @property
     def state(self) -> LaneState:
@@ -104,14 +119,14 @@ class Lane:
 
     @property
     def watermark(self) -> int | None:
-        """Offset of the oldest record that is not settled, the position if all are; None once dropped."""
+        """Offset of the oldest record that is not settled, or how far batches went; None once dropped."""
         if self._state is LaneState.DROPPED:
             return None
         if self._flights:
-            return self._flights[0].batch.first_offset
+            return self._flights[0].begins
         if self._waiting:
             return self._waiting[0].records[0].offset
-        return self._position
+        return max(self._start, self._told)
 
     @property
     def waiting_records(self) -> int:
@@ -143,7 +158,7 @@ class Lane:
         """Whether a batch can be taken now."""
         return (
             self._state is LaneState.OPEN
-            and bool(self._waiting)
+            and self._position > self._told
             and sum(not flight.settled for flight in self._flights) < self._limits.batches_in_flight
         )
 
@@ -167,7 +182,7 @@ class Lane:
         self._position = chunk.position
 
     def take(self, now: float) -> RecordBatch:
-        """Hand over everything that waits, up to the limits of a batch, but always one record.
+        """Hand over everything that waits, up to the limits of a batch, but always one record if any waits.
 
         Raises:
             LaneError: `can_hand_over` is false.
@@ -197,7 +212,9 @@ class Lane:
             next_offset=self._waiting[0].records[0].offset if self._waiting else self._position,
             size_bytes=size,
         )
-        self._flights.append(_Flight(batch, now))
+        begins = records[0].offset if records else max(self._start, self._told)
+        self._flights.append(_Flight(batch, begins, self._told, now))
+        self._told = batch.next_offset
         return batch
 
     def put_back(self, batch: RecordBatch) -> None:
@@ -208,10 +225,11 @@ class Lane:
         """
         if not self._flights or self._flights[-1].batch is not batch or self._flights[-1].settled:
             raise LaneError(f"the batch at {batch.first_offset} of {self.partition} cannot be put back")
-        self._flights.pop()
-        self._waiting.appendleft(_Segment(batch.records, batch.size_bytes))
-        self._waiting_records += len(batch.records)
-        self._waiting_bytes += batch.size_bytes
+        self._told = self._flights.pop().told_before
+        if batch.records:
+            self._waiting.appendleft(_Segment(batch.records, batch.size_bytes))
+            self._waiting_records += len(batch.records)
+            self._waiting_bytes += batch.size_bytes
 
     def settle(self, batch: RecordBatch) -> bool:
         """Settle this very batch and move the watermark past the settled head.

@@ -4,7 +4,7 @@ from typing import cast
 
 from faust.types import TP, ConsumerMessage, Message
 
-from .records import RecordBatch
+from .records import RecordBatch, TimestampType
 
 
 class BatchMessage(ConsumerMessage):
@@ -16,13 +16,13 @@ class BatchMessage(ConsumerMessage):
     """
 
     def __init__(self, batch: RecordBatch, generation_id: int) -> None:
-        last = batch.records[-1]
+        last = batch.records[-1] if batch.records else None
         super().__init__(
             batch.topic,
             batch.partition,
             batch.first_offset,
-            last.timestamp_ms / 1000.0,
-            last.timestamp_type,
+            last.timestamp_ms / 1000.0 if last is not None else 0.0,
+            last.timestamp_type if last is not None else TimestampType.CREATE_TIME,
             None,
             None,
             cast("bytes", batch),  # Faust passes it on untouched, to the topic's schema

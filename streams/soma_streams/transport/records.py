@@ -58,15 +58,17 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Successive records of one partition, handed over together and settled together.
+    """Successive records of one partition, handed over together and settled together; or none of them.
+
+    A batch without records tells that the log holds nothing to read up to its next offset: markers of
+    transactions, records of aborted ones, or gaps that compaction left.
 
     Settling wants this very object: an equal one made by hand is not recognised.
 
     Attributes:
         topic: The topic's name.
         partition: The partition's number.
-        records: At least one, in the order of their offsets. Offsets may have gaps, where the log was
-            compacted or holds markers of transactions.
+        records: In the order of their offsets, which may have such gaps too.
         next_offset: Where the next batch begins: past the last record and past any gap that is known to
             follow it.
         size_bytes: Bytes of all keys, values and headers.
@@ -88,16 +90,18 @@ class RecordBatch:
         """Make a batch of these records; without a next offset, the one after the last record.
 
         Raises:
-            ValueError: There are no records.
+            ValueError: There are neither records nor a next offset.
         """
         held = tuple(records)
-        if not held:
-            raise ValueError("a batch has at least one record")
+        if next_offset is None:
+            if not held:
+                raise ValueError("a batch without records has a next offset")
+            next_offset = held[-1].offset + 1
         return cls(
             topic=partition[0],
             partition=partition[1],
             records=held,
-            next_offset=held[-1].offset + 1 if next_offset is None else next_offset,
+            next_offset=next_offset,
             size_bytes=sum(record.size_bytes for record in held),
         )
 
@@ -108,13 +112,13 @@ class RecordBatch:
 
     @property
     def first_offset(self) -> int:
-        """Offset of the first record."""
-        return self.records[0].offset
+        """Offset of the first record; without records, the next offset."""
+        return self.records[0].offset if self.records else self.next_offset
 
     @property
     def last_offset(self) -> int:
-        """Offset of the last record."""
-        return self.records[-1].offset
+        """Offset of the last record; without records, the last one that is passed."""
+        return self.records[-1].offset if self.records else self.next_offset - 1
 
     def __len__(self) -> int:
         return len(self.records)

@@ -68,6 +68,13 @@ async def test_letters_are_indexed_together_with_the_watermark(
     assert tuple(mark.values()) == ("soma-dead-letters", 9)
 
 
+async def test_a_batch_without_letters_moves_the_watermark(index: DeadLetterIndex, owner_dsn: str) -> None:
+    indexed = await index.apply(RecordBatch.of((DLQ, 0), (), 9), a_watermark(9, group="soma-dead-letters"))
+
+    (mark,) = rows(owner_dsn, "SELECT next_offset FROM sink_watermarks")
+    assert (indexed, mark["next_offset"]) == (0, 9)
+
+
 async def test_letters_that_come_again_change_nothing_least_of_all_their_status(
     index: DeadLetterIndex, owner_dsn: str
 ) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from integration.transport.harness import (
     Gate,
     a_name,
     crash_of,
+    passing,
     running,
 )
 from soma_streams.transport import Isolation, Options, PositionError, RecordBatch
@@ -41,6 +43,53 @@ async def test_markers_of_transactions_are_committed_past(cluster: Cluster, tmp_
         await eventually_so(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
     assert worker.values == [b"a", b"b", b"c"]
     assert cluster.end_offset(topic) > len(worker.values)
+
+
+async def test_batches_get_to_the_end_of_a_log_that_ends_with_an_aborted_transaction(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    topic = cluster.create_topic()
+    cluster.produce(topic, [b"a"])
+    async with running(cluster, topic, tmp_path) as worker:
+        await eventually_so(lambda: worker.values == [b"a"])
+        transaction(cluster, topic, [b"never"] * 3, commit=False)
+        await eventually_so(lambda: worker.batches[-1].next_offset == cluster.end_offset(topic))
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
+    assert worker.values == [b"a"]
+    assert len(worker.batches[-1]) == 0
+
+
+async def test_no_batch_and_no_commit_passes_the_beginning_of_an_open_transaction(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    topic = cluster.create_topic()
+    cluster.produce(topic, [b"a"])
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": a_name("producer")})
+    await asyncio.to_thread(producer.init_transactions, 20)
+    producer.begin_transaction()
+    producer.produce(topic, b"undecided", partition=0)
+    producer.flush(20)
+    cluster.produce(topic, [b"behind it"])
+    async with running(cluster, topic, tmp_path) as worker:
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 1)
+        await passing(1.0)
+        assert (worker.values, worker.batches[-1].next_offset) == ([b"a"], 1)
+        await asyncio.to_thread(producer.abort_transaction, 20)
+        await eventually_so(lambda: worker.values == [b"a", b"behind it"])
+        await eventually_so(lambda: worker.batches[-1].next_offset == cluster.end_offset(topic))
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == cluster.end_offset(topic))
+
+
+async def test_a_partition_whose_records_are_all_gone_is_told_of_at_once(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    topic = cluster.create_topic()
+    cluster.produce(topic, [b"x"] * 7)
+    for done in cluster.admin.delete_records([KafkaPartition(topic, 0, 7)]).values():
+        done.result(20)
+    async with running(cluster, topic, tmp_path) as worker:
+        await eventually_so(lambda: [(len(batch), batch.next_offset) for batch in worker.batches] == [(0, 7)])
+        await eventually_so(lambda: cluster.committed(worker.group, topic) == 7)
 
 
 async def test_records_of_aborted_transactions_are_read_when_asked_for(

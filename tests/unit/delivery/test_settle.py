@@ -94,6 +94,15 @@ async def test_a_batch_is_written_once_and_its_watermark_is_its_end() -> None:
     assert (setting.sink.writes, setting.sink.watermarks) == (1, [2])
 
 
+async def test_a_batch_without_records_moves_the_watermark() -> None:
+    setting = Setting(MemorySink())
+
+    settled = await setting.settler.settle(a_batch([], next_offset=9))
+
+    assert (settled.next_offset, sum(settled.outcomes.values())) == (9, 0)
+    assert setting.sink.watermarks == [9]
+
+
 async def test_poison_is_buried_untouched_and_the_rest_goes_on() -> None:
     setting = Setting(MemorySink())
 

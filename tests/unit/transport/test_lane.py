@@ -83,14 +83,45 @@ def test_records_that_wait_hold_the_watermark() -> None:
     assert lane.watermark == 5
 
 
-def test_a_position_that_moves_without_records_moves_the_watermark_of_an_idle_lane_only() -> None:
+def test_a_position_that_moves_without_records_is_told_by_a_batch_and_settled_before_it_counts() -> None:
     lane = a_lane()
     lane.append(a_chunk([0]))
     batch = lane.take(now=0.0)
     lane.append(a_chunk([], position=9))
     assert lane.watermark == 0
     lane.settle(batch)
+    assert lane.watermark == 1
+    told = lane.take(now=0.0)
+    assert (offsets_of(told), told.first_offset, told.last_offset, told.next_offset) == ([], 9, 8, 9)
+    assert not lane.can_hand_over
+    assert lane.watermark == 1
+    lane.settle(told)
     assert lane.watermark == 9
+    assert not lane.can_hand_over
+
+
+def test_a_lane_tells_where_it_begins_unless_nothing_lies_before() -> None:
+    lane = a_lane(start=5)
+    lane.append(a_chunk([], position=5))
+    assert lane.watermark == 5
+    told = lane.take(now=0.0)
+    assert (len(told), told.next_offset, lane.watermark) == (0, 5, 5)
+    lane.settle(told)
+    assert not lane.can_hand_over
+
+    at_the_beginning = a_lane()
+    at_the_beginning.append(a_chunk([], position=0))
+    assert not at_the_beginning.can_hand_over
+
+
+def test_what_was_told_in_vain_is_told_again_or_with_the_records_that_follow() -> None:
+    lane = a_lane()
+    lane.append(a_chunk([], position=3))
+    lane.put_back(lane.take(now=0.0))
+    assert lane.can_hand_over
+    lane.append(a_chunk([4]))
+    batch = lane.take(now=0.0)
+    assert (offsets_of(batch), batch.next_offset) == ([4], 5)
 
 
 def test_a_batch_is_settled_once() -> None:

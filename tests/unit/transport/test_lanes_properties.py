@@ -41,6 +41,7 @@ class Life(RuleBasedStateMachine):
         self.logs = {partition: Log() for partition in PARTITIONS}
         self.lanes = Lanes(some_limits(batch_records=2, batches_in_flight=3), monotonic=lambda: 0.0)
         self.settled: dict[TopicPartition, set[int]] = {partition: set() for partition in PARTITIONS}
+        self.reached: dict[TopicPartition, int] = {}
         self.at_the_agent: list[RecordBatch] = []
         self.posted: list[Chunk] = []
         self.epoch = 0
@@ -60,7 +61,7 @@ class Life(RuleBasedStateMachine):
         self.epochs.update(dict.fromkeys(offsets, self.epoch))
         return dict.fromkeys(offsets, self.epoch)
 
-    @rule(records=st.integers(1, 6), gap=st.integers(0, 2), most=st.integers(1, 6))
+    @rule(records=st.integers(0, 6), gap=st.integers(0, 2), most=st.integers(1, 6))
     def drain(self, records: int, gap: int, most: int) -> None:
         for partition in self.positions:
             log = self.logs[partition]
@@ -92,7 +93,8 @@ class Life(RuleBasedStateMachine):
     def settle(self, which: int) -> None:
         """Any batch that the agent has, in any order, also one of a lane that is long gone."""
         batch = self.at_the_agent.pop(which % len(self.at_the_agent))
-        self.lanes.settle(batch)
+        if self.lanes.settle(batch):
+            self.reached[batch.topic_partition] = batch.next_offset
         self.settled[batch.topic_partition].update(record.offset for record in batch)
 
     @rule(arrives=st.booleans(), answered=st.booleans())
@@ -147,8 +149,13 @@ class Life(RuleBasedStateMachine):
             assert batch.last_offset < batch.next_offset
 
     def teardown(self) -> None:
-        """Left alone, everything is delivered, settled and committed, to the end of each log."""
+        """Left alone, everything is delivered, settled and committed, to the end of each log.
+
+        Whoever follows the batches gets there too, also where the log ends without a record.
+        """
         self.drain(records=1, gap=1, most=10_000)
+        self.receive_and_hand_over(batches=1)
+        self.drain(records=0, gap=2, most=10_000)
         self.receive_and_hand_over(batches=1)
         while self.at_the_agent:
             self.settle(which=0)
@@ -157,6 +164,7 @@ class Life(RuleBasedStateMachine):
         for partition, log in self.logs.items():
             assert self.settled[partition] == set(log.offsets)
             assert log.committed == log.end
+        assert self.reached == {**self.reached, **{p: self.logs[p].end for p in self.positions}}
 
 
 TestLife = Life.TestCase
