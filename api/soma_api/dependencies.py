@@ -1,7 +1,7 @@
 """What routes are given: who asks, what the body says, and the services that answer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from soma_api.parts import Searcher
 from soma_api.principals import Authenticator, Principal, Role
 from soma_api.probes import BackingPart, Probe
 from soma_api.problems import (
+    Fault,
     InvalidInputError,
     NotJsonError,
     NotYetVisibleError,
@@ -34,8 +35,9 @@ from soma_api.waiting import WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import new_id
+from soma_schemas.json_text import JsonError, may_hold_what_no_double_is, read_json
 from soma_schemas.versions import Position
-from soma_schemas.violations import ViolationCode, violations_of
+from soma_schemas.violations import Violation, ViolationCode, violations_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -151,12 +153,26 @@ def parsed(model: type[ModelT], body: bytes, context: Mapping[str, Any]) -> Mode
         InvalidInputError: It breaks the contract.
     """
     try:
-        return model.model_validate_json(body, context=dict(context))
+        value = model.model_validate_json(body, context=dict(context))
     except ValidationError as error:
         faults = faults_of(violations_of(error))
-    if len(faults) == 1 and faults[0].code is ViolationCode.NOT_JSON and not faults[0].path:
+    else:
+        faults = []
+    if (not faults or _is_no_json(faults)) and may_hold_what_no_double_is(body):
+        # pydantic makes zero of what is too small, and nothing of an integer of thousands of digits.
+        try:
+            read_json(body)
+        except JsonError as error:
+            faults = faults_of([Violation("", error.code, str(error))])
+    if not faults:
+        return value
+    if _is_no_json(faults):
         raise NotJsonError(faults[0].message, faults=faults)
     raise InvalidInputError("the body breaks the contract; nothing was sent", faults=faults)
+
+
+def _is_no_json(faults: Sequence[Fault]) -> bool:
+    return len(faults) == 1 and faults[0].code is ViolationCode.NOT_JSON and not faults[0].path
 
 
 def command_of(request: Request, principal: Principal) -> Command:

@@ -1,9 +1,9 @@
 """Values on a command line that are more than words: coordinates, JSON, moments."""
 
-import json
 from datetime import datetime
 
 from soma_cli.failures import UsageError
+from soma_schemas.json_text import JsonError, read_json
 from soma_schemas.moments import of_rfc3339
 
 
@@ -26,9 +26,9 @@ def json_object_of(text: str) -> dict[str, object]:
         UsageError: It is none.
     """
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"the payload is not JSON: {error}") from None
+        value = read_json(text).value
+    except JsonError as error:
+        raise UsageError(f"the payload {error}") from None
     if not isinstance(value, dict):
         raise UsageError("the payload is not a JSON object", remedy="""write it as '{"source": "chat"}'""")
     return value

@@ -1,6 +1,5 @@
 """The types that fields of events and of requests share, with their rules."""
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from soma_schemas.json_text import LARGEST_DOUBLE, JsonError, json_text, read_json, too_large
 from soma_schemas.limits import DEFAULT_LIMITS, MAX_PAYLOAD_DEPTH, Limits
 from soma_schemas.moments import of_rfc3339
 from soma_schemas.namespaces import namespace_fault
@@ -147,6 +147,9 @@ def check_json_object(value: object) -> None:
             case float():
                 if not math.isfinite(item):
                     raise broken(ViolationCode.NOT_FINITE, "holds a number that is not finite")
+            case int():
+                if not -LARGEST_DOUBLE <= item <= LARGEST_DOUBLE:
+                    raise broken(ViolationCode.NOT_FINITE, str(too_large()))
             case dict():
                 for name, child in item.items():
                     _storable(name)
@@ -155,29 +158,29 @@ def check_json_object(value: object) -> None:
                 pending.extend((child, depth + 1) for child in item)
 
 
-def _number(literal: str) -> float:
-    """Return a number of a payload; one that a double rounds to nothing would cost a store kilobytes."""
-    value = float(literal)
-    if value == 0 and re.search("[1-9]", re.split("[eE]", literal)[0]):
-        raise broken(ViolationCode.OUT_OF_RANGE, "holds a number closer to zero than a double can be")
-    return value
+def json_object(text: str) -> str:
+    """Return the text of a JSON object that both stores can hold, with its numbers as they are kept.
+
+    Raises:
+        PydanticCustomError: As `check_json_object` does, or it is no JSON.
+    """
+    try:
+        read = read_json(text)
+    except JsonError as error:
+        raise broken(error.code, str(error)) from None
+    check_json_object(read.value)
+    return json_text(read.value) if read.respelled else text
+
+
+def _within_payload_limit(text: str, info: ValidationInfo) -> str:
+    size, most = len(text.encode(errors="surrogatepass")), limits_of(info).payload_bytes
+    if size > most:
+        raise broken(ViolationCode.TOO_LONG, f"has {size} bytes, at most {most} are allowed")
+    return text
 
 
 def _payload(text: str, info: ValidationInfo) -> str:
-    limits = limits_of(info)
-    size = len(text.encode(errors="surrogatepass"))
-    if size > limits.payload_bytes:
-        raise broken(ViolationCode.TOO_LONG, f"has {size} bytes, at most {limits.payload_bytes} are allowed")
-    try:
-        value = json.loads(text, parse_float=_number)
-    except RecursionError:
-        raise broken(ViolationCode.TOO_DEEP, f"nests deeper than {MAX_PAYLOAD_DEPTH} levels") from None
-    except PydanticCustomError:
-        raise
-    except ValueError:
-        raise broken(ViolationCode.NOT_JSON, "is not JSON") from None
-    check_json_object(value)
-    return text
+    return _within_payload_limit(json_object(_within_payload_limit(text, info)), info)
 
 
 StorableString = Annotated[str, Field(strict=True), AfterValidator(_storable)]

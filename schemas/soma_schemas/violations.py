@@ -42,8 +42,10 @@ _MEANINGS = {
     ViolationCode.UNKNOWN_FIELD: "There is no such field; it may be misspelt.",
     ViolationCode.WRONG_TYPE: "The value has another type than the field.",
     ViolationCode.NOT_JSON: "Text that has to be JSON, or a JSON object, is not.",
-    ViolationCode.NOT_FINITE: "NaN and the infinities are no numbers that can be compared.",
-    ViolationCode.OUT_OF_RANGE: "The number or the time lies outside its bounds.",
+    ViolationCode.NOT_FINITE: "The number is NaN or infinite, or larger than a double can be.",
+    ViolationCode.OUT_OF_RANGE: (
+        "The number or the time lies outside its bounds. So does a number closer to zero than a double gets."
+    ),
     ViolationCode.TOO_LONG: "The text has more characters or bytes than the limit.",
     ViolationCode.TOO_DEEP: "JSON is nested deeper than the limit.",
     ViolationCode.TOO_MANY: "There are more items than the limit.",

@@ -85,7 +85,9 @@ class StoreMemory(Input):
         None, description="Only for a memory with neither key nor coordinate; left out, one is made."
     )
     kind: Kind = Field(Kind.EPISODIC, description="Something that happened, or something that is known.")
-    payload: JsonObject = Field(default={}, description="Any JSON object.")
+    payload: JsonObject = Field(
+        default={}, description="Any JSON object. Integers are kept as they are, other numbers as doubles."
+    )
     tags: Tags = Field(default=[], description="Labels to filter by.")
     importance: Importance = Field(0.5, description="0 to 1.")
     embedding: Embedding | None = Field(None, description="Your own vector; left out, the text is embedded.")

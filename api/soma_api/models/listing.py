@@ -26,7 +26,7 @@ from soma_schemas.fields import (
     Namespace,
     StorableString,
     broken,
-    check_json_object,
+    json_object,
 )
 from soma_schemas.identity import identified
 from soma_schemas.limits import Limits
@@ -41,15 +41,11 @@ Numbers = Annotated[str, Field(pattern=_NUMBERS, max_length=2048)]
 QueryNumber = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
-def _json_object(text: str) -> str:
+def _payload(text: str) -> str:
     if len(text.encode(errors="surrogatepass")) > _MAX_PAYLOAD_BYTES:
         raise broken(ViolationCode.TOO_LONG, f"has more than {_MAX_PAYLOAD_BYTES} bytes")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise broken(ViolationCode.NOT_JSON, "is not JSON") from None
-    check_json_object(value)
-    compared(value)
+    text = json_object(text)
+    compared(json.loads(text))
     return text
 
 
@@ -87,7 +83,7 @@ class ListQuery(BaseModel):
     created_before: Moment | None = Field(None, description="First stored before this time.")
     updated_from: Moment | None = Field(None, description="Last changed at this time or later.")
     updated_before: Moment | None = Field(None, description="Last changed before this time.")
-    payload: Annotated[StorableString, AfterValidator(_json_object)] | None = Field(
+    payload: Annotated[StorableString, AfterValidator(_payload)] | None = Field(
         None,
         description=f"A JSON object. {MEANING}",
         examples=['{"source": "chat"}'],

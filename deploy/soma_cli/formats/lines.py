@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from soma_schemas.events import MemoryStored
 from soma_schemas.fields import Kind, Moment
 from soma_schemas.identity import MEMORY_NAMESPACE, identified
+from soma_schemas.json_text import JsonError, read_json
 from soma_schemas.limits import Limits
 from soma_schemas.violations import ContractError, Violation, ViolationCode, violations_of
 
@@ -104,11 +105,9 @@ def parse_line(line: bytes) -> MemoryLine:
         ContractError: It is no JSON object with the fields of a memory.
     """
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise _broken(ViolationCode.TOO_DEEP, "nests too deep") from None
-    except ValueError:
-        raise _broken(ViolationCode.NOT_JSON, "is not JSON") from None
+        value = read_json(line).value
+    except JsonError as error:
+        raise _broken(error.code, str(error)) from None
     if not isinstance(value, dict):
         raise _broken(ViolationCode.WRONG_TYPE, "is not a JSON object")
     try:
@@ -131,10 +130,6 @@ def format_line(memory: MemoryLine) -> str:
 _LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 
 _DEFAULTS: dict[str, Any] = MemoryLine(namespace="-", text="-").model_dump(mode="json")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _broken(code: ViolationCode, message: str) -> ContractError:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, assert_never
 
 from soma_schemas.events import (
@@ -219,7 +220,7 @@ def _patched(event: MemoryPatched, logged_at: datetime, living: Content, limits:
                 pass
             case PatchField.PAYLOAD:
                 merged = merge_patch(living.payload, event.payload or "{}")
-                if len(merged.encode()) > limits.payload_bytes:
+                if _is_larger(merged, limits.payload_bytes):
                     raise PoisonError("the patched payload is larger than a payload may be")
                 changes["payload"] = merged
             case PatchField.TAGS:
@@ -238,6 +239,23 @@ def _patched(event: MemoryPatched, logged_at: datetime, living: Content, limits:
 def merge_patch(target: str, patch: str) -> str:
     """Return a JSON object changed by a merge patch (RFC 7396), both as text."""
     return json.dumps(_merged(json.loads(target), json.loads(patch)), ensure_ascii=False)
+
+
+def _is_larger(payload: str, most: int) -> bool:
+    """Say whether a payload is too large with each number in its shortest form.
+
+    A store gives numbers back in a form of its own, 1e300 as 301 digits; the verdict is the same for all.
+    """
+    if len(payload.encode()) <= most:
+        return False
+    value = json.loads(payload, parse_int=_shortest, parse_float=_shortest)
+    return len(json.dumps(value, ensure_ascii=False).encode()) > most
+
+
+def _shortest(literal: str) -> float:
+    exact = Decimal(literal)
+    same = [number for number in (int(exact), float(exact)) if Decimal(repr(number)) == exact]
+    return min(same, key=lambda number: len(repr(number)), default=float(literal))
 
 
 def _merged(target: Any, patch: Any) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from soma_schemas.limits import MAX_PAYLOAD_DEPTH, Limits
 from soma_streams.delivery.shortcut import (
-    LONG_NUMBER_DIGITS,
+    LONG_NUMBER,
     KeyHashes,
     RepeatedTexts,
     is_plain_schema,
@@ -190,22 +190,31 @@ class PlainReader:
         starts = np.cumsum(spans.size + 1) - spans.size - 1
         depths = np.add.reduceat((octets | _LOWER) == _BRACES, starts, dtype=np.int64)
         walk.refuse(depths > MAX_PAYLOAD_DEPTH)
-        for row in np.flatnonzero(_suspects(joined, octets, starts, spans.size)).tolist():
+        for row in np.flatnonzero(_suspects(joined, octets, starts)).tolist():
             if may_surprise(payloads[row]):
                 walk.sound[row] = False
 
 
-def _suspects(joined: bytes, octets: NDArray[np.uint8], starts: Positions, sizes: Positions) -> Mask:
+def _suspects(joined: bytes, octets: NDArray[np.uint8], starts: Positions) -> Mask:
     """Return which payloads to look at more closely: whatever `may_surprise` finds is in one of them."""
-    suspects: Mask = sizes >= LONG_NUMBER_DIGITS
-    after_digit = np.zeros(len(octets), np.bool_)
-    after_digit[1:] = ((octets - ord("0")) < 10)[:-1]  # noqa: PLR2004  # digits; what is below wraps around
-    exponents = after_digit & ((octets | _LOWER) == ord("e"))
-    if exponents.any():
-        suspects |= np.logical_or.reduceat(exponents, starts)
     if b"\\u" in joined:
-        suspects[:] = True
+        return np.ones(len(starts), np.bool_)
+    digits = (octets - ord("0")) < 10  # noqa: PLR2004  # what is below wraps around
+    odd = _begin_of_runs(digits | (octets == ord(".")), LONG_NUMBER)
+    odd[1:] |= digits[:-1] & ((octets[1:] | _LOWER) == ord("e"))
+    suspects: Mask = np.logical_or.reduceat(odd, starts)
     return suspects
+
+
+def _begin_of_runs(where: Mask, length: int) -> Mask:
+    """Return where so many in a row begin."""
+    found, covered = where.copy(), 1
+    while covered < length:
+        step = min(covered, length - covered)
+        found[:-step] &= found[step:]
+        found[-step:] = False
+        covered += step
+    return found
 
 
 def _tags(walk: Walk, spans: Spans, limits: Limits) -> Sequence[Sequence[bytes]]:

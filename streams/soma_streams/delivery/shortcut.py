@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from soma_schemas.events import MemoryStored
 from soma_schemas.fields import Kind, Name, Namespace, Tag, Tenant
 from soma_schemas.identity import MEMORY_NAMESPACE, memory_id_for_coordinate
+from soma_schemas.json_text import CERTAIN_CHARACTERS
 from soma_schemas.limits import MAX_PAYLOAD_DEPTH, Limits
 from soma_schemas.moments import of_micros
 from soma_streams.delivery.wire import Program, label, program_for
@@ -52,12 +53,13 @@ _SAFETY = SafeUUID.unknown
 _OTHER_BITS = ~(0xF << 76 | 0b11 << 62)
 _VERSION_5 = 5 << 76 | 0b10 << 62
 _IDENTITY = sha1(MEMORY_NAMESPACE.bytes, usedforsecurity=False)
-# What could be a number that a double rounds to nothing or to infinity, or an integer too long for Python.
+# What could be a number that is not kept as it is written, or not at all: see `soma_schemas.json_text`.
 # Three searches that begin with a set of characters are faster than one with a choice; the second is rare.
 _EXPONENT = re.compile(rb"[0-9][eE][-+0-9]").search
 _NUMBER_WITH_EXPONENT = re.compile(rb"[:\[,\s]-?[0-9.]+[eE]").search
-LONG_NUMBER_DIGITS = 300
-_LONG_NUMBER = re.compile(rb"[0-9.]{%d}" % LONG_NUMBER_DIGITS).search
+LONG_NUMBER = CERTAIN_CHARACTERS + 1
+_LONG_NUMBERS = re.compile(rb"[0-9.]{%d,}" % LONG_NUMBER).findall
+_LONGEST_SURE_INTEGER = 300
 _VERSION_LIMIT = 2**53
 _REMEMBERED = 10_000
 
@@ -273,5 +275,14 @@ def may_surprise(payload: bytes) -> bool:
     return (
         b"\\u" in payload  # may be a NUL, or half a surrogate pair
         or (_EXPONENT(payload) is not None and _NUMBER_WITH_EXPONENT(payload) is not None)
-        or (len(payload) >= LONG_NUMBER_DIGITS and _LONG_NUMBER(payload) is not None)
+        or any(map(_is_odd, _LONG_NUMBERS(payload)))
     )
+
+
+def _is_odd(number: bytes) -> bool:
+    if number.isdigit():
+        return len(number) > _LONGEST_SURE_INTEGER
+    try:
+        return repr(float(number)).encode() != number
+    except ValueError:
+        return True  # dots of something else, within a string

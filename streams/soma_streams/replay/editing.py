@@ -10,6 +10,7 @@ from soma_schemas.errors import SomaError
 from soma_schemas.events import SINK_EVENTS, MemoryEvent, MemoryStored
 from soma_schemas.fields import Kind
 from soma_schemas.identity import identified, new_id
+from soma_schemas.json_text import JsonError, read_json
 from soma_schemas.limits import Limits
 from soma_streams.replay.letters import Letter
 from soma_streams.replay.rendering import Content
@@ -93,12 +94,11 @@ def _empty(record: str, letter: Letter) -> dict[str, Any]:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = (
-            f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "too deep"
-        )
-        raise DraftError(f"the text is not JSON: {reason}") from None
+        fields = read_json(text).value
+    except JsonError as error:
+        cause = error.__cause__
+        place = f": line {cause.lineno}: {cause.msg}" if isinstance(cause, json.JSONDecodeError) else ""
+        raise DraftError(f"the text {error}{place}") from None
     if not isinstance(fields, dict):
         raise DraftError("the text is no JSON object")
     return fields

@@ -1,0 +1,116 @@
+"""JSON as it comes in: one rule for its numbers, whoever reads it.
+
+A number with a fraction or an exponent is kept as the double nearest to it, an integer as it is. What no
+double can be is refused: larger than the largest, or so small that only zero is near.
+"""
+
+import json
+import math
+import re
+from decimal import Decimal
+from typing import Any, NamedTuple, NoReturn
+
+from soma_schemas.violations import ViolationCode
+
+LARGEST_DOUBLE = (2**53 - 1) * 2**971
+# So many characters without an exponent have at most 15 digits and a point, which every double tells apart.
+CERTAIN_CHARACTERS = 16
+# PostgreSQL takes 16,383 decimals, and writes as many as it was given.
+_LONGEST_KEPT = 32
+_NOT_ZERO = re.compile("[1-9]")
+# Whatever `read_json` refuses for its size has one of these.
+_FAR_FROM_ONE = re.compile(rb"[0-9][eE][-+]?0*[1-9][0-9]{2}|[0-9]{200}")
+
+
+class JsonError(ValueError):
+    """A text is no JSON, or holds a number that cannot be kept.
+
+    Attributes:
+        code: Which of the two.
+    """
+
+    def __init__(self, code: ViolationCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ReadJson(NamedTuple):
+    """What a text says.
+
+    Attributes:
+        value: With numbers as `int` and as finite `float`.
+        respelled: Whether the text writes a number otherwise than it is kept: `json_text` does not.
+    """
+
+    value: Any
+    respelled: bool
+
+
+def read_json(text: str | bytes) -> ReadJson:
+    """Read JSON.
+
+    Raises:
+        JsonError: It is none, nests too deep to be read, or holds a number that cannot be kept.
+    """
+    numbers = _Numbers()
+    try:
+        value = json.loads(
+            text if isinstance(text, str) else text.decode(),
+            parse_float=numbers,
+            parse_constant=_refuse_constant,
+        )
+    except RecursionError:
+        raise JsonError(ViolationCode.TOO_DEEP, "nests too deep to be read") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise JsonError(ViolationCode.NOT_JSON, "is not JSON") from error
+    except JsonError:
+        raise
+    except ValueError:
+        raise too_large() from None  # so many digits that Python does not read them
+    return ReadJson(value, numbers.respelled)
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON, without spaces; numbers are written as they are kept."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def may_hold_what_no_double_is(text: bytes) -> bool:
+    """Say whether JSON may hold a number that `read_json` refuses, for who reads it with another library."""
+    return _FAR_FROM_ONE.search(text) is not None
+
+
+def too_large() -> JsonError:
+    """Return the error for a number beyond the largest double."""
+    return JsonError(ViolationCode.NOT_FINITE, "holds a number larger than a double can be")
+
+
+class _Numbers:
+    """Reads the numbers of one text that are no integers."""
+
+    def __init__(self) -> None:
+        self.respelled = False
+
+    def __call__(self, literal: str) -> float:
+        value = float(literal)
+        if not math.isfinite(value):
+            raise too_large()
+        if value == 0 and _NOT_ZERO.search(re.split("[eE]", literal)[0]):
+            raise JsonError(ViolationCode.OUT_OF_RANGE, "holds a number closer to zero than a double can be")
+        self.respelled |= not _is_kept(literal, value)
+        return value
+
+
+def _is_kept(literal: str, value: float) -> bool:
+    """Say whether a literal has the very value that a double is written with."""
+    if len(literal) <= CERTAIN_CHARACTERS and "e" not in literal and "E" not in literal:
+        return True
+    shortest = repr(value)
+    if literal == shortest:
+        return True
+    return value != 0 and len(literal) <= _LONGEST_KEPT and Decimal(literal) == Decimal(shortest)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    del name
+    raise JsonError(ViolationCode.NOT_FINITE, "holds a number that is not finite")
