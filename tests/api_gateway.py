@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from builders import A_MOMENT, A_NAMESPACE, A_TENANT, an_id
 from fakes import FakeClock
 from soma_api.application import create_application
+from soma_api.completeness import IndexState
 from soma_api.freshness import Freshness
 from soma_api.keys import ApiKey, new_key
 from soma_api.metrics import ApiMetrics
@@ -75,6 +76,17 @@ class FixedEnds:
 
 
 @dataclass
+class CannedIndex:
+    """An index that is as complete as the test says."""
+
+    state: IndexState = field(default_factory=lambda: IndexState(complete=True, filled=1.0))
+
+    async def look(self) -> IndexState:
+        """Tell."""
+        return self.state
+
+
+@dataclass
 class CannedSearch:
     """An index that answers as the test says, and remembers what it was asked.
 
@@ -102,6 +114,7 @@ class Gateway:
     client: httpx.AsyncClient
     publisher: RecordingPublisher
     search: CannedSearch
+    index: CannedIndex
     waiter: WatermarkWaiter
     freshness: Freshness
     ends: FixedEnds
@@ -254,6 +267,7 @@ async def open_gateway(
     time = FakeClock()
     publisher, search, ends, waiter = RecordingPublisher(), CannedSearch(), FixedEnds(), WatermarkWaiter()
     freshness = Freshness(ends, waiter, time)
+    index = CannedIndex()
     async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
         application = create_application(
             Parts(
@@ -262,6 +276,7 @@ async def open_gateway(
                 pool=pool,
                 publisher=publisher,
                 search=search,
+                index=index,
                 ends=ends,
                 waiter=waiter,
                 freshness=freshness,
@@ -277,6 +292,7 @@ async def open_gateway(
                 client,
                 publisher,
                 search,
+                index,
                 waiter,
                 freshness,
                 ends,

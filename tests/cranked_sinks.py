@@ -30,9 +30,11 @@ from soma_streams.settings import DeliveringSettings, RetrySettings
 from soma_streams.sinks.dead_letter_index import DeadLetterIndex
 from soma_streams.sinks.postgres.sink import PostgresSink
 from soma_streams.sinks.sessions import Pool
+from soma_streams.sinks.vectors.points import PointMaker
 from soma_streams.sinks.vectors.sink import VectorSink
 from soma_streams.sinks.watermarks import advance
 from soma_streams.transport.records import RecordBatch
+from standings import a_standing
 
 Settle = Callable[[RecordBatch], Awaitable[Any]]
 
@@ -78,9 +80,8 @@ class Sinks:
             reached: list[Watermark] = []
             sink = VectorSink(
                 writer=self._index,
-                embedder=self._embedder,
-                bm25=Bm25Encoder(),
-                collection=self._collection,
+                maker=PointMaker(self._embedder, Bm25Encoder(), self._collection),
+                standing=await a_standing(self._index),
                 group=SinkGroup.VECTORS,
                 offer_watermark=reached.append,
             )

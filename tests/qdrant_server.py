@@ -154,6 +154,11 @@ class QdrantServer:
         """The names of all collections."""
         return sorted(self._collections)
 
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The collection behind each alias."""
+        return self._aliases
+
     def has(self, name: str) -> bool:
         """Whether a collection or alias is there."""
         return self._aliases.get(name, name) in self._collections
@@ -358,6 +363,15 @@ class _Collections(wire.CollectionsServicer):
     async def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
         del context
         return wire.CollectionOperationResponse(result=self._server.drop(request.collection_name))
+
+    async def ListAliases(self, request: Any, context: Any) -> Any:  # noqa: N802
+        del request, context
+        return wire.ListAliasesResponse(
+            aliases=[
+                wire.AliasDescription(alias_name=alias, collection_name=name)
+                for alias, name in self._server.aliases.items()
+            ]
+        )
 
     async def UpdateAliases(self, request: Any, context: Any) -> Any:  # noqa: N802
         del context

@@ -151,6 +151,7 @@ def _services(parts: Parts) -> Services:
         overview=OverviewQueries(database),
         dead_letters=DeadLetterQueries(database),
         search=parts.search,
+        index=parts.index,
         cursors=Cursors(parts.cursor_secret),
         probes=parts.probes,
     )

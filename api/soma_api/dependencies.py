@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from soma_api import headers
 from soma_api.commands import Command
+from soma_api.completeness import IndexLook
 from soma_api.cursors import Cursors
 from soma_api.freshness import Freshness, LogEnds
 from soma_api.metrics import ApiMetrics, WaitFor, WaitResult
@@ -33,6 +34,7 @@ from soma_api.queries.writes import WriteQueries
 from soma_api.settings import ApiSettings
 from soma_api.waiting import WatermarkWaiter
 from soma_schemas.clock import Clock
+from soma_schemas.errors import SomaError
 from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import new_id
 from soma_schemas.json_text import JsonError, may_hold_what_no_double_is, read_json
@@ -43,6 +45,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 # Reading a body of this size takes milliseconds, in which the event loop would serve nobody.
 _LARGE_BODY_BYTES = 128 * 1024
+
+_LOOK_AGAIN_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +66,38 @@ class Services:
     overview: OverviewQueries
     dead_letters: DeadLetterQueries
     search: Searcher
+    index: IndexLook
     cursors: Cursors
     probes: Mapping[BackingPart, Probe]
 
     async def wait(
         self, wait_for: WaitFor, groups: tuple[SinkGroup, ...], positions: list[Position], seconds: float
     ) -> bool:
-        """Wait until these sinks have settled these positions, say whether they have, and count it."""
+        """Wait until these sinks have settled these positions, say whether they have, and count it.
+
+        While the index is not complete, what was settled into it may be missing from it.
+        """
         started = self.clock.monotonic()
         visible = await self.waiter.wait(groups, positions, seconds)
+        while visible and SinkGroup.VECTORS in groups and not await self.index_is_complete():
+            await self.clock.sleep(_LOOK_AGAIN_SECONDS)
+            visible = self.clock.monotonic() - started < seconds
         result = WaitResult.VISIBLE if visible else WaitResult.TIMED_OUT
         self.metrics.waited(wait_for, result, self.clock.monotonic() - started)
         return visible
+
+    async def index_is_complete(self) -> bool:
+        """Say whether the index has everything that was settled into it; one that is away has not."""
+        try:
+            return (await self.index.look()).complete
+        except (SomaError, ConnectionError, TimeoutError):
+            return False
+
+    async def staleness(self, group: SinkGroup) -> float | None:
+        """Return how many seconds old an answer from this sink can be at most; None when that is unknown."""
+        if group is SinkGroup.VECTORS and not await self.index_is_complete():
+            return None
+        return self.freshness.staleness(group)
 
 
 def services_of(request: Request) -> Services:
@@ -225,7 +249,7 @@ async def read_headers(request: Request, group: SinkGroup) -> dict[str, str]:
     services = services_of(request)
     answered = await wait_for_positions(request, (group,))
     most = headers.max_staleness(request.headers.get("soma-max-staleness"))
-    staleness = services.freshness.staleness(group)
+    staleness = await services.staleness(group)
     if most is not None and (staleness is None or staleness > most):
         how_old = "an unknown age" if staleness is None else f"up to {staleness:.1f} s"
         raise TooStaleError(f"the answer would be of {how_old}; at most {most:g} s are accepted")

@@ -8,7 +8,9 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from soma_api.problems import LogUnavailableError
 from soma_schemas.settings import KafkaSettings, TopicSettings
+from soma_schemas.topic_admin import topic_id
 from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.vectors.progress import LogIdentity
 
 _ANSWER_SECONDS = 5.0
 
@@ -26,6 +28,7 @@ class KafkaLogEnds:
         self._admin = AdminClient(self._config)
         self._name = MEMORY_EVENTS.full_name(topics)
         self._partitions = range(MEMORY_EVENTS.partitions(topics))
+        self._epoch = topics.epoch
 
     def close(self) -> None:
         """Let go of the brokers."""
@@ -55,6 +58,14 @@ class KafkaLogEnds:
             _let_go(old)
             raise LogUnavailableError("the brokers do not answer") from error
         return {partition: result.offset for partition, result in found.items()}
+
+    async def identity(self) -> LogIdentity:
+        """Return which log this is.
+
+        Raises:
+            BrokerError: The brokers do not answer.
+        """
+        return LogIdentity(await asyncio.to_thread(topic_id, self._admin, self._name), self._epoch)
 
 
 def _let_go(admin: AdminClient) -> None:

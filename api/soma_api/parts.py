@@ -12,6 +12,7 @@ import psycopg
 from prometheus_client import CollectorRegistry
 from psycopg_pool import AsyncConnectionPool
 
+from soma_api.completeness import Completeness, IndexLook, PointsById
 from soma_api.freshness import Freshness, LogEnds
 from soma_api.kafka import KafkaLogEnds
 from soma_api.metrics import ApiMetrics
@@ -51,6 +52,7 @@ class Parts:
         pool: To PostgreSQL as a member of `soma_readers`, open, in autocommit.
         publisher: Writes to the log.
         search: Asks the vector index.
+        index: Tells how complete it is.
         ends: Where the log ends.
         waiter: How far the sinks are; fed by a `WatermarkFeed`, or in process by `advance`.
         freshness: How old answers may be.
@@ -64,6 +66,7 @@ class Parts:
     pool: AsyncConnectionPool
     publisher: Publisher
     search: Searcher
+    index: IndexLook
     ends: LogEnds
     waiter: WatermarkWaiter
     freshness: Freshness
@@ -79,6 +82,7 @@ async def open_parts(
     clock: Clock,
     publisher: Publisher,
     search: Searcher,
+    points: PointsById,
     vectors_probe: Probe,
     registry: CollectorRegistry,
 ) -> AsyncIterator[Parts]:
@@ -89,6 +93,7 @@ async def open_parts(
         clock: Time.
         publisher: Writes to the log; the caller closes it.
         search: Asks the vector index; the caller closes what is behind it.
+        points: Of the same index: what it says of itself.
         vectors_probe: Raises when the vector index does not answer.
         registry: Of metrics; shared with whatever else runs in the process.
 
@@ -113,11 +118,19 @@ async def open_parts(
                 connect=connect,
                 pool=pool,
                 topic=MEMORY_EVENTS.full_name(settings.topics),
+                epoch=settings.topics.epoch,
                 waiter=waiter,
                 clock=clock,
                 random=Random(),  # noqa: S311  # spreads reconnects, guards nothing
             )
-            running = [tasks.create_task(feed.run()), tasks.create_task(freshness.run())]
+            index = Completeness(
+                points=points,
+                waiter=waiter,
+                identify=ends.identity,
+                partitions=range(MEMORY_EVENTS.partitions(settings.topics)),
+                clock=clock,
+            )
+            running = [tasks.create_task(each.run()) for each in (feed, freshness, index)]
             if not checked:
                 running.append(tasks.create_task(check_database_later(settings.postgres, clock)))
             yield Parts(
@@ -126,6 +139,7 @@ async def open_parts(
                 pool=pool,
                 publisher=publisher,
                 search=search,
+                index=index,
                 ends=ends,
                 waiter=waiter,
                 freshness=freshness,

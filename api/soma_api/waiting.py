@@ -28,6 +28,9 @@ class WatermarkWaiter:
 
     It only ever moves forward: a topic that is made anew wants a new process. Make it on the event loop that
     it serves.
+
+    Attributes:
+        informed: Whether it was told of every watermark that there was; before, it knows too little.
     """
 
     def __init__(self) -> None:
@@ -35,6 +38,7 @@ class WatermarkWaiter:
         self._next_offsets: dict[_Place, int] = {}
         self._waiting: dict[_Place, set[_Wait]] = {}
         self._somebody = asyncio.Event()
+        self.informed = False
 
     def advance(self, group: str, partition: int, next_offset: int) -> None:
         """Learn that a sink has settled everything below an offset. Callable from any thread."""

@@ -19,7 +19,8 @@ _RECONNECT_SECONDS_MAX = 5.0
 _RECONNECT_SECONDS_FIRST = 0.1
 
 _WATERMARKS = """
-SELECT consumer_group, partition, next_offset FROM sink_watermarks WHERE topic = %(topic)s::text
+SELECT consumer_group, partition, next_offset FROM sink_watermarks
+WHERE topic = %(topic)s::text AND epoch = %(epoch)s::integer
 """
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ class WatermarkFeed:
         connect: Opens the listening connection, in autocommit.
         pool: Asked every 250 ms while nobody listens and somebody waits.
         topic: Full name of `memory.events` in this installation.
+        epoch: Of the topic: offsets of an older one say nothing about it.
         waiter: Is told.
         clock: Paces the polling and the reconnecting.
         random: Spreads reconnecting processes.
@@ -45,13 +47,14 @@ class WatermarkFeed:
         connect: Connect,
         pool: AsyncConnectionPool,
         topic: str,
+        epoch: int,
         waiter: WatermarkWaiter,
         clock: Clock,
         random: Random,
     ) -> None:
         self._connect = connect
         self._pool = pool
-        self._topic = topic
+        self._place = {"topic": topic, "epoch": epoch}
         self._waiter = waiter
         self._clock = clock
         self._random = random
@@ -102,9 +105,10 @@ class WatermarkFeed:
             log.warning("watermark_not_understood", payload=notification.payload)
 
     async def _read(self, connection: psycopg.AsyncConnection) -> None:
-        found = await connection.execute(_WATERMARKS, {"topic": self._topic})
+        found = await connection.execute(_WATERMARKS, self._place)
         for group, partition, next_offset in await found.fetchall():
             self._waiter.advance(group, partition, next_offset)
+        self._waiter.informed = True
 
     async def _poll_while_deaf(self) -> None:
         while True:

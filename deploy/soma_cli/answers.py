@@ -144,16 +144,34 @@ class Hit(Answer):
     memory: Memory
 
 
+class IndexState(Answer):
+    """How complete the vector index is; `filled` is null while nobody knows."""
+
+    complete: bool
+    filled: float | None
+
+    def words(self) -> str:
+        """Return it as a sentence."""
+        if self.complete:
+            return "the index is complete"
+        if self.filled is None:
+            return "the index is not complete, and nobody knows yet what it lacks"
+        # Never rounded up to what it is not.
+        return f"the index is being filled, {int(self.filled * 100)} % are in it"
+
+
 class Hits(Answer):
-    """The best hits, best first."""
+    """The best hits, best first, and whether the index has everything that they could be among."""
 
     hits: list[Hit]
+    index: IndexState
 
     def drawn(self) -> RenderableType:
-        """Return each hit with its score, its name, and its text below."""
-        if not self.hits:
-            return Text("nothing found")
-        return Group(*(line for hit in self.hits for line in _hit(hit)))
+        """Return each hit with its score, its name, and its text below; and what may be missing."""
+        lines = [line for hit in self.hits for line in _hit(hit)] or [Text("nothing found")]
+        if not self.index.complete:
+            lines.append(Text(f"memories may be missing here: {self.index.words()}", "yellow"))
+        return Group(*lines)
 
 
 class NamespaceCount(Answer):
@@ -190,6 +208,7 @@ class Readiness(Answer):
 
     status: str
     parts: dict[str, PartHealth]
+    index: IndexState | None
 
 
 class Stats(Answer):

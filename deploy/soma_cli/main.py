@@ -42,6 +42,9 @@ COMMANDS = (
         "Look at dead letters, and replay, mend, discard or export them.",
         OPERATION,
     ),
+    Entry(
+        "reindex", "soma_cli.commands.reindex", "Have the vector index made anew and filled again.", OPERATION
+    ),
     Entry("bench", "soma_cli.commands.bench", "Measure recall, latency and search.", OPERATION),
     Entry("work", "soma_cli.commands.work", "Run a worker.", PROCESSES),
     Entry("serve", "soma_cli.commands.serve", "Run the HTTP API.", PROCESSES),

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -56,6 +56,16 @@ def open_admin(settings: KafkaSettings) -> AdminClient:
     return AdminClient(
         settings.librdkafka() | {"client.id": "soma-admin"}, logger=logging.getLogger(__name__)
     )
+
+
+def topic_id(admin: AdminClient, name: str) -> str:
+    """Return the id that the brokers gave a topic: one that is made anew under its name has another.
+
+    Raises:
+        BrokerError: The brokers cannot be reached, or have no such topic.
+    """
+    asked = admin.describe_topics(TopicCollection([name]), request_timeout=_TIMEOUT_SECONDS)
+    return str(_await(asked[name]).topic_id)
 
 
 def topic_differences(

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -68,6 +68,7 @@ class ConsumerGroup:
         clock: Measures how long a batch takes.
         watch_every: How often the brokers are asked how far the group is.
         at_once: From how many partitions batches are settled at the same time.
+        stands: Where the store stands, by partition: what was committed beyond that is read again.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ConsumerGroup:
         clock: Clock,
         watch_every: timedelta = timedelta(seconds=10),
         at_once: int = 1,
+        stands: Callable[[], Awaitable[Mapping[int, int]]] | None = None,
     ) -> None:
         self._group = group
         self._metrics = metrics
@@ -115,7 +117,8 @@ class ConsumerGroup:
                     total_bytes=8 * delivery.batch_bytes,
                     total_records=8 * max(delivery.buffered_events, delivery.batch_events),
                     drain_seconds=delivery.drain_timeout.total_seconds(),
-                )
+                ),
+                stands=stands,
             ),
         )
         self._topic = self._app.topic(topic, schema=BatchSchema())

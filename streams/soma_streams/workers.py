@@ -1,7 +1,7 @@
 """The workers: each wires stores to the log, and runs until it is told to stop or cannot go on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -31,12 +31,17 @@ from soma_streams.delivery.settle import FasterWay, Settled, Settler, Sink
 from soma_streams.delivery.state import Outcome, Watermark
 from soma_streams.delivery.unread import Unread
 from soma_streams.door import open_door
+from soma_streams.log_state import log_state
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.settings import DeliveringSettings, PostgresWorkerSettings, VectorWorkerSettings
 from soma_streams.sinks.dead_letter_index import DeadLetterIndex
 from soma_streams.sinks.pool import open_pool
 from soma_streams.sinks.postgres.sink import PostgresSink
+from soma_streams.sinks.vectors.filling import Filling
+from soma_streams.sinks.vectors.points import PointMaker
+from soma_streams.sinks.vectors.records import Records
 from soma_streams.sinks.vectors.sink import VectorSink
+from soma_streams.sinks.vectors.standing import Standing
 from soma_streams.sinks.vectors.writer import PointWriter
 from soma_streams.sinks.watermarks import PostgresWatermarks
 from soma_streams.transport import RecordBatch
@@ -127,6 +132,7 @@ async def work_vectors(
     """
     metrics = WorkerMetrics(registry)
     at_start = _retry_at_start(settings, clock, random)
+    maker = PointMaker(embedder, Bm25Encoder(), collection)
     committed: list[Watermark] = []
 
     async def look() -> None:
@@ -146,24 +152,50 @@ async def work_vectors(
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
         watermarks = PostgresWatermarks(pool, Retry(settings.retry, clock, random, Waiting()), clock)
+        # Also what an index has lost since: up to there it is not whole before it holds it again.
         for watermark in committed:
             watermarks.offer(watermark)
-        events = _group(settings, SinkGroup.VECTORS, MEMORY_EVENTS, metrics.of(SinkName.VECTORS), clock)
-        sink = VectorSink(
-            writer=writer,
-            embedder=embedder,
-            bm25=Bm25Encoder(),
-            collection=collection,
-            group=SinkGroup.VECTORS,
-            offer_watermark=watermarks.offer,
+        standing = Standing(writer, range(MEMORY_EVENTS.partitions(settings.topics)))
+        events = _group(
+            settings,
+            SinkGroup.VECTORS,
+            MEMORY_EVENTS,
+            metrics.of(SinkName.VECTORS),
+            clock,
+            stands=standing.offsets,
         )
-        retry = _retry(settings, events, metrics.of(SinkName.VECTORS), clock, random)
-        settler = await opened.enter_async_context(_settler(settings, sink, retry, clock))
         await opened.enter_async_context(open_door(settings.worker, registry, [events]))
+
+        async def prepare() -> None:
+            log = await at_start(
+                "ask for the log", lambda: asyncio.to_thread(log_state, settings.kafka, settings.topics)
+            )
+            filling = Filling(
+                writer=writer,
+                records=Records(pool),
+                maker=maker,
+                retry=at_start,
+                flood=FloodGuard(settings.delivery),
+                topic=MEMORY_EVENTS.full_name(settings.topics),
+            )
+            standing.begin(await filling.prepare(log))
+
         async with asyncio.TaskGroup() as side:
             side.create_task(watermarks.run())
             try:
-                await run({events: settler.settle}, stop)
+                if await done_before(stop, prepare()):
+                    sink = VectorSink(
+                        writer=writer,
+                        maker=maker,
+                        standing=standing,
+                        group=SinkGroup.VECTORS,
+                        offer_watermark=watermarks.offer,
+                    )
+                    retry = _retry(settings, events, metrics.of(SinkName.VECTORS), clock, random)
+                    settler = await opened.enter_async_context(_settler(settings, sink, retry, clock))
+                    watching = side.create_task(standing.watch(clock))
+                    await run({events: settler.settle}, stop)
+                    watching.cancel()
             finally:
                 await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
 
@@ -234,6 +266,7 @@ def _group(
     clock: Clock,
     *,
     at_once: int = 1,
+    stands: Callable[[], Awaitable[Mapping[int, int]]] | None = None,
 ) -> ConsumerGroup:
     return ConsumerGroup(
         group=name.on_brokers(settings.topics),
@@ -243,6 +276,7 @@ def _group(
         metrics=metrics,
         clock=clock,
         at_once=at_once,
+        stands=stands,
     )
 
 

@@ -89,6 +89,16 @@ class FaultyWriter:
         await self._fail()
         await self._writer.flush()
 
+    async def is_empty(self) -> bool:
+        """Look, or fail."""
+        await self._fail()
+        return await self._writer.is_empty()
+
+    async def renew(self, *, keep_former: bool) -> None:
+        """Begin anew, or fail."""
+        await self._fail()
+        await self._writer.renew(keep_former=keep_former)
+
     async def _fail(self) -> None:
         match self._now():
             case Mode.REFUSING:

@@ -187,6 +187,16 @@ class StatsView(BaseModel):
     )
 
 
+class IndexView(BaseModel):
+    """How complete the vector index is: it may have been lost, and be in the course of being filled."""
+
+    complete: bool = Field(
+        description="Whether it has everything that was ever settled into it. While it has not, searches "
+        "miss memories, and their age counts as unknown."
+    )
+    filled: float | None = Field(description="The share that it has, from 0 to 1; null while nobody knows.")
+
+
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return an answer in JSON."""
     body = orjson.dumps(content, option=_OPTIONS)

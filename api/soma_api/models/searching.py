@@ -7,7 +7,7 @@ from pydantic.config import JsonDict
 
 from soma_api.models.inputs import Input, JsonObject, RequestId
 from soma_api.models.listing import visible_below
-from soma_api.models.outputs import MemoryView, memory_view
+from soma_api.models.outputs import IndexView, MemoryView, memory_view
 from soma_api.models.payload_filter import MEANING, SEARCHED, compared
 from soma_api.principals import Principal
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
@@ -187,9 +187,10 @@ class HitView(BaseModel):
 
 
 class HitsView(BaseModel):
-    """The best hits, best first."""
+    """The best hits, best first, and whether the index has everything that they could be among."""
 
     hits: list[HitView]
+    index: IndexView
 
 
 def hit_view(hit: SearchHit) -> dict[str, Any]:

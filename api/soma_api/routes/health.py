@@ -1,17 +1,21 @@
 """What probes and scrapers ask."""
 
 import ipaddress
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from soma_api.dependencies import Requires, services_of
-from soma_api.models.outputs import json_response
+from soma_api.completeness import IndexState
+from soma_api.dependencies import Requires, Services, services_of
+from soma_api.models.outputs import IndexView, json_response
 from soma_api.principals import Role
 from soma_api.probes import BackingPart, check
 from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
+from soma_schemas.errors import SomaError
+from soma_schemas.vectors.errors import IndexIncompleteError
 
 router = APIRouter(tags=["health"])
 
@@ -41,6 +45,10 @@ class Readiness(BaseModel):
         "`not_ready`: nothing works, because keys cannot be checked."
     )
     parts: dict[str, PartView]
+    index: IndexView | None = Field(
+        description="How complete the vector index is; null when it does not answer. While it is not "
+        "complete, part `vectors` fails with `index_incomplete`."
+    )
 
 
 @router.get("/healthz", operation_id="healthz", response_model=Alive)
@@ -63,11 +71,19 @@ async def readyz(request: Request) -> Response:
     """
     services = services_of(request)
     parts = await check(services.probes, services.clock)
+    vectors = parts.get(BackingPart.VECTORS)
+    index = await _index(services) if vectors is not None and vectors.ready else None
+    if vectors is not None and index is not None and not index.complete:
+        parts[BackingPart.VECTORS] = replace(vectors, ready=False, error=IndexIncompleteError.code)
     status = "ready" if all(health.ready for health in parts.values()) else "degraded"
     if BackingPart.POSTGRES in parts and not parts[BackingPart.POSTGRES].ready:
         status = "not_ready"
     return json_response(
-        {"status": status, "parts": {part.value: health for part, health in parts.items()}},
+        {
+            "status": status,
+            "parts": {part.value: health for part, health in parts.items()},
+            "index": index,
+        },
         503 if status == "not_ready" else 200,
     )
 
@@ -91,6 +107,13 @@ async def metrics(request: Request) -> Response:
     if not (services.settings.api.metrics_on_loopback and _is_local(request)):
         await _operator(request)
     return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _index(services: Services) -> IndexState | None:
+    try:
+        return await services.index.look()
+    except (SomaError, ConnectionError, TimeoutError):
+        return None
 
 
 def _is_local(request: Request) -> bool:

@@ -78,7 +78,7 @@ async def read_stats(request: Request, principal: Reader) -> Response:
     services = services_of(request)
     answered = await read_headers(request, SinkGroup.POSTGRES)
     counts = await services.overview.counts(principal.tenant, principal.namespaces)
-    staleness = {group.value: services.freshness.staleness(group) for group in SETTLED}
+    staleness = {group.value: await services.staleness(group) for group in SETTLED}
     return json_response(
         {
             "memories": counts.memories,

@@ -62,12 +62,15 @@ async def search(
 ) -> Response:
     """Find memories by meaning, by words, or by both, and tell what each score is made of."""
     asked = body.request(principal)
+    services = services_of(request)
     answered = await read_headers(request, SinkGroup.VECTORS)
     try:
-        hits = await services_of(request).search(asked)
+        # Asked first: an index that is complete now has everything that the search then looks through.
+        index = await services.index.look()
+        hits = await services.search(asked)
     except _FAILURES as error:
         raise translated(error) from error
-    return json_response({"hits": [hit_view(hit) for hit in hits]}, 200, answered)
+    return json_response({"hits": [hit_view(hit) for hit in hits], "index": index}, 200, answered)
 
 
 def translated(error: Exception) -> ApiError:

@@ -43,7 +43,9 @@ async def read_write(request: Request, principal: Reader, position: str) -> Resp
             "state": "pending" if settled is None else settled.outcome,
             "readable": services.waiter.passed(READABLE, [place]),
             # A dead letter of the index is behind it as well, and no search finds what it says.
-            "searchable": services.waiter.passed(SEARCHABLE, [place]) and SinkGroup.VECTORS not in letters,
+            "searchable": services.waiter.passed(SEARCHABLE, [place])
+            and SinkGroup.VECTORS not in letters
+            and await services.index_is_complete(),
             "reason": None if settled is None else settled.reason,
             "error_code": None if settled is None else settled.error_code,
             "dead_letters": letters,

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.answers import PartHealth, Readiness, Stats
+from soma_cli.answers import IndexState, PartHealth, Readiness, Stats
 from soma_cli.client import SomaClient
 from soma_cli.commands.options import ApiKey, AsJson, Url
 from soma_cli.connection import find_connection
@@ -27,6 +27,7 @@ class Status(Result):
     url: str
     status: str
     parts: dict[str, PartHealth]
+    index: IndexState | None
     stats: Stats | None
 
     def drawn(self) -> RenderableType:
@@ -36,6 +37,8 @@ class Status(Result):
         for name, part in self.parts.items():
             state = "ready" if part.ready else f"fails: {part.error}"
             table.add_row(Text(plain(name)), Text(plain(state)), Text(f"{part.milliseconds:.1f} ms", "dim"))
+        if self.index is not None and not self.index.complete:
+            table.add_row("search", Text(self.index.words(), "yellow"), "")
         for name, value in self._counts():
             table.add_row(name, Text(value), "")
         return table
@@ -62,7 +65,10 @@ def status(
     with SomaClient(connection) as client:
         found: Readiness = client.readiness()
         stats = None if found.status == _NOT_READY else client.stats()
-    show(Status(url=connection.url, status=found.status, parts=found.parts, stats=stats), as_json=as_json)
+    show(
+        Status(url=connection.url, status=found.status, parts=found.parts, index=found.index, stats=stats),
+        as_json=as_json,
+    )
     if found.status != _READY:
         failing = [name for name, part in found.parts.items() if not part.ready]
         raise FindingsError(f"the API is {found.status.replace('_', ' ')}: {', '.join(failing)} fails", ())

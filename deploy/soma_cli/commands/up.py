@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,7 +14,10 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from soma_cli.answers import IndexState
+from soma_cli.client import SomaClient
 from soma_cli.commands.options import AsJson
+from soma_cli.connection import Connection
 from soma_cli.demo import demonstrate
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import Home
@@ -22,6 +26,7 @@ from soma_cli.output import Result, say, show
 from soma_cli.root import Root, root_of
 from soma_cli.status_table import StatusTable, started_again
 from soma_schemas.clock import Clock, SystemClock
+from soma_schemas.errors import SomaError
 from soma_schemas.logs import configure_logging
 from soma_schemas.settings import LogFormat, LogSettings
 
@@ -44,12 +49,14 @@ class Ready(Result):
     key_file: Path
     seconds: float
     restarts: dict[str, int]
+    index: IndexState | None
 
     def drawn(self) -> RenderableType:
         """Return what somebody wants to know who has just started it."""
+        lacking = "" if self.index is None or self.index.complete else self.index.words()
         return Text(
             f"""
-ready after {self.seconds:.1f} s{self._restarted()}
+ready after {self.seconds:.1f} s{self._restarted()}{_warning(lacking)}
 
   API    {self.url}   (what it can do: {self.url}/docs)
   key    {self.key_file}
@@ -111,12 +118,26 @@ async def _run(root: Root, clock: Clock, *, demo: bool, as_json: bool) -> None:
                 say(f"\nGo on with `soma up{_home_option(root)}`, then ask your own questions.")
                 return
             table.close()
-            show(_ready(stack, home, clock.monotonic() - begin), as_json=as_json)
+            seconds = clock.monotonic() - begin
+            show(_ready(stack, home, seconds, await asyncio.to_thread(_index, stack)), as_json=as_json)
             table.open()
             await stack.keep_running()
 
 
-def _ready(stack: Stack, home: Home, seconds: float) -> Ready:
+def _index(stack: Stack) -> IndexState | None:
+    # The API may end in this very moment, and be started again: then nobody knows.
+    with suppress(SomaError), SomaClient(Connection(stack.api.address, stack.api_key)) as client:
+        return client.readiness().index
+    return None
+
+
+def _warning(lacking: str) -> str:
+    return (
+        f"\n\nSearches may miss memories for now: {lacking}. `soma status` tells how far." if lacking else ""
+    )
+
+
+def _ready(stack: Stack, home: Home, seconds: float, index: IndexState | None) -> Ready:
     return Ready(
         url=stack.api.address,
         home=home.path,
@@ -124,6 +145,7 @@ def _ready(stack: Stack, home: Home, seconds: float) -> Ready:
         key_file=home.path / "secrets" / "api-key",
         seconds=seconds,
         restarts=stack.restarts,
+        index=index,
     )
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import httpx
 
@@ -10,6 +11,7 @@ from soma_cli.local.part import Part
 from soma_cli.local.process import Launch
 from soma_cli.local.unit import Observer, Unit
 from soma_schemas.clock import Clock
+from soma_schemas.vectors.errors import IndexIncompleteError
 
 
 class OwnProcess(Part):
@@ -70,5 +72,16 @@ class OwnProcess(Part):
                 answer = await client.get(f"{self.address}/readyz")
         except httpx.TransportError:
             return False
-        # While a part behind it is away the API answers too, only not everything.
-        return answer.status_code == httpx.codes.OK and answer.json().get("status") == "ready"
+        return answer.status_code == httpx.codes.OK and _works(answer.json())
+
+
+def _works(readiness: Mapping[str, Any]) -> bool:
+    """Say whether everything behind a process answers, also while an index that was lost is being filled.
+
+    While a part is away the API answers too, only not everything.
+    """
+    if readiness.get("status") == "ready":
+        return True
+    failing = [part.get("error") for part in readiness.get("parts", {}).values() if not part.get("ready")]
+    index = readiness.get("index") or {}
+    return failing == [IndexIncompleteError.code] and index.get("filled") is not None

@@ -12,13 +12,14 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import qdrant_edge as edge
+import structlog
 
 from soma_api.queries.vectors.conditions import Condition, IsPoint, OneOf, of_tenant
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_cli.local.asking import filter_of, search_filter
 from soma_cli.local.errors import LocalStackError
-from soma_schemas.clock import yield_now
+from soma_schemas.clock import Clock, yield_now
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
 from soma_schemas.vectors.errors import IndexRefusedError, IndexUnavailableError
@@ -27,9 +28,13 @@ from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 _SHARD = "shard"
 _UNFINISHED = "shard.unfinished"
+_FORMER = "shard.former"
 _RECORD = "collection.json"
+_DISCARDED = "discarded"
 _LOG = "wal"
 
 # Writing out its segments stops the whole process for 50 to 150 ms. Until then they are in the write-ahead
@@ -38,6 +43,8 @@ _POINTS_PER_CHECKPOINT = 16_384
 
 # The engine holds the interpreter while it works: a slice takes 10 to 20 ms, then others have their turn.
 _POINTS_PER_SLICE = 64
+
+_LOOK_SECONDS = 1.0
 
 _KEYWORD = edge.PayloadSchemaType.Keyword
 _INDEXES: Mapping[FieldType, edge.PayloadSchemaType | edge.KeywordIndexParams] = {
@@ -59,6 +66,13 @@ class IndexInUseError(LocalStackError):
     remedy = "stop the other process first"
 
 
+class IndexDiscardedError(LocalStackError):
+    """Somebody has asked for the embedded index to be made anew; the next start does it."""
+
+    code = "index_discarded"
+    remedy = "start it again: `soma up` does so by itself"
+
+
 class EmbeddedIndex:
     """Keeps and finds points in this process; a `PointWriter` and a `PointReader`.
 
@@ -66,31 +80,40 @@ class EmbeddedIndex:
 
     Args:
         shard: Open, and nobody else's.
-        folder: Where it is.
+        folder: Where it is, with its record.
         collection: What its points have in common.
     """
 
     def __init__(self, shard: edge.EdgeShard, folder: Path, collection: Collection) -> None:
         self._shard = shard
-        self._log = folder / _LOG
+        self._folder = folder
+        self._log = folder / _SHARD / _LOG
         self._collection = collection
         self._tenants = _tenants(shard)
         self._points_since_checkpoint = 0
 
     @classmethod
     def open(cls, folder: Path, collection: Collection) -> Self:
-        """Return the index in a folder, made when it is not there yet.
+        """Return the index in a folder, made when it is not there yet, or is to be made anew.
+
+        One of an older indexing gives way to a new one, which is filled like one that was lost.
 
         Raises:
-            MismatchError: It was made for another embedder or indexing.
+            MismatchError: It was made for another embedder or a newer indexing.
             IndexInUseError: Another process has it open.
         """
-        if not (folder / _SHARD).exists():
+        if not is_index(folder):
             _make(folder, collection)
-        collection.check(Collection.recorded(collection.alias, _recorded(folder)))
-        with _translated():
-            shard = edge.EdgeShard.load(str(folder / _SHARD), _configuration(collection))
-            return cls(shard, folder / _SHARD, collection)
+        elif is_discarded(folder):
+            _require_free(folder, collection)
+            _make(folder, collection)
+        found = Collection.recorded(collection.alias, _recorded(folder))
+        if collection.supersedes(found):
+            _require_free(folder, collection)
+            _make(folder, collection)
+        else:
+            collection.check(found)
+        return cls(_load(folder, collection), folder, collection)
 
     def close(self) -> None:
         """Make everything durable and release the folder."""
@@ -103,6 +126,27 @@ class EmbeddedIndex:
 
     async def check(self) -> None:
         """Nothing to do: nobody else can change it while it is open."""
+
+    async def is_empty(self) -> bool:
+        """Say whether there is no point at all."""
+        with _translated():
+            return self._shard.count(edge.CountRequest(exact=True)) == 0
+
+    async def renew(self, *, keep_former: bool) -> None:
+        """Begin anew in the same folder; what was there is gone, which was nobody else's."""
+        del keep_former
+        # Nothing is awaited between the two, so that no other coroutine meets a closed shard.
+        with _translated():
+            self._shard.close()
+        _make(self._folder, self._collection)
+        self._shard = _load(self._folder, self._collection)
+        self._tenants = _tenants(self._shard)
+        self._points_since_checkpoint = 0
+
+    async def until_discarded(self, clock: Clock) -> None:
+        """Return when somebody has discarded the index, which the next `open` then makes anew."""
+        while not is_discarded(self._folder):
+            await clock.sleep(_LOOK_SECONDS)
 
     async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Return the payloads of the points that are there."""
@@ -132,7 +176,8 @@ class EmbeddedIndex:
         """
         self._points_since_checkpoint += len(points)
         if len(self._tenants) <= 1:
-            self._tenants.update(point.payload[TENANT] for point in points)
+            # The index speaks of itself in points without a tenant.
+            self._tenants.update(point.payload[TENANT] for point in points if TENANT in point.payload)
         before_all = edge.RangeFloat(lt=float(min(point.version for point in points)))
         guard = edge.Filter(must=[edge.FieldCondition(VERSION, range=before_all)])
         prepared = {point.id: _edge_point(point) for point in points}
@@ -236,22 +281,62 @@ def _configuration(collection: Collection) -> edge.EdgeConfig:
     )
 
 
+def is_index(folder: Path) -> bool:
+    """Say whether there is an index in a folder."""
+    return (folder / _SHARD).exists()
+
+
+def discard(folder: Path) -> None:
+    """Have the index in a folder made anew, whether a process has it open or not."""
+    (folder / _DISCARDED).touch()
+
+
+def is_discarded(folder: Path) -> bool:
+    """Say whether the index in a folder is to be made anew."""
+    return (folder / _DISCARDED).exists()
+
+
+def _load(folder: Path, collection: Collection) -> edge.EdgeShard:
+    with _translated():
+        return edge.EdgeShard.load(str(folder / _SHARD), _configuration(collection))
+
+
+def _require_free(folder: Path, collection: Collection) -> None:
+    """Refuse to make an index anew that another process has open; in what state it is does not matter.
+
+    Raises:
+        IndexInUseError: Another process has it open.
+    """
+    try:
+        _load(folder, collection).close()
+    except IndexInUseError:
+        raise
+    except Exception as error:  # noqa: BLE001  # damaged, or laid out otherwise: it is made anew for that
+        log.warning("index_does_not_open", error=type(error).__name__)
+
+
 def _make(folder: Path, collection: Collection) -> None:
-    """Make an empty index; a crash on the way leaves nothing that looks like one."""
+    """Make an empty index in place of what is there; a crash leaves nothing that looks like one."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / _UNFINISHED
-    shutil.rmtree(unfinished, ignore_errors=True)
+    for left in (unfinished, folder / _FORMER):
+        shutil.rmtree(left, ignore_errors=True)
     with _translated():
         shard = edge.EdgeShard.create(str(unfinished), _configuration(collection))
         for field, field_type in PAYLOAD_INDEXES.items():
             shard.update(edge.UpdateOperation.create_field_index(field, _INDEXES[field_type]))
         shard.flush()
         shard.close()
+    former = folder / _SHARD
+    if former.exists():
+        former.rename(folder / _FORMER)
     record = folder / _RECORD
     record.write_text(json.dumps(collection.metadata()))
     _sync(record)
     unfinished.rename(folder / _SHARD)
+    (folder / _DISCARDED).unlink(missing_ok=True)
     _sync(folder)
+    shutil.rmtree(folder / _FORMER, ignore_errors=True)
 
 
 def _recorded(folder: Path) -> Mapping[str, Any] | None:

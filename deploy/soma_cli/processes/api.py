@@ -8,13 +8,14 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from soma_api.application import create_application
+from soma_api.completeness import PointsById
 from soma_api.parts import open_parts
 from soma_api.probes import Probe
 from soma_api.queries.vectors.search import Search
 from soma_api.serving import bind
 from soma_api.serving import serve as serve_http
 from soma_api.settings import ApiSettings
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.vectors import EmbeddedIndex, IndexDiscardedError
 from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell
 from soma_cli.settings import EmbeddedApiSettings
 from soma_schemas.clock import SystemClock
@@ -46,7 +47,7 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
             reader = QdrantReader(client, collection.alias)
             search = Search(reader, embedder, Bm25Encoder())
             probe = partial(check_collection, client, collection)
-            await _serve(settings, search, probe, CollectorRegistry(), stop)
+            await _serve(settings, search, reader, CollectorRegistry(), stop, vectors_probe=probe)
 
 
 async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> None:
@@ -70,7 +71,9 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
         # Either of the two ends both: a worker that cannot go on must be seen, not outlived.
         async with asyncio.TaskGroup() as both:
             search = Search(index, embedder, Bm25Encoder())
-            both.create_task(_serve(settings, search, partial(index.read, ()), registry, stop))
+            serving = _serve(settings, search, index, registry, stop, vectors_probe=partial(index.read, ()))
+            both.create_task(serving)
+            both.create_task(_while_kept(index, stop))
             both.create_task(
                 workers.work_vectors(
                     settings.vector_worker(),
@@ -85,12 +88,25 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
             )
 
 
+async def _while_kept(index: EmbeddedIndex, stop: asyncio.Event) -> None:
+    """Return when told to stop.
+
+    Raises:
+        IndexDiscardedError: The index is to be made anew, which the next start does.
+    """
+    discarded = index.until_discarded(SystemClock())
+    if await workers.done_before(stop, discarded):
+        raise IndexDiscardedError("the vector index is to be made anew")
+
+
 async def _serve(
     settings: ApiSettings,
     search: Search,
-    vectors_probe: Probe,
+    points: PointsById,
     registry: CollectorRegistry,
     stop: asyncio.Event,
+    *,
+    vectors_probe: Probe,
 ) -> None:
     with bind(settings.api) as listening, closing(EventPublisher(settings)) as publisher:
         async with open_parts(
@@ -99,6 +115,7 @@ async def _serve(
             publisher=publisher,
             registry=registry,
             search=search,
+            points=points,
             vectors_probe=vectors_probe,
         ) as parts:
             # Looking for cycles among all that is loaded by now stops every request for up to 0.1 s.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -86,6 +86,10 @@ class Collection:
                 f"collection `{alias}` does not say which model it holds vectors of", remedy=REINDEX_REMEDY
             ) from None
 
+    def supersedes(self, found: Self) -> bool:
+        """Say whether a collection only has to be filled anew because its text was indexed by older rules."""
+        return replace(found, indexing=self.indexing) == self and found.indexing < self.indexing
+
     def check(self, found: Self) -> None:
         """Refuse to work on a collection whose vectors cannot be compared with ours.
 
@@ -102,5 +106,6 @@ class Collection:
             raise MismatchError(
                 f"collection `{self.alias}` was indexed by version {found.indexing} of the text, "
                 f"this process has version {self.indexing}",
-                remedy="Rebuild the index with `soma reindex`.",
+                remedy="Run the version that it was indexed by, or a newer one, which fills it anew by "
+                "itself. To have this version fill it anew, use `soma reindex`.",
             )

@@ -8,6 +8,7 @@ SomaError
 ├── IndexUnavailableError   the index cannot take or answer anything for now
 ├── IndexRefusedError       the index does not take this point
 ├── IndexServerError        the index's server will not answer until an operator acts
+├── IndexIncompleteError    the index has not yet all that it should have
 └── MismatchError           the collection is not as declared (soma_schemas.errors)
 """
 
@@ -88,3 +89,10 @@ class IndexServerError(SomaError):
     """The server of the index will not answer until an operator acts."""
 
     code = "index_server"
+
+
+class IndexIncompleteError(SomaError):
+    """The index has not yet all that it should have: it was lost or made anew, and is being filled."""
+
+    code = "index_incomplete"
+    remedy = "Nothing: the vector worker fills it. Until then searches miss what is not in it."

@@ -24,7 +24,6 @@ _INDEXES: dict[FieldType, models.PayloadSchemaType | models.KeywordIndexParams] 
     FieldType.FLOAT: models.PayloadSchemaType.FLOAT,
 }
 
-
 # gRPC by itself looks for a server that was away after up to two minutes, and for one that vanished without
 # a word not at all.
 _CHANNEL = {
@@ -76,6 +75,8 @@ async def open_client(settings: VectorSettings) -> AsyncIterator[AsyncQdrantClie
 async def ensure_collection(client: AsyncQdrantClient, declared: Collection) -> None:
     """Make the collection, alias and payload indexes unless they are there. Several may do so at once.
 
+    One of an older indexing gives way to a new one, which is filled like one that was lost.
+
     Raises:
         MismatchError: It is there, and not as declared.
         IndexUnavailableError: The server does not answer.
@@ -85,6 +86,8 @@ async def ensure_collection(client: AsyncQdrantClient, declared: Collection) -> 
         if not await client.collection_exists(declared.alias):
             await create_collection(client, declared, declared.name())
             await switch_alias(client, declared.alias, declared.name())
+        elif declared.supersedes(await _recorded(client, declared.alias)):
+            await renew_collection(client, declared, keep_former=False)
         await check_collection(client, declared)
         await _index_payloads(client, declared.alias)
 
@@ -114,6 +117,32 @@ async def _index_payloads(client: AsyncQdrantClient, name: str) -> None:
     for field, field_type in PAYLOAD_INDEXES.items():
         if field not in there:
             await client.create_payload_index(name, field, field_schema=_INDEXES[field_type])
+
+
+async def renew_collection(client: AsyncQdrantClient, declared: Collection, *, keep_former: bool) -> None:
+    """Put a new, empty collection behind the alias, and delete the one that was there.
+
+    Args:
+        client: Of the server.
+        declared: What the new one is to be.
+        keep_former: Do not delete: it may be another installation's.
+
+    Raises:
+        IndexUnavailableError: The server does not answer.
+        IndexServerError: It will not answer until an operator acts.
+    """
+    with server_errors():
+        aliases = (await client.get_aliases()).aliases
+        former = next((each.collection_name for each in aliases if each.alias_name == declared.alias), None)
+        generation = 1
+        while await client.collection_exists(declared.name(generation)):
+            generation += 1
+        name = declared.name(generation)
+        await create_collection(client, declared, name)
+        await switch_alias(client, declared.alias, name)
+        log.info("collection_renewed", alias=declared.alias, collection=name, former=former, kept=keep_former)
+        if former is not None and not keep_former:
+            await client.delete_collection(former)
 
 
 async def switch_alias(client: AsyncQdrantClient, alias: str, name: str) -> None:
@@ -159,3 +188,7 @@ def _layout_of(params: models.CollectionParams) -> dict[str, str]:
         name: "with rarity" if each.modifier is models.Modifier.IDF else "without rarity"
         for name, each in sparse.items()
     }
+
+
+async def _recorded(client: AsyncQdrantClient, alias: str) -> Collection:
+    return Collection.recorded(alias, (await client.get_collection(alias)).config.metadata)

@@ -326,13 +326,16 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Commit what is settled, then set every partition back to its committed offset.
 
+        Where the store behind it stands at less, it is set back to there.
+
         Raises:
             PositionError: It did not work; the application crashes, because records would be missing.
         """
         try:
             async with asyncio.timeout(self.limits.seek_seconds):
                 await self.commit()
-                rewound = await self._thread.rewind()
+                stands = None if self.options.stands is None else await self.options.stands()
+                rewound = await self._thread.rewind(stands or {})
         except Exception as error:
             failure = PositionError(f"partitions could not be set back to their commits: {error!r}")
             failure.__cause__ = error

@@ -1,6 +1,6 @@
 """What an application may choose about its transport, and the Faust settings that must go with it."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -33,10 +33,13 @@ class Options:
     Attributes:
         limits: How much is held and how long is waited.
         isolation: Which records of transactions are read.
+        stands: Where the store behind the application stands, by partition; asked at every assignment. What
+            was committed beyond that is read again: a store may have lost what it had.
     """
 
     limits: Limits = field(default_factory=Limits)
     isolation: Isolation = Isolation.READ_COMMITTED
+    stands: Callable[[], Awaitable[Mapping[int, int]]] | None = None
 
 
 def app_settings(bootstrap_servers: str) -> dict[str, Any]:

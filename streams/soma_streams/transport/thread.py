@@ -173,9 +173,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """
         return await self._inside(self._commit_marks(marks, seconds))
 
-    async def rewind(self) -> Rewound:
-        """Set every assigned partition back to its committed offset, or to the first one drained from it."""
-        return await self._inside(self._rewind())
+    async def rewind(self, stands: Mapping[int, int]) -> Rewound:
+        """Set every assigned partition back to its committed offset, or to the first one drained from it.
+
+        Args:
+            stands: An offset by partition, which none is set beyond.
+        """
+        return await self._inside(self._rewind(stands))
 
     async def reposition(self, offsets: Mapping[TP, int]) -> dict[TopicPartition, int]:
         """Set partitions to these offsets; return their new epochs."""
@@ -183,7 +187,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Set every assigned partition back; return the committed offsets."""
-        rewound = await self.rewind()
+        rewound = await self.rewind({})
         return {TP(*partition): offset for partition, offset in rewound.committed.items()}
 
     # -- fetching ------------------------------------------------------------------------------------
@@ -293,7 +297,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._positions.pop(partition, None)
         self._drained_from[partition] = offset
 
-    async def _rewind(self) -> Rewound:
+    async def _rewind(self, stands: Mapping[int, int]) -> Rewound:
         consumer = self._ensure_consumer()
         assignment = self.note_assignment()
         if assignment is None:
@@ -309,7 +313,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             # aiokafka leaves a partition without a commit where it is, past what was drained from it.
             back_to = committed.get(partition, self._drained_from.get(partition))
             if back_to is not None:
-                self._seek(partition, back_to)
+                stand = stands.get(partition.partition, back_to)
+                if stand < back_to:
+                    log.warning("read_again", **partition._asdict(), from_offset=stand, to_offset=back_to)
+                self._seek(partition, min(stand, back_to))
         return Rewound(committed, {p: e for p, e in self._epochs.items() if e == self._epoch})
 
     async def _reposition(self, offsets: Mapping[TP, int]) -> dict[TopicPartition, int]:

@@ -1,6 +1,7 @@
 """The engines under contract, each with a back door that shares no code with its writer or reader."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,15 +49,22 @@ class Engine(Protocol):
 class ShardEngine:
     """The embedded engine, behind whatever writes to it and reads from it."""
 
-    def __init__(self, writer: PointWriter, reader: PointReader, shard: qdrant_edge.EdgeShard) -> None:
+    def __init__(
+        self, writer: PointWriter, reader: PointReader, shard: Callable[[], qdrant_edge.EdgeShard]
+    ) -> None:
         self.writer = writer
         self.reader = reader
-        self.shard = shard
+        self._shard = shard
+
+    @property
+    def shard(self) -> qdrant_edge.EdgeShard:
+        """The one that is there now: an index that is made anew has another."""
+        return self._shard()
 
     @classmethod
     def embedded(cls, index: EmbeddedIndex) -> Self:
         """The shard as the product opens it."""
-        return cls(index, index, index._shard)
+        return cls(index, index, lambda: index._shard)
 
     async def stored(self) -> dict[UUID, StoredPoint]:
         records, _ = self.shard.scroll(
@@ -82,7 +90,7 @@ async def grpc_engine(folder: Path, collection: Collection, **options: Any) -> A
     ):
         await ensure_collection(client, collection)
         writer, reader = QdrantWriter(client, collection), QdrantReader(client, collection.alias)
-        yield ShardEngine(writer, reader, server.shard(collection.alias))
+        yield ShardEngine(writer, reader, lambda: server.shard(collection.alias))
 
 
 class ServerEngine:
@@ -109,13 +117,10 @@ class ServerEngine:
 async def server_engine(collection: Collection) -> AsyncIterator[ServerEngine]:
     """An empty collection in memory."""
     client = AsyncQdrantClient(":memory:")
-    await client.create_collection(
-        collection.alias,
-        vectors_config={
-            "dense": models.VectorParams(size=collection.dimensions, distance=models.Distance.COSINE)
-        },
-        sparse_vectors_config={"bm25": models.SparseVectorParams(modifier=models.Modifier.IDF)},
-    )
+    with warnings.catch_warnings():
+        # It keeps no payload indexes, and says so.
+        warnings.filterwarnings("ignore", "Payload indexes have no effect", UserWarning)
+        await ensure_collection(client, collection)
     yield ServerEngine(client, collection)
     await client.close()
 

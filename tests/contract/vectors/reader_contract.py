@@ -24,6 +24,7 @@ from soma_api.queries.vectors.search import Search, SearchHit, SearchMode, Searc
 from soma_schemas.fields import Kind
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.points import Point, SparseVector, point_id, unit_vector
+from soma_schemas.vectors.progress import Header, LogIdentity
 
 _BM25 = Bm25Encoder()
 _SOME_ID = UUID(int=0x7000_8000_0000_0000_0000)
@@ -93,6 +94,17 @@ class PointReaderContract:
         hits = await search(engine, mode=mode)
 
         assert [hit.memory.key for hit in hits] == ["kept"]
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_what_an_index_says_of_itself_is_never_found(
+        self, engine: Engine, mode: SearchMode
+    ) -> None:
+        header = Header(UUID(int=1), LogIdentity("a-topic", 1), from_records=False)
+        await engine.writer.write([header.point(), header.progress_point(0, 7), a_point(key="ours")])
+
+        hits = await search(engine, mode=mode)
+
+        assert [hit.memory.key for hit in hits] == ["ours"]
 
     @pytest.mark.parametrize("mode", SearchMode)
     async def test_searching_nothing_finds_nothing(self, engine: Engine, mode: SearchMode) -> None:

@@ -1,6 +1,7 @@
 """What every engine promises to the vector sink; subclass once per engine."""
 
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -12,8 +13,10 @@ from contract.vectors.build import AN_AXIS, a_memory_id, a_point, a_tombstone
 from contract.vectors.engines import Engine
 from soma_schemas.fields import Kind
 from soma_schemas.vectors.errors import UnfitVectorError
+from soma_schemas.vectors.progress import Fill, Header, Held, LogIdentity
 from soma_schemas.versions import VERSION_LIMIT
 from soma_streams.delivery.state import Content, MemoryName, MemoryState
+from soma_streams.sinks.vectors.standing import held_by
 from soma_streams.sinks.vectors.states import id_of, living_point, state_of
 
 _finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -235,6 +238,48 @@ class PointWriterContract:
         found = await engine.writer.read([point.id for point in points])
 
         assert found == {point.id: point.payload for point in points}
+
+    async def test_what_an_index_says_of_itself_is_written_along_and_read_back(self, engine: Engine) -> None:
+        header = Header(UUID(int=1), LogIdentity("a-topic", 2), from_records=True)
+        fill = Fill(3, 9, ("acme", UUID(int=3)), {0: 4, 1: 0})
+        point = a_point()
+
+        await engine.writer.write([header.point(), point])
+        await engine.writer.write([a_tombstone(), fill.point(header), header.progress_point(1, 2**40 - 1)])
+
+        assert await held_by(engine.writer, [0, 1]) == Held(header, {1: 2**40 - 1}, fill)
+        assert await engine.writer.read([point.id]) == {point.id: point.payload}
+
+    async def test_an_index_that_says_nothing_of_itself_holds_nothing_known(self, engine: Engine) -> None:
+        await engine.writer.write([a_point()])
+
+        assert await held_by(engine.writer, [0]) is None
+
+    async def test_of_two_that_begin_an_index_the_first_one_has_begun_it(self, engine: Engine) -> None:
+        first = Header(UUID(int=1), LogIdentity("a-topic", 1), from_records=False)
+        await engine.writer.write([first.point()])
+
+        await engine.writer.write([replace(first, instance=UUID(int=2)).point()])
+
+        held = await held_by(engine.writer, [0])
+        assert held is not None
+        assert held.header == first
+
+    @pytest.mark.parametrize("keep_former", [True, False])
+    async def test_an_index_that_is_made_anew_is_empty_and_takes_what_is_written(
+        self,
+        engine: Engine,
+        keep_former: bool,  # noqa: FBT001  # how pytest passes a parameter
+    ) -> None:
+        old, new = a_point(version=9), a_point(version=1)
+        await engine.writer.write([old])
+        assert not await engine.writer.is_empty()
+
+        await engine.writer.renew(keep_former=keep_former)
+
+        assert await engine.writer.is_empty()
+        await engine.writer.write([new])
+        assert set(await engine.stored()) == {new.id}
 
     @settings(suppress_health_check=list(HealthCheck))
     @given(content=_contents, version=st.integers(1, VERSION_LIMIT - 1))

@@ -3,6 +3,7 @@
 import pytest
 
 from api_gateway import Gateway, body_of, open_gateway
+from soma_api.completeness import IndexState
 from soma_api.principals import Role
 from soma_api.probes import BackingPart, Probe
 from soma_api.settings import GatewaySettings
@@ -45,6 +46,25 @@ async def test_readiness_fails_only_when_nothing_works_and_names_each_part(  # n
         part.value: probe is fine for part, probe in probes.items()
     }
     assert "secret address" not in answer.text
+
+
+async def test_an_index_that_is_being_filled_is_not_ready_and_readiness_tells_how_far_it_is(
+    api_postgres: PostgresSettings, worker_dsn: str, owner_dsn: str
+) -> None:
+    probes: dict[BackingPart, Probe] = {BackingPart.POSTGRES: fine, BackingPart.VECTORS: fine}
+    async with open_gateway(
+        api_postgres, worker_dsn=worker_dsn, owner_dsn=owner_dsn, probes=probes
+    ) as gateway:
+        whole = body_of(await gateway.client.get("/readyz"))
+        gateway.index.state = IndexState(complete=False, filled=0.25)
+        answer = await gateway.client.get("/readyz")
+
+    readiness = body_of(answer)
+    assert (whole["status"], whole["index"]) == ("ready", {"complete": True, "filled": 1.0})
+    assert (answer.status_code, readiness["status"]) == (200, "degraded")
+    assert readiness["index"] == {"complete": False, "filled": 0.25}
+    vectors = readiness["parts"]["vectors"]
+    assert (vectors["ready"], vectors["error"]) == (False, "index_incomplete")
 
 
 async def test_readiness_asks_the_database_itself(gateway: Gateway) -> None:

@@ -6,10 +6,12 @@ import pytest
 
 from api_gateway import Gateway, body_of
 from builders import A_MOMENT, A_TENANT, an_id
+from soma_api.completeness import IndexState
 from soma_api.queries.memories import Memory
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
 from soma_api.queries.vectors.fusion import Explanation
 from soma_api.queries.vectors.search import SearchHit, SearchMode, SearchRequest
+from soma_api.waiting import SETTLED
 from soma_schemas.fields import Kind
 from soma_schemas.vectors.errors import (
     EmbedderUnavailableError,
@@ -17,6 +19,7 @@ from soma_schemas.vectors.errors import (
     IndexUnavailableError,
     UnfitVectorError,
 )
+from soma_schemas.versions import Position
 
 A_QUESTION: dict[str, Any] = {"query": "what does Ada drink?"}
 
@@ -44,6 +47,53 @@ def a_hit(score: float) -> SearchHit:
         last_accessed_at=None,
     )
     return SearchHit(memory, score, Explanation(dense=0.5, bm25=None))
+
+
+async def test_an_index_that_is_being_filled_says_so_in_every_answer(gateway: Gateway) -> None:
+    gateway.index.state = IndexState(complete=False, filled=0.25)
+    gateway.search.hits = [a_hit(5.0)]
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION)
+
+    assert answer.status_code == 200
+    assert body_of(answer)["index"] == {"complete": False, "filled": 0.25}
+    assert answer.headers["Soma-Staleness"] == "unknown"
+    assert len(body_of(answer)["hits"]) == 1
+
+
+async def test_whoever_accepts_no_stale_answer_gets_none_from_an_index_that_is_being_filled(
+    gateway: Gateway,
+) -> None:
+    for group in SETTLED:
+        for partition, end in gateway.ends.offsets.items():
+            gateway.waiter.advance(group, partition, end)
+    await gateway.freshness.sample()
+    headers = {"Soma-Max-Staleness": "60"}
+    fresh = await gateway.client.post("/v1/search", json=A_QUESTION, headers=headers)
+    gateway.index.state = IndexState(complete=False, filled=0.99)
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION, headers=headers)
+    list_answer = await gateway.client.get("/v1/memories", headers=headers)
+
+    assert body_of(fresh)["index"] == {"complete": True, "filled": 1.0}
+    assert (fresh.status_code, answer.status_code) == (200, 503)
+    assert body_of(answer)["code"] == "too_stale"
+    assert list_answer.status_code == 200
+
+
+async def test_what_was_settled_into_an_index_that_is_being_filled_is_not_searchable_yet(
+    gateway: Gateway,
+) -> None:
+    gateway.settle(Position(0, 7))
+    gateway.index.state = IndexState(complete=False, filled=0.5)
+
+    write = body_of(await gateway.client.get("/v1/writes/0:7"))
+    stats = body_of(await gateway.client.get("/v1/stats"))
+    search = await gateway.client.post("/v1/search", json=A_QUESTION, headers={"Soma-Position": "0:7"})
+
+    assert (write["readable"], write["searchable"]) == (True, False)
+    assert stats["staleness_seconds"]["soma-vectors"] is None
+    assert body_of(search)["code"] == "not_yet_visible"
 
 
 async def test_hits_come_best_first_with_what_their_scores_are_made_of(gateway: Gateway) -> None:

@@ -75,6 +75,7 @@ async def fed(
         connect=connect,  # type: ignore[arg-type]  # a fault is injected here
         pool=pool,
         topic=TOPIC,
+        epoch=1,
         waiter=waiter,
         clock=SystemClock(),
         random=Random(7),

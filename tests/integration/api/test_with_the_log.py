@@ -1,11 +1,12 @@
 """The API as a process composes it: the real log, the real registry, the real database."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psycopg
@@ -35,6 +36,15 @@ async def fine() -> None:
     return None
 
 
+class Nothing:
+    """An index that says nothing of itself."""
+
+    async def read(self, ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
+        """Find nothing."""
+        del ids
+        return {}
+
+
 @dataclass
 class Running:
     """The API on a port, with a writer's key."""
@@ -61,6 +71,7 @@ async def running_api(settings: ApiSettings, owner_dsn: str) -> AsyncIterator[Ru
             clock=SystemClock(),
             publisher=publisher,
             search=CannedSearch(),
+            points=Nothing(),
             vectors_probe=fine,
             registry=CollectorRegistry(),
         ) as parts:

@@ -209,8 +209,7 @@ async def test_a_failing_seek_crashes_the_application(
 ) -> None:
     topic = cluster.create_topic()
 
-    async def broken(thread: ConsumerThread) -> None:
-        del thread
+    async def broken(*_: object) -> None:
         raise ConnectionError("the broker went away")
 
     async with running(cluster, topic, tmp_path) as worker:

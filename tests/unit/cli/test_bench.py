@@ -100,7 +100,7 @@ def test_made_up_memories_are_the_same_each_time() -> None:
 def test_a_search_benchmark_stores_nothing_when_enough_is_there(soma: Soma, api: CannedApi) -> None:
     api.answers({"namespaces": [{"namespace": "bench/search", "memories": 10}], "truncated": False})
     for _ in range(3):
-        api.answers({"hits": []})
+        api.answers({"hits": [], "index": {"complete": True, "filled": 1.0}})
     api.answers({"namespaces": [{"namespace": "bench/search", "memories": 10}], "truncated": False})
 
     ran = soma(

@@ -23,6 +23,9 @@ WRITTEN = {
 }
 
 
+WHOLE = {"complete": True, "filled": 1.0}
+
+
 def a_memory(**fields: Any) -> dict[str, Any]:
     """A memory as the API answers it."""
     return {
@@ -329,9 +332,8 @@ def test_an_export_says_which_embeddings_it_leaves_out(
 def test_status_shows_every_part_and_how_much_there_is(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
-    api.answers(
-        {"status": "ready", "parts": {"postgres": {"ready": True, "milliseconds": 1.25, "error": None}}}
-    )
+    parts = {"postgres": {"ready": True, "milliseconds": 1.25, "error": None}}
+    api.answers({"status": "ready", "parts": parts, "index": WHOLE})
     api.answers(
         {
             "memories": 1234,
@@ -352,17 +354,18 @@ def test_status_shows_every_part_and_how_much_there_is(
 
 def test_status_fails_when_a_part_does(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
     parts = {"postgres": {"ready": False, "milliseconds": 2000.0, "error": "PoolTimeout"}}
-    api.answers({"status": "not_ready", "parts": parts}, 503)
+    answer = {"status": "not_ready", "parts": parts, "index": None}
+    api.answers(answer, 503)
 
     ran = soma("status", "--json", environment=at)
 
     assert ran.code == 1
-    assert json.loads(ran.out) == {"url": api.url, "status": "not_ready", "parts": parts, "stats": None}
+    assert json.loads(ran.out) == answer | {"url": api.url, "stats": None}
     assert ran.err == "error: the API is not ready: postgres fails\n"
 
 
 def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
-    api.answers({"hits": []})
+    api.answers({"hits": [], "index": WHOLE})
 
     ran = soma(
         "search", "what does Ada drink?", "--mode", "keyword", "-k", "3", "-p", "assistant", "-t", "tea",
@@ -391,11 +394,48 @@ def test_a_hit_is_shown_with_its_score_and_what_it_is_made_of(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
     hit = {"score": 7.125, "explanation": {"dense": 0.5, "bm25": None}, "memory": a_memory()}
-    api.answers({"hits": [hit]})
+    api.answers({"hits": [hit], "index": WHOLE})
 
     ran = soma("search", "tea?", environment=at)
 
     assert ran.out == "  7.12  team/notes  tea  2026-03-02  meaning 0.50\n        Tea at four.\n\n"
+
+
+@pytest.mark.parametrize(
+    ("filled", "words"),
+    [
+        (0.999, "memories may be missing here: the index is being filled, 99 % are in it"),
+        (None, "memories may be missing here: the index is not complete, and nobody knows yet what it lacks"),
+    ],
+)
+def test_a_search_of_an_index_that_is_being_filled_says_so(
+    soma: Soma, api: CannedApi, at: dict[str, str], filled: float | None, words: str
+) -> None:
+    api.answers({"hits": [], "index": {"complete": False, "filled": filled}})
+
+    ran = soma("search", "tea?", environment=at)
+
+    assert ran.out == f"nothing found\n{words}\n"
+
+
+def test_status_tells_how_far_an_index_is_filled(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    parts = {"vectors": {"ready": False, "milliseconds": 1.25, "error": "index_incomplete"}}
+    api.answers({"status": "degraded", "parts": parts, "index": {"complete": False, "filled": 0.42}})
+    api.answers(
+        {
+            "memories": 1,
+            "memories_by_kind": {"EPISODIC": 1},
+            "namespaces": 1,
+            "links": None,
+            "dead_letters": 0,
+            "staleness_seconds": {"soma-vectors": None},
+        }
+    )
+
+    ran = soma("status", environment=at)
+
+    assert ran.code == 1
+    assert "the index is being filled, 42 % are in it" in ran.out
 
 
 def test_an_export_asks_for_embeddings_and_keeps_them(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from soma_schemas.errors import SomaError
 from soma_schemas.vectors.errors import IndexRefusedError, IndexServerError, IndexUnavailableError
 from soma_schemas.vectors.server_errors import server_errors
 from soma_streams.delivery.failures import FailureClass, classify
-from soma_streams.sinks.vectors.sink import _poison_named
+from soma_streams.sinks.vectors.points import poison_named
 
 POISON, TRANSIENT, SYSTEMIC = FailureClass.POISON, FailureClass.TRANSIENT, FailureClass.SYSTEMIC
 _CLASSES = {
@@ -45,7 +45,7 @@ def _status(code: grpc.StatusCode, details: str = "") -> AioRpcError:
 
 @pytest.mark.parametrize("code", grpc.StatusCode)
 def test_every_status_has_its_class(code: grpc.StatusCode) -> None:
-    with pytest.raises(SomaError) as raised, _poison_named():  # as the sink calls it
+    with pytest.raises(SomaError) as raised, poison_named():  # as the sink calls it
         raise _raised(_status(code, "secret"))
 
     assert classify(raised.value) is _CLASSES[code]

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from builders import a_log, deleted, logged, patched, stored
-from contract.vectors.engines import Engine, server_engine
+from contract.vectors.engines import Engine, StoredPoint, server_engine
 from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError
 from soma_schemas.vectors.bm25 import Bm25Encoder
@@ -24,10 +24,18 @@ from soma_schemas.vectors.points import Point
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.state import Folded, LoggedEvent, MemoryName, Watermark
-from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError, UnembeddableError, UnindexableError
+from soma_streams.sinks.vectors.errors import (
+    EmbeddingDimensionsError,
+    IndexLostError,
+    UnembeddableError,
+    UnindexableError,
+)
+from soma_streams.sinks.vectors.points import PointMaker
 from soma_streams.sinks.vectors.sink import VectorSink
+from soma_streams.sinks.vectors.standing import Standing, held_by
 from soma_streams.sinks.vectors.states import id_of
 from soma_streams.sinks.vectors.writer import PointWriter
+from standings import a_standing
 
 _COLLECTION = Collection("memories", "counting", 4)
 _WATERMARK = Watermark("soma-vectors", "memory.events", 0, 1, 7)
@@ -91,6 +99,14 @@ class FaultyWriter:
         self._note("flush")
         await self._writer.flush()
 
+    async def is_empty(self) -> bool:
+        """Pass on."""
+        return await self._writer.is_empty()
+
+    async def renew(self, *, keep_former: bool) -> None:
+        """Pass on."""
+        await self._writer.renew(keep_former=keep_former)
+
     def _note(self, call: str) -> None:
         self.calls.append(call)
         if call in self.failures:
@@ -100,18 +116,23 @@ class FaultyWriter:
 class Rig:
     """A sink with everything around it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, standing: Standing) -> None:
         self.engine = engine
         self.embedder = CountingEmbedder()
         self.writer = FaultyWriter(engine.writer)
         self.sink = VectorSink(
             writer=self.writer,
-            embedder=self.embedder,
-            bm25=Bm25Encoder(),
-            collection=_COLLECTION,
+            maker=PointMaker(self.embedder, Bm25Encoder(), _COLLECTION),
+            standing=standing,
             group="soma-vectors",
             offer_watermark=lambda watermark: self.writer.calls.append(f"offer {watermark.next_offset}"),
         )
+
+    async def memories(self) -> dict[UUID, StoredPoint]:
+        """What the engine has of memories."""
+        return {
+            place: point for place, point in (await self.engine.stored()).items() if "tenant" in point.payload
+        }
 
     async def apply(self, events: Sequence[LoggedEvent]) -> Folded:
         """Fold events onto what the sink has, and write."""
@@ -124,7 +145,7 @@ class Rig:
 async def rig() -> AsyncIterator[Rig]:
     """A sink over an empty collection."""
     async with server_engine(_COLLECTION) as engine:
-        yield Rig(engine)
+        yield Rig(engine, await a_standing(engine.writer))
 
 
 async def test_states_are_read_back_as_they_were_folded(rig: Rig) -> None:
@@ -159,7 +180,7 @@ async def test_an_embedding_of_the_collections_model_is_taken_as_it_is(rig: Rig)
 
     await rig.apply([logged(memory, 0)])
 
-    [point] = (await rig.engine.stored()).values()
+    [point] = (await rig.memories()).values()
     assert point.dense == pytest.approx([0.6, 0.0, 0.0, 0.8])
     assert point.words != frozenset()
     assert rig.embedder.asked == []
@@ -170,7 +191,7 @@ async def test_an_embedding_of_another_model_is_kept_but_the_text_is_embedded(ri
 
     folded = await rig.apply([logged(memory, 0)])
 
-    [point] = (await rig.engine.stored()).values()
+    [point] = (await rig.memories()).values()
     assert point.dense == pytest.approx([0.0, 1.0, 0.0, 0.0])
     [state] = (await rig.sink.current([logged(memory, 0)])).values()
     assert (state,) == folded.states
@@ -184,7 +205,7 @@ async def test_own_and_made_vectors_keep_their_places_in_one_batch(rig: Rig) -> 
 
     await rig.apply(log)
 
-    points = await rig.engine.stored()
+    points = await rig.memories()
     made = [points[id_of(each.name)].dense for each in log]
     assert made == [
         pytest.approx([1.0, 0.0, 0.0, 0.0] if number % 3 == 0 else [0.0, 1.0, 0.0, 0.0])
@@ -204,7 +225,7 @@ async def test_an_embedding_that_has_not_the_size_of_its_model_is_poison_before_
 
     assert classify(raised.value) is FailureClass.POISON
     assert rig.writer.calls == []
-    assert await rig.engine.stored() == {}
+    assert await rig.memories() == {}
 
 
 @pytest.mark.parametrize("mended_by", ["patch", "deletion"])
@@ -254,7 +275,7 @@ async def test_a_text_that_says_nothing_to_the_model_is_kept_without_a_direction
 
     await rig.apply(a_log([stored(text="tea")]))
 
-    [point] = (await rig.engine.stored()).values()
+    [point] = (await rig.memories()).values()
     assert point.dense is None
     assert point.words != frozenset()
 
@@ -291,7 +312,7 @@ async def test_a_batch_that_an_outage_has_written_again_is_embedded_once(rig: Ri
     await rig.sink.write(fold(a_log([stored(text="coffee")]), {}), [], _WATERMARK)
 
     assert rig.embedder.asked == ["2 March 2026: tea", "2 March 2026: coffee"]
-    assert len(await rig.engine.stored()) == 2
+    assert len(await rig.memories()) == 2
 
 
 async def test_the_watermark_is_told_after_everything_is_durable(rig: Rig) -> None:
@@ -300,22 +321,55 @@ async def test_the_watermark_is_told_after_everything_is_durable(rig: Rig) -> No
     assert rig.writer.calls == ["write", "flush", "offer 7"]
 
 
-async def test_a_batch_that_changes_nothing_costs_no_write_and_tells_the_watermark(rig: Rig) -> None:
+async def test_how_far_it_has_come_is_in_the_index_before_anybody_is_told(rig: Rig) -> None:
     refused = await rig.sink.write(Folded(), [], _WATERMARK)
 
     assert refused == frozenset()
-    assert rig.writer.calls == ["offer 7"]
+    assert rig.writer.calls == ["write", "flush", "offer 7"]
+    held = await held_by(rig.engine.writer, [0, 1])
+    assert held is not None
+    assert held.progress == {0: 7}
+
+
+async def test_what_is_read_again_takes_no_progress_back(rig: Rig) -> None:
+    await rig.sink.write(Folded(), [], _WATERMARK)
+
+    await rig.sink.write(Folded(), [], Watermark("soma-vectors", "memory.events", 0, 1, 3))
+
+    held = await held_by(rig.engine.writer, [0])
+    assert held is not None
+    assert held.progress == {0: 7}
+
+
+async def test_an_index_that_was_made_anew_is_not_written_to(rig: Rig) -> None:
+    await rig.engine.writer.renew(keep_former=False)
+
+    with pytest.raises(IndexLostError) as raised:
+        await rig.sink.current(a_log([stored()]))
+
+    assert classify(raised.value) is FailureClass.SYSTEMIC
+
+
+async def test_what_a_worker_writes_that_missed_the_new_index_says_nothing_about_it(rig: Rig) -> None:
+    await rig.engine.writer.renew(keep_former=False)
+    await a_standing(rig.engine.writer, instance=2)
+
+    await rig.sink.write(Folded(), [], _WATERMARK)
+
+    held = await held_by(rig.engine.writer, [0])
+    assert held is not None
+    assert held.progress == {}
 
 
 async def test_writing_a_batch_again_changes_nothing_and_refuses_nothing(rig: Rig) -> None:
     folded = fold(a_log([stored(), stored()]), {})
     await rig.sink.write(folded, [], _WATERMARK)
-    before = await rig.engine.stored()
+    before = await rig.memories()
 
     refused = await rig.sink.write(folded, [], _WATERMARK)
 
     assert refused == frozenset()
-    assert await rig.engine.stored() == before
+    assert await rig.memories() == before
 
 
 async def test_what_a_successor_has_written_since_is_refused_by_name(rig: Rig) -> None:
@@ -334,7 +388,7 @@ async def test_a_tombstone_tells_when_the_log_received_the_end(rig: Rig) -> None
 
     await rig.apply([logged(memory, 0), end, logged(patched(memory, text="too late"), 6)])
 
-    [point] = (await rig.engine.stored()).values()
+    [point] = (await rig.memories()).values()
     assert point.payload["deleted_at"] == int(end.logged_at.timestamp() * 1_000_000)
 
 
@@ -357,13 +411,6 @@ async def test_embedding_a_large_batch_leaves_the_event_loop_to_others(rig: Rig)
 
 def test_an_embedder_of_another_model_is_refused_at_the_start() -> None:
     with pytest.raises(MismatchError, match="counting") as raised:
-        VectorSink(
-            writer=None,  # type: ignore[arg-type]  # it does not come that far
-            embedder=CountingEmbedder(),
-            bm25=Bm25Encoder(),
-            collection=Collection("memories", "wordllama-256", 256),
-            group="soma-vectors",
-            offer_watermark=lambda _: None,
-        )
+        PointMaker(CountingEmbedder(), Bm25Encoder(), Collection("memories", "wordllama-256", 256))
 
     assert "soma reindex" in str(raised.value.remedy)

@@ -1,6 +1,6 @@
 """The search's engine on a Qdrant server."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, assert_never
 from uuid import UUID
@@ -55,6 +55,12 @@ class QdrantReader:
             for kind, answer in zip(requests, answers, strict=True)
         }
         return Candidates(found.get(DENSE, ()), found.get(SPARSE, ()))
+
+    async def read(self, ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return the payloads of the points that are there."""
+        with _translated():
+            records = await self._client.retrieve(self._alias, [str(each) for each in ids], with_payload=True)
+        return {UUID(str(record.id)): record.payload or {} for record in records}
 
     async def payloads(
         self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]

@@ -10,7 +10,7 @@ from qdrant_client import AsyncQdrantClient, models
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.payload import CONTENT, EMBEDDING, VERSION
 from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
-from soma_schemas.vectors.server import check_collection, ensure_collection
+from soma_schemas.vectors.server import check_collection, ensure_collection, renew_collection
 from soma_schemas.vectors.server_errors import server_errors
 
 _POINTS_PER_REQUEST = 128
@@ -61,6 +61,16 @@ class QdrantWriter:
 
     async def flush(self) -> None:
         """Nothing to do: a request that was waited for is in the server's write-ahead log."""
+
+    async def is_empty(self) -> bool:
+        """Say whether there is no point at all."""
+        with server_errors():
+            records, _ = await self._client.scroll(self._collection.alias, limit=1, with_payload=False)
+        return not records
+
+    async def renew(self, *, keep_former: bool) -> None:
+        """Put a new collection behind the alias."""
+        await renew_collection(self._client, self._collection, keep_former=keep_former)
 
     async def _retrieve(self, ids: Group[UUID], *fields: str) -> dict[UUID, Mapping[str, Any]]:
         """Return these fields of the points that are there; without fields, all."""

@@ -1,22 +1,14 @@
 """Applies folded batches to the vector index: embed everything, then write guarded, then make it durable."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import NamedTuple
 
-from soma_schemas.clock import yield_now
-from soma_schemas.errors import MismatchError
 from soma_schemas.events import MemoryPatched, MemoryStored
-from soma_schemas.vectors.bm25 import Bm25Encoder
-from soma_schemas.vectors.collection import REINDEX_REMEDY, Collection
-from soma_schemas.vectors.embedders import Embedder
-from soma_schemas.vectors.errors import EmbeddingRefusedError, IndexRefusedError, UnfitVectorError
-from soma_schemas.vectors.points import Point, SparseVector, unit_vector
-from soma_schemas.vectors.text import indexed_text
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.points import Point
+from soma_schemas.vectors.progress import HEADER_ID
 from soma_streams.delivery.state import (
-    Content,
     DeadLettered,
     Folded,
     LoggedEvent,
@@ -27,17 +19,10 @@ from soma_streams.delivery.state import (
     Watermark,
 )
 from soma_streams.errors import PoisonError
-from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError, UnembeddableError, UnindexableError
-from soma_streams.sinks.vectors.states import id_of, living_point, state_of, tombstone
+from soma_streams.sinks.vectors.points import PointMaker, own_vector, poison_named
+from soma_streams.sinks.vectors.standing import Standing
+from soma_streams.sinks.vectors.states import id_of, state_of
 from soma_streams.sinks.vectors.writer import PointWriter
-
-# Between two slices the event loop serves others; where texts travel, it does so meanwhile.
-_TEXTS_PER_SLICE = 64
-
-
-class _Vectors(NamedTuple):
-    dense: Sequence[float] | None
-    sparse: SparseVector | None
 
 
 class VectorSink:
@@ -45,38 +30,25 @@ class VectorSink:
 
     Args:
         writer: The engine.
-        embedder: Turns texts into vectors.
-        bm25: Turns texts into keywords.
-        collection: What the engine's points have in common.
+        maker: Turns states into points.
+        standing: Which index it is: a write goes to no other, and tells it how far it has come.
         group: The consumer group.
         offer_watermark: Hears how far the sink has come, after that is durable. It must not wait: this sink
             makes progress while PostgreSQL is away.
-
-    Raises:
-        MismatchError: The embedder is not the collection's.
     """
 
     def __init__(
         self,
         *,
         writer: PointWriter,
-        embedder: Embedder,
-        bm25: Bm25Encoder,
-        collection: Collection,
+        maker: PointMaker,
+        standing: Standing,
         group: str,
         offer_watermark: Callable[[Watermark], None],
     ) -> None:
-        if (embedder.name, embedder.dimensions) != (collection.model, collection.dimensions):
-            raise MismatchError(
-                f"collection `{collection.alias}` holds vectors of model `{collection.model}` with "
-                f"{collection.dimensions} dimensions, the embedder is `{embedder.name}` with "
-                f"{embedder.dimensions}",
-                remedy=REINDEX_REMEDY,
-            )
         self._writer = writer
-        self._embedder = embedder
-        self._bm25 = bm25
-        self._collection = collection
+        self._maker = maker
+        self._standing = standing
         self._group = group
         self._offer_watermark = offer_watermark
         self._prepared: tuple[Folded, list[Point]] | None = None
@@ -95,13 +67,18 @@ class VectorSink:
         await self._writer.check()
 
     async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, MemoryState]:
-        """Return what the index has of the memories that these events are about, tombstones included."""
-        payloads = await self._writer.read({id_of(event.name) for event in events})
-        states = map(state_of, payloads.values())
+        """Return what the index has of the memories that these events are about, tombstones included.
+
+        Raises:
+            IndexLostError: It is not the index that this worker began on: more than these is missing.
+        """
+        found = await self._writer.read({id_of(event.name) for event in events} | {HEADER_ID})
+        self._standing.check(found)
+        states = [state_of(payload) for place, payload in found.items() if place != HEADER_ID]
         return {state.name: state for state in states}
 
     async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
-        """Write the states of a batch, make them durable, and tell the watermark. Safe to repeat.
+        """Write a batch and how far it goes, make both durable, and tell the watermark. Safe to repeat.
 
         Poison is found before anything is written. An outage can leave a part of the batch written: writing
         it again completes it.
@@ -113,16 +90,12 @@ class VectorSink:
             PoisonError: A state can never be indexed; nothing was written, unless the engine itself refused.
         """
         del dead  # they have no place among vectors
-        refused: Refused = frozenset()
-        if folded.states:
-            with _poison_named():
-                kept = await self._writer.write(await self._prepare(folded))
-            await self._writer.flush()
-            self._prepared = None
-            if kept:
-                refused = frozenset(state.name for state in folded.states if id_of(state.name) in kept)
+        with poison_named():
+            kept = await self._writer.write([*await self._prepare(folded), self._standing.point(watermark)])
+        await self._writer.flush()
+        self._prepared = None
         self._offer_watermark(watermark)
-        return refused
+        return frozenset(state.name for state in folded.states if id_of(state.name) in kept)
 
     async def _prepare(self, folded: Folded) -> list[Point]:
         """Return the points of a batch; the same ones while an outage has it written again and again.
@@ -130,38 +103,9 @@ class VectorSink:
         Otherwise every try would pay the embedder for the whole batch.
         """
         if self._prepared is None or self._prepared[0] is not folded:
-            self._prepared = (folded, await self._points(folded))
+            _require_sizes(folded, self._maker.collection)
+            self._prepared = (folded, await self._maker.points(folded.states, _moments_of_end(folded)))
         return self._prepared[1]
-
-    async def _points(self, folded: Folded) -> list[Point]:
-        ended = _moments_of_end(folded)
-        living = [(state, content) for state in folded.states if (content := state.content) is not None]
-        points = [tombstone(state, ended[state.name]) for state in folded.states if state.content is None]
-        _require_sizes(folded, self._collection)
-        for start in range(0, len(living), _TEXTS_PER_SLICE):
-            some = living[start : start + _TEXTS_PER_SLICE]
-            vectors = await self._embedded([content for _, content in some])
-            points += [living_point(*each, *both) for each, both in zip(some, vectors, strict=True)]
-        return points
-
-    async def _embedded(self, contents: Sequence[Content]) -> list[_Vectors]:
-        if self._embedder.in_process:
-            await yield_now()
-            return self._vectors(contents)
-        return await asyncio.to_thread(self._vectors, contents)
-
-    def _vectors(self, contents: Sequence[Content]) -> list[_Vectors]:
-        texts = [indexed_text(each.text, each.occurred_at, each.key, each.tags) for each in contents]
-        own = [own_vector(each, self._collection) for each in contents]
-        made = iter(
-            self._embedder.embed_documents(
-                [text for text, given in zip(texts, own, strict=True) if not given]
-            )
-        )
-        return [
-            _Vectors(unit_vector(given or next(made)), self._bm25.document(text))
-            for text, given in zip(texts, own, strict=True)
-        ]
 
 
 def _require_sizes(folded: Folded, collection: Collection) -> None:
@@ -175,28 +119,6 @@ def _require_sizes(folded: Folded, collection: Collection) -> None:
         if each.outcome is Outcome.APPLIED and isinstance(event, MemoryStored | MemoryPatched):
             with _blamed(each.logged.name):
                 own_vector(event, collection)
-
-
-def own_vector(
-    content: Content | MemoryStored | MemoryPatched, collection: Collection
-) -> Sequence[float] | None:
-    """Return the vector that came with the memory, or None when its text is to be embedded.
-
-    The rule: a vector of the collection's model is taken as it is. One of another model cannot be compared
-    with the rest, so the text is embedded; the vector stays with the memory for the day on which the index is
-    rebuilt for that model. One that names the model and has not its size is a mistake of its producer.
-
-    Raises:
-        EmbeddingDimensionsError: The vector is of the collection's model but not of its size.
-    """
-    if content.embedding is None or content.embedding_model != collection.model:
-        return None
-    if len(content.embedding) != collection.dimensions:
-        raise EmbeddingDimensionsError(
-            f"the embedding has {len(content.embedding)} numbers, model `{collection.model}` has "
-            f"{collection.dimensions}"
-        )
-    return content.embedding
 
 
 def _moments_of_end(folded: Folded) -> dict[MemoryName, datetime]:
@@ -217,14 +139,3 @@ def _blamed(memory: MemoryName) -> Iterator[None]:
     except PoisonError as error:
         error.memory = memory
         raise
-
-
-@contextmanager
-def _poison_named() -> Iterator[None]:
-    """Turn what is the event's own fault into poison; everything else passes as it is."""
-    try:
-        yield
-    except EmbeddingRefusedError as error:
-        raise UnembeddableError(str(error)) from error
-    except (UnfitVectorError, IndexRefusedError) as error:
-        raise UnindexableError(str(error)) from error

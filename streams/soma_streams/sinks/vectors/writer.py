@@ -49,3 +49,16 @@ class PointWriter(Protocol):
     async def flush(self) -> None:
         """Return once everything written survives a crash."""
         ...
+
+    async def is_empty(self) -> bool:
+        """Say whether there is no point at all."""
+        ...
+
+    async def renew(self, *, keep_former: bool) -> None:
+        """Begin anew: from now on everybody meets an empty index.
+
+        Args:
+            keep_former: Leave what was there where an operator finds it, if the engine can share it with
+                others: it may be theirs.
+        """
+        ...

@@ -1,0 +1,58 @@
+"""What the brokers tell of a log: which one it is, and where its partitions begin and end."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from soma_schemas.settings import KafkaSettings, TopicSettings
+from soma_schemas.topic_admin import broker_error, open_admin, topic_id
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.vectors.progress import LogIdentity
+
+_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """A log, by partition.
+
+    Attributes:
+        starts: The first offset that it still has.
+        ends: The next offset that it will have.
+    """
+
+    identity: LogIdentity
+    starts: Mapping[int, int]
+    ends: Mapping[int, int]
+
+
+def log_state(kafka: KafkaSettings, topics: TopicSettings) -> LogState:
+    """Return how `memory.events` is; blocks.
+
+    Raises:
+        BrokerError: The brokers cannot be reached or refuse to tell.
+    """
+    name = MEMORY_EVENTS.full_name(topics)
+    partitions = [TopicPartition(name, number) for number in range(MEMORY_EVENTS.partitions(topics))]
+    with open_admin(kafka) as admin:
+        return LogState(
+            LogIdentity(topic_id(admin, name), topics.epoch),
+            _offsets(admin, partitions, OffsetSpec.earliest()),  # type: ignore[no-untyped-call]  # the client has no types here
+            _offsets(admin, partitions, OffsetSpec.latest()),  # type: ignore[no-untyped-call]  # see above
+        )
+
+
+def _offsets(admin: AdminClient, partitions: list[TopicPartition], which: OffsetSpec) -> dict[int, int]:
+    try:
+        asked: dict[TopicPartition, Future[Any]] = admin.list_offsets(
+            dict.fromkeys(partitions, which), request_timeout=_TIMEOUT_SECONDS
+        )
+        return {
+            place.partition: answer.result(2 * _TIMEOUT_SECONDS).offset for place, answer in asked.items()
+        }
+    except KafkaException as error:
+        raise broker_error(error) from error

@@ -1,0 +1,76 @@
+"""The records in PostgreSQL as what an index is filled from: states in the order of their keys."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from soma_schemas.groups import SinkGroup
+from soma_streams.delivery.state import MemoryState
+from soma_streams.sinks.postgres.rows import whole_state
+from soma_streams.sinks.sessions import Pool, Sessions
+from soma_streams.sinks.statements import statement
+
+BEFORE_ALL = ("", UUID(int=0))
+
+_CHANGED_AT = 20  # the column `updated_at` of a page
+
+
+class Recorded(NamedTuple):
+    """A memory or a tombstone as PostgreSQL has it, and when it was changed or deleted."""
+
+    state: MemoryState
+    changed_at: datetime
+
+    @property
+    def key(self) -> tuple[str, UUID]:
+        """Where it stands in the order of the keys."""
+        return self.state.name
+
+
+class Records:
+    """Reads everything of every tenant, page by page.
+
+    Args:
+        pool: Connections of a login with role soma_sinks.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._sessions = Sessions(pool)
+
+    async def count(self) -> int:
+        """Return how many memories and tombstones there are.
+
+        Raises:
+            psycopg.Error: As the server or the connection tells it.
+        """
+        async with self._sessions.borrow() as connection:
+            found = await connection.execute("SELECT count(*) FROM public.memories")
+            return int((await found.fetchall())[0][0])
+
+    async def watermarks(self, topic: str, epoch: int) -> Mapping[int, int]:
+        """Return up to where each partition of a log is in the records; nothing of a partition that is not.
+
+        Raises:
+            psycopg.Error: As the server or the connection tells it.
+        """
+        async with self._sessions.borrow() as connection:
+            found = await connection.execute(
+                "SELECT partition, next_offset FROM public.sink_watermarks"
+                " WHERE consumer_group = %s AND topic = %s AND epoch = %s",
+                [SinkGroup.POSTGRES, topic, epoch],
+            )
+            return dict(await found.fetchall())
+
+    async def page(self, after: tuple[str, UUID], most: int) -> list[Recorded]:
+        """Return the next memories and tombstones after a key; none means that there are no more.
+
+        Raises:
+            psycopg.Error: As the server or the connection tells it.
+        """
+        tenant, memory_id = after
+        async with self._sessions.borrow() as connection, connection.cursor(binary=True) as cursor:
+            await cursor.execute(
+                statement("vectors/read_page"), {"tenant": tenant, "memory_id": memory_id, "most": most}
+            )
+            return [Recorded(whole_state(row), row[_CHANGED_AT]) for row in await cursor.fetchall()]
