@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from soma_cli.failures import UsageError
-from soma_schemas.json_text import JsonError, read_json
+from soma_schemas.json_text import JsonError, number_of, read_json
 from soma_schemas.moments import of_rfc3339
 
 
@@ -14,8 +14,8 @@ def coordinate_of(text: str) -> list[float]:
         UsageError: One is no number.
     """
     try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
+        return [float(number_of(number)) for number in text.split(",")]
+    except JsonError:
         raise UsageError(f"`{text}` is not a coordinate", remedy="join numbers by commas: `1,2.5`") from None
 
 

@@ -70,6 +70,21 @@ def read_json(text: str | bytes) -> ReadJson:
     return ReadJson(value, numbers.respelled)
 
 
+def number_of(text: str) -> int | float:  # an integer stays one
+    """Read one number as JSON writes it.
+
+    Raises:
+        JsonError: It is none, or cannot be kept.
+    """
+    value = read_json(text).value
+    if type(value) not in {int, float}:
+        raise JsonError(ViolationCode.NOT_JSON, "is not a number")
+    if abs(value) > LARGEST_DOUBLE:
+        raise too_large()
+    number: int | float = value
+    return number
+
+
 def json_text(value: object) -> str:
     """Return a value as JSON, without spaces; numbers are written as they are kept."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from soma_api.models.query_numbers import PageSize
 from soma_api.queries.dead_letters import DeadLetter, LetterFilters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.fields import Moment, StorableString
@@ -48,7 +49,7 @@ class LetterQuery(BaseModel):
     memory_id: UUID | None = Field(None, description="About this memory.")
     failed_from: Moment | None = Field(None, description="First failed at this time or later.")
     failed_before: Moment | None = Field(None, description="First failed before this time.")
-    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Letters on a page.")
+    limit: PageSize | None = Field(None, description="Letters on a page.")
     cursor: str | None = Field(
         None, max_length=1024, description="`next_cursor` of the page before, with the same filters."
     )

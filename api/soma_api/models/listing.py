@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from soma_api.models.payload_filter import MEANING, compared
+from soma_api.models.query_numbers import PageSize, QueryImportance
 from soma_api.principals import Principal
 from soma_api.problems import InvalidInputError, Source, faults_of
 from soma_api.queries.memories import Filters, Memory, Order
@@ -29,16 +30,16 @@ from soma_schemas.fields import (
     json_object,
 )
 from soma_schemas.identity import identified
+from soma_schemas.json_text import JsonError, number_of
 from soma_schemas.limits import Limits
 from soma_schemas.violations import Violation, ViolationCode, json_pointer, violations_of
 
 _COORDINATE = TypeAdapter[list[float]](Coordinate)
 _MAX_PAYLOAD_BYTES = 4096
-_NUMBER = r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"
+_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?"
 _NUMBERS = rf"^{_NUMBER}(,{_NUMBER}){{0,63}}$"
 
 Numbers = Annotated[str, Field(pattern=_NUMBERS, max_length=2048)]
-QueryNumber = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
 def _payload(text: str) -> str:
@@ -75,8 +76,8 @@ class ListQuery(BaseModel):
     tags: list[Annotated[StorableString, Field(min_length=1)]] = Field(
         default=[], max_length=64, description="Having all of these tags; repeat the parameter."
     )
-    importance_min: QueryNumber | None = Field(None, description="At least this important.")
-    importance_max: QueryNumber | None = Field(None, description="At most this important.")
+    importance_min: QueryImportance | None = Field(None, description="At least this important.")
+    importance_max: QueryImportance | None = Field(None, description="At most this important.")
     occurred_from: Moment | None = Field(None, description="Happened at this time or later.")
     occurred_before: Moment | None = Field(None, description="Happened before this time.")
     created_from: Moment | None = Field(None, description="First stored at this time or later.")
@@ -90,7 +91,7 @@ class ListQuery(BaseModel):
     )
     embeddings: bool = Field(False, description="Also return the vectors that came with memories.")
     sort: Order = Field(Order.UPDATED_DESCENDING, description="A minus puts the newest or greatest first.")
-    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Memories on a page.")
+    limit: PageSize | None = Field(None, description="Memories on a page.")
     cursor: str | None = Field(
         None, max_length=1024, description="`next_cursor` of the page before, with the same filters and sort."
     )
@@ -199,8 +200,10 @@ def _numbers(name: str, text: str | None, limits: Limits) -> list[float] | None:
         return None
     try:
         return _COORDINATE.validate_python(
-            [float(number) for number in text.split(",")], context={"limits": limits}
+            [number_of(number) for number in text.split(",")], context={"limits": limits}
         )
+    except JsonError as error:
+        raise _refused(Violation(json_pointer([name]), error.code, str(error))) from None
     except ValidationError as error:
         raise _refused(
             *(

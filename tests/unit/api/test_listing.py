@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from builders import A_TENANT
 from soma_api.models.listing import ListQuery, visible_below
@@ -8,7 +9,7 @@ from soma_api.principals import Principal, Role
 from soma_api.problems import InvalidInputError, NamespaceForbiddenError
 from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
-from soma_schemas.violations import ViolationCode
+from soma_schemas.violations import ViolationCode, violations_of
 
 
 def a_reader(*namespaces: str) -> Principal:
@@ -38,6 +39,7 @@ def test_a_coordinate_is_looked_up_by_the_id_that_it_gives() -> None:
         {"coordinate": ",".join(["1"] * 17)},
         {"coordinate": "1e999"},
         {"min": "1,1e999", "max": "2,2"},
+        {"min": "1e-999", "max": "2"},
     ],
 )
 def test_a_coordinate_that_breaks_the_contract_is_refused(fields: dict[str, str]) -> None:
@@ -45,6 +47,42 @@ def test_a_coordinate_that_breaks_the_contract_is_refused(fields: dict[str, str]
         a_query(namespace="team", **fields).filters(a_reader(), DEFAULT_LIMITS)
 
     assert {fault.source.value for fault in refused.value.faults} == {"query"}
+
+
+@pytest.mark.parametrize(
+    "number", ["0_1", "+1", "1.", ".5", "01", "0x1", "true", "nan", "1e-400", "1e400", ""]
+)
+@pytest.mark.parametrize("field", ["importance_min", "importance_max", "limit", "min"])
+def test_a_number_of_a_query_is_one_as_json_has_it(field: str, number: str) -> None:
+    with pytest.raises((ValidationError, InvalidInputError)):
+        a_query(**{"min": "1", "max": "1", field: number}).filters(a_reader(), DEFAULT_LIMITS)
+
+
+def test_a_page_has_a_whole_number_of_memories() -> None:
+    assert a_query(limit="5").limit == 5
+    assert a_query(importance_min="1").importance_min == 1.0
+    with pytest.raises(ValidationError):
+        a_query(limit="5.0")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        ("1e-20000", ViolationCode.OUT_OF_RANGE),
+        ("1e400", ViolationCode.NOT_FINITE),
+        ("9" * 400, ViolationCode.NOT_FINITE),
+        ("NaN", ViolationCode.NOT_FINITE),
+    ],
+)
+def test_a_payload_is_asked_for_by_numbers_that_one_can_have(number: str, code: ViolationCode) -> None:
+    with pytest.raises(ValidationError) as refused:
+        a_query(payload=f'{{"a": {number}}}')
+
+    assert [(each.path, each.code) for each in violations_of(refused.value)] == [("/payload", code)]
+
+
+def test_a_payload_is_asked_for_by_the_number_that_would_be_kept() -> None:
+    assert a_query(payload='{"a": 0.1000000000000000055511151231257827}').payload == '{"a":0.1}'
 
 
 def test_the_installations_limit_of_dimensions_holds_for_queries_too() -> None:

@@ -1,0 +1,24 @@
+"""Numbers in a query string, as JSON writes them."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from soma_schemas.fields import broken
+from soma_schemas.json_text import JsonError, number_of
+from soma_schemas.violations import ViolationCode
+
+
+def _number(value: object) -> object:
+    # pydantic would take `0_1` for 1, and 5.0 for a count.
+    if not isinstance(value, str):
+        return value
+    try:
+        return number_of(value)
+    except JsonError as error:
+        code = ViolationCode.WRONG_TYPE if error.code is ViolationCode.NOT_JSON else error.code
+        raise broken(code, "is not a number" if code is ViolationCode.WRONG_TYPE else str(error)) from None
+
+
+QueryImportance = Annotated[float, Field(ge=0.0, le=1.0, strict=True), BeforeValidator(_number)]
+PageSize = Annotated[int, Field(ge=1, strict=True), BeforeValidator(_number)]
