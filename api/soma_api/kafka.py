@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from soma_api.problems import LogUnavailableError
 from soma_schemas.settings import KafkaSettings, TopicSettings
-from soma_schemas.topic_admin import topic_id
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.vectors.progress import LogIdentity
 
@@ -63,9 +62,17 @@ class KafkaLogEnds:
         """Return which log this is.
 
         Raises:
-            BrokerError: The brokers do not answer.
+            LogUnavailableError: The brokers do not answer.
         """
-        return LogIdentity(await asyncio.to_thread(topic_id, self._admin, self._name), self._epoch)
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                asked = self._admin.describe_topics(
+                    TopicCollection([self._name]), request_timeout=_ANSWER_SECONDS
+                )
+                described = await asyncio.wrap_future(asked[self._name])
+        except (KafkaException, TimeoutError) as error:
+            raise LogUnavailableError("the brokers do not answer") from error
+        return LogIdentity(str(described.topic_id), self._epoch)
 
 
 def _let_go(admin: AdminClient) -> None:
