@@ -1,16 +1,36 @@
 """What a worker does with the index that it finds, decided from what the index and the brokers say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
+from contract.vectors.build import A_MOMENT, a_memory_id, a_state
+from contract.vectors.engines import server_engine
+from fakes import FakeClock
+from soma_schemas.vectors.bm25 import Bm25Encoder
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.payload import TENANT
+from soma_schemas.vectors.points import Point
 from soma_schemas.vectors.progress import Fill, Header, Held, LogIdentity
+from soma_streams.checks import Waiting
 from soma_streams.delivery.failures import FailureClass, classify
+from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.log_state import LogState
+from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.sinks.vectors.errors import LogShorterError
-from soma_streams.sinks.vectors.filling import Start, start_of
+from soma_streams.sinks.vectors.filling import Filling, Start, start_of
+from soma_streams.sinks.vectors.points import PointMaker
+from soma_streams.sinks.vectors.records import Recorded
+from soma_streams.sinks.vectors.standing import held_by
+from soma_streams.sinks.vectors.writer import PointWriter
+from unit.vectors.test_sink import CountingEmbedder
 
+_COLLECTION = Collection("memories", "counting", 4)
 _LOG = LogIdentity("ours", 1)
 _MADE_ANEW = LogIdentity("theirs", 1)
 _LATER_EPOCH = LogIdentity("ours", 2)
@@ -86,3 +106,103 @@ def test_an_index_beyond_the_end_of_its_own_log_stops_the_worker_and_is_kept() -
 
     assert classify(raised.value) is FailureClass.SYSTEMIC
     assert "SOMA_TOPICS__EPOCH" in str(raised.value.remedy)
+
+
+class FixedRecords:
+    """Records as the test has them, instead of PostgreSQL; it notes after which key pages were asked for."""
+
+    def __init__(self, states: Sequence[MemoryState]) -> None:
+        self.states = sorted(states, key=lambda state: state.name)
+        self.asked: list[tuple[str, UUID]] = []
+
+    async def count(self) -> int:
+        """Count."""
+        return len(self.states)
+
+    async def watermarks(self, topic: str, epoch: int) -> Mapping[int, int]:
+        """Be settled up to 90, and say nothing of partition 1."""
+        assert (topic, epoch) == ("memory.events", 1)
+        return {0: 90}
+
+    async def page(self, after: tuple[str, UUID], most: int) -> list[Recorded]:
+        """Return the next ones."""
+        self.asked.append(after)
+        return [Recorded(state, A_MOMENT) for state in self.states if state.name > after][:most]
+
+
+class Interrupted:
+    """An engine that takes some writes, and then refuses as one that a process dies of."""
+
+    def __init__(self, writer: PointWriter, writes: int) -> None:
+        self._writer = writer
+        self._left = writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+        """Write, or end."""
+        self._left -= 1
+        if self._left < 0:
+            raise RuntimeError("the process ends")
+        return await self._writer.write(points)
+
+
+def a_filling(
+    writer: PointWriter, records: FixedRecords, embedder: CountingEmbedder | None = None
+) -> Filling:
+    return Filling(
+        writer=writer,
+        records=records,  # type: ignore[arg-type]  # only its methods are used
+        maker=PointMaker(embedder or CountingEmbedder(), Bm25Encoder(), _COLLECTION),
+        retry=Retry(RetrySettings(), FakeClock(), Random(1), Waiting()),
+        flood=FloodGuard(DeliverySettings()),
+        topic="memory.events",
+    )
+
+
+_DROPPED = a_log_state(starts=(40, 7))
+
+
+async def test_a_fill_that_is_interrupted_goes_on_behind_its_last_page_and_tells_its_tail_at_the_end() -> (
+    None
+):
+    records = FixedRecords([a_state(version=number, text=f"{number}") for number in range(1, 601)])
+    async with server_engine(_COLLECTION) as engine:
+        with pytest.raises(RuntimeError, match="the process ends"):
+            # The header, the beginning of the fill, and one page.
+            await a_filling(cast("PointWriter", Interrupted(engine.writer, 3)), records).prepare(_DROPPED)
+        between = await held_by(engine.writer, [0, 1])
+        first, records.asked = records.asked, []
+
+        held = await a_filling(engine.writer, records).prepare(_DROPPED)
+
+        points = [point for point in (await engine.stored()).values() if TENANT in point.payload]
+    assert between is not None
+    assert between.fill is not None
+    assert (between.unfilled, between.fill.filled, between.fill.total) == (True, 256, 600)
+    assert between.progress == {}
+    assert records.asked[0] == first[-1] == records.states[255].name
+    assert held.progress == {0: 90, 1: 7}
+    assert not held.unfilled
+    assert sorted(point.payload["version"] for point in points) == list(range(1, 601))
+
+
+async def test_a_record_that_can_never_be_indexed_is_left_out_and_the_rest_is_filled() -> None:
+    bad = a_state(version=5, embedding=(1.0, 0.0), embedding_model=_COLLECTION.model)
+    gone = MemoryState(MemoryName("acme", a_memory_id()), 8, None, ())
+    records = FixedRecords([a_state(version=3), bad, a_state(version=7), gone])
+    async with server_engine(_COLLECTION) as engine:
+        held = await a_filling(engine.writer, records).prepare(_DROPPED)
+
+        points = [point for point in (await engine.stored()).values() if TENANT in point.payload]
+    assert not held.unfilled
+    assert sorted(point.payload["version"] for point in points) == [3, 7, 8]
+
+
+async def test_a_store_that_stands_beyond_the_end_of_the_log_stops_the_fill() -> None:
+    async with server_engine(_COLLECTION) as engine:
+        with pytest.raises(LogShorterError, match="PostgreSQL holds partition 0 of the log up to 90"):
+            await a_filling(engine.writer, FixedRecords([])).prepare(
+                a_log_state(starts=(40, 7), ends=(50, 50))
+            )
