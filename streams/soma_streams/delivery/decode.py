@@ -131,8 +131,11 @@ def most_reads(limits: Limits) -> int:
     return 4096 + 4 * (limits.embedding_dimensions + limits.coordinate_dimensions + limits.tags)
 
 
-class _Counted(io.BytesIO):
-    """Bytes that end when they were read too often: each item of a value takes at least one read."""
+class _Bounded(io.BytesIO):
+    """Bytes that end when they were read too often, or when more is asked for than there is.
+
+    Each item of a value takes at least one read. What fastavro skips, it does not miss at the end.
+    """
 
     def __init__(self, value: bytes, reads: int) -> None:
         super().__init__(value)
@@ -140,9 +143,10 @@ class _Counted(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         self._left -= 1
-        if self._left < 0:
+        found = super().read(size)
+        if self._left < 0 or (size is not None and len(found) < size):
             raise EOFError
-        return super().read(size)
+        return found
 
 
 def read_body(value: bytes, schema: WriterSchema, reads: int, reader: Any = None) -> tuple[Any, int]:
@@ -151,14 +155,15 @@ def read_body(value: bytes, schema: WriterSchema, reads: int, reader: Any = None
     Args:
         value: Under this schema's id.
         schema: That may be read with.
-        reads: How many items it may have, about; a value with fewer bytes may have as many as it likes.
+        reads: How many items it may have, about.
         reader: As fastavro parses it, to which the fields are fitted; None leaves them as written.
 
     Raises:
         UndecodableError: The body is not of its schema.
     """
-    # Counting costs as much as reading; a value that is short enough needs none.
-    body = io.BytesIO(value) if len(value) <= reads else _Counted(value, reads)
+    # Counting costs as much as reading. A value that is short, and of which nothing is skipped, needs none.
+    plain = schema.version is not None and len(value) <= reads
+    body = io.BytesIO(value) if plain else _Bounded(value, reads)
     body.seek(_HEADER.size)
     try:
         fields = fastavro.schemaless_reader(body, schema.parsed, reader)

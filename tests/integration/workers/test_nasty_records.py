@@ -261,6 +261,7 @@ async def test_a_letter_that_the_topic_does_not_take_is_written_without_its_valu
     sent = await publish(publishing_settings, b"acme/nobody", records)
 
     async with postgres_worker(local_parts, publishing_settings) as working:
+        await settled(owner_dsn, "soma-postgres", Position(PARTITION, max(sent)), [working])
         # Lowered behind the worker's back: it would refuse to start.
         for done in admin.incremental_alter_configs([resource]).values():
             done.result(20)

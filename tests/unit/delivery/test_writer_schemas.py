@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from builders import stored
 from soma_schemas.avro_schemas import latest, record_names, released
 from soma_schemas.limits import DEFAULT_LIMITS
-from soma_streams.delivery.decode import read_body
+from soma_streams.delivery.decode import UndecodableError, read_body
 from soma_streams.delivery.plain import PlainReader
 from soma_streams.delivery.shortcut import Shortcut
 from soma_streams.delivery.writer_schemas import judged
@@ -102,6 +102,18 @@ def test_a_value_of_a_schema_that_resolves_is_read_as_ours() -> None:
 
     assert left == 0
     assert fields == event.model_dump()
+
+
+@pytest.mark.parametrize("length", [1, 2**20, 2**62])
+def test_a_field_that_is_skipped_has_to_be_there(length: int) -> None:
+    schema = judged(ours("bytes"))
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, READER, stored(key="tea").model_dump())
+    varint = io.BytesIO()
+    fastavro.schemaless_writer(varint, "long", length)
+
+    with pytest.raises(UndecodableError):
+        read_body(b"\0\0\0\0\1" + body.getvalue() + varint.getvalue(), schema, 1000, READER)
 
 
 @pytest.mark.parametrize("text", [ours("string"), ours(text="bytes"), ours(key="string")])
