@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import ClassVar
 from uuid import UUID
 
@@ -145,6 +146,20 @@ def test_a_patch_that_outgrows_the_limit_is_poison() -> None:
 
     with pytest.raises(PoisonError):
         fold(log, {}, Limits(payload_bytes=50))
+
+
+@pytest.mark.parametrize(("count", "fits"), [(6, True), (7, False)])
+@pytest.mark.parametrize("number", ["1e300", "1" + "0" * 300, "1.0E+300"])
+def test_how_a_store_writes_numbers_does_not_decide_whether_a_patched_payload_is_too_large(
+    number: str,
+    count: int,
+    fits: bool,  # noqa: FBT001  # a column of the table
+) -> None:
+    memory = stored(key="a", payload=f'{{"a": [{", ".join([number] * count)}]}}')
+    log = a_log([memory, patched(memory, payload='{"b": 1}')])
+
+    with nullcontext() if fits else pytest.raises(PoisonError):
+        fold(log, {}, Limits(payload_bytes=65))
 
 
 def test_an_expiry_that_saw_another_deadline_is_void() -> None:
