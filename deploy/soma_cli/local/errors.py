@@ -65,7 +65,7 @@ class PartError(LocalStackError):
     Attributes:
         part: Its name.
         exit_code: What it ended with, negative for a signal; None when it still ran.
-        last_lines: The end of its log.
+        last_lines: The end of its log, or what it says of what went wrong.
     """
 
     code = "part_failed"

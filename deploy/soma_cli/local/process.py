@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,7 +29,9 @@ _LOOK_EVERY_SHARE = 0.01  # of the time that was waited
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 _LOG_CHECK_EVERY_SECONDS = 10.0
 _LAST_LINES = 12
-_LAST_LINES_BYTES = 16 * 1024
+_LAST_LINES_BYTES = 64 * 1024
+# A Java program logs its shutdown step by step after what made it shut down.
+_REASON = re.compile(r" ERROR |^Caused by: ")
 _LEFTOVER_STOP_SECONDS = 10.0
 
 T = TypeVar("T")
@@ -231,7 +234,13 @@ class ChildProcess:
 
     def last_lines(self) -> tuple[str, ...]:
         """Return the end of the child's log."""
-        return _last_lines(self._launch.log)
+        return _end_of(self._launch.log)[-_LAST_LINES:]
+
+    def reason(self) -> tuple[str, ...]:
+        """Return what the child's log says about why it ended: the end, or what went wrong before that."""
+        lines = _end_of(self._launch.log)
+        wrong = [line for line in lines if _REASON.search(line)] if (self.exit_code or 0) > 0 else []
+        return tuple(wrong or lines)[-_LAST_LINES:]
 
     def failure(self, message: str, kind: type[PartError] = PartError) -> PartError:
         """Return an error about this child, with what it said last."""
@@ -239,7 +248,7 @@ class ChildProcess:
             message,
             part=self._launch.name,
             exit_code=self.exit_code,
-            last_lines=self.last_lines(),
+            last_lines=self.reason(),
             remedy=f"read {self._launch.log}",
         )
 
@@ -351,10 +360,10 @@ def _keep_last_log(path: Path) -> None:
         path.replace(_last_log(path))
 
 
-def _last_lines(path: Path) -> tuple[str, ...]:
+def _end_of(path: Path) -> tuple[str, ...]:
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LAST_LINES_BYTES))
-            return tuple(file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:])
+            return tuple(file.read().decode("utf-8", "replace").splitlines())
     except FileNotFoundError:
         return ()

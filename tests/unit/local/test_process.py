@@ -144,6 +144,27 @@ async def test_a_child_that_ends_before_it_is_ready_is_an_error_with_its_last_wo
     assert str(child.log) in str(caught.value.remedy)
 
 
+async def test_what_went_wrong_is_told_although_much_was_logged_after_it(
+    started: Started, launching: Launching
+) -> None:
+    code = (
+        "print('[main] INFO Server - begins')\n"
+        "print('[main] ERROR Server - Exiting due to fatal exception')\n"
+        "print('Caused by: java.net.BindException: Address already in use')\n"
+        "for number in range(50): print(f'[main] INFO Server - stops {number}')\n"
+        "raise SystemExit(1)"
+    )
+    child = await started(launching(code))
+
+    with pytest.raises(PartError) as caught:
+        await child.watched(child.until(_never), 10)
+
+    assert caught.value.last_lines == (
+        "[main] ERROR Server - Exiting due to fatal exception",
+        "Caused by: java.net.BindException: Address already in use",
+    )
+
+
 async def test_a_child_that_is_never_ready_is_an_error_after_its_time(
     started: Started, launching: Launching
 ) -> None:
