@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil
 
+from soma_cli.local.home import Home
 from waiting import eventually_now
 
 _SECONDS = 120
@@ -84,6 +86,8 @@ class Up(Starting):
 @contextmanager
 def soma_starting(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Starting]:
     """Run `soma up` until the block ends, and do not wait until it is ready."""
+    # Elsewhere than where every stack of this machine tries to listen first.
+    Home(home, Random()).port("api")
     command = [sys.executable, "-m", "soma_cli.main", "up", "--json", "--home", str(home)]
     output, errors = (home.with_name(f"{home.name}.{name}") for name in ("printed", "said"))
     with (

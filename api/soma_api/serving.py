@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from soma_api.settings import GatewaySettings
+from soma_schemas.errors import ConfigurationError
 
 _BACKLOG = 2048
 
@@ -29,7 +30,7 @@ def bind(settings: GatewaySettings) -> socket.socket:
     """Return a listening socket; with port 0 its name tells which port was free.
 
     Raises:
-        OSError: The address is taken or not ours.
+        ConfigurationError: The address is taken or not ours.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With the protocol named, asyncio recognises TCP and sends small answers at once; without it each of them
@@ -40,9 +41,12 @@ def bind(settings: GatewaySettings) -> socket.socket:
         listening.bind((settings.host, settings.port))
         # From here on connections wait for the server rather than being refused.
         listening.listen(_BACKLOG)
-    except OSError:
+    except OSError as error:
         listening.close()
-        raise
+        raise ConfigurationError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+            remedy="free it, or set SOMA_API__HOST and SOMA_API__PORT to another",
+        ) from error
     return listening
 
 
@@ -61,7 +65,7 @@ async def serve(
         listening: A socket that was bound before; without one, the settings' address is bound.
 
     Raises:
-        OSError: The address is taken or not ours.
+        ConfigurationError: The address is taken or not ours.
     """
     own = listening if listening is not None else bind(settings)
     server = _Server(

@@ -30,8 +30,8 @@ _LOG_BYTES_MAX = 16 * 1024 * 1024
 _LOG_CHECK_EVERY_SECONDS = 10.0
 _LAST_LINES = 12
 _LAST_LINES_BYTES = 64 * 1024
-# A Java program logs its shutdown step by step after what made it shut down.
-_REASON = re.compile(r" ERROR |^Caused by: ")
+# A Java program logs its shutdown step by step after its cause; one of ours begins with all its settings.
+_REASON = re.compile(r" ERROR |^Caused by: |^(error|hint): ")
 _LEFTOVER_STOP_SECONDS = 10.0
 
 T = TypeVar("T")

@@ -86,7 +86,9 @@ async def test_a_port_that_is_taken_is_no_place_for_the_broker(kafka: KafkaBroke
 async def test_a_port_that_is_taken_is_no_place_for_a_process_of_ours(home: Home) -> None:
     port = home.port("api")
     with closing(socket.create_server((LOOPBACK, port))):
-        assert "already in use" in await refused(a_process(home, port))
+        said = await refused(a_process(home, port))
+
+    assert f"cannot listen on {LOOPBACK}:{port}: Address already in use" in said
 
 
 async def test_a_wrong_setting_is_named(home: Home) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from soma_api.serving import bind
 from soma_api.settings import GatewaySettings
+from soma_schemas.errors import ConfigurationError
 
 
 def test_port_0_is_a_free_one_and_clients_can_already_connect() -> None:
@@ -21,5 +22,5 @@ def test_the_socket_is_one_that_asyncio_takes_for_tcp() -> None:
 
 
 def test_an_address_that_is_taken_is_refused() -> None:
-    with bind(GatewaySettings(port=0)) as listening, pytest.raises(OSError, match="in use"):
+    with bind(GatewaySettings(port=0)) as listening, pytest.raises(ConfigurationError, match="in use"):
         bind(GatewaySettings(port=listening.getsockname()[1]))
