@@ -1,6 +1,7 @@
 """A child process of the local stack: apart from the terminal, watched, stopped in order, never left over."""
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -224,7 +225,9 @@ class ChildProcess:
         """Say whether it is the child, and nobody else, who accepts connections on this loopback port."""
         with socket.socket() as probe:
             # Cheap, and mostly the answer while we wait: looking up who listens takes a hundred times longer.
-            if probe.connect_ex((LOOPBACK, port)) != 0:
+            # Whoever listens and accepts nobody would hold up everything here once its queue is full.
+            probe.settimeout(_LOOK_EVERY_SECONDS)
+            if probe.connect_ex((LOOPBACK, port)) == errno.ECONNREFUSED:
                 return False
         try:
             connections = psutil.Process(self.pid).net_connections("tcp")

@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -220,6 +222,21 @@ async def test_only_the_one_who_listens_is_said_to_listen(started: Started, laun
 
     assert listener.listens_on(port)
     assert not listener.listens_on(port + 1)
+
+
+async def test_a_stranger_who_accepts_nobody_holds_up_no_look(started: Started, launching: Launching) -> None:
+    child = await started(launching(SLEEP))
+    with ExitStack() as opened:
+        stranger = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = stranger.getsockname()[1]
+        for _ in range(4):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+
+        before = CLOCK.monotonic()
+        assert not child.listens_on(port)
+        assert CLOCK.monotonic() - before < 30  # the system tries for two minutes
 
 
 async def test_the_log_of_the_last_run_is_kept(started: Started, launching: Launching, home: Home) -> None:
