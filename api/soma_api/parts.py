@@ -37,6 +37,7 @@ class Searcher(Protocol):
         Raises:
             UnfitVectorError: The request's own vector does not fit the index.
             EmbeddingRefusedError: The embedder does not take the text.
+            SearchTooCostlyError: It compares too many memories by too many conditions.
             SomaError: The index or the embedder does not answer.
         """
         ...

@@ -8,6 +8,7 @@ ApiError
 ├── MemoryNotFoundError, WriteNotFoundError, DeadLetterNotFoundError
 ├── NamespaceUnknownError, NamespaceMismatchError                                  a change to a memory
 ├── PreconditionFailedError, SupersededError, DeadLetteredError                    what became of a write
+├── SearchTooCostlyError                                                           a search
 ├── NotYetVisibleError, TooStaleError                                              what a read waits for
 ├── LogUnavailableError, StoreUnavailableError, IndexUnavailableError, OverloadedError
 └── InternalError
@@ -52,6 +53,7 @@ class ProblemCode(StrEnum):
     PRECONDITION_FAILED = "precondition_failed"
     SUPERSEDED = "superseded"
     DEAD_LETTERED = "dead_lettered"
+    SEARCH_TOO_COSTLY = "search_too_costly"
     NOT_YET_VISIBLE = "not_yet_visible"
     TOO_STALE = "too_stale"
     LOG_UNAVAILABLE = "log_unavailable"
@@ -294,6 +296,13 @@ class DeadLetteredError(ApiError):
 
     status, problem, title = 422, ProblemCode.DEAD_LETTERED, "The write cannot be applied"
     remedy = "An operator sees it with `soma dlq show`."
+
+
+class SearchTooCostlyError(ApiError):
+    """The search compares too many memories by too many conditions; answering would hold up all others."""
+
+    status, problem, title = 422, ProblemCode.SEARCH_TOO_COSTLY, "The search would take too long"
+    remedy = "Name a narrower `namespace` or `namespace_prefix`, or ask for fewer conditions at once."
 
 
 class NotYetVisibleError(ApiError):

@@ -19,6 +19,7 @@ from soma_api.problems import (
     NamespaceForbiddenError,
     NotJsonError,
     NotYetVisibleError,
+    SearchTooCostlyError,
     Source,
     StoreUnavailableError,
     TooStaleError,
@@ -26,6 +27,7 @@ from soma_api.problems import (
 )
 from soma_schemas.errors import SomaError
 from soma_schemas.groups import SinkGroup
+from soma_schemas.vectors import errors
 from soma_schemas.vectors.errors import EmbeddingRefusedError, UnfitVectorError
 from soma_schemas.violations import ViolationCode
 
@@ -50,6 +52,7 @@ _FAILURES = (SomaError, ConnectionError, TimeoutError)
         InvalidInputError,
         InvalidHeaderError,
         NamespaceForbiddenError,
+        SearchTooCostlyError,
         NotYetVisibleError,
         TooStaleError,
         IndexUnavailableError,
@@ -80,6 +83,8 @@ def translated(error: Exception) -> ApiError:
             return _refused("/vector", str(error))
         case EmbeddingRefusedError():
             return _refused("/query", "the embedder does not take this text")
+        case errors.SearchTooCostlyError():
+            return SearchTooCostlyError(str(error))
         case _:
             return IndexUnavailableError("the vector index or the embedder does not answer")
 

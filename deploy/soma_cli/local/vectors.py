@@ -91,6 +91,7 @@ class EmbeddedIndex:
         self._collection = collection
         self._tenants = _tenants(shard)
         self._points_since_checkpoint = 0
+        self._turn = asyncio.Lock()
 
     @classmethod
     def open(cls, folder: Path, collection: Collection) -> Self:
@@ -203,7 +204,19 @@ class EmbeddedIndex:
             self._points_since_checkpoint = 0
 
     async def candidates(self, question: Question) -> Candidates:
-        """Return both kinds of candidates."""
+        """Return both kinds of candidates.
+
+        Questions take turns, so that however many are asked at once, other work waits for one of them.
+
+        Raises:
+            SearchTooCostlyError: Answering would stop this process for too long.
+        """
+        async with self._turn:
+            answer = self._candidates(question)
+            await yield_now()
+        return answer
+
+    def _candidates(self, question: Question) -> Candidates:
         requests: dict[str, edge.QueryRequest] = {}
         with _translated():
             where = search_filter(question.conditions, self._estimated)

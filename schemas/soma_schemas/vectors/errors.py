@@ -6,6 +6,7 @@ SomaError
 ├── EmbedderUnavailableError the embedder does not answer for now
 ├── EmbedderError           the embedder will not answer until an operator acts
 ├── IndexUnavailableError   the index cannot take or answer anything for now
+├── SearchTooCostlyError    the index does not answer this question: it would hold up all others
 ├── IndexRefusedError       the index does not take this point
 ├── IndexServerError        the index's server will not answer until an operator acts
 ├── IndexIncompleteError    the index has not yet all that it should have
@@ -77,6 +78,13 @@ class IndexUnavailableError(SomaError, ConnectionError):
 
     code = "index_unavailable"
     remedy = "Nothing: it is tried again until it answers."
+
+
+class SearchTooCostlyError(SomaError):
+    """The index does not answer this question: it would hold up all others for too long."""
+
+    code = "search_too_costly"
+    remedy = "Name a narrower `namespace` or `namespace_prefix`, or ask for fewer conditions at once."
 
 
 class IndexRefusedError(SomaError):

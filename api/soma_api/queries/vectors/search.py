@@ -85,6 +85,7 @@ class Search:
 
         Raises:
             UnfitVectorError: The request's own vector is not finite or not of the model's size.
+            SearchTooCostlyError: It compares too many memories by too many conditions for this engine.
             EmbeddingRefusedError: The embedder does not take the text.
             EmbedderUnavailableError: The embedder does not answer for now.
         """
