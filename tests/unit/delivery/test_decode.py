@@ -16,8 +16,9 @@ from soma_schemas.clock import yield_now
 from soma_schemas.dead_letters import Stage
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
-from soma_streams.delivery.decode import Decoder, Poison, schema_ids
+from soma_streams.delivery.decode import Decoder, Poison, WriterSchemas, schema_ids
 from soma_streams.delivery.state import LoggedEvent
 from soma_streams.delivery.writer_schemas import judged
 from soma_streams.transport.records import Record
@@ -235,3 +236,11 @@ async def test_decoding_in_turns_gives_what_decoding_at_once_does_and_lets_other
 
     assert decoded == DECODER.decode(a_batch(records), WRITER_SCHEMAS)
     assert ran > 2
+
+
+async def test_no_registry_is_asked_about_what_can_be_no_id() -> None:
+    schemas = WriterSchemas(RegistrySettings(url="http://127.0.0.1:9"))
+    try:
+        assert await schemas.fetch({0, 2**31, 2**32 - 1}) == {}
+    finally:
+        await schemas.close()
