@@ -545,10 +545,12 @@ class Line:
 
     Attributes:
         port: Where it begins.
+        tries: How many connections were asked for.
     """
 
     def __init__(self, to_port: int) -> None:
         self.port = 0
+        self.tries = 0
         self._to_port = to_port
         self._passes = asyncio.Event()
         self._passes.set()
@@ -581,6 +583,7 @@ class Line:
                 writer.close()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.tries += 1
         self._opened.append(writer)
         if not self._passes.is_set():
             return

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import httpx
+import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from soma_api.freshness import LogEnds
 from soma_schemas.clock import Clock
+from soma_schemas.errors import SomaError, told
 from soma_schemas.settings import RegistrySettings
 
 _ANSWER_SECONDS = 2.0
@@ -37,7 +39,7 @@ class PartHealth:
 
     Attributes:
         milliseconds: How long it took.
-        error: The class of what it raised, or None.
+        error: The code of what it raised, or None.
     """
 
     ready: bool
@@ -88,6 +90,19 @@ async def _check(part: BackingPart, probe: Probe, clock: Clock) -> PartHealth:
         async with asyncio.timeout(_ANSWER_SECONDS):
             await probe()
     except Exception as failure:  # noqa: BLE001  # whatever a part raises, it is not ready
-        error = type(failure).__name__
-        log.warning("part_not_ready", part=part, error=error)
+        error = _code_of(failure)
+        log.warning("part_not_ready", part=part, error=error, reason=told(failure))
     return PartHealth(error is None, round((clock.monotonic() - started) * 1000, 2), error)
+
+
+def _code_of(failure: Exception) -> str:
+    """Return what tells a refusal from an outage, and nothing that only an operator may know."""
+    match failure:
+        case SomaError():
+            return failure.code
+        case httpx.HTTPStatusError():
+            return f"http_{failure.response.status_code}"
+        case psycopg.Error(sqlstate=str() as state):
+            return f"sqlstate_{state}"
+        case _:
+            return type(failure).__name__

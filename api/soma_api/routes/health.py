@@ -34,7 +34,9 @@ class PartView(BaseModel):
 
     ready: bool
     milliseconds: float
-    error: str | None = Field(description="The class of the failure.")
+    error: str | None = Field(
+        description="The code of the failure: of ours, `http_...`, `sqlstate_...`, or else its class."
+    )
 
 
 class Readiness(BaseModel):

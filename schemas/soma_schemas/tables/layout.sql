@@ -12,7 +12,8 @@ SELECT concat_ws(' ', name, 'column', attname, format_type(atttypid, atttypmod),
 FROM ours JOIN pg_attribute ON attrelid = ours.oid
 WHERE attnum > 0 AND NOT attisdropped AND NOT part
 UNION
-SELECT concat_ws(' ', name, 'constraint', conname, pg_get_constraintdef(pg_constraint.oid))
+SELECT concat_ws(' ', name, 'constraint', conname,
+                 regexp_replace(pg_get_constraintdef(pg_constraint.oid), '\s+', ' ', 'g'))
 FROM ours JOIN pg_constraint ON conrelid = ours.oid
 WHERE contype <> 'n' AND (conislocal OR NOT part)
 UNION

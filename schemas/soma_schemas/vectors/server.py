@@ -33,6 +33,7 @@ _CHANNEL = {
     "grpc.dns_min_time_between_resolutions_ms": 1000,
     "grpc.keepalive_time_ms": 2000,
     "grpc.keepalive_timeout_ms": 3000,
+    "grpc.http2.ping_timeout_ms": 3000,  # of pings that gRPC sends for reasons of its own: a minute otherwise
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.http2.max_pings_without_data": 0,  # any number of them
 }

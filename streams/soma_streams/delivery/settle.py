@@ -178,6 +178,8 @@ class Settler:
             refused = await self._retry("write", lambda: self._sink.write(folded, dead, watermark))
         except Exception as error:
             if classify(error) is not FailureClass.POISON or not events:
+                if not isinstance(error, SomaError):
+                    await self._sink.check()  # a store that somebody has changed is told in words
                 raise
             suspects = _of_memory(items, getattr(error, "memory", None))
             if 0 < len(suspects) < len(items) and apart < _MEMORIES_APART:

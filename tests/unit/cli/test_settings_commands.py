@@ -50,6 +50,64 @@ def test_check_passes_what_is_right(soma: Soma) -> None:
     assert (ran.code, ran.out.split(), ran.err) == (0, ["api", "ok", "operator", "ok"], "")
 
 
+_URLS = ("SOMA_VECTORS__URL", "SOMA_REGISTRY__URL", "SOMA_EMBEDDER__URL")
+_TIMEOUTS = (
+    "SOMA_VECTORS__TIMEOUT",
+    "SOMA_REGISTRY__TIMEOUT",
+    "SOMA_EMBEDDER__TIMEOUT",
+    "SOMA_POSTGRES__CONNECT_TIMEOUT",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, value)
+            for name in _URLS
+            for value in (
+                "qdrant:6333",
+                "",
+                "http://",
+                "ftp://host",
+                "http://host:0",
+                "http://host:70000",
+                "http://host:port",
+                "http://user:hush@host",
+                "http://host/?a=b",
+                " http://host",
+            )
+        ),
+        *((name, value) for name in _TIMEOUTS for value in ("0", "-1", "PT0S")),
+        ("SOMA_VECTORS__URL", "http://host:6334/path"),
+        *(
+            ("SOMA_KAFKA__BOOTSTRAP_SERVERS", value)
+            for value in ("", "kafka", "kafka:", ":9092", "kafka:many", "http://kafka:9092", "kafka:9092,")
+        ),
+    ],
+)
+def test_an_address_or_a_wait_that_could_never_work_is_refused(soma: Soma, name: str, value: str) -> None:
+    ran = soma("config", "check", "api", environment={name: value})
+
+    assert ran.code == 1
+    assert name in ran.out
+    assert "hush" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SOMA_VECTORS__URL", "https://qdrant.example"),
+        ("SOMA_VECTORS__URL", "http://[::1]:6334"),
+        ("SOMA_REGISTRY__URL", "http://registry:8080/apis/ccompat/v7"),
+        ("SOMA_VECTORS__TIMEOUT", "0.5"),
+        ("SOMA_KAFKA__BOOTSTRAP_SERVERS", "a:9092, b:9093,[::1]:9094"),
+    ],
+)
+def test_an_address_or_a_wait_that_works_passes(soma: Soma, name: str, value: str) -> None:
+    assert soma("config", "check", "api", environment={name: value}).code == 0
+
+
 def test_an_unknown_variable_is_named(soma: Soma) -> None:
     ran = soma("config", "show", "api", environment={"SOMA_KAFKAA__BOOTSTRAP_SERVERS": "kafka:9092"})
 
