@@ -94,7 +94,7 @@ def _summary(run: Run) -> str:
         return f"seed {run.seed}: FAILED, {run.failure}"
     verdict = run.played.verdict
     said = "passed" if run.passed else "FAILED"
-    return f"seed {run.seed}: {said}; {verdict.lost} lost\n{json.dumps(run.as_json()['played'], default=str)}"
+    return f"seed {run.seed}: {said}; {verdict}\n{json.dumps(run.as_json()['played'], default=str)}"
 
 
 def _write(report: Path, runs: list[Run], found: dict[str, str], asked: argparse.Namespace) -> None:

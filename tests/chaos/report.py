@@ -13,7 +13,7 @@ import psycopg
 
 from chaos.run import Played, Struck
 from chaos.stage import Ending
-from chaos.verdict import Compared, Letters, Verdict
+from judge.verdict import POSTGRES, VECTORS, Verdict
 from soma_cli.local.bundles import KAFKA, REGISTRY
 from soma_schemas.clock import SystemClock
 
@@ -71,14 +71,10 @@ def read_runs(document: Mapping[str, Any]) -> list[Run]:
 
 
 def _played(found: Mapping[str, Any]) -> Played:
-    verdict = {name: value for name, value in found["verdict"].items() if name not in {"lost", "right"}}
-    for name in ("postgres", "vectors", "links", "history", "indexed"):
-        verdict[name] = Compared(**verdict[name])
-    verdict["letters"] = {group: Letters(**letters) for group, letters in verdict["letters"].items()}
     lists = {
         "struck": tuple(Struck(**each) for each in found["struck"]),
         "endings": tuple(Ending(**each) for each in found["endings"]),
-        "verdict": Verdict(**verdict),
+        "verdict": Verdict.of_json(found["verdict"]),
     }
     return Played(**(dict(found) | lists))
 
@@ -121,8 +117,8 @@ def as_page(runs: Sequence[Run], found: Mapping[str, str], command: str) -> str:
         command,
         "```",
         "",
-        "| seed | records | faults | lost | wrong | settled again | dead letters | caught up after |",
-        "|-|-|-|-|-|-|-|-|",
+        "| seed | records | faults | lost | wrong | extra | settled again | dead letters | caught up after |",
+        "|-|-|-|-|-|-|-|-|-|",
     ]
     lines += [_row(run) for run in runs]
     for run in runs:
@@ -135,15 +131,15 @@ def as_page(runs: Sequence[Run], found: Mapping[str, str], command: str) -> str:
 def _row(run: Run) -> str:
     played = run.played
     if played is None:
-        return f"| {run.seed} | | | | | | | failed: {run.failure} |"
+        return f"| {run.seed} | | | | | | | | failed: {run.failure} |"
     verdict = played.verdict
-    compared = (verdict.postgres, verdict.vectors, verdict.links, verdict.history, verdict.indexed)
-    wrong = sum(each.wrong + each.unexpected for each in compared)
-    wrong += sum(each.unexpected for each in verdict.letters.values())
     again = {sink: max(0, settled - verdict.events) for sink, settled in played.settled.items()}
-    letters = " / ".join(f"{each.found} of {each.expected}" for each in verdict.letters.values())
+    letters = " / ".join(
+        f"{verdict.parts[f'letters of {group}'].expected:,}" for group in (POSTGRES, VECTORS)
+    )
     return (
-        f"| {run.seed} | {verdict.events:,} | {len(played.struck)} | {verdict.lost} | {wrong} |"
+        f"| {run.seed} | {verdict.events:,} | {len(played.struck)} | {verdict.lost} | {verdict.wrong} |"
+        f" {verdict.extra} |"
         f" {again['postgres']:,} / {again['vectors']:,} | {letters} | {played.catch_up_seconds} s |"
     )
 
@@ -153,22 +149,30 @@ def _details(run: Run) -> list[str]:
     if played is None:
         return [f"No result: {run.failure}"]
     verdict = played.verdict
-    outcomes = ", ".join(f"{count:,} {name}" for name, count in sorted(verdict.outcomes.items()))
-    twice = sum(each.twice for each in verdict.letters.values())
     said = "Passed" if run.passed else "**Failed**"
     slowest = max(played.stops, default=0.0)
     sent_again = played.published_again
     lines = [
         f"Of revision {run.asked.get('revision', 'unknown')}.",
-        f"{said} after {played.seconds} s. {outcomes} in Postgres, {verdict.memories:,} memories.",
+        f"{said} after {played.seconds} s. {verdict.memories:,} memories, tombstones among them.",
         f"{played.acknowledged:,} records were acknowledged to the producer, which had sent",
-        f"{sent_again:,} of them again for want of an answer. Dead letters written twice: {twice}.",
+        f"{sent_again:,} of them again for want of an answer.",
+        f"Dead letters written again: {verdict.letters_again}.",
         f"Stops in order: {len(played.stops)}, the slowest took {slowest} s.",
         f"Workers that ended by themselves: {len(played.endings)}.",
         *(
             f"Through the long outage the group {'kept' if kept else '**did not keep**'} its members."
             for kept in played.kept
         ),
+        "",
+        "| outcome | Postgres | vectors |",
+        "|-|-|-|",
+        *(
+            f"| {name} | {' | '.join(f'{each.get(name, 0):,}' for each in verdict.outcomes.values())} |"
+            for name in sorted({name for counts in verdict.outcomes.values() for name in counts})
+        ),
+        "",
+        f"Compared: {', '.join(f'{part.expected:,} {name}' for name, part in verdict.parts.items())}.",
         "",
         "| at | until | fault | part |",
         "|-|-|-|-|",
@@ -179,8 +183,8 @@ def _details(run: Run) -> list[str]:
     ]
     for ending in played.endings:
         lines += ["", f"- {ending.worker} ended with {ending.exit_code}"]
-    for name in ("postgres", "vectors", "links", "history", "indexed"):
-        lines += [f"\n- {name}: {example}" for example in getattr(verdict, name).examples]
+    for name, part in verdict.parts.items():
+        lines += [f"\n- {name}: {example}" for example in part.examples]
     return lines
 
 
@@ -195,9 +199,13 @@ Pairs are Postgres / vectors.
 - **faults**: some overlap. `until` is when the part was started again or let go; a worker then still loads,
   and a broker still joins. The faults of a Qdrant *server* are injected at the vector worker's writer, around
   the embedded index; the worker itself is really killed and frozen.
-- **lost**: what the log has and a store has not: memories, points, links, history rows, dead letters and
-  their index, each compared one by one with an in-memory fold of the whole log.
-- **wrong**: there, but not as the log says, or not to be there at all.
+- **lost**: what the log has and a store has not, or has in an older version: memories, points, links, history
+  rows, dead letters, their index and watermarks, each compared one by one, column by column, with what the
+  judge makes of the whole log. The judge (`tests/judge`) decodes with plain fastavro, has the rules of the
+  contract and of folding written down once more, and reads both stores through their own clients; it imports
+  nothing of the product.
+- **wrong**: there, but not as the log says.
+- **extra**: there, and not to be there at all.
 - **settled again**: events that were delivered and settled more than once, as the workers count them. At
   least so many: what a worker counted between the last look and a SIGKILL is not in it. None of it may show.
 - **dead letters**: by the group that gave up. The index refuses one kind of poison that the tables take.

@@ -11,15 +11,16 @@ from chaos.publishing import Publishing
 from chaos.schedule import Blow, FaultKind
 from chaos.stage import Ending, Stage
 from chaos.vector_worker import Mode
-from chaos.verdict import Verdict, judge
 from chaos.workload import Workload
-from oracle import read_ends
+from judge.log import read_ends
+from judge.verdict import Verdict, judge
+from judging import embedded_points, installation
 from postgres_tables import rows
 from soma_cli.local.part import Part
 from soma_schemas.clock import SystemClock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.topic_admin import open_admin
-from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from waiting import eventually_now
 
 _CATCH_UP_SECONDS = 600.0
@@ -129,7 +130,11 @@ class Player:
             endings=tuple(ending for worker in workers for ending in worker.endings),
             kept=tuple(self._kept),
             stops=tuple(round(seconds, 1) for worker in workers for seconds in worker.stops),
-            verdict=judge(self._stage.publishing, self._stage.owner_dsn, self._stage.index, acknowledged),
+            verdict=judge(
+                installation(self._stage.publishing, self._stage.owner_dsn),
+                embedded_points(self._stage.index),
+                acknowledged,
+            ),
         )
 
     def _elapsed(self) -> float:
@@ -238,18 +243,22 @@ class Player:
 
     def _catch_up(self) -> None:
         """Wait until every sink's watermarks are at the ends of its topic."""
-        stage, deadline = self._stage, self._elapsed() + _CATCH_UP_SECONDS
+        deadline = self._elapsed() + _CATCH_UP_SECONDS
         wanted = {
-            SinkGroup.POSTGRES: read_ends(stage.publishing, MEMORY_EVENTS),
-            SinkGroup.VECTORS: read_ends(stage.publishing, MEMORY_EVENTS),
+            SinkGroup.POSTGRES: self._ends(MEMORY_EVENTS),
+            SinkGroup.VECTORS: self._ends(MEMORY_EVENTS),
         }
         while (missing := self._missing(wanted)) and self._elapsed() < deadline:
             self._clock.block(_LOOK_SECONDS)
         assert not missing, f"did not catch up within {_CATCH_UP_SECONDS} s: {missing}"
-        letters = {SinkGroup.DEAD_LETTERS: read_ends(stage.publishing, DEAD_LETTERS)}
+        letters = {SinkGroup.DEAD_LETTERS: self._ends(DEAD_LETTERS)}
         while (missing := self._missing(letters)) and self._elapsed() < deadline:
             self._clock.block(_LOOK_SECONDS)
         assert not missing, f"dead letters were not indexed within {_CATCH_UP_SECONDS} s: {missing}"
+
+    def _ends(self, topic: Topic) -> dict[int, int]:
+        publishing = self._stage.publishing
+        return read_ends(publishing.kafka.bootstrap_servers, topic.full_name(publishing.topics))
 
     def _missing(self, wanted: dict[SinkGroup, dict[int, int]]) -> dict[str, int]:
         try:

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from chaos.verdict import judge
 from conftest import LocalParts
+from judge.verdict import judge
+from judging import embedded_points, installation
 from own_processes import OwnProcess, api_with_vectors, postgres_worker
 from postgres_tables import rows
 from soma_schemas.groups import SinkGroup
@@ -74,8 +75,10 @@ def test_a_kill_in_the_middle_of_an_import_loses_and_doubles_nothing(
             caught_up(owner_dsn, group, MEMORIES)
         assert worker.terminate() == 0
         assert api.terminate() == 0
-    verdict = judge(publishing_settings, owner_dsn, tmp_path / "vectors", {})
+    verdict = judge(installation(publishing_settings, owner_dsn), embedded_points(tmp_path / "vectors"))
 
-    assert verdict.right, verdict
+    assert verdict.right, str(verdict)
     assert verdict.events == MEMORIES
-    assert {group: found.expected for group, found in verdict.letters.items()} == dict.fromkeys(KILLED_AT, 0)
+    assert {
+        name for outcomes in verdict.outcomes.values() for name in outcomes if name.startswith("dead")
+    } == set()

@@ -23,7 +23,7 @@ from soma_schemas.events import (
 )
 from soma_schemas.identity import identified
 from soma_schemas.limits import Limits
-from soma_schemas.vectors.embedders import PACKAGED_MODEL
+from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL
 from soma_schemas.versions import NO_VERSION, Position, pack_version
 
 TENANTS = ("acme", "globex", "initech", "umbrella")
@@ -33,6 +33,7 @@ LIMITS = Limits(payload_bytes=2048)
 _POISON_SHARE = 0.01
 _REPEATED_SHARE = 0.025
 _REPEATABLE = 400
+_OWN_VECTOR_SHARE = 0.02
 _HOT = 20
 _HOT_SHARE = 0.25
 _BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -193,7 +194,16 @@ class Workload:
             "expires_at": None,
             "expected_version": None,
         }
-        return MemoryStored.validated(values | fields, LIMITS)
+        return MemoryStored.validated(values | self._own_vector() | fields, LIMITS)
+
+    def _own_vector(self) -> dict[str, Any]:
+        """A vector that comes with the event, of the index's model or of another, where there is one."""
+        draw = self._random.random()
+        if draw >= 2 * _OWN_VECTOR_SHARE:
+            return {}
+        model, size = (PACKAGED_MODEL, PACKAGED_DIMENSIONS) if draw < _OWN_VECTOR_SHARE else ("another", 7)
+        numbers = [round(self._random.uniform(-1.0, 1.0), 2) for _ in range(size)]
+        return {"embedding": numbers, "embedding_model": model}
 
     def _text(self) -> str:
         random = self._random
@@ -225,6 +235,7 @@ class Workload:
                 {PatchField.TAGS: ["patched", f"tag{random.randrange(9)}"]},
                 {PatchField.PAYLOAD: json.dumps({f"seen{random.randrange(3)}": self._count, "number": None})},
                 {PatchField.IMPORTANCE: round(random.random(), 3), PatchField.SUBJECT: None},
+                {PatchField.EMBEDDING: None, PatchField.EXPIRES_AT: None},
             )
         )
         return self._patched(target, changes, **fields)

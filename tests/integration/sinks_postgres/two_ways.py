@@ -6,8 +6,14 @@ from typing import Any
 
 import psycopg
 
-from builders import A_MOMENT, WRITER_SCHEMAS, a_batch, a_record, stored
+from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, stored
 from fakes import FakeClock, RecordedDeadLetters
+from judge.contract import Event, Limits, Poison, poison, read
+from judge.log import Record as JudgedRecord
+from judge.log import of_millis, released_schemas
+from judge.rules import Ledger
+from judge.shapes import HISTORY, MEMORIES, history_row, memory_row, read_history_row, read_memory_row
+from judge.stores import rows as judge_rows
 from postgres_tables import rows
 from soma_schemas.dead_letters import (
     REPLAY_EPOCH_HEADER,
@@ -146,10 +152,32 @@ def new(count: int, begin: int, **fields: Any) -> list[MemoryEvent]:
     ]
 
 
+def judged(batches: Sequence[RecordBatch]) -> Ledger:
+    """What the judge makes of the batches."""
+    ledger, released = Ledger(1, Limits(), {}), released_schemas()
+    names = {number: name for name, number in SCHEMA_IDS.items()}
+    for batch in batches:
+        for each in batch.records:
+            place, logged_at = (batch.partition, each.offset), of_millis(each.timestamp_ms)
+            record = JudgedRecord(place, logged_at, each.key, each.value, tuple(each.headers))
+            item: Event | Poison
+            if record.schema_id is None:
+                item = poison(record, "not_wire_format")
+            else:
+                schema = released[names[record.schema_id]][-1]
+                item = read(record, schema, schema, 1, Limits())
+            ledger.apply(item, logged_at)
+    return ledger
+
+
 async def agree(
     sink: PostgresSink, dsn: str, batches: Sequence[RecordBatch], way: Way
 ) -> tuple[Road, list[bool]]:
-    """Assert that both ways leave the same rows, and return the slow one and what was settled fast."""
+    """Assert that both ways leave the rows that the judge expects.
+
+    Returns:
+        The slow one, and what was settled fast.
+    """
     emptied(dsn)
     slow = Road(sink)
     slow_outcomes = await slow.outcomes(batches)
@@ -159,4 +187,13 @@ async def agree(
     assert await fast.outcomes(batches) == slow_outcomes
     assert held(dsn) == expected
     assert fast.letters.letters == slow.letters.letters
+    opinion = judged(batches)
+    assert {name: memory_row(memory) for name, memory in opinion.memories.items()} == {
+        (row["tenant"], row["memory_id"]): read_memory_row(row)
+        for row in judge_rows(dsn, f"{MEMORIES} WHERE tenant LIKE 'plain%'")
+    }
+    assert {key: history_row(word) for key, word in opinion.history.items()} == {
+        (row["partition"], row["version"], row["logged_at"]): read_history_row(row)
+        for row in judge_rows(dsn, f"{HISTORY} WHERE partition = {A_PARTITION}")
+    }
     return slow, fast.settled_fast

@@ -1,0 +1,190 @@
+"""The judge finds nothing where all is right, and each fault that is put into a store."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from chaos.publishing import Publishing
+from chaos.workload import LIMITS, Workload
+from conftest import LocalParts
+from cranked_sinks import Sinks
+from judge.log import read_ends
+from judge.stores import Point, rows
+from judge.verdict import Verdict, judge
+from judging import embedded_points, installation
+from soma_cli.local.postgres import Login
+from soma_cli.local.vectors import EmbeddedIndex
+from soma_schemas.groups import SinkGroup
+from soma_schemas.settings import PublishingSettings
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, PackagedEmbedder
+from waiting import eventually
+
+EVENTS = 1500
+ANOTHER = UUID(int=1)
+COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
+# (a fault, the part in which it shows, as what)
+ROW_FAULTS = [
+    ("UPDATE memories SET text = text || '!' WHERE {a} AND NOT deleted", "memories", "wrong"),
+    ("UPDATE memories SET version = version - 1 WHERE {a}", "memories", "lost"),
+    (
+        "UPDATE memories SET payload = payload || '{{\"a\": 1}}' WHERE {a} AND NOT deleted",
+        "memories",
+        "wrong",
+    ),
+    ("UPDATE memories SET recent_event_ids = '{{}}' WHERE {a}", "memories", "wrong"),
+    ("UPDATE memories SET access_count = access_count + 1 WHERE {a} AND NOT deleted", "memories", "wrong"),
+    ("UPDATE memories SET created_at = updated_at + '1 s' WHERE {a} AND NOT deleted", "memories", "wrong"),
+    ("UPDATE memories SET deleted_version = 0 WHERE {a} AND deleted", "memories", "wrong"),
+    ("DELETE FROM memories WHERE {a} AND deleted", "memories", "lost"),
+    ("UPDATE memories SET memory_id = gen_random_uuid() WHERE {a} AND deleted", "memories", "extra"),
+    ("DELETE FROM memory_history WHERE {a}", "history", "lost"),
+    ("UPDATE memory_history SET reason = 'older' WHERE {a} AND reason = 'conflict'", "history", "wrong"),
+    ("UPDATE memory_history SET outcome = 'applied' WHERE {a} AND reason = 'conflict'", "history", "wrong"),
+    ("UPDATE memory_history SET error_code = 'x' WHERE {a} AND error_code = 'avro'", "history", "wrong"),
+    ("UPDATE memory_history SET content = NULL WHERE {a} AND content IS NOT NULL", "history", "wrong"),
+    ("UPDATE memory_history SET version = version + 2 ^ 20 WHERE {a}", "history", "extra"),
+    ("UPDATE memory_links SET weight = weight + 1 WHERE {a} AND NOT deleted", "links", "wrong"),
+    ("UPDATE memory_links SET deleted = true WHERE {a} AND NOT deleted", "links", "wrong"),
+    ("UPDATE memory_links SET deleted = false WHERE {a} AND deleted AND weight > 0", "links", "wrong"),
+    ("DELETE FROM memory_links WHERE {a}", "links", "lost"),
+    ("DELETE FROM dead_letters WHERE {a}", "letter index", "lost"),
+    ("UPDATE dead_letters SET status = 'discarded' WHERE {a}", "letter index", "wrong"),
+    ("UPDATE sink_watermarks SET next_offset = next_offset - 1 WHERE {a}", "watermarks", "lost"),
+]
+
+
+def changed(point: Point, **fields: object) -> Point:
+    return point._replace(payload={**point.payload, **fields})
+
+
+def stale(point: Point) -> Point:
+    content = json.loads(point.payload["content"]) | {"text": "as it was"}
+    return changed(point, content=json.dumps(content))
+
+
+POINT_FAULTS: list[tuple[str, Callable[[Point], list[Point]], str]] = [
+    ("living", lambda _: [], "lost"),
+    ("dead", lambda _: [], "lost"),
+    ("living", lambda point: [point, point._replace(id=ANOTHER)], "extra"),
+    ("living", lambda point: [changed(point, version=point.payload["version"] - 1)], "lost"),
+    ("living", lambda point: [stale(point)], "wrong"),
+    ("living", lambda point: [changed(point, recent_event_ids="")], "wrong"),
+    ("living", lambda point: [changed(point, within=["umbrella"])], "wrong"),
+    ("living", lambda point: [point._replace(vectors={"bm25": point.vectors["bm25"]})], "wrong"),
+    ("dead", lambda point: [point._replace(vectors={"dense": [1.0] * PACKAGED_DIMENSIONS})], "wrong"),
+    ("dead", lambda point: [changed(point, deleted_at=0)], "wrong"),
+    ("given", lambda point: [point._replace(vectors={**point.vectors, "dense": [0.0625] * 256})], "wrong"),
+]
+
+
+@pytest.fixture
+async def site(
+    local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str, tmp_path: Path
+) -> PublishingSettings:
+    """A log that both sinks have applied to its end; the index is in `tmp_path`."""
+    settings = publishing_settings.model_copy(update={"limits": LIMITS})
+    with Publishing(settings, Workload(11)) as publishing:
+        publishing.publish(EVENTS)
+        publishing.finish()
+
+    async def behind() -> int:
+        wanted = {
+            (group, topic.full_name(settings.topics), partition): end
+            for group, topic in (
+                (SinkGroup.POSTGRES, MEMORY_EVENTS),
+                (SinkGroup.VECTORS, MEMORY_EVENTS),
+                (SinkGroup.DEAD_LETTERS, DEAD_LETTERS),
+            )
+            for partition, end in read_ends(
+                settings.kafka.bootstrap_servers, topic.full_name(settings.topics)
+            ).items()
+        }
+        for row in rows(owner_dsn, "SELECT * FROM sink_watermarks"):
+            place = (SinkGroup(row["consumer_group"]), row["topic"], row["partition"])
+            wanted[place] -= row["next_offset"]
+        return sum(wanted.values())
+
+    with (
+        closing(PackagedEmbedder()) as embedder,
+        closing(EmbeddedIndex.open(tmp_path / "vectors", COLLECTION)) as index,
+    ):
+        dsn = local_parts.parts.postgres.dsn(Login.WORKER)
+        async with Sinks(settings, dsn, index, embedder, COLLECTION).running(records=LIMITS, vectors=LIMITS):
+            await eventually(behind, lambda seen: seen == 0, seconds=300)
+    return settings
+
+
+def kind_of(point: Point) -> set[str]:
+    if "content" not in point.payload:
+        return {"dead"}
+    given = json.loads(point.payload["content"])["embedding_model"] == PACKAGED_MODEL
+    return {"living", "given"} if given else {"living"}
+
+
+def changes(before: Verdict, after: Verdict) -> set[tuple[str, str, int]]:
+    """What a fault changed in the verdict: part, count, by how many."""
+    return {
+        (name, count, more)
+        for name, part in after.parts.items()
+        for count in ("lost", "wrong", "extra")
+        if (more := getattr(part, count) - getattr(before.parts[name], count))
+    }
+
+
+async def test_every_fault_that_is_put_into_a_store_is_found_and_nothing_else(
+    site: PublishingSettings, owner_dsn: str, tmp_path: Path, admin: AdminClient
+) -> None:
+    at, points = installation(site, owner_dsn), embedded_points(tmp_path / "vectors")
+
+    right = judge(at, points)
+
+    assert right.right, str(right)
+    assert (right.events, right.no_opinion, right.letters_again) == (EVENTS, 0, 0)
+    assert min(part.expected for part in right.parts.values()) >= 9
+
+    for kind, fault, count in POINT_FAULTS:
+        (number, point) = next((n, each) for n, each in enumerate(points) if kind in kind_of(each))
+        faulty = [*points[:number], *fault(point), *points[number + 1 :]]
+        assert changes(right, judge(at, faulty)) == {("points", count, 1)}
+
+    before = right
+    for query, part, count in ROW_FAULTS:
+        with psycopg.connect(owner_dsn) as connection:
+            table = query.split()[2 if query.startswith("DELETE") else 1]
+            where = query.format(a="true").partition("WHERE ")[2]
+            first = f"SELECT tableoid, ctid FROM {table} WHERE {where} LIMIT 1"  # noqa: S608  # our own names
+            one = f"(tableoid, ctid) = ({first})"
+            assert connection.execute(query.format(a=one).encode()).rowcount == 1, query
+        after = judge(at, points)
+        found = changes(before, after)
+        # A row under another name is missing under its own.
+        assert found - {(part, "lost", 1)} | {(part, count, 1)} == {(part, count, 1)}, query
+        assert (part, count, 1) in found, query
+        before = after
+
+    topic = DEAD_LETTERS.full_name(site.topics)
+    partition = next(number for number, end in read_ends(at.brokers, topic).items() if end)
+    for future in admin.delete_records([TopicPartition(topic, partition, 1)]).values():
+        future.result()
+    assert {(part.partition(" of ")[0], count) for part, count, _ in changes(before, judge(at, points))} == {
+        ("letters", "lost"),
+        ("letter index", "extra"),
+    }
+
+
+def test_records_that_were_acknowledged_and_are_not_in_the_log_are_lost(
+    publishing_settings: PublishingSettings, owner_dsn: str
+) -> None:
+    verdict = judge(installation(publishing_settings, owner_dsn), [], {0: 6, 1: -1})
+
+    assert not verdict.right
+    assert verdict.lost == 7
