@@ -42,6 +42,10 @@ chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each re
 	AGREEMENT_POINTS=20000 $(BIN)/pytest tests/contract/vectors/test_agreement_at_size.py
 	PYTHONPATH=tests $(BIN)/python -m chaos --report build/chaos
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Publish 100,000 records that nobody should write, and compare what both groups make of each.
+	PYTHONPATH=tests $(BIN)/python -m fuzz
+
 PEERS := build/benchmarks/venv
 
 $(PEERS)/.installed: requirements/benchmarks.txt | $(BIN)/python

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import httpx
@@ -125,17 +125,28 @@ def a_free_port() -> int:
     return next(port for port in range(20_000 + os.getpid() % 10_000, 65_000) if is_free(port))
 
 
-def postgres_worker(local_parts: LocalParts, settings: PublishingSettings, folder: Path) -> OwnProcess:
-    """`soma work postgres` on a test's topics."""
+def postgres_worker(
+    local_parts: LocalParts,
+    settings: PublishingSettings,
+    folder: Path,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> OwnProcess:
+    """`soma work postgres` on a test's topics, with more settings."""
     port = a_free_port()
     environment = {
         **as_environment(_places(local_parts, settings, Login.WORKER)),
         "SOMA_WORKER__PORT": str(port),
+        **more,
     }
     return OwnProcess(["work", "postgres"], environment, port, folder / "worker.log")
 
 
-def api_with_vectors(local_parts: LocalParts, settings: PublishingSettings, folder: Path) -> OwnProcess:
+def api_with_vectors(
+    local_parts: LocalParts,
+    settings: PublishingSettings,
+    folder: Path,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> OwnProcess:
     """`soma serve --embedded-vectors` on a test's topics; the index is in `folder/vectors`."""
     port = a_free_port()
     watermarks = _Watermarks(watermarks=local_parts.parts.postgres.settings(Login.WORKER))
@@ -144,6 +155,7 @@ def api_with_vectors(local_parts: LocalParts, settings: PublishingSettings, fold
         **as_environment(watermarks),
         "SOMA_API__PORT": str(port),
         "SOMA_WORKER__PORT": "0",
+        **more,
     }
     arguments = ["serve", "--embedded-vectors", str(folder / "vectors")]
     return OwnProcess(arguments, environment, port, folder / "api.log")

@@ -163,7 +163,10 @@ def read_log(at: Installation) -> Log:
 
 
 def judge(
-    at: Installation, points: Iterable[Point], acknowledged: Mapping[int, int] | None = None
+    at: Installation,
+    points: Iterable[Point],
+    acknowledged: Mapping[int, int] | None = None,
+    log: Log | None = None,
 ) -> Verdict:
     """Read everything and compare; the sinks must be at the end of the log.
 
@@ -171,8 +174,9 @@ def judge(
         at: Where everything is.
         points: Of the vector index.
         acknowledged: The highest offset that a broker acknowledged, by partition.
+        log: As it was read before; None reads it now.
     """
-    log = read_log(at)
+    log = log or read_log(at)
     written = letters_of(log.letters)
     ledgers = {
         POSTGRES: Ledger(at.epoch, at.limits, {}),

@@ -1,0 +1,249 @@
+"""Publishes fuzzed records into running workers, and says what both groups made of each of them."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from fuzz.mutation import Fuzzed, Mutations
+from fuzz.publishing import FuzzPublisher, Place
+from fuzz.schemas import register
+from judge.contract import SINK_EVENTS
+from judge.log import EVENTS_TOPIC, LETTERS_TOPIC, read_ends, read_topic, released_schemas
+from judge.stores import Point, rows
+from judge.verdict import POSTGRES, VECTORS, Installation, Verdict, judge, letters_of
+from own_processes import OwnProcess
+from soma_schemas.clock import SystemClock
+
+_AT_ONCE = 2000
+_LOOK_SECONDS = 0.25
+_PROBE_SECONDS = 0.1
+_PROBE_TIMEOUT_SECONDS = 60.0
+_NO_PROGRESS_SECONDS = 180.0
+_HEALTH_SECONDS = 1.0
+# Only the vector sink compares sizes.
+_OWN_CODES = {VECTORS: {"embedding_dimensions"}}
+_EXAMPLES = 10
+_PLACE = re.compile(r"\d+")
+
+
+@dataclass
+class Health:
+    """How the processes answered.
+
+    Attributes:
+        worst: The longest answer of each, in seconds.
+        crowding: By how much more than there are cores wanted to run then.
+    """
+
+    worst: dict[str, float] = field(default_factory=dict)
+    crowding: float = 1.0
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def right(self) -> bool:
+        """Whether each answered within a second, or within what a crowded machine makes of it."""
+        return not self.failures and all(
+            seconds <= _HEALTH_SECONDS * self.crowding for seconds in self.worst.values()
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        records: In the log, as readers of committed records see it.
+        mutations: What was done to the record in each place.
+        disagreements: Places where the groups gave up differently.
+        seconds: From the first record until both groups were at the end.
+    """
+
+    seed: int
+    records: int
+    aborted: int
+    refused: Mapping[str, int]
+    mutations: Mapping[Place, str]
+    disagreements: tuple[str, ...]
+    health: Health
+    seconds: float
+    verdict: Verdict
+
+    @property
+    def right(self) -> bool:
+        """Whether everything was as it must be."""
+        return not self.disagreements and self.health.right and self.verdict.right
+
+    def __str__(self) -> str:
+        lines = [
+            f"seed {self.seed}: {self.records} records in {self.seconds:.0f} s",
+            f"aborted {self.aborted}, refused {dict(self.refused)}",
+            *(f"{group}: {dict(counts)}" for group, counts in self.verdict.outcomes.items()),
+            f"without an opinion of the judge {self.verdict.no_opinion}",
+            f"letters written again {self.verdict.letters_again}",
+            f"slowest answers in seconds: {self.health.worst}, crowding {self.health.crowding:.1f}",
+            *self.health.failures[:_EXAMPLES],
+            *self.disagreements[:_EXAMPLES],
+            str(self.verdict),
+            *self._told(),
+        ]
+        return "\n".join(lines)
+
+    def _told(self) -> Iterator[str]:
+        """Tell what was done to the records that the verdict's examples of the history are about."""
+        for example in self.verdict.parts["history"].examples:
+            partition, version = map(int, _PLACE.findall(example)[:2])
+            place = (partition, version % 2**40)
+            yield f"{place[0]}:{place[1]} was: {self.mutations.get(place)}"
+
+
+class Campaign:
+    """A fuzz of a stack whose workers run.
+
+    Args:
+        at: Where everything is.
+        processes: By name; each has /healthz.
+        say: Hears how far it is.
+    """
+
+    def __init__(
+        self, at: Installation, processes: Mapping[str, OwnProcess], say: Callable[[str], None]
+    ) -> None:
+        self._at = at
+        self._processes = processes
+        self._say = say
+        self._clock = SystemClock()
+
+    def run(self, seed: int, count: int) -> tuple[FuzzPublisher, Health, float]:
+        """Publish so many records and wait until both groups are at the end of the log.
+
+        Raises:
+            AssertionError: A process ended, or a group made no progress.
+        """
+        topic = self._at.prefix + EVENTS_TOPIC
+        newest = {name: versions[-1] for name, versions in released_schemas().items() if name in SINK_EVENTS}
+        mutations = Mutations(seed, *register(self._at.registry, self._at.prefix, newest, _A_MEMORY))
+        publisher = FuzzPublisher(self._at.brokers, topic, len(read_ends(self._at.brokers, topic)))
+        began = self._clock.monotonic()
+        with self._probed() as health:
+            left = count
+            while left:
+                some = min(left, _AT_ONCE)
+                publisher.publish(mutations.take(some))
+                left -= some
+                self._say(f"{count - left} published, {self._behind()} to be settled")
+                self._alive()
+            publisher.end_with_an_abort(Fuzzed("aborted at the end", b"k", b"v"))
+            self._catch_up()
+        return publisher, health, self._clock.monotonic() - began
+
+    def report(self, seed: int, ran: tuple[FuzzPublisher, Health, float], points: list[Point]) -> Report:
+        """Compare the groups with each other and with the judge, once the processes have ended."""
+        publisher, health, seconds = ran
+        published = publisher.published
+        return Report(
+            seed=seed,
+            records=len(published.mutations),
+            aborted=published.aborted,
+            refused=published.refused,
+            mutations=published.mutations,
+            disagreements=tuple(self._disagreements(published.mutations)),
+            health=health,
+            seconds=seconds,
+            verdict=judge(self._at, points),
+        )
+
+    def _disagreements(self, mutations: Mapping[Place, str]) -> Iterator[str]:
+        letters = letters_of(read_topic(self._at.brokers, self._at.prefix + LETTERS_TOPIC))
+        codes = {
+            group: {
+                letter.place: letter.headers["x-dlq-code"]
+                for letter in letters.get(group, {}).values()
+                if letter.headers["x-dlq-code"] not in _OWN_CODES.get(group, ())
+            }
+            for group in (POSTGRES, VECTORS)
+        }
+        for place in sorted(codes[POSTGRES].keys() | codes[VECTORS].keys()):
+            found = {group: of_group.get(place) for group, of_group in codes.items()}
+            if len(set(found.values())) > 1:
+                yield f"{place[0]}:{place[1]} ({mutations.get(place)}): {found}"
+
+    def _catch_up(self) -> None:
+        behind, seen = self._behind(), self._clock.monotonic()
+        while behind:
+            self._clock.block(_LOOK_SECONDS)
+            self._alive()
+            now = self._behind()
+            if now != behind:
+                behind, seen = now, self._clock.monotonic()
+            assert self._clock.monotonic() - seen < _NO_PROGRESS_SECONDS, (
+                f"{behind} are left and do not settle"
+            )
+
+    def _behind(self) -> int:
+        """Return how many offsets the groups have not passed, markers of transactions among them."""
+        events, letters = (
+            read_ends(self._at.brokers, self._at.prefix + topic) for topic in (EVENTS_TOPIC, LETTERS_TOPIC)
+        )
+        passed = sum(row["next_offset"] for row in rows(self._at.database, "SELECT * FROM sink_watermarks"))
+        return 2 * sum(events.values()) + sum(letters.values()) - int(passed)
+
+    def _alive(self) -> None:
+        for name, process in self._processes.items():
+            assert process.exit_code is None, f"{name} ended with {process.exit_code}"
+
+    @contextmanager
+    def _probed(self) -> Iterator[Health]:
+        health, ending = Health(), threading.Event()
+        threads = [
+            threading.Thread(target=self._probe, args=(name, process.url, health, ending))
+            for name, process in self._processes.items()
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield health
+        finally:
+            ending.set()
+            for thread in threads:
+                thread.join()
+
+    def _probe(self, name: str, url: str, health: Health, ending: threading.Event) -> None:
+        health.worst[name] = 0.0
+        with httpx.Client(trust_env=False, timeout=_PROBE_TIMEOUT_SECONDS) as client:
+            while not ending.wait(_PROBE_SECONDS):
+                began = self._clock.monotonic()
+                try:
+                    status = client.get(f"{url}/healthz").status_code
+                    if status != httpx.codes.OK:
+                        health.failures.append(f"/healthz of {name} says {status}")
+                except httpx.HTTPError as error:
+                    health.failures.append(f"/healthz of {name}: {type(error).__name__}")
+                health.worst[name] = max(health.worst[name], round(self._clock.monotonic() - began, 3))
+                health.crowding = max(health.crowding, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+_A_MEMORY = {
+    "event_id": "5d1f3e62-4c1f-4b6e-9df4-0d4d9f6f4a11",
+    "tenant": "acme",
+    "occurred_at": 1_772_528_400_000_000,
+    "actor": "fuzz",
+    "namespace": "team/notes",
+    "memory_id": "5d1f3e62-4c1f-4b6e-9df4-0d4d9f6f4a12",
+    "key": None,
+    "coordinate": None,
+    "kind": "EPISODIC",
+    "text": "tea at four",
+    "payload": "{}",
+    "tags": [],
+    "importance": 0.5,
+    "embedding": None,
+    "embedding_model": None,
+    "subject": None,
+    "expires_at": None,
+    "expected_version": None,
+}
