@@ -38,7 +38,7 @@ test: $(VENV)/.dev ## Run every test on the real local stack.
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each record (half an hour).
 	CHAOS_STARTS=all $(BIN)/pytest tests/end_to_end/cli/test_killed_start.py
-	CHAOS_IMPORT=20000 $(BIN)/pytest tests/chaos/test_sudden_death.py
+	CHAOS_IMPORT=20000 CHAOS_UP_KILLS=6 $(BIN)/pytest tests/chaos/test_sudden_death.py tests/chaos/test_soma_up_killed.py
 	AGREEMENT_POINTS=20000 $(BIN)/pytest tests/contract/vectors/test_agreement_at_size.py
 	PYTHONPATH=tests $(BIN)/python -m chaos --report build/chaos
 

@@ -12,15 +12,12 @@ from chaos.schedule import Blow, FaultKind
 from chaos.stage import Ending, Stage
 from chaos.vector_worker import Mode
 from chaos.workload import Workload
-from judge.log import read_ends
-from judge.verdict import Verdict, judge
+from judge.verdict import Verdict, behind, judge
 from judging import embedded_points, installation
-from postgres_tables import rows
 from soma_cli.local.part import Part
 from soma_schemas.clock import SystemClock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.topic_admin import open_admin
-from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from waiting import eventually_now
 
 _CATCH_UP_SECONDS = 600.0
@@ -244,32 +241,12 @@ class Player:
     def _catch_up(self) -> None:
         """Wait until every sink's watermarks are at the ends of its topic."""
         deadline = self._elapsed() + _CATCH_UP_SECONDS
-        wanted = {
-            SinkGroup.POSTGRES: self._ends(MEMORY_EVENTS),
-            SinkGroup.VECTORS: self._ends(MEMORY_EVENTS),
-        }
-        while (missing := self._missing(wanted)) and self._elapsed() < deadline:
+        while (left := self._left()) and self._elapsed() < deadline:
             self._clock.block(_LOOK_SECONDS)
-        assert not missing, f"did not catch up within {_CATCH_UP_SECONDS} s: {missing}"
-        letters = {SinkGroup.DEAD_LETTERS: self._ends(DEAD_LETTERS)}
-        while (missing := self._missing(letters)) and self._elapsed() < deadline:
-            self._clock.block(_LOOK_SECONDS)
-        assert not missing, f"dead letters were not indexed within {_CATCH_UP_SECONDS} s: {missing}"
+        assert not left, f"did not catch up within {_CATCH_UP_SECONDS} s: {left} are left"
 
-    def _ends(self, topic: Topic) -> dict[int, int]:
-        publishing = self._stage.publishing
-        return read_ends(publishing.kafka.bootstrap_servers, topic.full_name(publishing.topics))
-
-    def _missing(self, wanted: dict[SinkGroup, dict[int, int]]) -> dict[str, int]:
+    def _left(self) -> int | str:
         try:
-            found = rows(
-                self._stage.owner_dsn, "SELECT consumer_group, partition, next_offset FROM sink_watermarks"
-            )
+            return behind(installation(self._stage.publishing, self._stage.owner_dsn))
         except psycopg.OperationalError as error:
-            return {type(error).__name__: 1}
-        reached = {(row["consumer_group"], row["partition"]): row["next_offset"] for row in found}
-        return {
-            group.value: behind
-            for group, ends in wanted.items()
-            if (behind := sum(end - reached.get((group.value, number), 0) for number, end in ends.items()))
-        }
+            return type(error).__name__

@@ -14,8 +14,8 @@ from fuzz.publishing import FuzzPublisher, Place
 from fuzz.schemas import register
 from judge.contract import SINK_EVENTS
 from judge.log import EVENTS_TOPIC, LETTERS_TOPIC, read_ends, read_topic, released_schemas
-from judge.stores import Point, rows
-from judge.verdict import POSTGRES, VECTORS, Installation, Verdict, judge, letters_of
+from judge.stores import Point
+from judge.verdict import POSTGRES, VECTORS, Installation, Verdict, behind, judge, letters_of
 from own_processes import OwnProcess
 from soma_schemas.clock import SystemClock
 
@@ -135,7 +135,7 @@ class Campaign:
                 some = min(left, _AT_ONCE)
                 publisher.publish(mutations.take(some))
                 left -= some
-                self._say(f"{count - left} published, {self._behind()} to be settled")
+                self._say(f"{count - left} published, {behind(self._at)} to be settled")
                 self._alive()
             publisher.end_with_an_abort(Fuzzed("aborted at the end", b"k", b"v"))
             self._catch_up()
@@ -173,24 +173,14 @@ class Campaign:
                 yield f"{place[0]}:{place[1]} ({mutations.get(place)}): {found}"
 
     def _catch_up(self) -> None:
-        behind, seen = self._behind(), self._clock.monotonic()
-        while behind:
+        left, seen = behind(self._at), self._clock.monotonic()
+        while left:
             self._clock.block(_LOOK_SECONDS)
             self._alive()
-            now = self._behind()
-            if now != behind:
-                behind, seen = now, self._clock.monotonic()
-            assert self._clock.monotonic() - seen < _NO_PROGRESS_SECONDS, (
-                f"{behind} are left and do not settle"
-            )
-
-    def _behind(self) -> int:
-        """Return how many offsets the groups have not passed, markers of transactions among them."""
-        events, letters = (
-            read_ends(self._at.brokers, self._at.prefix + topic) for topic in (EVENTS_TOPIC, LETTERS_TOPIC)
-        )
-        passed = sum(row["next_offset"] for row in rows(self._at.database, "SELECT * FROM sink_watermarks"))
-        return 2 * sum(events.values()) + sum(letters.values()) - int(passed)
+            now = behind(self._at)
+            if now != left:
+                left, seen = now, self._clock.monotonic()
+            assert self._clock.monotonic() - seen < _NO_PROGRESS_SECONDS, f"{left} are left and do not settle"
 
     def _alive(self) -> None:
         for name, process in self._processes.items():

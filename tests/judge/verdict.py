@@ -16,6 +16,7 @@ from judge.log import (
     Place,
     Record,
     Topic,
+    read_ends,
     read_topic,
     registered_schemas,
     released_schemas,
@@ -162,6 +163,25 @@ def read_log(at: Installation) -> Log:
     return Log(events, letters, registered_schemas(at.registry, events.records))
 
 
+def behind(at: Installation) -> int:
+    """Return how many offsets of their topics the sinks have not passed, by their watermarks."""
+    found = {
+        (row["consumer_group"], row["topic"], row["partition"]): row["next_offset"]
+        for row in rows(at.database, "SELECT * FROM sink_watermarks")
+    }
+    return sum(
+        end - found.get((group, topic, partition), 0)
+        for group, topic in _reads(at)
+        for partition, end in read_ends(at.brokers, topic).items()
+    )
+
+
+def _reads(at: Installation) -> list[tuple[str, str]]:
+    """Return which group reads which topic."""
+    events, letters = at.prefix + EVENTS_TOPIC, at.prefix + LETTERS_TOPIC
+    return [(POSTGRES, events), (VECTORS, events), (LETTER_INDEX, letters)]
+
+
 def judge(
     at: Installation,
     points: Iterable[Point],
@@ -237,13 +257,9 @@ def judge(
         ),
         "watermarks": _compared(
             {
-                (group, at.prefix + topic, partition): (at.epoch, end)
-                for group, topic, ends in (
-                    (POSTGRES, EVENTS_TOPIC, log.events.ends),
-                    (VECTORS, EVENTS_TOPIC, log.events.ends),
-                    (LETTER_INDEX, LETTERS_TOPIC, log.letters.ends),
-                )
-                for partition, end in ends.items()
+                (group, topic, partition): (at.epoch, end)
+                for group, topic in _reads(at)
+                for partition, end in (log.letters if group == LETTER_INDEX else log.events).ends.items()
                 if end
             },
             {

@@ -16,14 +16,13 @@ from chaos.workload import LIMITS, Workload
 from conftest import LocalParts
 from cranked_sinks import Sinks
 from judge.log import read_ends
-from judge.stores import Point, rows
-from judge.verdict import Verdict, judge, read_log
+from judge.stores import Point
+from judge.verdict import Verdict, behind, judge, read_log
 from judging import embedded_points, installation
 from soma_cli.local.postgres import Login
 from soma_cli.local.vectors import EmbeddedIndex
-from soma_schemas.groups import SinkGroup
 from soma_schemas.settings import PublishingSettings
-from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
+from soma_schemas.topics import DEAD_LETTERS
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, PackagedEmbedder
 from waiting import eventually
@@ -96,22 +95,10 @@ async def site(
         publishing.publish(EVENTS)
         publishing.finish()
 
-    async def behind() -> int:
-        wanted = {
-            (group, topic.full_name(settings.topics), partition): end
-            for group, topic in (
-                (SinkGroup.POSTGRES, MEMORY_EVENTS),
-                (SinkGroup.VECTORS, MEMORY_EVENTS),
-                (SinkGroup.DEAD_LETTERS, DEAD_LETTERS),
-            )
-            for partition, end in read_ends(
-                settings.kafka.bootstrap_servers, topic.full_name(settings.topics)
-            ).items()
-        }
-        for row in rows(owner_dsn, "SELECT * FROM sink_watermarks"):
-            place = (SinkGroup(row["consumer_group"]), row["topic"], row["partition"])
-            wanted[place] -= row["next_offset"]
-        return sum(wanted.values())
+    at = installation(settings, owner_dsn)
+
+    async def left() -> int:
+        return behind(at)
 
     with (
         closing(PackagedEmbedder()) as embedder,
@@ -119,7 +106,7 @@ async def site(
     ):
         dsn = local_parts.parts.postgres.dsn(Login.WORKER)
         async with Sinks(settings, dsn, index, embedder, COLLECTION).running(records=LIMITS, vectors=LIMITS):
-            await eventually(behind, lambda seen: seen == 0, seconds=300)
+            await eventually(left, lambda seen: seen == 0, seconds=300)
     return settings
 
 
