@@ -136,12 +136,23 @@ def read(record: Record, writer: Any, reader: Any, epoch: int, limits: Limits) -
 
 
 def json_tree(text: str) -> Any:
-    """Return JSON with its numbers as what they are worth, told apart from all else."""
+    """Return JSON with its numbers as what they are worth, told apart from all else.
 
-    def number(literal: str) -> tuple[str, Decimal]:
-        return "number", Decimal(literal)
+    An integer is worth itself, any other number the double nearest to it (ADR 31). One that is not kept is
+    told by its name.
+    """
 
-    return json.loads(text, parse_float=number, parse_int=number, parse_constant=lambda name: ("no", name))
+    def number(literal: str) -> tuple[str, Decimal | str]:
+        value, nearest = Decimal(literal), float(Decimal(literal))
+        if not math.isfinite(nearest):
+            return "no", "not_finite"
+        if value and not nearest:
+            return "no", "out_of_range"
+        return "number", value if literal.lstrip("-").isdigit() else Decimal(repr(nearest))
+
+    return json.loads(
+        text, parse_float=number, parse_int=number, parse_constant=lambda _: ("no", "not_finite")
+    )
 
 
 def plain_tree(tree: Any) -> Any:
@@ -261,12 +272,8 @@ def _json_object(text: str, most: int) -> Iterator[str]:
                 waiting += [(each, depth + 1) for each in item]
             case str() if "\0" in item or any("\ud800" <= character <= "\udfff" for character in item):
                 yield "invalid_character"
-            case ("number", Decimal() as number) if not math.isfinite(float(number)):
-                yield "not_finite"
-            case ("number", Decimal() as number) if number and not float(number):
-                yield "out_of_range"
-            case ("no", _):
-                yield "not_finite"
+            case ("no", str() as reason):
+                yield reason
         if depth > 64 and isinstance(item, dict | list):
             yield "too_deep"
 
