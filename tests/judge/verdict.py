@@ -306,7 +306,7 @@ def fold(at: Installation, log: Log, ledger: Ledger, letters: Mapping[Place, Let
     released = released_schemas()
     no_opinion = 0
     for record in log.events.records:
-        item = _read(at, record, log.schemas, released)
+        item = read_record(record, log.schemas, released, at.epoch, at.limits)
         if item is None:
             no_opinion += 1
             letter = letters.get(record.place)
@@ -320,10 +320,18 @@ def fold(at: Installation, log: Log, ledger: Ledger, letters: Mapping[Place, Let
     return no_opinion
 
 
-def _read(
-    at: Installation, record: Record, schemas: Mapping[int, Any], released: Mapping[str, list[Any]]
+def read_record(
+    record: Record, schemas: Mapping[int, Any], released: Mapping[str, list[Any]], epoch: int, limits: Limits
 ) -> Event | Poison | None:
-    """Return what a record is; None when only a rule about foreign schemas could tell."""
+    """Return what a record is; None when only a rule about foreign schemas could tell.
+
+    Args:
+        record: Of the log.
+        schemas: What the registry knows, by id.
+        released: The released schemas of each record.
+        epoch: Of the topic.
+        limits: How large an event may be.
+    """
     if record.value is None:
         return poison(record, "null_value")
     if record.schema_id is None:
@@ -336,7 +344,7 @@ def _read(
         return None
     if name not in SINK_EVENTS:
         return poison(record, "unexpected_record")
-    return read(record, writer, released[name][-1], at.epoch, at.limits)
+    return read(record, writer, released[name][-1], epoch, limits)
 
 
 def _compared(

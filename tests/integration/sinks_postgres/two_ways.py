@@ -8,12 +8,13 @@ import psycopg
 
 from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, stored
 from fakes import FakeClock, RecordedDeadLetters
-from judge.contract import Event, Limits, Poison, poison, read
+from judge.contract import Limits
 from judge.log import Record as JudgedRecord
 from judge.log import of_millis, released_schemas
 from judge.rules import Ledger
 from judge.shapes import HISTORY, MEMORIES, history_row, memory_row, read_history_row, read_memory_row
 from judge.stores import rows as judge_rows
+from judge.verdict import read_record
 from postgres_tables import rows
 from soma_schemas.dead_letters import (
     REPLAY_EPOCH_HEADER,
@@ -155,17 +156,13 @@ def new(count: int, begin: int, **fields: Any) -> list[MemoryEvent]:
 def judged(batches: Sequence[RecordBatch]) -> Ledger:
     """What the judge makes of the batches."""
     ledger, released = Ledger(1, Limits(), {}), released_schemas()
-    names = {number: name for name, number in SCHEMA_IDS.items()}
+    schemas = {number: released[name][-1] for name, number in SCHEMA_IDS.items()}
     for batch in batches:
         for each in batch.records:
             place, logged_at = (batch.partition, each.offset), of_millis(each.timestamp_ms)
             record = JudgedRecord(place, logged_at, each.key, each.value, tuple(each.headers))
-            item: Event | Poison
-            if record.schema_id is None:
-                item = poison(record, "not_wire_format")
-            else:
-                schema = released[names[record.schema_id]][-1]
-                item = read(record, schema, schema, 1, Limits())
+            item = read_record(record, schemas, released, 1, Limits())
+            assert item is not None
             ledger.apply(item, logged_at)
     return ledger
 
