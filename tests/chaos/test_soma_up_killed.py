@@ -1,8 +1,6 @@
 """`soma up` itself is killed while it starts and while it runs: the next one goes on, and nothing is lost."""
 
 import os
-import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -16,12 +14,12 @@ from judge.verdict import behind, judge
 from judging import embedded_points, installation
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import Home
-from soma_cli.local.part import ignore
 from soma_cli.local.parts import Parts
 from soma_cli.local.postgres import Login
+from soma_cli.local.unit import ignore
 from soma_schemas.clock import SystemClock
 from soma_schemas.settings import PublishingSettings, TopicSettings
-from soma_up import soma_up
+from soma_up import soma_starting, soma_up
 from waiting import eventually_now
 
 # `make chaos` kills more often.
@@ -31,15 +29,12 @@ EVENTS = 600
 
 def kill_while_it_starts(home: Path, parts: int) -> None:
     """Start `soma up`, and kill it as soon as so many parts have been started."""
-    command = [sys.executable, "-m", "soma_cli.main", "up", "--home", str(home)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as up:
+    with soma_starting(home) as starting:
         eventually_now(
-            lambda: (up.poll(), len(list((home / "run").glob("*.json")))),
-            lambda seen: seen[0] is not None or seen[1] >= parts,
-            seconds=300,
+            lambda: len(list((home / "run").glob("*.json"))), lambda count: count >= parts, seconds=300
         )
-        assert up.poll() is None, "it ended by itself"
-        up.kill()
+        starting.process.kill()
+        starting.ended()
 
 
 def wait_for(publishing: Publishing, acknowledged: int) -> None:
@@ -72,7 +67,7 @@ def test_soma_up_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) ->
                 publishing.publish(EVENTS)
                 wait_for(publishing, life * EVENTS + EVENTS // 2)
                 up.process.kill()
-                up.process.wait()
+                up.ended()
             kill_while_it_starts(home, 1 + life % 3)
         with soma_up(home) as up:
             publishing.publish(EVENTS)

@@ -18,9 +18,9 @@ from judge.stores import Point
 from judge.verdict import POSTGRES, VECTORS, Installation, Verdict, behind, judge, letters_of
 from own_processes import OwnProcess
 from soma_schemas.clock import SystemClock
+from waiting import eventually_now
 
 _AT_ONCE = 2000
-_LOOK_SECONDS = 0.25
 _PROBE_SECONDS = 0.1
 _PROBE_TIMEOUT_SECONDS = 60.0
 _NO_PROGRESS_SECONDS = 180.0
@@ -173,14 +173,11 @@ class Campaign:
                 yield f"{place[0]}:{place[1]} ({mutations.get(place)}): {found}"
 
     def _catch_up(self) -> None:
-        left, seen = behind(self._at), self._clock.monotonic()
-        while left:
-            self._clock.block(_LOOK_SECONDS)
+        def look() -> int:
             self._alive()
-            now = behind(self._at)
-            if now != left:
-                left, seen = now, self._clock.monotonic()
-            assert self._clock.monotonic() - seen < _NO_PROGRESS_SECONDS, f"{left} are left and do not settle"
+            return behind(self._at)
+
+        eventually_now(look, lambda left: left == 0, seconds=_NO_PROGRESS_SECONDS)
 
     def _alive(self) -> None:
         for name, process in self._processes.items():

@@ -100,12 +100,16 @@ def _record(message: Message) -> Record:
     partition, offset = message.partition(), message.offset()
     assert partition is not None
     assert offset is not None
+    try:
+        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    except (UnicodeDecodeError, SystemError):
+        headers = []  # a name that is not UTF-8, which the client does not show
     return Record(
         (partition, offset),
         of_millis(message.timestamp()[1]),
         message.key(),
         message.value(),
-        tuple(cast("list[tuple[str, bytes | None]]", message.headers() or [])),
+        tuple(headers),
     )
 
 

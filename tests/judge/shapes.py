@@ -1,7 +1,7 @@
 """What a row, a point and a letter must hold, and what one holds, in one shape to be compared."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,6 +12,8 @@ from judge.rules import Memory, Word
 from judge.stores import Point, point_content
 
 _CLOSE = 1e-4
+_LARGE = 64 * 1024
+_NO_HEADERS = {"headers", "header names"}
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -193,12 +195,23 @@ def _micros(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo)) // _MICROSECOND
 
 
-def letter_of(original: Record, topic: str, epoch: int, codes: object) -> dict[str, Any]:
-    """Return what the letter about a record must hold: the record, untouched, its place and the reason."""
+def letter_of(
+    original: Record, topic: str, epoch: int, codes: object, omitted: Collection[str]
+) -> dict[str, Any]:
+    """Return what the letter about a record must hold: the record, untouched, its place and the reason.
+
+    Args:
+        original: The record.
+        topic: Where it lies.
+        epoch: Of the topic.
+        codes: Of which one is told.
+        omitted: What the letter says that it could not keep; a value or a key that is small it must keep.
+    """
+    headers = [(name, value) for name, value in original.headers if not name.startswith("x-dlq-")]
     return {
-        "key": original.key,
-        "value": original.value,
-        "headers": [(name, value) for name, value in original.headers if not name.startswith("x-dlq-")],
+        "key": _unless_large(original.key, "key" in omitted),
+        "value": _unless_large(original.value, "value" in omitted),
+        "headers": None if _NO_HEADERS & set(omitted) else headers,
         "x-dlq-topic": topic,
         "x-dlq-partition": str(original.place[0]),
         "x-dlq-offset": str(original.place[1]),
@@ -208,13 +221,24 @@ def letter_of(original: Record, topic: str, epoch: int, codes: object) -> dict[s
     }
 
 
+def _unless_large(data: bytes | None, omitted: bool) -> bytes | None:  # noqa: FBT001  # one of two
+    return None if omitted and len(data or b"") > _LARGE else data
+
+
+def omissions(letter: Letter | None) -> frozenset[str]:
+    """Return what a letter says that it does not keep."""
+    said = letter.headers.get("x-dlq-omitted") if letter is not None else None
+    return frozenset(said.split(",") if said else ())
+
+
 def read_letter(letter: Letter) -> dict[str, Any]:
     """Return what a letter holds."""
+    kept = [pair for pair in letter.record.headers if not pair[0].startswith("x-dlq-")]
     names = ("topic", "partition", "offset", "epoch", "timestamp", "code")
     return {
         "key": letter.record.key,
         "value": letter.record.value,
-        "headers": [pair for pair in letter.record.headers if not pair[0].startswith("x-dlq-")],
+        "headers": None if _NO_HEADERS & omissions(letter) else kept,
         **{f"x-dlq-{name}": letter.headers.get(f"x-dlq-{name}") for name in names},
     }
 

@@ -31,6 +31,7 @@ from judge.shapes import (
     letter_of,
     memory_point,
     memory_row,
+    omissions,
     read_history_row,
     read_index_row,
     read_letter,
@@ -402,11 +403,10 @@ def _letters(
 ) -> Compared:
     """Compare the letters of a group: one for each record that it cannot apply, untouched."""
     topic = at.prefix + EVENTS_TOPIC
-    expected = {
-        str(uuid5(_LETTERS, f"{group}/{topic}/{at.epoch}/{place[0]}/{place[1]}")): letter_of(
-            originals[place], topic, at.epoch, outcome.reason
-        )
-        for place, outcome in ledger.outcomes.items()
-        if outcome.name == "dead_lettered"
-    }
+    expected: dict[str, dict[str, Any]] = {}
+    for place, outcome in ledger.outcomes.items():
+        if outcome.name == "dead_lettered":
+            name = str(uuid5(_LETTERS, f"{group}/{topic}/{at.epoch}/{place[0]}/{place[1]}"))
+            omitted = omissions(written.get(name))
+            expected[name] = letter_of(originals[place], topic, at.epoch, outcome.reason, omitted)
     return _compared(expected, {each.id: read_letter(each) for each in written.values()})
