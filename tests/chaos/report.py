@@ -197,8 +197,8 @@ Pairs are Postgres / vectors.
   event ids and 1 percent of poison of ten kinds, of four tenants. The same seed makes the same schedule and
   the same choices; which offsets the events get, and so what compare-and-set names, depends on the moment.
 - **faults**: some overlap. `until` is when the part was started again or let go; a worker then still loads,
-  and a broker still joins. The index is a stand-in for a Qdrant server that speaks gRPC over the embedded
-  engine, a process of its own; workers, brokers, registry and PostgreSQL are the real ones.
+  and a broker still joins. The faults of a Qdrant *server* are injected at the vector worker's writer, around
+  the embedded index; the worker itself is really killed and frozen.
 - **lost**: what the log has and a store has not, or has in an older version: memories, points, links, history
   rows, dead letters, their index and watermarks, each compared one by one, column by column, with what the
   judge makes of the whole log. The judge (`tests/judge`) decodes with plain fastavro, has the rules of the
