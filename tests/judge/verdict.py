@@ -249,7 +249,8 @@ def judge(
                 point_id(*name): memory_point(name, memory, at.model)
                 for name, memory in vectors.memories.items()
             },
-            {point.id: read_point(point, at.model) for point in points},
+            # The index speaks of itself in points without a tenant.
+            {point.id: read_point(point, at.model) for point in points if "tenant" in point.payload},
             behind=_older,
         ),
         "letter index": _compared(
