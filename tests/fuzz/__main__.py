@@ -7,7 +7,6 @@ from pathlib import Path
 
 from conftest import LocalParts, cache_folder
 from fuzz.campaign import Campaign
-from fuzz.test_fuzz import NO_FLOOD
 from judging import embedded_points, installation
 from own_processes import api_with_vectors, postgres_worker
 from soma_cli.local.postgres import Login
@@ -15,6 +14,9 @@ from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import PublishingSettings, TopicSettings
 from soma_schemas.tables.migrations import migrate
 from soma_schemas.topic_admin import apply_topics, open_admin
+
+# Half of the records are meant to be poison; what a flood of them does is shown elsewhere.
+NO_FLOOD = {"SOMA_DELIVERY__FLOOD_RUN": "1000000", "SOMA_DELIVERY__FLOOD_RATIO": "1.0"}
 
 
 def main() -> int:
