@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from api_gateway import CannedSearch, body_of
 from conftest import LocalParts
 from soma_api.application import create_application
+from soma_api.completeness import PointsById
 from soma_api.keys import new_key
 from soma_api.parts import Parts, open_parts
 from soma_api.serving import bind, serve
@@ -56,7 +57,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running_api(settings: ApiSettings, owner_dsn: str) -> AsyncIterator[Running]:
+async def running_api(
+    settings: ApiSettings, owner_dsn: str, points: PointsById | None = None
+) -> AsyncIterator[Running]:
     key = new_key()
     with psycopg.connect(owner_dsn) as connection:
         connection.execute(
@@ -71,7 +74,7 @@ async def running_api(settings: ApiSettings, owner_dsn: str) -> AsyncIterator[Ru
             clock=SystemClock(),
             publisher=publisher,
             search=CannedSearch(),
-            points=Nothing(),
+            points=points or Nothing(),
             vectors_probe=fine,
             registry=CollectorRegistry(),
         ) as parts:

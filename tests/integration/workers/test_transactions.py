@@ -96,7 +96,7 @@ async def platform(
         index = opened.enter_context(closing(EmbeddedIndex.open(tmp_path / "vectors", COLLECTION)))
         await opened.enter_async_context(postgres_worker(local_parts, publishing_settings))
         await opened.enter_async_context(vector_worker(local_parts, publishing_settings, index))
-        running = await opened.enter_async_context(running_api(settings, owner_dsn))
+        running = await opened.enter_async_context(running_api(settings, owner_dsn, index))
         yield Platform(running.client, publishing_settings, owner_dsn)
 
 
