@@ -17,6 +17,7 @@ from soma_schemas.vectors.errors import (
     EmbedderUnavailableError,
     EmbeddingRefusedError,
     IndexUnavailableError,
+    SearchTooCostlyError,
     UnfitVectorError,
 )
 from soma_schemas.versions import Position
@@ -264,6 +265,19 @@ async def test_an_index_that_does_not_answer_is_worth_trying_again(
 
     assert (answer.status_code, body_of(answer)["code"]) == (503, "index_unavailable")
     assert answer.headers["Retry-After"] == "1"
+
+
+async def test_a_question_that_would_hold_up_all_others_says_how_to_ask_instead(gateway: Gateway) -> None:
+    gateway.search.raises = SearchTooCostlyError(
+        "the search would check 16 conditions on each of 20000 memories"
+    )
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION)
+
+    assert answer.status_code == 422
+    assert body_of(answer)["code"] == "search_too_costly"
+    assert "namespace_prefix" in body_of(answer)["remedy"]
+    assert not body_of(answer)["retryable"]
 
 
 @pytest.mark.parametrize(
