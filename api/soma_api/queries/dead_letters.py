@@ -13,13 +13,14 @@ _COLUMNS = """
     application_version, memory_id, partition, log_offset, epoch, logged_at
 """
 
-# Backwards along the index, where nulls come first: letters whose headers cannot be read want to be seen.
+# Backwards along the index, where nulls come first: letters whose headers cannot be read want to be seen. The
+# tenant is a subquery, so that it is any tenant to the planner, not one of a single letter.
 _PAGE = (
     "SELECT"
     + _COLUMNS
     + """
 FROM dead_letters
-WHERE tenant = %(tenant)s::text
+WHERE tenant = (SELECT %(tenant)s::text)
     AND status = ANY (%(statuses)s::text[])
     AND (%(consumer_group)s::text IS NULL OR consumer_group = %(consumer_group)s::text)
     AND (%(stage)s::text IS NULL OR stage = %(stage)s::text)

@@ -33,12 +33,13 @@ dlq_offset, stage, error_class, code, message, attempts, first_failed_at, applic
 status_changed_at
 """
 
+# As a subquery the tenant is any tenant to the planner, not one of a single letter.
 _MATCHES = """
 (%(ids)s::uuid[] IS NULL OR id = ANY (%(ids)s::uuid[]))
 AND (%(groups)s::text[] IS NULL OR consumer_group = ANY (%(groups)s::text[]))
 AND (%(stages)s::text[] IS NULL OR stage = ANY (%(stages)s::text[]))
 AND (%(codes)s::text[] IS NULL OR code = ANY (%(codes)s::text[]))
-AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s::text)
+AND (%(tenant)s::text IS NULL OR tenant = (SELECT %(tenant)s::text))
 AND (%(memory_id)s::uuid IS NULL OR memory_id = %(memory_id)s::uuid)
 AND (%(since)s::timestamptz IS NULL OR first_failed_at >= %(since)s::timestamptz)
 AND (%(until)s::timestamptz IS NULL OR first_failed_at < %(until)s::timestamptz)
@@ -156,7 +157,9 @@ WHERE id = ANY (%(ids)s::uuid[])
 
 _DISCARD = f"""
 WITH wanted AS (
-    SELECT id FROM dead_letters WHERE {_MATCHES} AND {_WITHIN} LIMIT %(limit)s::integer
+    SELECT id FROM dead_letters WHERE {_MATCHES} AND {_WITHIN}
+    ORDER BY dead_letters.tenant, first_failed_at, id -- along the index, whether or not a tenant is named
+    LIMIT %(limit)s::integer
     FOR UPDATE SKIP LOCKED
 )
 UPDATE dead_letters SET status = 'discarded', status_changed_at = %(at)s::timestamptz

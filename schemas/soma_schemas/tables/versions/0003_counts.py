@@ -127,7 +127,7 @@ GUARDED = ("memories", "memory_history", "memory_links", "dead_letters")
 
 # Every plan of a list takes its tenant for one that owns the table. That is never dear: an index that begins
 # with the tenant costs a small tenant no more than its own rows, whichever it is.
-PESSIMISM = "ALTER TABLE memories ALTER COLUMN tenant SET (n_distinct = 1);"
+LISTED = ("memories", "dead_letters")
 
 # Also what a run left that was interrupted between the two transactions of the way up.
 NO_COUNTS = (
@@ -146,7 +146,7 @@ def upgrade() -> None:
     run(TABLES)
     for counted in COUNTED:
         run(_triggers(counted))
-    run(PESSIMISM)
+    run("".join(f"ALTER TABLE {table} ALTER COLUMN tenant SET (n_distinct = 1);" for table in LISTED))
     run(_tagged(TAGGED))
     run(_policies(f"coalesce({OWN}, false)"))
     # The triggers count from here on, and the tables are free. What was there before is counted while others
@@ -159,7 +159,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     run(_policies(OWN))
     run(_tagged(TAGGED_BEFORE))
-    run("ALTER TABLE memories ALTER COLUMN tenant RESET (n_distinct);")
+    run("".join(f"ALTER TABLE {table} ALTER COLUMN tenant RESET (n_distinct);" for table in LISTED))
     run(NO_COUNTS)
 
 

@@ -1,0 +1,624 @@
+"""What each statement may touch, for a tenant that statistics do not know and by a plan of empty tables.
+
+A table holds 200,000 rows of other tenants, and 20,000 of one that was loaded after the last ANALYZE; no
+autovacuum comes. Bounds are buffers, hit or read, as EXPLAIN (ANALYZE, BUFFERS) counts them under the role of
+the process: four for each key that is looked up, more where rows are written or a whole set is wanted.
+"""
+
+import ast
+import asyncio
+import importlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg_pool import AsyncConnectionPool
+
+import soma_api
+import soma_cli
+import soma_streams
+from conftest import LocalParts
+from soma_api.queries.database import connection_string
+from soma_api.queries.memories import Filters, Order, _values, list_statement
+from soma_cli.local.postgres import Login
+from soma_schemas.settings import PostgresSettings
+from soma_schemas.tables.migrations import migrate
+from soma_schemas.versions import pack_version
+from soma_streams.replay.letters import Filters as LetterFilters
+from soma_streams.replay.letters import Status
+from soma_streams.replay.session import open_session
+from soma_streams.sinks.letter_rows import LetterRow
+from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
+from soma_streams.sinks.sessions import Pool, RowType, Sessions
+
+OTHERS = 200_000
+ROWS = 20_000
+EARLY, LATE = "early", "late"
+FIRST = {EARLY: OTHERS - ROWS, LATE: OTHERS}  # the number before a tenant's first row
+
+ROW_TYPES = {
+    "memory_row": ("memories", MemoryRow),
+    "link_row": ("memory_links", LinkRow),
+    "history_row": ("memory_history", HistoryRow),
+    "letter_row": ("dead_letters", LetterRow),
+}
+
+# Rows number %s to %s. Tenant `early` is among the others; half of the others are one large tenant.
+LOAD = """
+CREATE TEMPORARY TABLE wanted ON COMMIT DROP AS
+SELECT
+    n, lpad(to_hex(n), 32, '0')::uuid AS id, timestamptz '2026-01-01Z' + n * interval '40 s' AS at,
+    CASE WHEN n > 200000 THEN 'late' WHEN n > 180000 THEN 'early' WHEN n % 2 = 0 THEN 'large'
+        ELSE 'small-' || n % 4000 END AS tenant
+FROM generate_series(%(first)s::integer, %(last)s::integer) AS n;
+INSERT INTO memories (
+    tenant, memory_id, version, deleted, updated_at, recent_event_ids, namespace, kind, text, payload, tags,
+    importance, occurred_at, actor, created_at, access_count, coordinate, subject
+)
+SELECT
+    tenant, id, 1099511627776 + n, false, at, '{}', 'users/' || n % 40 || '/notes', 'EPISODIC', 'tea', '{}',
+    ARRAY['common', 'rare' || n % 2000], 0.5, at, 'a', at, 0,
+    CASE WHEN n % 3 = 0 THEN ARRAY[n % 100, n % 77] END,
+    CASE WHEN n % 50 = 0 THEN 'person' || n % 1000 END
+FROM wanted;
+INSERT INTO memory_history (partition, version, logged_at, tenant, memory_id, outcome, namespace)
+SELECT n % 6, 1099511627776 + n, at, tenant, id, 'applied', 'users/' || n % 40 || '/notes' FROM wanted;
+INSERT INTO memory_links
+SELECT tenant, id, 'about', lpad(to_hex(n + 1), 32, '0')::uuid, 1, 1099511627776 + n, false FROM wanted;
+INSERT INTO dead_letters (
+    id, tenant, memory_id, consumer_group, topic, partition, log_offset, epoch, logged_at, dlq_partition,
+    dlq_offset, stage, code, message, first_failed_at
+)
+SELECT id, tenant, id, 'soma-postgres', 'memory.events', n % 6, n, 1, at, 0, n, 'decode', 'avro', '', at
+FROM wanted;
+"""
+
+
+class Role(Enum):
+    """As whom a process logs in."""
+
+    READER = "soma_api"
+    SINK = "soma_streams.sinks"
+    OPERATOR = "soma_streams.replay"
+    OWNER = "soma_cli"
+
+
+Values = Callable[[str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A statement with some values.
+
+    Attributes:
+        buffers: It touches at most so many.
+        values: Given the tenant.
+        kept: Whether its plan may be of a time when the tables were empty: it is not planned anew each time.
+        text: What is asked, where the name does not lead to it.
+    """
+
+    buffers: int
+    values: Values = lambda _: {}
+    kept: bool = True
+    text: str | None = None
+
+
+def numbers(tenant: str, count: int) -> list[int]:
+    """Some rows of a tenant, spread over all that it has."""
+    return [FIRST[tenant] + 1 + place * (ROWS // count) for place in range(count)]
+
+
+def ids(tenant: str, count: int) -> list[UUID]:
+    return [UUID(int=number) for number in numbers(tenant, count)]
+
+
+def positions(tenant: str, count: int) -> dict[str, Any]:
+    chosen = numbers(tenant, count)
+    return {
+        "numbers": list(range(count)),
+        "partitions": [number % 6 for number in chosen],
+        "versions": [pack_version(1, number) for number in chosen],
+        "offsets": chosen,
+        "moments": [None] * count,
+        "topic": "memory.events",
+        "epoch": 1,
+    }
+
+
+def keys(tenant: str, count: int) -> dict[str, Any]:
+    return {"tenants": [tenant] * count, "memory_ids": ids(tenant, count)}
+
+
+def a_list(buffers: int, order: Order = Order.UPDATED_DESCENDING, limit: int = 50, **filters: Any) -> Case:
+    """A page of a list."""
+    page = {"limit": limit, "embeddings": False, "after_value": None, "after_id": None}
+    return Case(
+        buffers,
+        lambda tenant: (
+            _values(Filters(**{n: f(tenant) if callable(f) else f for n, f in filters.items()})) | page
+        ),
+        kept=False,
+        text=list_statement(order, first=True).as_string(),
+    )
+
+
+def the_next_page(buffers: int, order: Order, **filters: Any) -> Case:
+    first = a_list(0, order, **filters)
+
+    def values(tenant: str) -> dict[str, Any]:
+        after = {"after_value": "2026-04-10T00:00Z", "after_id": UUID(int=FIRST[tenant] + ROWS // 2)}
+        return {**first.values(tenant), **after}
+
+    return Case(buffers, values, kept=False, text=list_statement(order, first=False).as_string())
+
+
+def letters(buffers: int, **more: Any) -> Case:
+    """An operator's question about the letters of a tenant."""
+    return Case(
+        buffers,
+        lambda tenant: {
+            **LetterFilters(tenant=tenant, statuses=[Status.OPEN]).parameters(),
+            "topic": "memory.events",
+            "begin_partitions": [0],
+            "begin_offsets": [7],
+            "end_partitions": [0],
+            "end_offsets": [10**6],
+            "at": "2026-05-01Z",
+            **more,
+        },
+        kept=False,
+    )
+
+
+def offered(row_type: str, count: int, **changed: str) -> Values:
+    """Rows of a batch: those of a tenant, with some fields as an expression says."""
+    table, row = ROW_TYPES[row_type]
+    fields = ", ".join(changed.get(name, name) for name in row.__annotations__)
+    text = f"""
+    SELECT array_agg(ROW({fields})::pg_temp.{row_type})::text
+    FROM (SELECT * FROM {table} WHERE tenant = '%s' LIMIT {count}) AS held
+    """  # noqa: S608  # names of our own
+    return lambda tenant: {"rows": Rows(text % tenant)}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that a query makes, as text."""
+
+    query: str
+
+
+STATEMENTS: Mapping[str, Mapping[str, Case]] = {
+    "soma_api.queries.api_keys._FIND": {"": Case(220, lambda _: {"key_id": "k"})},
+    "soma_api.queries.dead_letters._GET": {"": Case(10, lambda t: {"tenant": t, "letter_id": ids(t, 1)[0]})},
+    "soma_api.queries.dead_letters._PAGE": {
+        "": Case(
+            10,
+            lambda t: {
+                "tenant": t,
+                "statuses": ["open"],
+                "consumer_group": None,
+                "stage": None,
+                "code": None,
+                "memory_id": None,
+                "failed_from": None,
+                "failed_before": None,
+                "after_id": None,
+                "after_time": None,
+                "limit": 50,
+            },
+            kept=False,
+        )
+    },
+    "soma_api.queries.memories._GET": {
+        "": Case(10, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "embeddings": False})
+    },
+    "soma_api.queries.memories._WHEREABOUTS": {
+        "of 100": Case(600, lambda t: {"tenant": t, "memory_ids": ids(t, 100)})
+    },
+    "soma_api.queries.memories._TAGGED": {
+        "rare": Case(480, lambda _: {"tags": ["rare7"], "most": 1000}),
+        "common": Case(480, lambda _: {"tags": ["common"], "most": 1000}),
+    },
+    "soma_api.queries.overview._KINDS": {"": Case(27, lambda t: {"tenant": t, "allowed": None}, kept=False)},
+    "soma_api.queries.overview._NAMESPACE_COUNT": {
+        "": Case(23, lambda t: {"tenant": t, "allowed": ["users/7"]}, kept=False)
+    },
+    "soma_api.queries.overview._NAMESPACES": {
+        "": Case(
+            23,
+            lambda t: {
+                "tenant": t,
+                "prefix": None,
+                "suffix": None,
+                "depth": 2,
+                "allowed": None,
+                "limit": 1000,
+            },
+            kept=False,
+        )
+    },
+    "soma_api.queries.overview._OTHERS": {"": Case(11, lambda t: {"tenant": t})},
+    "soma_api.queries.writes._OUTCOMES": {
+        "of one": Case(33, lambda t: {"tenant": t, **positions(t, 1)}),
+        "of 1,000": Case(26_000, lambda t: {"tenant": t, **positions(t, 1000)}),
+    },
+    "soma_api.queries.writes._LETTERS": {
+        "": Case(
+            10,
+            lambda t: {
+                "tenant": t,
+                "topic": "memory.events",
+                "partition": numbers(t, 1)[0] % 6,
+                "offset": numbers(t, 1)[0],
+                "epoch": 1,
+            },
+        )
+    },
+    "soma_api.watermark_feed._WATERMARKS": {"": Case(10, lambda _: {"topic": "memory.events"})},
+    "soma_api/queries/list_memories.sql": {
+        "newest of the tenant": a_list(10),
+        "newest of the tenant, next page": the_next_page(10, Order.UPDATED_DESCENDING),
+        "first created": a_list(10, Order.CREATED),
+        "first occurred, next page": the_next_page(370, Order.OCCURRED),
+        "newest of a namespace": a_list(80, namespace="users/7/notes"),
+        "last occurred of a namespace": a_list(120, Order.OCCURRED_DESCENDING, namespace="users/7/notes"),
+        "an empty namespace": a_list(10, Order.OCCURRED, namespace="nobody"),
+        "a narrow prefix": a_list(120, namespace_prefix="users/7"),
+        "a wide prefix": a_list(10, namespace_prefix="users"),
+        "own namespaces": a_list(63, allowed=["users/7", "users/8"]),
+        "some ids": a_list(120, memory_ids=lambda tenant: ids(tenant, 20)),
+        "a subject": a_list(33, subject="person50"),
+        "a box": a_list(110, namespace="users/7/notes", minimum=[1.0, 4.0], maximum=[30.0, 80.0]),
+        "a time": a_list(
+            10, Order.OCCURRED, occurred_from="2026-04-10T00:00Z", occurred_before="2026-04-11T00:00Z"
+        ),
+        "most important": a_list(1300, Order.IMPORTANCE_DESCENDING),
+        "a payload that none has": a_list(1200, payload='{"a": 1}'),
+        "a common tag": a_list(10, tags=["common"]),
+    },
+    "soma_streams/sinks/advance_watermarks.sql": {
+        "": Case(
+            56,
+            lambda _: {
+                "groups": ["g"] * 6,
+                "topics": ["t"] * 6,
+                "partitions": list(range(6)),
+                "epochs": [1] * 6,
+                "offsets": [7] * 6,
+            },
+        )
+    },
+    "soma_streams/sinks/index_dead_letters.sql": {
+        "100": Case(2700, offered("letter_row", 100, id="gen_random_uuid()")),
+        "100 again": Case(600, offered("letter_row", 100)),
+    },
+    "soma_streams/sinks/postgres/append_history.sql": {
+        "100": Case(1100, offered("history_row", 100, version="version + 1000000"))
+    },
+    "soma_streams/sinks/postgres/end_links.sql": {"of 100": Case(1300, lambda t: keys(t, 100))},
+    "soma_streams/sinks/postgres/ensure_months.sql": {"": Case(81, lambda _: {"months": ["2026-01-01"]})},
+    "soma_streams/sinks/postgres/insert_memories.sql": {
+        "100": Case(2900, offered("memory_row", 100, memory_id="gen_random_uuid()"))
+    },
+    "soma_streams/sinks/postgres/merge_links.sql": {
+        "100": Case(3000, offered("link_row", 100, version="version + 1000000"))
+    },
+    "soma_streams/sinks/postgres/merge_memories.sql": {
+        "100": Case(4100, offered("memory_row", 100, version="version + 1000000"))
+    },
+    "soma_streams/sinks/postgres/read_glimpses.sql": {"of 100": Case(610, lambda t: keys(t, 100))},
+    "soma_streams/sinks/postgres/read_seen.sql": {"of 100": Case(600, lambda t: keys(t, 100))},
+    "soma_streams/sinks/postgres/read_whole.sql": {"of 100": Case(600, lambda t: keys(t, 100))},
+    "soma_streams/sinks/postgres/record_history.sql": {
+        "100 again": Case(800, lambda t: {**offered("history_row", 100)(t), "replayed": []})
+    },
+    "soma_streams.replay.index._BY_BEGINNING": {
+        "": Case(10, lambda t: {"low": ids(t, 1)[0], "high": UUID(int=2**128 - 1)}, kept=False)
+    },
+    "soma_streams.replay.index._DECIDE": {
+        "of 100": Case(3600, lambda t: {"status": "replayed", "at": "2026-05-01Z", "ids": ids(t, 100)})
+    },
+    "soma_streams.replay.index._DEEDS": {"": Case(10, lambda t: {"subject": str(ids(t, 1)[0]), "limit": 50})},
+    "soma_streams.replay.index._DISCARD": {"500 of a tenant's": letters(23_000, limit=500)},
+    "soma_streams.replay.index._ENDS": {"": Case(11_000)},
+    "soma_streams.replay.index._NEWER": {
+        "": Case(23, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "version": 0})
+    },
+    "soma_streams.replay.index._ORIGINALS": {
+        "500 of a tenant's": letters(4500, limit=500, after_epoch=-1, after_partition=-1, after_offset=-1)
+    },
+    "soma_streams.replay.index._PAGE": {"of a tenant": letters(10, after_id=None, after_time=None, limit=50)},
+    "soma_streams.replay.index._PLAN": {"all of a tenant": letters(130_000)},
+    "soma_streams.replay.index._RECORD": {
+        "of 100": Case(
+            930,
+            lambda t: {
+                "at": "2026-05-01Z",
+                "actor": "a",
+                "action": "dead_letter.discard",
+                "tenants": [t] * 100,
+                "subjects": [str(each) for each in ids(t, 100)],
+                "details": ["{}"] * 100,
+            },
+        )
+    },
+    "soma_streams.replay.index._RUNS": {"": Case(10, lambda _: {"limit": 50})},
+    "soma_streams.replay.index._TALLY": {"of a tenant": letters(1100)},
+    "soma_streams.replay.outcomes._AGAIN": {"of 500": Case(3400, lambda t: positions(t, 500))},
+    "soma_streams.replay.outcomes._BEHIND": {
+        "": Case(
+            10,
+            lambda _: {"groups": ["g"], "partitions": [0], "offsets": [7], "topic": "t", "epoch": 1},
+        )
+    },
+    "soma_streams.replay.outcomes._HISTORY": {"of 500": Case(9800, lambda t: positions(t, 500))},
+    "soma_cli.keys._CREATE": {
+        "": Case(
+            56,
+            lambda t: {
+                "key_id": "k",
+                "tenant": t,
+                "role": "reader",
+                "namespaces": None,
+                "digest": "x",
+                "label": "",
+                "now": "2026-05-01Z",
+                "expires_at": None,
+            },
+        )
+    },
+    "soma_cli.keys._LIST": {"": Case(11, lambda t: {"tenant": t})},
+    "soma_cli.keys._RECORD": {
+        "": Case(
+            96,
+            lambda t: {
+                "now": "2026-05-01Z",
+                "tenant": t,
+                "actor": "a",
+                "action": "a",
+                "key_id": "k",
+                "details": "{}",
+            },
+        )
+    },
+    "soma_cli.keys._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
+    "soma_cli.verifying._COUNTS_THAT_DIFFER": {"": Case(22_000)},
+    "soma_cli.verifying._COUNT_MEMORIES": {"": Case(9500)},
+    "soma_cli.verifying._COUNT_OTHERS": {"": Case(12_000)},
+    "soma_cli.verifying._FORGET_MEMORIES": {"": Case(3300, lambda _: {"shards": [0]})},
+    "soma_cli.verifying._FORGET_OTHERS": {"": Case(6200, lambda _: {"shards": [0]})},
+    "soma_cli.verifying._HOLD_SHARDS": {"": Case(160)},
+}
+
+CASES = {
+    f"{name.removeprefix('soma_')} {title}".rstrip(): (name, case)
+    for name, cases in STATEMENTS.items()
+    for title, case in cases.items()
+}
+
+_TABLES = (
+    "memories|memory_history|memory_links|dead_letters|namespace_counts|tenant_counts|sink_watermarks|api_keys"
+    "|audit_log"
+)
+_STATEMENT = re.compile(r"(--.*\n|\s)*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
+_TOUCHES = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)\s+(public\.)?({_TABLES})\b|\bsoma_\w+\(")
+_PLACEHOLDER = re.compile(r"%\((\w+)\)[sb]")
+
+
+def is_statement(text: object) -> bool:
+    return isinstance(text, str) and bool(_STATEMENT.match(text) and _TOUCHES.search(text))
+
+
+def programs() -> Iterator[tuple[str, Path]]:
+    """The modules of the processes."""
+    for package in (soma_api, soma_streams, soma_cli):
+        folder = Path(package.__path__[0])
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def found_statements() -> dict[str, str]:
+    """Every statement that touches a table of ours: constants of modules, and files."""
+    found: dict[str, str] = {}
+    for module, path in programs():
+        text = path.read_text("utf-8")
+        if not _TOUCHES.search(text):
+            continue
+        named = {
+            target.id
+            for node in ast.parse(text).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        members = vars(importlib.import_module(module))
+        found |= {f"{module}.{name}": members[name] for name in named if is_statement(members[name])}
+    for package in (soma_api, soma_streams, soma_cli):
+        folder = Path(package.__path__[0])
+        found |= {
+            str(each.relative_to(folder.parent)): each.read_text("utf-8") for each in folder.rglob("*.sql")
+        }
+    return found
+
+
+FOUND = found_statements()
+
+
+def test_every_statement_has_a_bound() -> None:
+    assert set(STATEMENTS) == set(FOUND)
+
+
+def test_no_statement_hides_in_a_function() -> None:
+    hidden = [
+        f"{path.name}:{node.lineno}"
+        for _, path in programs()
+        for function in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Constant) and is_statement(node.value)
+    ]
+
+    assert hidden == []
+
+
+# What each case touched, by how its plan was made.
+Measured = dict[tuple[str, str], int]
+
+KEPT, CUSTOM, GENERIC = "of empty tables", "for its values", "for any values"
+
+
+@pytest.fixture(scope="module")
+def measured(local_parts: LocalParts) -> Iterator[Measured]:
+    """All cases, run in a database of their own."""
+    postgres = local_parts.parts.postgres
+    with psycopg.connect(postgres.dsn(Login.ADMIN), autocommit=True) as admin:
+        admin.execute("CREATE DATABASE bounds OWNER soma_owner")
+    settings = {
+        login: postgres.settings(login).model_copy(update={"database": "bounds"})
+        for login in (Login.OWNER, Login.WORKER, Login.API)
+    }
+    migrate(settings[Login.OWNER].conninfo())
+    yield asyncio.run(measure(settings))
+    with psycopg.connect(postgres.dsn(Login.ADMIN), autocommit=True) as admin:
+        admin.execute("DROP DATABASE bounds WITH (FORCE)")
+
+
+async def measure(settings: Mapping[Login, PostgresSettings]) -> Measured:
+    found: Measured = {}
+    with psycopg.connect(settings[Login.OWNER].conninfo(), autocommit=True) as owner:
+        owner.execute(
+            "SELECT soma_ensure_history_partition(month::date)"
+            " FROM generate_series(timestamptz '2026-01-01Z', '2026-05-01Z', '1 month') AS month"
+        )
+        for (table,) in owner.execute(
+            "SELECT oid::regclass::text FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        ).fetchall():
+            owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
+        owner.execute("ANALYZE")
+        kept = [key for key, (_, case) in CASES.items() if case.kept]
+        async with sessions(settings) as early:
+            for key in kept:
+                await prepare(early, key, "force_generic_plan")
+            owner.execute(loading(1, OTHERS))
+            for key in kept:
+                found[key, KEPT] = await run(early, key, "force_generic_plan", EARLY)
+        owner.execute("ANALYZE")
+        owner.execute(loading(OTHERS + 1, OTHERS + ROWS))
+        async with sessions(settings) as late:
+            for mode, planned, chosen in (
+                ("force_custom_plan", CUSTOM, list(CASES)),
+                ("force_generic_plan", GENERIC, kept),
+            ):
+                for key in chosen:
+                    await prepare(late, key, mode)
+                    found[key, planned] = await run(late, key, mode, LATE)
+    return found
+
+
+def loading(first: int, last: int) -> bytes:
+    return LOAD.replace("%(first)s", str(first)).replace("%(last)s", str(last)).encode()
+
+
+Connections = Mapping[Role, psycopg.AsyncConnection[Any]]
+
+
+@asynccontextmanager
+async def sessions(settings: Mapping[Login, PostgresSettings]) -> AsyncIterator[Connections]:
+    """A session of each role, as the processes open theirs."""
+    async with AsyncExitStack() as opened:
+        pool: Pool = AsyncConnectionPool(settings[Login.WORKER].conninfo(), min_size=1, open=False)
+        await opened.enter_async_context(pool)
+        sinks = Sessions(pool, *(RowType(name, row) for name, (_, row) in ROW_TYPES.items()))
+        reader = connection_string(settings[Login.API], timedelta(minutes=1))
+        owner = settings[Login.OWNER]
+        connections = {
+            Role.READER: await opened.enter_async_context(
+                await psycopg.AsyncConnection.connect(reader, autocommit=True)
+            ),
+            Role.SINK: await opened.enter_async_context(sinks.borrow()),
+            Role.OPERATOR: await opened.enter_async_context(open_session(owner)),
+            Role.OWNER: await opened.enter_async_context(
+                await psycopg.AsyncConnection.connect(owner.conninfo(), autocommit=True)
+            ),
+        }
+        for connection in connections.values():
+            # psycopg prepares nothing, or it would deallocate everything after a rollback.
+            connection.prepare_threshold = None
+        yield connections
+
+
+def role_of(name: str) -> Role:
+    return next(role for role in Role if name.replace("/", ".").startswith(role.value))
+
+
+async def prepare(connections: Connections, key: str, mode: str) -> None:
+    """Have the server keep a statement; a plan for any values is made at once."""
+    name, _ = CASES[key]
+    connection = connections[role_of(name)]
+    text = _PLACEHOLDER.sub(lambda match: f"${places(key).index(match[1]) + 1}", text_of(key))
+    await connection.execute(f"SET plan_cache_mode = {mode}".encode())
+    await connection.execute(f"PREPARE {prepared(key, mode)} AS {text.replace('%%', '%')}".encode())
+    nothing = ", ".join(["NULL"] * len(places(key)))
+    await connection.execute(f"EXPLAIN EXECUTE {prepared(key, mode)}{nothing and f'({nothing})'}".encode())
+
+
+async def run(connections: Connections, key: str, mode: str, tenant: str) -> int:
+    """Run a statement that the server keeps, forget what it did, and return how many buffers it touched."""
+    name, case = CASES[key]
+    connection = connections[role_of(name)]
+    values = {"tenant": tenant, **case.values(tenant)}
+    literals = [await literal(connection, values[place]) for place in places(key)]
+    if role_of(name) is Role.READER:
+        await connection.execute("SELECT set_config('soma.tenant', %s, false)", [tenant])
+    await connection.execute(f"SET plan_cache_mode = {mode}".encode())
+    arguments = f"({', '.join(literals)})" if literals else ""
+    async with connection.transaction(force_rollback=True):
+        asked = await connection.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {prepared(key, mode)}{arguments}".encode()
+        )
+        row = await asked.fetchone()
+    assert row is not None
+    plan = row[0][0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def text_of(key: str) -> str:
+    name, case = CASES[key]
+    return case.text or FOUND[name]
+
+
+def places(key: str) -> list[str]:
+    return list(dict.fromkeys(match[1] for match in _PLACEHOLDER.finditer(text_of(key))))
+
+
+def prepared(key: str, mode: str) -> str:
+    return f"s{list(CASES).index(key)}_{mode}"
+
+
+async def literal(connection: psycopg.AsyncConnection[Any], value: object) -> str:
+    if isinstance(value, Rows):
+        row = await (await connection.execute(value.query.encode())).fetchone()
+        assert row is not None
+        value = row[0]
+    return sql.Literal(value).as_string(connection)
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_a_statement_touches_no_more_than_its_bound(measured: Measured, key: str) -> None:
+    _, case = CASES[key]
+    touched = {planned: buffers for (of, planned), buffers in measured.items() if of == key}
+
+    assert len(touched) == (3 if case.kept else 1)
+    assert {planned: buffers for planned, buffers in touched.items() if buffers > case.buffers} == {}
