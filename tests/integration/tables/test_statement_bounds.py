@@ -285,7 +285,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             10, Order.OCCURRED, occurred_from="2026-04-10T00:00Z", occurred_before="2026-04-11T00:00Z"
         ),
         "most important": a_list(1300, Order.IMPORTANCE_DESCENDING),
-        "a payload that none has": a_list(1200, payload='{"a": 1}'),
+        "a payload that none has": a_list(1200, payload={"a": 1}),
         "a common tag": a_list(10, tags=["common"]),
     },
     "soma_streams/sinks/advance_watermarks.sql": {
@@ -323,6 +323,13 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams/sinks/postgres/read_whole.sql": {"of 100": Case(600, lambda t: keys(t, 100))},
     "soma_streams/sinks/postgres/record_history.sql": {
         "100 again": Case(800, lambda t: {**offered("history_row", 100)(t), "replayed": []})
+    },
+    "soma_streams/sinks/vectors/read_page.sql": {
+        "of 1,000": Case(1100, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000})
+    },
+    "soma_streams.sinks.vectors.records._COUNT": {"": Case(9000)},
+    "soma_streams.sinks.vectors.records._WATERMARKS": {
+        "": Case(10, lambda _: {"group": "soma-postgres", "topic": "memory.events", "epoch": 1})
     },
     "soma_streams.replay.index._BY_BEGINNING": {
         "": Case(10, lambda t: {"low": ids(t, 1)[0], "high": UUID(int=2**128 - 1)}, kept=False)

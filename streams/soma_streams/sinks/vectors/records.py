@@ -15,6 +15,12 @@ BEFORE_ALL = ("", UUID(int=0))
 
 _CHANGED_AT = 20  # the column `updated_at` of a page
 
+_COUNT = "SELECT count(*) FROM public.memories"
+_WATERMARKS = """
+SELECT partition, next_offset FROM public.sink_watermarks
+WHERE consumer_group = %(group)s::text AND topic = %(topic)s::text AND epoch = %(epoch)s::integer
+"""
+
 
 class Recorded(NamedTuple):
     """A memory or a tombstone as PostgreSQL has it, and when it was changed or deleted."""
@@ -45,7 +51,7 @@ class Records:
             psycopg.Error: As the server or the connection tells it.
         """
         async with self._sessions.borrow() as connection:
-            found = await connection.execute("SELECT count(*) FROM public.memories")
+            found = await connection.execute(_COUNT)
             return int((await found.fetchall())[0][0])
 
     async def watermarks(self, topic: str, epoch: int) -> Mapping[int, int]:
@@ -56,9 +62,7 @@ class Records:
         """
         async with self._sessions.borrow() as connection:
             found = await connection.execute(
-                "SELECT partition, next_offset FROM public.sink_watermarks"
-                " WHERE consumer_group = %s AND topic = %s AND epoch = %s",
-                [SinkGroup.POSTGRES, topic, epoch],
+                _WATERMARKS, {"group": SinkGroup.POSTGRES.value, "topic": topic, "epoch": epoch}
             )
             return dict(await found.fetchall())
 
