@@ -266,7 +266,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             },
         )
     },
-    "soma_api.watermark_feed._WATERMARKS": {"": Case(10, lambda _: {"topic": "memory.events"})},
+    "soma_api.watermark_feed._WATERMARKS": {"": Case(10, lambda _: {"topic": "memory.events", "epoch": 1})},
     "soma_api/queries/list_memories.sql": {
         "newest of the tenant": a_list(10),
         "newest of the tenant, next page": the_next_page(10, Order.UPDATED_DESCENDING),
