@@ -23,7 +23,9 @@ def main() -> int:
     runs: list[Run] = []
     if kept is not None and kept.exists():
         # Other seeds' runs stay: one that failed can be played again alone, once its cause is mended.
-        runs = [run for run in read_runs(json.loads(kept.read_text())) if run.seed not in asked.seeds]
+        runs = read_runs(
+            [run for run in json.loads(kept.read_text())["runs"] if run["seed"] not in asked.seeds]
+        )
     found: dict[str, str] = {}
     for seed in asked.seeds:
         folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))

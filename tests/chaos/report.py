@@ -62,11 +62,11 @@ class Run:
         }
 
 
-def read_runs(document: Mapping[str, Any]) -> list[Run]:
-    """Return the runs of a report that was written before."""
+def read_runs(written: Sequence[Mapping[str, Any]]) -> list[Run]:
+    """Return runs of a report that was written before."""
     return [
         Run(run["seed"], run["asked"], _played(run["played"]) if run["played"] else None, run["failure"])
-        for run in document["runs"]
+        for run in written
     ]
 
 
