@@ -20,7 +20,9 @@ from psycopg.rows import dict_row
 
 from builders import A_NAMESPACE, stored
 from conftest import LocalParts
+from own_processes import a_free_port
 from postgres_tables import tables
+from qdrant_server import QdrantServer
 from soma_cli.local.postgres import Login
 from soma_cli.local.vectors import EmbeddedIndex
 from soma_schemas.clock import SystemClock
@@ -29,14 +31,17 @@ from soma_schemas.events import PatchField
 from soma_schemas.groups import SinkGroup
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.registry import EventSerializer, open_registry
-from soma_schemas.settings import PublishingSettings, RegistrySettings
+from soma_schemas.settings import PublishingSettings, RegistrySettings, VectorSettings
 from soma_schemas.topics import MEMORY_EVENTS
-from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.collection import PAYLOAD_INDEXES, Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, PackagedEmbedder
 from soma_schemas.vectors.points import point_id
+from soma_schemas.vectors.server import open_client
 from soma_schemas.versions import Position
 from soma_streams import workers
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings, WorkerSettings
+from soma_streams.sinks.vectors.qdrant import QdrantWriter
+from soma_streams.sinks.vectors.writer import PointWriter
 from waiting import eventually, eventually_so
 
 COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
@@ -75,14 +80,14 @@ async def postgres_worker(
 
 @asynccontextmanager
 async def vector_worker(
-    local_parts: LocalParts, publishing: PublishingSettings, index: EmbeddedIndex
+    local_parts: LocalParts, publishing: PublishingSettings, writer: PointWriter
 ) -> AsyncIterator["asyncio.Task[None]"]:
     stop = asyncio.Event()
     with closing(PackagedEmbedder()) as embedder:
         task = asyncio.create_task(
             workers.work_vectors(
                 VectorWorkerSettings(**worker_settings(local_parts, publishing)),
-                writer=index,
+                writer=writer,
                 embedder=embedder,
                 collection=COLLECTION,
                 clock=SystemClock(),
@@ -250,6 +255,37 @@ async def test_a_worker_that_waits_for_the_registry_at_its_start_can_be_stopped(
             assert not task.done()
 
     assert "stopped_while_starting" in await _events(logs)
+
+
+async def test_the_vector_worker_waits_for_its_server_and_completes_the_collection_then(
+    local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str, tmp_path: Path
+) -> None:
+    server = QdrantServer(tmp_path / "qdrant", port=a_free_port())
+    async with AsyncExitStack() as opened:
+        client = await opened.enter_async_context(open_client(VectorSettings(url=server.url)))
+        writer = QdrantWriter(client, COLLECTION)
+        producer = await opened.enter_async_context(MemoryProducer(publishing_settings, tenant="acme"))
+        logs = opened.enter_context(structlog.testing.capture_logs())
+        task = await opened.enter_async_context(vector_worker(local_parts, publishing_settings, writer))
+        waits = partial(_waits_for_the_index, logs)
+        await eventually(waits, bool)
+        assert not task.done()
+
+        await server.start()
+        opened.push_async_callback(server.stop)
+
+        receipt = await producer.store_async(NewMemory(namespace=A_NAMESPACE, text="Tea at four."))
+        await settled_to(owner_dsn, SinkGroup.VECTORS, receipt.position)
+        assert await writer.read([point_id("acme", receipt.memory_id)])
+        assert set((await client.get_collection(COLLECTION.alias)).payload_schema) == set(PAYLOAD_INDEXES)
+
+
+async def _waits_for_the_index(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        line["reason"]
+        for line in logs
+        if line["event"] == "store_unavailable" and line["attempt"] == "prepare the index"
+    ]
 
 
 async def _events(logs: Sequence[Mapping[str, Any]]) -> list[str]:
