@@ -206,6 +206,7 @@ async def server_worker(
     with closing(PackagedEmbedder()) as embedder:
         async with open_client(vectors) as client:
             writer = QdrantWriter(client, COLLECTION)
+            await writer.prepare()  # the test reads what the worker would make a moment later
             task = asyncio.create_task(
                 workers.work_vectors(
                     VectorWorkerSettings(**worker_settings(local_parts, publishing), vectors=vectors),
