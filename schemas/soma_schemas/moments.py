@@ -7,6 +7,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _MICROSECOND = timedelta(microseconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
+
+# When the log can have received a record: the tables have no months before and after.
+FIRST_LOGGED = datetime(2000, 1, 1, tzinfo=UTC)
+LAST_LOGGED = datetime(2200, 1, 1, tzinfo=UTC) - _MILLISECOND
+
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII | re.IGNORECASE,
@@ -52,9 +57,20 @@ def millis(moment: datetime) -> int:
 
 
 def of_millis(milliseconds: int) -> datetime:
-    """Return the time, in UTC, that a record's timestamp means.
+    """Return the time, in UTC, that milliseconds since 1970 mean.
 
     Raises:
         OverflowError: No datetime is so far away.
     """
     return EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def of_timestamp(milliseconds: int) -> datetime:
+    """Return when the log received a record, in UTC, by the record's timestamp.
+
+    A clock that was wrong by decades gives the nearest time that can be.
+    """
+    return of_millis(min(max(milliseconds, _FIRST_MILLIS), _LAST_MILLIS))
+
+
+_FIRST_MILLIS, _LAST_MILLIS = millis(FIRST_LOGGED), millis(LAST_LOGGED)

@@ -14,7 +14,7 @@ from faust.types import StreamT
 from mode.utils.locks import Event
 
 from soma_schemas.clock import Clock
-from soma_schemas.moments import of_millis
+from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, SecurityProtocol
 from soma_streams.delivery.retry import CircuitState
 from soma_streams.delivery.settle import Settled
@@ -254,7 +254,7 @@ class ConsumerGroup:
             return
         self._metrics.batch_events.observe(len(batch.records))
         self._metrics.settle_seconds.observe(self._clock.monotonic() - began)
-        age = self._clock.now() - of_millis(batch.records[-1].timestamp_ms)
+        age = self._clock.now() - of_timestamp(batch.records[-1].timestamp_ms)
         self._metrics.event_age.observe(max(0.0, age.total_seconds()))
 
 

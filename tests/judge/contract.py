@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import fastavro
 
-from judge.log import Place, Record, of_millis
+from judge.log import FIRST_LOGGED, Place, Record, of_millis
 
 SINK_EVENTS = (
     "MemoryStored",
@@ -131,6 +131,8 @@ def read(record: Record, writer: Any, reader: Any, epoch: int, limits: Limits) -
         return poison(record, "replay_headers")
     version = version_of(first_epoch, offset)
     if not (1 <= first_epoch < 2**13 and 0 <= offset < 2**40 and version < own):
+        return poison(record, "replay_headers")
+    if not FIRST_LOGGED <= logged_at <= record.logged_at:
         return poison(record, "replay_headers")
     return Event(record.place, kind, fields, version, record.place[0], logged_at, replayed=True)
 

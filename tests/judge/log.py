@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,7 +15,11 @@ EVENTS_TOPIC = "memory.events"
 LETTERS_TOPIC = "memory.events.dlq"
 
 _QUIET_SECONDS = 30.0
+# Called so, because a specialized call does not notice that the client failed, and the next one raises.
+_HEADERS = methodcaller("headers")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_LOGGED = datetime(2000, 1, 1, tzinfo=UTC)
+LAST_LOGGED = datetime(2199, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 
 Place = tuple[int, int]
 """Partition and offset of a record."""
@@ -101,16 +106,21 @@ def _record(message: Message) -> Record:
     assert partition is not None
     assert offset is not None
     try:
-        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    except (UnicodeDecodeError, SystemError):
+        headers = cast("list[tuple[str, bytes | None]]", _HEADERS(message) or [])
+    except SystemError:
         headers = []  # a name that is not UTF-8, which the client does not show
     return Record(
         (partition, offset),
-        of_millis(message.timestamp()[1]),
+        when_logged(message.timestamp()[1]),
         message.key(),
         message.value(),
         tuple(headers),
     )
+
+
+def when_logged(milliseconds: int) -> datetime:
+    """Return when a record was logged, moved to where that can be."""
+    return min(max(of_millis(milliseconds), FIRST_LOGGED), LAST_LOGGED)
 
 
 def of_millis(milliseconds: int) -> datetime:

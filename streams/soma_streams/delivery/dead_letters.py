@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from soma_schemas.dead_letters import LETTER_HEADERS, OMITTED_HEADER, DeadLetterHeader, Omitted, Stage
-from soma_schemas.moments import of_millis
+from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import DEAD_LETTERS
 from soma_streams.delivery.decode import Poison
@@ -154,7 +154,7 @@ def letter_headers(
         DeadLetterHeader.PARTITION: str(letter.partition),
         DeadLetterHeader.OFFSET: str(record.offset),
         DeadLetterHeader.EPOCH: str(epoch),
-        DeadLetterHeader.TIMESTAMP: of_millis(record.timestamp_ms).isoformat(),
+        DeadLetterHeader.TIMESTAMP: of_timestamp(record.timestamp_ms).isoformat(),
         DeadLetterHeader.STAGE: letter.stage.value,
         DeadLetterHeader.ERROR_CLASS: letter.error_class,
         DeadLetterHeader.CODE: letter.code,

@@ -13,20 +13,16 @@ from pydantic import TypeAdapter
 
 from soma_schemas.avro_schemas import latest
 from soma_schemas.clock import yield_now
-from soma_schemas.dead_letters import (
-    REPLAY_EPOCH_HEADER,
-    REPLAY_OFFSET_HEADER,
-    REPLAY_TIMESTAMP_HEADER,
-    Stage,
-)
+from soma_schemas.dead_letters import REPLAY_OFFSET_HEADER, Stage
 from soma_schemas.events import MemoryEvent, MemoryStored
 from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
-from soma_schemas.moments import EPOCH, of_millis
+from soma_schemas.moments import of_timestamp
 from soma_schemas.registry import RegistryUnreachableError
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_schemas.violations import ContractError
+from soma_streams.delivery.first_place import first_place
 from soma_streams.delivery.shortcut import Shortcut
 from soma_streams.delivery.state import DeadLettered, LoggedEvent
 from soma_streams.delivery.writer_schemas import WriterSchema, judged
@@ -215,7 +211,7 @@ class Decoder:
         self._judge(schemas)
         first = pack_version(self._epoch, 0)
         pack_version(self._epoch, batch.last_offset)  # raises for what no version can hold
-        timestamp, logged_at = 0, EPOCH
+        timestamp, logged_at = 0, of_timestamp(0)
         items: list[LoggedEvent | Poison] = []
         for record in batch.records:
             event = self._plain(record)
@@ -224,7 +220,7 @@ class Decoder:
                 continue
             if record.timestamp_ms != timestamp:
                 # The records of one append have one time.
-                timestamp, logged_at = record.timestamp_ms, of_millis(record.timestamp_ms)
+                timestamp, logged_at = record.timestamp_ms, of_timestamp(record.timestamp_ms)
             place = Position(batch.partition, record.offset)
             items.append(LoggedEvent(event, place, place, first + record.offset, logged_at))
         return Decoded(tuple(items))
@@ -244,7 +240,7 @@ class Decoder:
         return DeadLettered(
             position=Position(poison.partition, record.offset),
             version=pack_version(self._epoch, record.offset),
-            logged_at=of_millis(record.timestamp_ms),
+            logged_at=of_timestamp(record.timestamp_ms),
             tenant=tenant,
             memory_id=memory_id,
             code=poison.code,
@@ -322,23 +318,17 @@ class Decoder:
         if record.key != event.log_key():
             raise UndecodableError("key_mismatch", "the record's key is not `tenant/memory_id`")
         position = Position(partition, record.offset)
-        headers = dict(record.headers)
-        if REPLAY_OFFSET_HEADER not in headers:
-            version = pack_version(self._epoch, record.offset)
-            return LoggedEvent(event, position, position, version, of_millis(record.timestamp_ms))
+        version, logged_at = pack_version(self._epoch, record.offset), of_timestamp(record.timestamp_ms)
         try:
-            offset, epoch, milliseconds = (
-                int(headers[name] or b"")
-                for name in (REPLAY_OFFSET_HEADER, REPLAY_EPOCH_HEADER, REPLAY_TIMESTAMP_HEADER)
-            )
-            logged_at = of_millis(milliseconds)
-            version = pack_version(epoch, offset)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            first = first_place(record.headers)
+        except ValueError as error:
             raise UndecodableError("replay_headers", "the headers of the replay are not usable") from error
-        if version >= pack_version(self._epoch, record.offset):
+        if first is None:
+            return LoggedEvent(event, position, position, version, logged_at)
+        if first.version >= version or first.logged_at > logged_at:
             # Otherwise anyone could write a version that nothing ever supersedes.
-            raise UndecodableError("replay_headers", "the replay claims a place after its own")
-        return LoggedEvent(event, position, Position(partition, offset), version, logged_at)
+            raise UndecodableError("replay_headers", "the replay claims a place or a time after its own")
+        return LoggedEvent(event, position, Position(partition, first.offset), first.version, first.logged_at)
 
 
 def _turns(records: Sequence[Record]) -> Iterator[tuple[Record, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soma_schemas.limits import MAX_PAYLOAD_DEPTH, Limits
+from soma_schemas.moments import FIRST_LOGGED, LAST_LOGGED, millis
 from soma_streams.delivery.shortcut import (
     LONG_NUMBER,
     KeyHashes,
@@ -31,7 +32,7 @@ _UUID_BYTES = 16
 _BRACES = ord("{")
 _LOWER = 0x20  # what makes `{` of `[`
 _ABSENT = ("coordinate", "embedding", "embedding_model", "expected_version")
-_LAST_MILLIS = 253_402_300_799_999
+_LOGGED_MILLIS = (millis(FIRST_LOGGED), millis(LAST_LOGGED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,7 @@ class PlainReader:
             return walk.sound
         strings = {name: each for name, each in found.items() if isinstance(each, Spans)}
         tags = _tags(walk, strings["tags"], self._limits)
-        logged_at = np.array([record.timestamp_ms for record in records], np.int64)
-        walk.refuse((logged_at < 0) | (logged_at > _LAST_MILLIS))
+        logged_at = np.array([record.timestamp_ms for record in records], np.int64).clip(*_LOGGED_MILLIS)
         memory_ids = uuid_octets(walk, strings["memory_id"], lower=True)
         events = PlainEvents(
             walk=walk,

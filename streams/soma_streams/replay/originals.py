@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import groupby
+from operator import methodcaller
 from typing import Self, cast
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from confluent_kafka import (
 from soma_schemas.clock import Clock
 from soma_schemas.dead_letters import LETTER_HEADERS, OMITTED_HEADER, Omitted
 from soma_schemas.groups import SinkGroup
-from soma_schemas.moments import of_millis
+from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import BrokerError, broker_error
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
@@ -29,6 +30,9 @@ from soma_streams.transport.records import Record, TimestampType
 
 _TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.2
+# Called so, because a call that the interpreter has specialized does not notice that the client failed: the
+# error then comes up at whatever is called next.
+_HEADERS = methodcaller("headers")
 _CRITICAL = 2  # of syslog's levels
 # Reading on is cheaper than asking the brokers anew for a place that is so near.
 _NEAR_OFFSETS = 500
@@ -154,7 +158,7 @@ class Originals:
             original = self._records(self._log, partition, [offset])[offset]
         except _UndecompressedError:
             return Gone.UNREADABLE
-        if isinstance(original, Gone) or of_millis(original.timestamp_ms) != letter.logged_at:
+        if isinstance(original, Gone) or of_timestamp(original.timestamp_ms) != letter.logged_at:
             return Gone.NOT_IN_LOG
         ours = tuple(
             (name, value)
@@ -240,8 +244,8 @@ def record_of(message: Message) -> Record:
 def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
     try:
         # A consumer gives pairs; that headers may be written as a mapping too concerns producers.
-        return tuple(cast("list[tuple[str, bytes | None]]", message.headers() or []))
-    except (SystemError, UnicodeDecodeError):
+        return tuple(cast("list[tuple[str, bytes | None]]", _HEADERS(message) or []))
+    except SystemError:
         # So the client says that a name is no text. It gives none of them then.
         return ()
 

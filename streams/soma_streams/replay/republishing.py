@@ -17,13 +17,14 @@ from soma_schemas.dead_letters import (
     REPLAY_PARTITION_HEADER,
     REPLAY_TIMESTAMP_HEADER,
 )
-from soma_schemas.moments import millis, of_millis
+from soma_schemas.moments import millis
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import broker_error
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import Position, pack_version
 from soma_streams.delivery.dead_letters import MOST_CLIENT_BYTES
 from soma_streams.delivery.failures import RECORD_REFUSALS
+from soma_streams.delivery.first_place import FirstPlace, first_place
 from soma_streams.replay.letters import Letter, place_of
 from soma_streams.transport.records import Record
 
@@ -81,19 +82,17 @@ def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:
     if letter.logged_at is None:
         raise ValueError("the letter does not say when the log received its event")
     headers = original_headers(record)
-    milliseconds = millis(letter.logged_at)
-    known = _first_place(dict(headers))
-    if known is None:
+    first = first_place(headers)
+    if first is None:
         ours = {
             REPLAY_PARTITION_HEADER: str(place.partition),
             REPLAY_OFFSET_HEADER: str(place.log_offset),
             REPLAY_EPOCH_HEADER: str(place.epoch),
-            REPLAY_TIMESTAMP_HEADER: str(milliseconds),
+            REPLAY_TIMESTAMP_HEADER: str(millis(letter.logged_at)),
             REPLAY_GROUP_HEADER: letter.consumer_group or "",
         }
         headers += tuple((name, text.encode()) for name, text in ours.items())
-        known = (place.epoch, place.log_offset, milliseconds)
-    epoch, offset, milliseconds = known
+        first = FirstPlace(place.log_offset, pack_version(place.epoch, place.log_offset), letter.logged_at)
     # After a repartitioning the key's events are where the key leads now; before, they stay together there.
     same_layout = place.epoch == topics.epoch and place.partition < topics.partitions
     return Outgoing(
@@ -101,29 +100,9 @@ def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:
         key=record.key,
         value=record.value,
         headers=headers,
-        version=pack_version(epoch, offset),
-        logged_at=of_millis(milliseconds),
+        version=first.version,
+        logged_at=first.logged_at,
     )
-
-
-def _first_place(headers: dict[str, bytes | None]) -> tuple[int, int, int] | None:
-    """Return epoch, offset and time that an earlier replay wrote; None when there was none.
-
-    Raises:
-        ValueError: They are there and cannot be read; the sinks would refuse them again.
-    """
-    if REPLAY_OFFSET_HEADER not in headers:
-        return None
-    try:
-        epoch, offset, milliseconds = (
-            int(headers[name] or b"")
-            for name in (REPLAY_EPOCH_HEADER, REPLAY_OFFSET_HEADER, REPLAY_TIMESTAMP_HEADER)
-        )
-        pack_version(epoch, offset)
-        of_millis(milliseconds)
-    except (KeyError, OverflowError, ValueError) as error:
-        raise ValueError("the headers of an earlier replay cannot be read") from error
-    return epoch, offset, milliseconds
 
 
 class Republisher:

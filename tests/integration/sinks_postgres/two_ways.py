@@ -10,7 +10,7 @@ from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, st
 from fakes import FakeClock, RecordedDeadLetters
 from judge.contract import Limits
 from judge.log import Record as JudgedRecord
-from judge.log import of_millis, released_schemas
+from judge.log import released_schemas, when_logged
 from judge.rules import Ledger
 from judge.shapes import HISTORY, MEMORIES, history_row, memory_row, read_history_row, read_memory_row
 from judge.stores import rows as judge_rows
@@ -159,7 +159,7 @@ def judged(batches: Sequence[RecordBatch]) -> Ledger:
     schemas = {number: released[name][-1] for name, number in SCHEMA_IDS.items()}
     for batch in batches:
         for each in batch.records:
-            place, logged_at = (batch.partition, each.offset), of_millis(each.timestamp_ms)
+            place, logged_at = (batch.partition, each.offset), when_logged(each.timestamp_ms)
             record = JudgedRecord(place, logged_at, each.key, each.value, tuple(each.headers))
             item = read_record(record, schemas, released, 1, Limits())
             assert item is not None

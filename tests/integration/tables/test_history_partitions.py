@@ -1,12 +1,13 @@
 """A partition of the history for every month, made when it is needed, by whoever needs it first."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import psycopg
 import pytest
 
 from postgres_tables import rows
+from soma_schemas.moments import FIRST_LOGGED, LAST_LOGGED
 from soma_streams.delivery.failures import FailureClass, classify
 
 PARTITIONS = """
@@ -47,7 +48,15 @@ def test_a_month_begins_and_ends_in_utc(worker_dsn: str, owner_dsn: str, time_zo
         owner.execute("DROP TABLE memory_history_2042_12")
 
 
-@pytest.mark.parametrize("month", [date(1970, 1, 1), date(1999, 12, 31), date(2200, 1, 1), date(9999, 12, 1)])
+@pytest.mark.parametrize(
+    "month",
+    [
+        date(1970, 1, 1),
+        FIRST_LOGGED.date() - timedelta(days=1),
+        LAST_LOGGED.date() + timedelta(days=1),
+        date(9999, 12, 1),
+    ],
+)
 def test_a_month_in_which_no_event_can_have_been_logged_is_refused_as_the_fault_of_the_event(
     worker_dsn: str, month: date
 ) -> None:
@@ -55,6 +64,18 @@ def test_a_month_in_which_no_event_can_have_been_logged_is_refused_as_the_fault_
         ensure(worker_dsn, month)
 
     assert classify(refusal.value) is FailureClass.POISON
+
+
+@pytest.mark.parametrize("moment", [FIRST_LOGGED, LAST_LOGGED])
+def test_every_time_at_which_an_event_can_have_been_logged_has_a_month(
+    worker_dsn: str, owner_dsn: str, moment: datetime
+) -> None:
+    ensure(worker_dsn, moment.date())
+
+    name = f"memory_history_{moment:%Y_%m}"
+    assert partitions(owner_dsn, name)
+    with psycopg.connect(owner_dsn, autocommit=True) as owner:
+        owner.execute(f"DROP TABLE {name}".encode())
 
 
 def test_making_a_month_waits_for_no_writer_and_no_reader_of_another(worker_dsn: str, api_dsn: str) -> None:

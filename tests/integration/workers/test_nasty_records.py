@@ -107,7 +107,7 @@ def nasty_records(make: Maker) -> list[Nasty]:
     symbols = {"type": "enum", "name": "MemoryStored", "namespace": "soma.memory", "symbols": ["A"]}
     sixteen = {"type": "fixed", "name": "MemoryStored", "namespace": "soma.memory", "size": 16}
     item = {"type": "array", "items": "long"}
-    replayed = (("x-replay-offset", b"0"), ("x-replay-epoch", b"1"), ("x-replay-timestamp", b"1"))
+    replayed = (("x-replay-offset", b"0"), ("x-replay-epoch", b"1"), ("x-replay-timestamp", b"1772442000000"))
     return [
         Nasty("enum", make.under(symbols, b"\0"), "foreign_schema"),
         Nasty("fixed", make.under(sixteen, bytes(16)), "foreign_schema"),
@@ -136,6 +136,7 @@ def nasty_records(make: Maker) -> list[Nasty]:
         Nasty("large header", b"x", "not_wire_format", (("n", bytes(4 * MIB)),), large),
         Nasty("garbage of a replay", make.value, "replay_headers", (("x-replay-offset", b"\xff"),)),
         Nasty("nothing of a replay", make.value, "replay_headers", (("x-replay-offset", None),)),
+        Nasty("a replay of 1970", make.value, "replay_headers", (*replayed[:2], (replayed[2][0], b"1"))),
         Nasty("a replay twice", make.value, None, (*replayed, *replayed)),
     ]
 

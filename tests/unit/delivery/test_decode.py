@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, encoded, stored
 from soma_schemas.clock import yield_now
 from soma_schemas.dead_letters import Stage
-from soma_schemas.events import SINK_EVENTS
+from soma_schemas.events import SINK_EVENTS, MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.moments import FIRST_LOGGED, LAST_LOGGED, of_millis
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_streams.delivery.decode import Decoder, Poison, WriterSchemas, schema_ids
@@ -146,6 +147,54 @@ def test_a_replay_never_claims_a_place_after_its_own(headers: list[tuple[str, by
     record = a_record(MEMORY, 42, headers=headers)
 
     assert poison_of(record) == (Stage.VALIDATE, "replay_headers")
+
+
+OWN_MILLIS = a_record(MEMORY, 42).timestamp_ms
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "code"),
+    [
+        (-62_135_596_800_000, "replay_headers"),
+        (0, "replay_headers"),
+        (946_684_799_999, "replay_headers"),
+        (946_684_800_000, None),  # 2000-01-01
+        (OWN_MILLIS, None),
+        (OWN_MILLIS + 1, "replay_headers"),
+        (7_258_118_400_000, "replay_headers"),  # 2200-01-01
+        (253_402_300_799_999, "replay_headers"),
+    ],
+)
+def test_a_replay_claims_only_a_time_at_which_the_log_can_have_received_it(
+    milliseconds: int, code: str | None
+) -> None:
+    headers = [
+        ("x-replay-offset", b"7"),
+        ("x-replay-epoch", b"1"),
+        ("x-replay-timestamp", b"%d" % milliseconds),
+    ]
+    record = a_record(MEMORY, 42, headers=headers)
+
+    if code is None:
+        assert event_of(record).logged_at == of_millis(milliseconds)
+    else:
+        assert poison_of(record) == (Stage.VALIDATE, code)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "logged_at"),
+    [(-(2**63), FIRST_LOGGED), (-1, FIRST_LOGGED), (0, FIRST_LOGGED), (2**63 - 1, LAST_LOGGED)],
+)
+@pytest.mark.parametrize("event", [MEMORY, stored(key="a", embedding=[0.5], embedding_model="m")])
+def test_a_clock_that_was_wrong_by_decades_makes_no_poison(
+    milliseconds: int, logged_at: datetime, event: MemoryStored
+) -> None:
+    good = a_record(event)._replace(timestamp_ms=milliseconds)
+    bad = decode(a_record(b"garbage")._replace(timestamp_ms=milliseconds))
+
+    assert event_of(good).logged_at == logged_at
+    assert isinstance(bad, Poison)
+    assert DECODER.dead_lettered(bad).logged_at == logged_at
 
 
 def test_what_is_known_of_poison_comes_from_its_key() -> None:

@@ -119,6 +119,16 @@ def test_what_is_less_common_is_not_plain(event: MemoryStored) -> None:
     assert agree(records, DEFAULT_LIMITS) == 2
 
 
+def test_clocks_that_were_wrong_by_decades_give_the_same_rows() -> None:
+    moments = (-(2**63), -1, 0, 946_684_800_000, 7_258_118_399_999, 7_258_118_400_000, 2**63 - 1)
+    records = [
+        a_record(stored(key=f"k{offset}"), offset)._replace(timestamp_ms=each)
+        for offset, each in enumerate(moments)
+    ]
+
+    assert agree(records, DEFAULT_LIMITS) == len(moments)
+
+
 @pytest.mark.parametrize("limits", [DEFAULT_LIMITS, SMALL], ids=["usual", "small"])
 @pytest.mark.parametrize("field", sorted(ODD))
 def test_odd_fields_among_others_become_the_same_rows(field: str, limits: Limits) -> None:
