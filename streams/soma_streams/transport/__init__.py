@@ -10,6 +10,7 @@ from .errors import (
     MissingTopicError,
     MisuseError,
     PositionError,
+    RecordsGoneError,
     TransportError,
     UnsafeSettingsError,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "PositionError",
     "Record",
     "RecordBatch",
+    "RecordsGoneError",
     "TimestampType",
     "TopicPartition",
     "Transport",

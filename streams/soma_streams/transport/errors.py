@@ -6,6 +6,7 @@ TransportError
 ├── MissingTopicError          a subscribed topic does not exist, or may not be seen
 ├── MisuseError                an agent uses the transport in a way that would lose or stall records
 ├── PositionError              a partition could not be set back to its committed position
+├── RecordsGoneError           the log dropped records that a store that keeps its own account still lacks
 └── LaneError                  a lane was asked for a step that its state does not allow
 """
 
@@ -86,6 +87,13 @@ class PositionError(TransportError):
 
     code = "position"
     remedy = "Look at the cause; a restart begins at the committed positions."
+
+
+class RecordsGoneError(TransportError):
+    """The log dropped records before they were read, and the store behind the application lacks them."""
+
+    code = "records_gone"
+    remedy = "Start the worker again, unless its supervisor does: it fills its store with what is missing."
 
 
 class LaneError(TransportError):

@@ -34,7 +34,8 @@ class Options:
         limits: How much is held and how long is waited.
         isolation: Which records of transactions are read.
         stands: Where the store behind the application stands, by partition; asked at every assignment. What
-            was committed beyond that is read again: a store may have lost what it had.
+            was committed beyond that is read again: a store may have lost what it had. Records that are gone
+            unread then end the application, for going on would make the store seem to have them.
     """
 
     limits: Limits = field(default_factory=Limits)

@@ -16,7 +16,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
-from .errors import MissingTopicError
+from .errors import MissingTopicError, RecordsGoneError
 from .kafka import (
     AIOKafkaConsumer,
     ConsumerRecord,
@@ -244,11 +244,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return chunks
 
     def _note_reset(self, partition: TopicPartition, begins: int) -> None:
-        """Say that the log no longer had the position, so that aiokafka went where its policy points."""
+        """Say that the log no longer had the position, so that aiokafka went where its policy points.
+
+        Raises:
+            RecordsGoneError: The store gives its own account of what it has, and these it will never have.
+        """
         expected = self._positions.get(partition, self._drained_from.get(partition, begins))
         if begins > expected:
             self._gone_unread += begins - expected
             log.error("records_gone_unread", **partition._asdict(), from_offset=expected, to_offset=begins)
+            if self._batches.options.stands is not None:
+                raise RecordsGoneError(
+                    f"partition {partition.partition} of {partition.topic} was to be read from {expected}, "
+                    f"and begins at {begins} by now"
+                )
         elif begins < expected:
             log.error("log_went_back", **partition._asdict(), from_offset=expected, to_offset=begins)
 

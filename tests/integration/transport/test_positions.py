@@ -14,7 +14,7 @@ from integration.transport.harness import (
     passing,
     running,
 )
-from soma_streams.transport import Isolation, Options, PositionError, RecordBatch
+from soma_streams.transport import Isolation, Options, PositionError, RecordBatch, RecordsGoneError
 from soma_streams.transport.thread import ConsumerThread
 from waiting import eventually_so
 
@@ -251,6 +251,27 @@ async def test_records_that_were_deleted_while_nobody_read_are_counted(
     async with running(cluster, topic, tmp_path, group=group) as worker:
         await eventually_so(lambda: worker.offsets == [7, 8, 9])
         assert worker.consumer.gone_unread == 5
+
+
+async def test_records_that_are_gone_unread_end_an_application_whose_store_counts_for_itself(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    topic, group = cluster.create_topic(), a_name("group")
+    cluster.produce(topic, [b"x"] * 10)
+
+    async def stands() -> dict[int, int]:
+        return {0: 2}
+
+    for done in cluster.admin.delete_records([KafkaPartition(topic, 0, 7)]).values():
+        done.result(20)
+    committed = ConsumerGroupTopicPartitions(group, [KafkaPartition(topic, 0, 9)])
+    for changed in cluster.admin.alter_consumer_group_offsets([committed]).values():
+        changed.result(20)
+    async with running(cluster, topic, tmp_path, group=group, options=Options(stands=stands)) as worker:
+        crash = await crash_of(worker)
+        assert isinstance(crash, RecordsGoneError)
+        assert worker.offsets == []
+    assert cluster.committed(group, topic) == 9
 
 
 async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
