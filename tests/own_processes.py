@@ -72,6 +72,10 @@ class OwnProcess:
     def start(self) -> None:
         """Start it and wait until it is ready."""
         self.launch()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it is ready."""
         eventually_now(self._readiness, lambda status: status == httpx.codes.OK, seconds=_START_SECONDS)
 
     def launch(self) -> None:

@@ -192,7 +192,9 @@ class QdrantServer:
         self._set_aliases(changed)
 
     def _set_aliases(self, aliases: dict[str, str]) -> None:
-        (self._folder / _ALIASES).write_text(json.dumps(aliases))
+        fresh = self._folder / "aliases.new"
+        fresh.write_text(json.dumps(aliases))
+        fresh.rename(self._folder / _ALIASES)
         self._aliases = aliases
 
 
@@ -219,6 +221,7 @@ class _Collection:
         cls, folder: Path, request: wire.CreateCollection, optimizers: edge.EdgeOptimizersConfig
     ) -> Self:
         """Make it."""
+        shutil.rmtree(folder, ignore_errors=True)  # half made by a process that was killed
         shard = edge.EdgeShard.create(str(folder), _edge_config(request, optimizers))
         (folder / _RECORD).write_bytes(request.SerializeToString())
         return cls(shard, request)
@@ -569,10 +572,10 @@ class Line:
 
     @classmethod
     @asynccontextmanager
-    async def to(cls, port: int) -> AsyncIterator[Self]:
-        """A line to a port of this machine."""
+    async def to(cls, port: int, begins: int = 0) -> AsyncIterator[Self]:
+        """A line to a port of this machine; it begins at a free one if none is named."""
         line = cls(port)
-        listening = await asyncio.start_server(line._connect, "127.0.0.1", 0)
+        listening = await asyncio.start_server(line._connect, "127.0.0.1", begins)
         line.port = listening.sockets[0].getsockname()[1]
         try:
             yield line

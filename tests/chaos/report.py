@@ -159,7 +159,8 @@ def _details(run: Run) -> list[str]:
         f"{sent_again:,} of them again for want of an answer.",
         f"Dead letters written again: {verdict.letters_again}.",
         f"Stops in order: {len(played.stops)}, the slowest took {slowest} s.",
-        f"Workers that ended by themselves: {len(played.endings)}.",
+        f"Workers that ended by themselves: {len(played.endings)};",
+        f"the vector worker stopped for a lost index: {played.index_lost}.",
         *(
             f"Through the long outage the group {'kept' if kept else '**did not keep**'} its members."
             for kept in played.kept
@@ -197,8 +198,9 @@ Pairs are Postgres / vectors.
   event ids and 1 percent of poison of ten kinds, of four tenants. The same seed makes the same schedule and
   the same choices; which offsets the events get, and so what compare-and-set names, depends on the moment.
 - **faults**: some overlap. `until` is when the part was started again or let go; a worker then still loads,
-  and a broker still joins. The faults of a Qdrant *server* are injected at the vector worker's writer, around
-  the embedded index; the worker itself is really killed and frozen.
+  and a broker still joins. The index is a stand-in for a Qdrant *server*: its gRPC interface over the
+  embedded engine, in a process of its own, behind a line that can go dead; `soma work vectors` is the real
+  one.
 - **lost**: what the log has and a store has not, or has in an older version: memories, points, links, history
   rows, dead letters, their index and watermarks, each compared one by one, column by column, with what the
   judge makes of the whole log. The judge (`tests/judge`) decodes with plain fastavro, has the rules of the
@@ -210,4 +212,20 @@ Pairs are Postgres / vectors.
   least so many: what a worker counted between the last look and a SIGKILL is not in it. None of it may show.
 - **dead letters**: by the group that gave up. The index refuses one kind of poison that the tables take.
 - **caught up after**: from the last mending until both sinks were at the end of the log.
+- **stopped for a lost index**: the vector worker ends when its index is not the one that it began on, is
+  started again as by any supervisor, and fills the new one.
+
+## What this judge looks at
+
+A former judge decoded with the sinks' decoder, folded with the sinks' fold, and compared states that the
+sinks' own functions had read. This one has its own of each, and looks at what those states did not have:
+
+- of dead letters the bytes of key and value and all headers, beside place and code;
+- of the history one row for each position, with its names, content and error code, beside outcome and reason;
+- of points the fields that searches filter by, which vectors there are, and that the vector of an event which
+  brought its own embedding is that one. What the model makes of a text is not worked out a second time;
+- of tombstones the version that deleted them; links that have ended; the table of dead letters column by
+  column; and the watermarks.
+
+`tests/integration/judge` puts a fault into each and sees that it is found.
 """

@@ -1,35 +1,46 @@
 """Plays a schedule on a stage: publishes, strikes, mends, waits for the sinks to catch up, and judges."""
 
+import asyncio
+import shutil
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import psycopg
 
 from chaos.publishing import Publishing
+from chaos.qdrant_process import Mode
 from chaos.schedule import Blow, FaultKind
 from chaos.stage import Ending, Stage
-from chaos.vector_worker import Mode
 from chaos.workload import Workload
+from judge.log import read_ends
+from judge.stores import server_points
 from judge.verdict import Verdict, behind, judge
-from judging import embedded_points, installation
+from judging import installation
 from soma_cli.local.part import Part
 from soma_schemas.clock import SystemClock
+from soma_schemas.errors import SomaError
 from soma_schemas.groups import SinkGroup
 from soma_schemas.topic_admin import open_admin
-from waiting import eventually_now
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL
+from soma_schemas.vectors.progress import Held
+from soma_schemas.vectors.server import open_client
+from soma_streams.sinks.vectors.qdrant import QdrantWriter
+from soma_streams.sinks.vectors.standing import held_by
+from waiting import Patience, eventually_now
 
-_CATCH_UP_SECONDS = 600.0
+COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
+
+_CATCH_UP_SECONDS = 120.0
 _LOOK_SECONDS = 0.25
 _LONG_SECONDS = 60.0
 _STEP_SECONDS = 180.0
-_MODES = {
-    FaultKind.INDEX_REFUSING: Mode.REFUSING,
-    FaultKind.INDEX_OVERLOADED: Mode.OVERLOADED,
-    FaultKind.INDEX_HANGING: Mode.HANGING,
-    FaultKind.INDEX_TORN: Mode.TORN,
-}
+# What the worker says when its index is not the one that it began on.
+_INDEX_LOST = ("IndexLostError", "the vector index has no such collection")
 
 Say = Callable[[str], None]
 
@@ -60,6 +71,7 @@ class Played:
         published_again: How often a record was sent again for want of an acknowledgement.
         settled: Events that each sink has counted as settled; what it did unseen before a kill is missing.
         endings: Workers that ended by themselves, or not as asked.
+        index_lost: How often the vector worker stopped because its index was lost, as it must.
         kept: Whether the members of the Postgres group, and their partitions, were the same after each long
             outage of PostgreSQL as before it.
         stops: How long each stop in order took, in seconds.
@@ -72,9 +84,14 @@ class Played:
     published_again: int
     settled: dict[str, int]
     endings: Sequence[Ending]
+    index_lost: int
     kept: Sequence[bool]
     stops: Sequence[float]
     verdict: Verdict
+
+
+def _by_loss(ending: Ending) -> bool:
+    return ending.worker == "vectors" and any(words in ending.last_words for words in _INDEX_LOST)
 
 
 class Player:
@@ -100,6 +117,10 @@ class Player:
         Raises:
             AssertionError: A record was never acknowledged, or a sink did not catch up.
         """
+        with self._stage.indexed():
+            return self._play(blows, workload)
+
+    def _play(self, blows: Sequence[Blow], workload: Workload) -> Played:
         self._began = self._clock.monotonic()
         with self._stage.running():
             with Publishing(self._stage.publishing, workload) as publishing:
@@ -117,6 +138,7 @@ class Player:
         settled: dict[str, int] = {}
         for worker in workers:
             settled[worker.sink.value] = settled.get(worker.sink.value, 0) + worker.settled
+        endings = [ending for worker in workers for ending in worker.endings]
         return Played(
             struck=tuple(sorted(self._struck, key=lambda each: each.at_seconds)),
             seconds=round(caught_up, 1),
@@ -124,12 +146,13 @@ class Player:
             acknowledged=len(publishing.acknowledged),
             published_again=publishing.published_again,
             settled=settled,
-            endings=tuple(ending for worker in workers for ending in worker.endings),
+            endings=tuple(ending for ending in endings if not _by_loss(ending)),
+            index_lost=sum(map(_by_loss, endings)),
             kept=tuple(self._kept),
             stops=tuple(round(seconds, 1) for worker in workers for seconds in worker.stops),
             verdict=judge(
                 installation(self._stage.publishing, self._stage.owner_dsn),
-                embedded_points(self._stage.index),
+                server_points(self._stage.vectors.url, COLLECTION.alias),
                 acknowledged,
             ),
         )
@@ -221,14 +244,19 @@ class Player:
                 self._kill(stage.brokers[first], mending)
                 self._clock.block(blow.hold_seconds / 2)
                 self._kill(stage.brokers[second], mending)
-            case (
-                FaultKind.INDEX_REFUSING
-                | FaultKind.INDEX_OVERLOADED
-                | FaultKind.INDEX_HANGING
-                | FaultKind.INDEX_TORN
-            ):
+            case FaultKind.INDEX_KILLED:
+                mending.callback(stage.index.launch)
+                stage.index.kill()
+            case FaultKind.INDEX_FROZEN:
+                mending.callback(stage.index.send, signal.SIGCONT)
+                stage.index.send(signal.SIGSTOP)
+            case FaultKind.INDEX_WIPED:
+                mending.callback(stage.index.launch)
+                stage.index.kill()
+                shutil.rmtree(stage.index_folder)
+            case kind:
                 mending.callback(stage.say, Mode.WELL)
-                stage.say(_MODES[blow.fault.kind])
+                stage.say(Mode[kind.name.removeprefix("INDEX_")])
 
     def _kill(self, part: Part, mending: ExitStack) -> None:
         mending.callback(lambda: self._stage.do(part.start()))
@@ -239,14 +267,38 @@ class Player:
         self._stage.do(part.stop())
 
     def _catch_up(self) -> None:
-        """Wait until every sink's watermarks are at the ends of its topic."""
-        deadline = self._elapsed() + _CATCH_UP_SECONDS
-        while (left := self._left()) and self._elapsed() < deadline:
+        """Wait until every sink is at the end of its topic, for as long as it gets on."""
+        patience, before = Patience(_CATCH_UP_SECONDS), None
+        while any(left := self._left()):
+            if left != before:
+                patience.renew()
+            assert self._stage.index.exit_code is None, "the server of the index has ended by itself"
+            assert patience.lasts(), f"no progress in {_CATCH_UP_SECONDS} idle s; left: {left}"
+            before = left
             self._clock.block(_LOOK_SECONDS)
-        assert not left, f"did not catch up within {_CATCH_UP_SECONDS} s: {left} are left"
 
-    def _left(self) -> int | str:
+    def _left(self) -> tuple[int | str, int | str]:
+        """Return how much is missing by the watermarks, and by what the index says of itself.
+
+        The watermarks of an index that was lost tell what it had.
+        """
         try:
-            return behind(installation(self._stage.publishing, self._stage.owner_dsn))
+            by_watermarks: int | str = behind(installation(self._stage.publishing, self._stage.owner_dsn))
         except psycopg.OperationalError as error:
-            return type(error).__name__
+            by_watermarks = type(error).__name__
+        return by_watermarks, self._missing_in_index()
+
+    def _missing_in_index(self) -> int | str:
+        publishing = self._stage.publishing
+        ends = read_ends(publishing.kafka.bootstrap_servers, MEMORY_EVENTS.full_name(publishing.topics))
+        try:
+            held = asyncio.run(self._held(ends))
+        except SomaError as error:
+            return error.code
+        if held is None:
+            return "nothing yet"
+        return sum(end - held.progress.get(partition, 0) for partition, end in ends.items())
+
+    async def _held(self, partitions: Iterable[int]) -> Held | None:
+        async with open_client(self._stage.vectors) as client:
+            return await held_by(QdrantWriter(client, COLLECTION), partitions)

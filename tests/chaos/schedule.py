@@ -18,10 +18,20 @@ class FaultKind(StrEnum):
     BROKER_KILLED = "broker killed (SIGKILL)"
     BROKER_STOPPED = "broker stopped (SIGTERM)"
     TWO_BROKERS_KILLED = "two of three brokers killed (SIGKILL)"
-    INDEX_REFUSING = "index refuses connections (injected)"
-    INDEX_OVERLOADED = "index answers 503 (injected)"
-    INDEX_HANGING = "index does not answer (injected)"
-    INDEX_TORN = "index takes half and times out (injected)"
+    INDEX_KILLED = "index killed (SIGKILL)"
+    INDEX_FROZEN = "index frozen (SIGSTOP)"
+    INDEX_WIPED = "index killed and its volume lost"
+    INDEX_HANGING = "index does not answer"
+    INDEX_TORN = "index takes half and answers DEADLINE_EXCEEDED"
+    INDEX_VANISHED = "index vanished without a word"
+    INDEX_UNAVAILABLE = "index answers UNAVAILABLE"
+    INDEX_DEADLINE_EXCEEDED = "index answers DEADLINE_EXCEEDED"
+    INDEX_INTERNAL = "index answers INTERNAL"
+    INDEX_RESOURCE_EXHAUSTED = "index answers RESOURCE_EXHAUSTED"
+    INDEX_ABORTED = "index answers ABORTED"
+    INDEX_CANCELLED = "index answers CANCELLED"
+    INDEX_ALREADY_EXISTS = "index answers ALREADY_EXISTS"
+    INDEX_UNKNOWN = "index answers UNKNOWN"
 
 
 @dataclass(frozen=True)
@@ -90,15 +100,7 @@ def possible(parts: Parts) -> list[Fault]:
     ]
     if len(parts.brokers) > 2:
         faults.append(Fault(FaultKind.TWO_BROKERS_KILLED, "+".join(parts.brokers[:2])))
-    faults += [
-        Fault(kind, "index")
-        for kind in (
-            FaultKind.INDEX_REFUSING,
-            FaultKind.INDEX_OVERLOADED,
-            FaultKind.INDEX_HANGING,
-            FaultKind.INDEX_TORN,
-        )
-    ]
+    faults += [Fault(kind, "index") for kind in FaultKind if kind.name.startswith("INDEX_")]
     return faults
 
 

@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -14,15 +14,16 @@ from pathlib import Path
 from random import Random
 from subprocess import TimeoutExpired
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel
 
-from chaos.vector_worker import Mode
+from chaos.qdrant_process import Mode
 from chaos.workload import LIMITS
 from own_processes import OwnProcess
 from soma_cli.local.artifacts import Artifacts
-from soma_cli.local.home import Home, is_free
+from soma_cli.local.home import LOOPBACK, Home, is_free
 from soma_cli.local.kafka import bootstrap_of, open_kafka
 from soma_cli.local.part import Part
 from soma_cli.local.postgres import Login, Postgres
@@ -40,11 +41,13 @@ from soma_schemas.settings import (
     PublishingSettings,
     RegistrySettings,
     TopicSettings,
+    VectorSettings,
 )
 from soma_schemas.tables.migrations import migrate
 from soma_schemas.topic_admin import apply_topics, open_admin
 from soma_streams.metrics import SinkName
 from soma_streams.settings import DeliverySettings, RetrySettings
+from waiting import eventually_now
 
 SESSION = timedelta(seconds=6)
 _STEP_SECONDS = 180.0
@@ -59,6 +62,7 @@ class _WorkerEnvironment(BaseModel):
     registry: RegistrySettings
     topics: TopicSettings
     postgres: PostgresSettings
+    vectors: VectorSettings
     delivery: DeliverySettings
     retry: RetrySettings
     limits: Limits
@@ -113,6 +117,10 @@ class Worker:
             if not self._runs:
                 self._process.launch()
                 self._runs = True
+
+    def wait(self) -> None:
+        """Wait until it is ready."""
+        self._process.wait()
 
     def kill(self) -> None:
         """End it at once."""
@@ -200,8 +208,10 @@ class Stage:
     Attributes:
         brokers: By the name that the schedule has for each.
         do: Runs something in the loop that the parts belong to.
-        mode: The file that says what is wrong with the index.
-        index: The folder of the index.
+        index: The server of the vector index.
+        index_folder: Its volume.
+        vectors: Where it listens.
+        mode: The file that says what is wrong with it.
     """
 
     publishing: PublishingSettings
@@ -211,9 +221,22 @@ class Stage:
     registry: Part
     do: Doing
     workers: Mapping[str, Worker]
+    index: OwnProcess
+    index_folder: Path
+    vectors: VectorSettings
     mode: Path
-    index: Path
     watching: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def indexed(self) -> Iterator[None]:
+        """Run the server of the index from before the block begins until it ends."""
+        self.say(Mode.WELL)
+        with ExitStack() as ended:
+            ended.push(self.index)
+            self.index.launch()
+            port = urlsplit(self.vectors.url).port or 0
+            eventually_now(lambda: is_free(port), lambda free: not free, seconds=_STEP_SECONDS)
+            yield
 
     def say(self, mode: Mode) -> None:
         """Make the index as bad as this."""
@@ -223,13 +246,18 @@ class Stage:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the workers, and a supervisor that looks after them, until the block ends."""
-        self.say(Mode.WELL)
+        """Run the workers from before the block begins until it ends, and a supervisor that looks after them.
+
+        The index goes on, to be read.
+        """
         watch = threading.Thread(target=self._watch, name="supervisor")
         for worker in self.workers.values():
             worker.launch()
         watch.start()
         try:
+            # What has not begun yet can be struck, but it has nothing to lose.
+            for worker in self.workers.values():
+                worker.wait()
             yield
         finally:
             self.watching.set()
@@ -279,22 +307,18 @@ def stage_on(
     apply_topics(open_admin(publishing.kafka), topics)
     with open_registry(publishing.registry) as client:
         register_schemas(client, topics)
-    mode, index = folder / "mode", folder / "vectors"
-    ports = iter(_free_ports(postgres_workers + 1))
+    mode, index_folder = folder / "mode", folder / "index"
+    ports = iter(_free_ports(postgres_workers + 2))
+    index_port = next(ports)
+    vectors = VectorSettings(url=f"http://{LOOPBACK}:{index_port}")
     workers = {}
     for number in range(1, postgres_workers + 1):
         name = f"postgres-{number}"
         workers[name] = _worker(
-            publishing, postgres, name, sink=SinkName.POSTGRES, port=next(ports), folder=folder
+            publishing, postgres, vectors, name, sink=SinkName.POSTGRES, port=next(ports), folder=folder
         )
     workers["vectors"] = _worker(
-        publishing,
-        postgres,
-        "vectors",
-        sink=SinkName.VECTORS,
-        port=next(ports),
-        folder=folder,
-        arguments=[str(index), str(mode)],
+        publishing, postgres, vectors, "vectors", sink=SinkName.VECTORS, port=next(ports), folder=folder
     )
     return Stage(
         publishing=publishing,
@@ -304,20 +328,28 @@ def stage_on(
         registry=registry,
         do=do,
         workers=workers,
+        index=OwnProcess(
+            [str(index_folder), str(index_port), str(mode)],
+            _found_here(),
+            index_port,
+            folder / "index.log",
+            module="chaos.qdrant_process",
+        ),
+        index_folder=index_folder,
+        vectors=vectors,
         mode=mode,
-        index=index,
     )
 
 
 def _worker(
     publishing: PublishingSettings,
     postgres: Postgres,
+    vectors: VectorSettings,
     name: str,
     *,
     sink: SinkName,
     port: int,
     folder: Path,
-    arguments: list[str] | None = None,
 ) -> Worker:
     delivery: dict[str, Any] = {"session_timeout": SESSION}
     if sink is SinkName.VECTORS:
@@ -328,19 +360,20 @@ def _worker(
             registry=publishing.registry,
             topics=publishing.topics,
             postgres=postgres.settings(Login.WORKER),
+            vectors=vectors,
             delivery=DeliverySettings.model_validate(delivery),
             retry=RetrySettings.model_validate({"pause_max": timedelta(seconds=2)}),
             limits=publishing.limits,
         )
     )
-    found_at = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment |= {"SOMA_WORKER__PORT": str(port), "PYTHONPATH": os.pathsep.join(filter(None, found_at))}
+    environment["SOMA_WORKER__PORT"] = str(port)
     log = folder / f"{name}.log"
-    if arguments is None:
-        process = OwnProcess(["work", "postgres"], environment, port, log)
-    else:
-        process = OwnProcess(arguments, environment, port, log, module="chaos.vector_worker")
-    return Worker(name, sink, process, log)
+    return Worker(name, sink, OwnProcess(["work", sink.value], environment, port, log), log)
+
+
+def _found_here() -> dict[str, str]:
+    places = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    return {"PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 def _free_ports(count: int) -> list[int]:

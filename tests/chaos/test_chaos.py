@@ -1,24 +1,32 @@
-"""The short form of `make chaos`: one broker, six faults, a few thousand events; everything is compared."""
+"""The short form of `make chaos`: one broker, eight faults, a few thousand events; everything is compared."""
 
 from itertools import pairwise
 from pathlib import Path
 
+import grpc
+
+from chaos.qdrant_process import Mode
 from chaos.run import Player
 from chaos.schedule import Blow, Fault, FaultKind, Parts, plan
 from chaos.stage import SESSION, stage_on
 from chaos.workload import TENANTS, PoisonKind, Workload
 from conftest import LocalParts
+from soma_schemas.errors import SomaError
 from soma_schemas.settings import TopicSettings
+from soma_schemas.vectors.server_errors import server_errors
+from soma_streams.delivery.failures import FailureClass, classify
 
 SEED = 7
 EVENTS = 4_200
 BLOWS = (
-    Blow(Fault(FaultKind.WORKER_KILLED, "postgres-1"), 700, 1.0, 0.0, overlaps=True),
-    Blow(Fault(FaultKind.INDEX_TORN, "index"), 700, 0.3, 2.0, overlaps=False),
-    Blow(Fault(FaultKind.POSTGRES_KILLED, "postgres"), 700, 0.5, 1.5, overlaps=True),
-    Blow(Fault(FaultKind.WORKER_TERMINATED, "vectors"), 700, 0.3, 0.0, overlaps=False),
-    Blow(Fault(FaultKind.BROKER_KILLED, "kafka"), 700, 0.5, 0.5, overlaps=True),
-    Blow(Fault(FaultKind.WORKER_FROZEN, "postgres-1"), 700, 0.3, SESSION.total_seconds() + 1, overlaps=False),
+    Blow(Fault(FaultKind.WORKER_KILLED, "postgres-1"), 600, 1.0, 0.0, overlaps=True),
+    Blow(Fault(FaultKind.INDEX_TORN, "index"), 600, 0.3, 2.0, overlaps=False),
+    Blow(Fault(FaultKind.INDEX_WIPED, "index"), 500, 0.5, 0.5, overlaps=False),
+    Blow(Fault(FaultKind.INDEX_KILLED, "index"), 500, 0.5, 1.0, overlaps=True),
+    Blow(Fault(FaultKind.POSTGRES_KILLED, "postgres"), 500, 0.5, 1.5, overlaps=False),
+    Blow(Fault(FaultKind.WORKER_TERMINATED, "postgres-1"), 500, 0.3, 0.0, overlaps=False),
+    Blow(Fault(FaultKind.BROKER_KILLED, "kafka"), 500, 0.5, 0.5, overlaps=True),
+    Blow(Fault(FaultKind.WORKER_FROZEN, "postgres-1"), 500, 0.3, SESSION.total_seconds() + 1, overlaps=False),
 )
 PARTS = Parts(["postgres-1", "postgres-2", "vectors"], ["kafka-1", "kafka-2", "kafka-3"], 6.0)
 
@@ -43,6 +51,7 @@ def test_whatever_is_struck_both_stores_end_up_as_the_log_says(
 
     assert played.verdict.right, str(played.verdict)
     assert played.endings == ()
+    assert played.index_lost == 1
     assert len(played.struck) == len(BLOWS)
     assert played.verdict.events >= played.acknowledged == EVENTS
     assert played.verdict.no_opinion == 0
@@ -64,6 +73,17 @@ def test_a_full_schedule_has_every_kind_of_fault_and_all_events() -> None:
 
     assert {blow.fault.kind for blow in blows} == set(FaultKind)
     assert sum(blow.events for blow in blows) == 60_000
+
+
+def test_the_index_answers_each_status_that_passes() -> None:
+    def passes(status: grpc.StatusCode) -> bool:
+        try:
+            with server_errors():
+                raise grpc.aio.AioRpcError(status, grpc.aio.Metadata(), grpc.aio.Metadata())
+        except SomaError as error:
+            return classify(error) is FailureClass.TRANSIENT
+
+    assert {mode.status for mode in Mode} - {None} == {each for each in grpc.StatusCode if passes(each)}
 
 
 def test_faults_that_overlap_strike_different_parts_and_never_three_at_once() -> None:

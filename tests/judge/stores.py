@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
@@ -50,9 +51,9 @@ def shard_points(folder: Path) -> list[Point]:
         shard.close()
 
 
-def server_points(url: str, grpc_port: int, collection: str) -> list[Point]:
-    """Return every point of a server's collection."""
-    client = QdrantClient(url, grpc_port=grpc_port, prefer_grpc=True, check_compatibility=False)
+def server_points(url: str, collection: str) -> list[Point]:
+    """Return every point of a collection, asked over gRPC."""
+    client = QdrantClient(url, grpc_port=urlsplit(url).port or 0, prefer_grpc=True, check_compatibility=False)
     try:
         points: list[Point] = []
         offset = None

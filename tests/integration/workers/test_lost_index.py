@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
@@ -13,6 +14,7 @@ from uuid import UUID
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from mode.threads import WorkerThread
 from prometheus_client import CollectorRegistry
 
 from builders import A_NAMESPACE
@@ -226,6 +228,11 @@ async def server_worker(
                 await asyncio.wait({task})
 
 
+def consumer_threads() -> set[threading.Thread]:
+    """The threads that read from the brokers."""
+    return {thread for thread in threading.enumerate() if isinstance(thread, WorkerThread)}
+
+
 @pytest.mark.parametrize("idle", [True, False])
 async def test_a_collection_that_is_made_anew_while_a_worker_runs_stops_it_and_the_next_one_fills_it(
     local_parts: LocalParts,
@@ -238,6 +245,7 @@ async def test_a_collection_that_is_made_anew_while_a_worker_runs_stops_it_and_t
     async with AsyncExitStack() as opened:
         await opened.enter_async_context(postgres_worker(local_parts, publishing_settings))
         server = await opened.enter_async_context(qdrant_server(tmp_path / "qdrant"))
+        others = consumer_threads()
         async with server_worker(local_parts, publishing_settings, server) as (writer, task):
             await reached(writer, ends)
 
@@ -246,6 +254,8 @@ async def test_a_collection_that_is_made_anew_while_a_worker_runs_stops_it_and_t
             if not idle:
                 ends |= await publish(publishing_settings, range(_MEMORIES, _MEMORIES + 6))
             await asyncio.wait({task}, timeout=120)
+            # A thread that stays would keep the process.
+            assert consumer_threads() <= others
 
         error = task.exception()
         while isinstance(error, BaseExceptionGroup):
