@@ -27,10 +27,12 @@ from soma_schemas.events import (
 )
 from soma_schemas.fields import Kind
 from soma_schemas.identity import identified, new_id
+from soma_schemas.json_text import too_large
 from soma_schemas.registry import EventSerializer, open_registry
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import Position
+from soma_schemas.violations import ContractError, Violation, ViolationCode
 
 _POLL_SECONDS = 0.1
 
@@ -198,7 +200,7 @@ class MemoryProducer:
             PatchField(name).value: value for name, value in changes.items()
         }
         if values["payload"] is not None:
-            values["payload"] = json.dumps(values["payload"], ensure_ascii=False)
+            values["payload"] = _payload_text(values["payload"])
         event = MemoryPatched.validated(
             self._common(namespace, memory_id)
             | values
@@ -251,21 +253,20 @@ class MemoryProducer:
         Raises:
             ContractError: The memory breaks the contract.
         """
-        named = identified(self._tenant, memory.namespace, memory.key, memory.coordinate)
         now = self._clock.now()
         return MemoryStored.validated(
             {
                 "event_id": memory.event_id or new_id(now),
                 "tenant": self._tenant,
                 "namespace": memory.namespace,
-                "memory_id": memory.memory_id or named or new_id(now),
+                "memory_id": memory.memory_id or self._identified(memory) or new_id(now),
                 "occurred_at": memory.occurred_at or now,
                 "actor": memory.actor or self._actor,
                 "key": memory.key,
                 "coordinate": list(memory.coordinate) if memory.coordinate is not None else None,
                 "kind": memory.kind,
                 "text": memory.text,
-                "payload": json.dumps(memory.payload, ensure_ascii=False),
+                "payload": _payload_text(memory.payload),
                 "tags": list(memory.tags),
                 "importance": memory.importance,
                 "embedding": list(memory.embedding) if memory.embedding is not None else None,
@@ -300,6 +301,12 @@ class MemoryProducer:
     def close(self) -> None:
         """Wait until everything that was sent has its answer, then let go of the brokers."""
         self._events.close()
+
+    def _identified(self, memory: NewMemory) -> UUID | None:
+        try:
+            return identified(self._tenant, memory.namespace, memory.key, memory.coordinate)
+        except (OverflowError, TypeError, ValueError):
+            return None  # of a key or a coordinate that is none, as validation says
 
     def _common(self, namespace: str, memory_id: UUID) -> dict[str, Any]:
         now = self._clock.now()
@@ -393,6 +400,32 @@ class EventPublisher:
     def _poll(self) -> None:
         while not self._closing.is_set():
             self._producer.poll(_POLL_SECONDS)
+
+
+def _payload_text(payload: Mapping[str, Any]) -> str:
+    """Return a payload as JSON.
+
+    Raises:
+        ContractError: It holds what JSON cannot write.
+    """
+    try:
+        # What contains itself nests too deep.
+        return json.dumps(
+            dict(payload) if isinstance(payload, Mapping) else payload,
+            ensure_ascii=False,
+            check_circular=False,
+        )
+    except RecursionError:
+        raise _broken_payload(ViolationCode.TOO_DEEP, "nests too deep to be written") from None
+    except TypeError:
+        raise _broken_payload(ViolationCode.WRONG_TYPE, "holds a value that JSON does not have") from None
+    except ValueError:
+        # So many digits that Python does not write them.
+        raise _broken_payload(ViolationCode.NOT_FINITE, str(too_large())) from None
+
+
+def _broken_payload(code: ViolationCode, message: str) -> ContractError:
+    return ContractError([Violation("/payload", code, message)])
 
 
 def _delivery_error(error: KafkaError) -> ProducerError:

@@ -1,0 +1,93 @@
+"""What the producer says of a memory that it cannot write down; it needs no broker for that."""
+
+from collections import UserDict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from builders import A_NAMESPACE
+from soma_schemas.events import PatchField
+from soma_schemas.producer import MemoryProducer, NewMemory
+from soma_schemas.settings import KafkaSettings, PublishingSettings
+from soma_schemas.violations import ContractError, ViolationCode
+
+A_MEMORY = UUID(int=1)
+
+
+@pytest.fixture(scope="module")
+def producer() -> Iterator[MemoryProducer]:
+    nowhere = PublishingSettings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
+    with MemoryProducer(nowhere, tenant="acme") as producer:
+        yield producer
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def within_itself() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["a"] = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        ({"a": 10**5000}, ViolationCode.NOT_FINITE),
+        ({"a": [-(10**5000)]}, ViolationCode.NOT_FINITE),
+        ({10**5000: "a"}, ViolationCode.NOT_FINITE),
+        ({"a": 10**400}, ViolationCode.NOT_FINITE),
+        ({"a": float("nan")}, ViolationCode.NOT_FINITE),
+        ({"a": float("inf")}, ViolationCode.NOT_FINITE),
+        ({"a": {1, 2}}, ViolationCode.WRONG_TYPE),
+        ({"a": b"bytes"}, ViolationCode.WRONG_TYPE),
+        ({"a": datetime(2026, 1, 1, tzinfo=UTC)}, ViolationCode.WRONG_TYPE),
+        ({("a", "b"): 1}, ViolationCode.WRONG_TYPE),
+        (["a"], ViolationCode.WRONG_TYPE),
+        (nested(100_000), ViolationCode.TOO_DEEP),
+        (within_itself(), ViolationCode.TOO_DEEP),
+        ({"a": "\ud800"}, ViolationCode.INVALID_CHARACTER),
+    ],
+)
+def test_a_payload_that_is_none_breaks_the_contract(
+    producer: MemoryProducer, payload: Any, code: ViolationCode
+) -> None:
+    with pytest.raises(ContractError) as of_memory:
+        producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", payload=payload))
+    with pytest.raises(ContractError) as of_patch:
+        producer.patch(A_NAMESPACE, A_MEMORY, {PatchField.PAYLOAD: payload})
+
+    for caught in (of_memory, of_patch):
+        assert [(each.path, each.code) for each in caught.value.violations] == [("/payload", code)]
+
+
+@pytest.mark.parametrize("payload", [MappingProxyType({"a": [1]}), UserDict({"a": [1]})])
+def test_a_payload_is_any_mapping(producer: MemoryProducer, payload: Any) -> None:
+    assert producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", payload=payload)).payload == '{"a": [1]}'
+
+
+@pytest.mark.parametrize(
+    ("identity", "path", "code"),
+    [
+        ({"key": "\ud800"}, "/key", ViolationCode.INVALID_CHARACTER),
+        ({"key": 5}, "/key", ViolationCode.WRONG_TYPE),
+        ({"coordinate": [10**400]}, "/coordinate/0", ViolationCode.WRONG_TYPE),
+        ({"coordinate": ["1"]}, "/coordinate/0", ViolationCode.WRONG_TYPE),
+        ({"coordinate": [float("nan")]}, "/coordinate/0", ViolationCode.NOT_FINITE),
+    ],
+)
+def test_an_identity_that_is_none_breaks_the_contract(
+    producer: MemoryProducer, identity: dict[str, Any], path: str, code: ViolationCode
+) -> None:
+    with pytest.raises(ContractError) as caught:
+        producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", **identity))
+
+    assert [(each.path, each.code) for each in caught.value.violations] == [(path, code)]
