@@ -124,9 +124,10 @@ class OwnProcess:
             return type(error).__name__
 
 
-def a_free_port() -> int:
-    """A port that nobody listens on now."""
-    return next(port for port in range(20_000 + os.getpid() % 10_000, 65_000) if is_free(port))
+def a_free_port(above: int = 0) -> int:
+    """A port that nobody listens on now; above another one that nobody listens on yet."""
+    first = max(20_000 + os.getpid() % 10_000, above + 1)
+    return next(port for port in range(first, 65_000) if is_free(port))
 
 
 def postgres_worker(

@@ -47,24 +47,28 @@ from waiting import eventually, eventually_so
 COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
 
 
-def worker_settings(local_parts: LocalParts, publishing: PublishingSettings) -> dict[str, Any]:
+def worker_settings(local_parts: LocalParts, publishing: PublishingSettings, port: int = 0) -> dict[str, Any]:
     return {
         "kafka": publishing.kafka,
         "registry": publishing.registry,
         "topics": publishing.topics,
         "postgres": local_parts.parts.postgres.settings(Login.WORKER),
-        "worker": WorkerSettings.model_validate({"port": 0}),
+        "worker": WorkerSettings.model_validate({"port": port}),
     }
 
 
 @asynccontextmanager
 async def postgres_worker(
-    local_parts: LocalParts, publishing: PublishingSettings, registry: CollectorRegistry | None = None
+    local_parts: LocalParts,
+    publishing: PublishingSettings,
+    registry: CollectorRegistry | None = None,
+    *,
+    port: int = 0,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     stop = asyncio.Event()
     task = asyncio.create_task(
         workers.work_postgres(
-            PostgresWorkerSettings(**worker_settings(local_parts, publishing)),
+            PostgresWorkerSettings(**worker_settings(local_parts, publishing, port)),
             clock=SystemClock(),
             random=Random(1),
             registry=registry or CollectorRegistry(),
@@ -80,13 +84,13 @@ async def postgres_worker(
 
 @asynccontextmanager
 async def vector_worker(
-    local_parts: LocalParts, publishing: PublishingSettings, writer: PointWriter
+    local_parts: LocalParts, publishing: PublishingSettings, writer: PointWriter, *, port: int = 0
 ) -> AsyncIterator["asyncio.Task[None]"]:
     stop = asyncio.Event()
     with closing(PackagedEmbedder()) as embedder:
         task = asyncio.create_task(
             workers.work_vectors(
-                VectorWorkerSettings(**worker_settings(local_parts, publishing)),
+                VectorWorkerSettings(**worker_settings(local_parts, publishing, port)),
                 writer=writer,
                 embedder=embedder,
                 collection=COLLECTION,

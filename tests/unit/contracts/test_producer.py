@@ -71,7 +71,9 @@ def test_a_payload_that_is_none_breaks_the_contract(
 
 @pytest.mark.parametrize("payload", [MappingProxyType({"a": [1]}), UserDict({"a": [1]})])
 def test_a_payload_is_any_mapping(producer: MemoryProducer, payload: Any) -> None:
-    assert producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", payload=payload)).payload == '{"a": [1]}'
+    assert (
+        producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", payload=payload)).payload == '{"a": [1]}'
+    )
 
 
 @pytest.mark.parametrize(
