@@ -27,7 +27,9 @@ from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
 from soma_schemas.producer import EventPublisher
 from soma_schemas.settings import ProducerSettings, PublishingSettings
+from soma_schemas.topic_admin import topic_id
 from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.vectors.progress import Header, LogIdentity
 from soma_schemas.versions import Position
 
 GOOD: dict[str, Any] = {"namespace": "team/notes", "text": "tea at four"}
@@ -37,13 +39,17 @@ async def fine() -> None:
     return None
 
 
-class Nothing:
-    """An index that says nothing of itself."""
+class Whole:
+    """An index that says that it has all of a log."""
+
+    def __init__(self, log: LogIdentity, partitions: int) -> None:
+        header = Header(UUID(int=1), log, from_records=False)
+        progress = [header.progress_point(partition, 1_000_000) for partition in range(partitions)]
+        self._said = {point.id: point.payload for point in (header.point(), *progress)}
 
     async def read(self, ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
-        """Find nothing."""
-        del ids
-        return {}
+        """Return what it says."""
+        return {each: self._said[each] for each in ids if each in self._said}
 
 
 @dataclass
@@ -57,9 +63,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running_api(
-    settings: ApiSettings, owner_dsn: str, points: PointsById | None = None
-) -> AsyncIterator[Running]:
+async def running_api(settings: ApiSettings, owner_dsn: str, points: PointsById) -> AsyncIterator[Running]:
     key = new_key()
     with psycopg.connect(owner_dsn) as connection:
         connection.execute(
@@ -74,7 +78,7 @@ async def running_api(
             clock=SystemClock(),
             publisher=publisher,
             search=CannedSearch(),
-            points=points or Nothing(),
+            points=points,
             vectors_probe=fine,
             registry=CollectorRegistry(),
         ) as parts:
@@ -107,8 +111,15 @@ def api_settings(
 
 
 @pytest.fixture
-async def running(api_settings: ApiSettings, owner_dsn: str) -> AsyncIterator[Running]:
-    async with running_api(api_settings, owner_dsn) as running:
+def whole(api_settings: ApiSettings, admin: AdminClient) -> Whole:
+    topic = MEMORY_EVENTS.full_name(api_settings.topics)
+    log = LogIdentity(topic_id(admin, topic), api_settings.topics.epoch)
+    return Whole(log, api_settings.topics.partitions)
+
+
+@pytest.fixture
+async def running(api_settings: ApiSettings, owner_dsn: str, whole: Whole) -> AsyncIterator[Running]:
+    async with running_api(api_settings, owner_dsn, whole) as running:
         yield running
 
 
