@@ -3,7 +3,8 @@
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -54,10 +55,11 @@ class Health:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """What was found; no process ended.
 
     Attributes:
         records: In the log, as readers of committed records see it.
+        outcomes: How many records became what, by group; the rest of them by reason or code.
         mutations: What was done to the record in each place.
         disagreements: Places where the groups gave up differently.
         seconds: From the first record until both groups were at the end.
@@ -68,6 +70,7 @@ class Report:
     aborted: int
     refused: Mapping[str, int]
     mutations: Mapping[Place, str]
+    outcomes: Mapping[str, Mapping[str, int]]
     disagreements: tuple[str, ...]
     health: Health
     seconds: float
@@ -82,16 +85,22 @@ class Report:
         lines = [
             f"seed {self.seed}: {self.records} records in {self.seconds:.0f} s",
             f"aborted {self.aborted}, refused {dict(self.refused)}",
-            *(f"{group}: {dict(counts)}" for group, counts in self.verdict.outcomes.items()),
+            *self._table(),
             f"without an opinion of the judge {self.verdict.no_opinion}",
             f"letters written again {self.verdict.letters_again}",
-            f"slowest answers in seconds: {self.health.worst}, crowding {self.health.crowding:.1f}",
+            "processes ended 0",
+            f"slowest /healthz in seconds: {self.health.worst}, crowding {self.health.crowding:.1f}",
             *self.health.failures[:_EXAMPLES],
             *self.disagreements[:_EXAMPLES],
             str(self.verdict),
             *self._told(),
         ]
         return "\n".join(lines)
+
+    def _table(self) -> Iterator[str]:
+        yield " ".join(self.outcomes)
+        for name in sorted({each for counts in self.outcomes.values() for each in counts}):
+            yield " ".join([*(f"{counts.get(name, 0):13}" for counts in self.outcomes.values()), name])
 
     def _told(self) -> Iterator[str]:
         """Tell what was done to the records that the verdict's examples of the history are about."""
@@ -145,32 +154,30 @@ class Campaign:
         """Compare the groups with each other and with the judge, once the processes have ended."""
         publisher, health, seconds = ran
         published = publisher.published
+        verdict, codes = judge(self._at, points), self._codes()
         return Report(
             seed=seed,
             records=len(published.mutations),
             aborted=published.aborted,
             refused=published.refused,
             mutations=published.mutations,
-            disagreements=tuple(self._disagreements(published.mutations)),
+            outcomes={
+                group: _counts(verdict.outcomes[group], of_group.values())
+                for group, of_group in codes.items()
+            },
+            disagreements=tuple(_disagreements(codes, published.mutations)),
             health=health,
             seconds=seconds,
-            verdict=judge(self._at, points),
+            verdict=verdict,
         )
 
-    def _disagreements(self, mutations: Mapping[Place, str]) -> Iterator[str]:
+    def _codes(self) -> dict[str, dict[Place, str]]:
+        """Return what each group says of each record that it gave up."""
         letters = letters_of(read_topic(self._at.brokers, self._at.prefix + LETTERS_TOPIC))
-        codes = {
-            group: {
-                letter.place: letter.headers["x-dlq-code"]
-                for letter in letters.get(group, {}).values()
-                if letter.headers["x-dlq-code"] not in _OWN_CODES.get(group, ())
-            }
+        return {
+            group: {each.place: each.headers["x-dlq-code"] for each in letters.get(group, {}).values()}
             for group in (POSTGRES, VECTORS)
         }
-        for place in sorted(codes[POSTGRES].keys() | codes[VECTORS].keys()):
-            found = {group: of_group.get(place) for group, of_group in codes.items()}
-            if len(set(found.values())) > 1:
-                yield f"{place[0]}:{place[1]} ({mutations.get(place)}): {found}"
 
     def _catch_up(self) -> None:
         def look() -> int:
@@ -212,6 +219,20 @@ class Campaign:
                     health.failures.append(f"/healthz of {name}: {type(error).__name__}")
                 health.worst[name] = max(health.worst[name], round(self._clock.monotonic() - began, 3))
                 health.crowding = max(health.crowding, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def _disagreements(codes: Mapping[str, Mapping[Place, str]], mutations: Mapping[Place, str]) -> Iterator[str]:
+    for place in sorted({each for of_group in codes.values() for each in of_group}):
+        found = {group: of_group.get(place) for group, of_group in codes.items()}
+        shared = {None if code in _OWN_CODES.get(group, ()) else code for group, code in found.items()}
+        if len(shared) > 1:
+            yield f"{place[0]}:{place[1]} ({mutations.get(place)}): {found}"
+
+
+def _counts(judged: Mapping[str, int], codes: Iterable[str]) -> dict[str, int]:
+    """Return how often each outcome came, dead letters by the code that their group told."""
+    told = Counter(f"dead_lettered: {code}" for code in codes)
+    return {name: count for name, count in judged.items() if not name.startswith("dead_lettered")} | told
 
 
 _A_MEMORY = {

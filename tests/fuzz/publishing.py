@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from functools import partial
 
+from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]  # it has no types
 from aiokafka.record.util import calc_crc32c  # type: ignore[import-untyped]  # it has no types
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -53,7 +54,6 @@ class FuzzPublisher:
         self._bootstrap = bootstrap
         self._topic = topic
         self._partitions = partitions
-        self._turn = 0
         settings = {
             "bootstrap.servers": bootstrap,
             "partitioner": "murmur2_random",
@@ -134,9 +134,10 @@ class FuzzPublisher:
 
     def _write(self, record: Fuzzed) -> None:
         """Write one record as bytes of our own: no client writes what it holds."""
-        self._turn = (self._turn + 1) % self._partitions
-        offset = write_batch(self._bootstrap, self._topic, self._turn, batch_of(record))
-        self.published.mutations[self._turn, offset] = record.mutation
+        # Where all others of its key are: only there have they an order.
+        partition = (murmur2(record.key or b"") & 0x7FFFFFFF) % self._partitions
+        offset = write_batch(self._bootstrap, self._topic, partition, batch_of(record))
+        self.published.mutations[partition, offset] = record.mutation
 
 
 def batch_of(record: Fuzzed) -> bytes:
