@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from conftest import LocalParts, cache_folder
-from fuzz.campaign import Campaign
+from fuzz.campaign import NO_FLOOD, Campaign
 from judging import embedded_points, installation
 from own_processes import api_with_vectors, postgres_worker
 from soma_cli.local.postgres import Login
@@ -14,9 +14,6 @@ from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import PublishingSettings, TopicSettings
 from soma_schemas.tables.migrations import migrate
 from soma_schemas.topic_admin import apply_topics, open_admin
-
-# Half of the records are meant to be poison; what a flood of them does is shown elsewhere.
-NO_FLOOD = {"SOMA_DELIVERY__FLOOD_RUN": "1000000", "SOMA_DELIVERY__FLOOD_RATIO": "1.0"}
 
 
 def main() -> int:

@@ -61,7 +61,10 @@ class FuzzPublisher:
             "linger.ms": 5,
         }
         self._producers = {each: Producer({**settings, "compression.type": each}) for each in COMPRESSIONS}
-        self._transactional = Producer({**settings, "transactional.id": f"{topic}-fuzz"})
+        # Compressed, so that none is too large: a refusal would end the whole transaction.
+        self._transactional = Producer(
+            {**settings, "compression.type": "zstd", "transactional.id": f"{topic}-fuzz"}
+        )
         self._transactional.init_transactions(_SECONDS)
 
     def publish(self, records: Iterable[Fuzzed]) -> None:

@@ -7,8 +7,8 @@ JUDGE = Path(__file__).parents[1] / "judge"
 ALLOWED = {"judge", "confluent_kafka", "fastavro", "httpx", "psycopg", "qdrant_client", "qdrant_edge"}
 # The standard library as far as the judge needs it: a list of what it does is short, too.
 STANDARD = {
-    "base64", "collections", "dataclasses", "datetime", "decimal", "io", "json", "math", "pathlib", "re",
-    "struct", "typing", "unicodedata", "urllib", "uuid",
+    "base64", "collections", "dataclasses", "datetime", "decimal", "io", "json", "math", "operator",
+    "pathlib", "re", "struct", "typing", "unicodedata", "urllib", "uuid",
 }  # fmt: skip
 
 
