@@ -7,9 +7,11 @@ read within bounds comes as `Unreadable`. Damage on the way or on a disk is foun
 
 import mmap
 import struct
+import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -26,7 +28,8 @@ MOST_RECORD_BYTES = 8 * MIB
 # What one batch may be decompressed to; records behind it are not read.
 MOST_BATCH_BYTES = 32 * MIB
 _MOST_KEY_BYTES = 64 * 1024
-_USUAL_RATIO = 16
+# What a batch of ordinary size is decompressed into, again and again.
+_USUAL_BYTES = 2 * MIB
 
 _LOG_OVERHEAD = 12  # base offset and length
 _LENGTH_AT = 8
@@ -80,6 +83,7 @@ class FetchedBatches:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._batches = MemoryRecords(data)
         self._at = 0
         self._given = 0
 
@@ -96,10 +100,11 @@ class FetchedBatches:
         end = self._end()
         if end is None:
             return None
-        part = bytes(self._data[self._at : end])
-        self._at = end
-        batch = MemoryRecords(part).next_batch()
-        return batch if part[_MAGIC_AT] < _MAGIC else FetchedBatch(batch, part, self._count)
+        begin, self._at = self._at, end
+        batch = self._batches.next_batch()
+        if self._data[begin + _MAGIC_AT] < _MAGIC:
+            return batch
+        return FetchedBatch(batch, memoryview(self._data)[begin:end], self._count)
 
     def _count(self, size: int) -> None:
         self._given += size
@@ -121,7 +126,7 @@ class FetchedBatch:
         count: Hears how many bytes its records have.
     """
 
-    def __init__(self, batch: Any, data: bytes, count: Callable[[int], None]) -> None:
+    def __init__(self, batch: Any, data: memoryview, count: Callable[[int], None]) -> None:
         self._batch = batch
         self._data = data
         self._count = count
@@ -140,23 +145,22 @@ class FetchedBatch:
     def __iter__(self) -> Iterator[Any]:
         """Yield every record, as it is or as far as it can be read."""
         attributes = struct.unpack_from(">h", self._data, _ATTRIBUTES_AT)[0]
-        content = self._data[_HEADER_BYTES:]
+        content: bytes | memoryview = self._data[_HEADER_BYTES:]
         if attributes & _CODEC:
-            content = inflated(attributes & _CODEC, content, MOST_BATCH_BYTES)
+            content = inflated(attributes & _CODEC, bytes(content), MOST_BATCH_BYTES)
         self._count(len(content))
         if len(content) > MOST_RECORD_BYTES:
-            yield from self._records(content)
+            yield from self._records(bytes(content))
             return
         given = 0
         try:
-            for record in self._plain(attributes, content):
+            for given, record in enumerate(self._plain(attributes, content), 1):  # noqa: B007  # asked below
                 yield record
-                given += 1
         except (UnicodeDecodeError, CorruptRecordException):
             # Compiled or not, aiokafka tells a name that is no text in another way.
-            yield from islice(self._records(content), given, None)
+            yield from islice(self._records(bytes(content)), given, None)
 
-    def _plain(self, attributes: int, content: bytes) -> Any:
+    def _plain(self, attributes: int, content: bytes | memoryview) -> Any:
         if not attributes & _CODEC:
             return self._batch
         header = bytearray(self._data[:_HEADER_BYTES])
@@ -235,28 +239,18 @@ def _sized(content: bytes, at: int, size: int) -> tuple[bytes | None, int]:
     return content[at : at + size], at + size
 
 
-def inflated(codec: int, content: bytes, most: int) -> bytes:
-    """Return what was compressed, or so many of its first bytes; nothing where it cannot be told."""
-    try:
-        match codec:
-            case Codec.GZIP:
-                return _of_gzip(content, most)
-            case Codec.SNAPPY:
-                return _of_snappy(content, most)
-            case Codec.LZ4:
-                return _into(cramjam.lz4, content, most)
-            case Codec.ZSTD:
-                return _into(cramjam.zstd, content, most)
-            case _:
-                return b""
-    except (zlib.error, cramjam.DecompressionError, struct.error):
-        return b""
+class _Usual(threading.local):
+    def __init__(self) -> None:
+        self.place = bytearray(_USUAL_BYTES)
+
+
+_usual = _Usual()
 
 
 def _into(codec: Any, content: bytes, most: int) -> bytes:
-    usual = bytearray(min(most, _USUAL_RATIO * len(content) + 4096))
+    usual = memoryview(_usual.place)[:most]
     try:
-        return bytes(memoryview(usual)[: codec.decompress_into(content, usual)])
+        return bytes(usual[: codec.decompress_into(content, usual)])
     except cramjam.DecompressionError:
         # It costs no more memory than is written to it. What fits is there when the rest does not.
         with mmap.mmap(-1, most) as whole:
@@ -295,3 +289,22 @@ def _block(content: bytes, most: int) -> bytes:
     if cramjam.snappy.decompress_raw_len(content) > 100 * len(content):
         return b""
     return bytes(cramjam.snappy.decompress_raw(content))[:most]
+
+
+_INFLATING: Mapping[int, Callable[[bytes, int], bytes]] = {
+    Codec.GZIP: _of_gzip,
+    Codec.SNAPPY: _of_snappy,
+    Codec.LZ4: partial(_into, cramjam.lz4),
+    Codec.ZSTD: partial(_into, cramjam.zstd),
+}
+
+
+def inflated(codec: int, content: bytes, most: int) -> bytes:
+    """Return what was compressed, or so many of its first bytes; nothing where it cannot be told."""
+    inflating = _INFLATING.get(codec)
+    if inflating is None:
+        return b""
+    try:
+        return inflating(content, most)
+    except (zlib.error, cramjam.DecompressionError, struct.error):
+        return b""
