@@ -5,20 +5,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import fastavro
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
 from builders import A_TENANT, stored
 from soma_schemas.avro_schemas import latest
 from soma_schemas.events import MemoryEvent
 from soma_schemas.registry import EventSerializer, open_registry
 from soma_schemas.settings import PublishingSettings
+from soma_schemas.topic_admin import open_admin
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.vectors.embedders import PACKAGED_MODEL
 from soma_schemas.versions import Position
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_SCHEMA_ID = 2**31 - 2
 
 
@@ -38,9 +41,13 @@ class RawLog:
         self._topic = MEMORY_EVENTS.full_name(settings.topics)
         self._settings = settings
 
-    def send(self, records: Sequence[Raw], partition: int | None = None) -> list[Position]:
-        """Write records in order and return where they lie."""
-        producer = Producer(self._settings.kafka.librdkafka() | {"partitioner": "murmur2_random"})
+    def send(
+        self, records: Sequence[Raw], partition: int | None = None, config: Mapping[str, Any] = _NOTHING
+    ) -> list[Position]:
+        """Write records in order and return where they lie; the client is set up with `config` besides."""
+        producer = Producer(
+            self._settings.kafka.librdkafka() | {"partitioner": "murmur2_random"} | dict(config)
+        )
         found: dict[int, Position] = {}
 
         def note(number: int, error: object, message: Any) -> None:
@@ -58,6 +65,13 @@ class RawLog:
             )
         producer.flush()
         return [found[number] for number in range(len(records))]
+
+    def forget(self, position: Position) -> None:
+        """Have the log drop everything up to a place, as its retention does."""
+        admin = open_admin(self._settings.kafka)
+        place = TopicPartition(self._topic, position.partition, position.offset + 1)
+        for done in admin.delete_records([place]).values():
+            done.result(20)
 
     def encoded(self, event: MemoryEvent, **changes: Any) -> bytes:
         """Return an event in wire format; changed fields are not held to the contract, only to the schema."""

@@ -17,6 +17,7 @@ from builders import stored
 from dead_letter_makers import Raw, RawLog, handover_settings
 from soma_cli.handover import read_handover
 from soma_command import Ran, Soma
+from soma_schemas.versions import Position
 from soma_up import Up
 from waiting import eventually_now
 
@@ -96,6 +97,53 @@ def test_an_export_holds_every_byte_of_the_original(at_home: Soma, log: RawLog, 
     assert (line["letter"]["id"], line["missing"]) == (found[0]["id"], None)
     assert [line["key"], line["value"]] == [encoded(record.key), encoded(record.value)]
     assert line["headers"] == [["traceparent", encoded(b"00-1")], ["empty", None]]
+
+
+def test_what_a_letter_could_not_keep_is_read_from_the_log_while_the_log_has_it(
+    at_home: Soma, log: RawLog, tmp_path: Path
+) -> None:
+    event = stored(tenant=TENANT, key="too large for a letter", text="x")
+    record = Raw(event.log_key(), bytes(9 * 1024 * 1024), [("traceparent", b"00-1")])
+    # Nine megabytes are more than a worker reads; in the log they are a kilobyte.
+    large = {"compression.type": "zstd", "message.max.bytes": 100_000_000}
+    (position,) = log.send([record], config=large)
+    found = listed(at_home, record, 2)
+    ids = [each["id"] for each in found]
+
+    def exported(letter: str) -> dict[str, Any]:
+        file = tmp_path / "letters.jsonl"
+        at_home("dlq", "export", letter, "--output", str(file))
+        line: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return line
+
+    shown = json.loads(at_home("dlq", "show", ids[0], "--json").out)
+    kept = exported(ids[0])
+    replayed = at_home("dlq", "replay", ids[0], "--yes", "--json")
+    again = listed(at_home, record, 2)
+    letter = again[0]["id"]
+    log.forget(Position(position.partition, again[0]["log_offset"]))
+    gone = json.loads(at_home("dlq", "show", letter, "--json").out)
+    gone_in_words = at_home("dlq", "show", letter).out
+    gone_line = exported(letter)
+    refused = at_home("dlq", "replay", letter, "--yes", "--json")
+    not_edited = at_home("dlq", "replay", letter, "--edit")
+
+    assert {each["code"] for each in found} == {"unreadable_record"}
+    assert all("in the log, while it is kept there" in each["message"] for each in found)
+    assert (shown["missing"], shown["key"]) == (None, event.log_key().decode())
+    assert shown["value"] == kept["value"] == encoded(record.value)
+    assert kept["headers"] == [["traceparent", encoded(b"00-1")]]
+    # It was published whole: the sinks, which do not read so much, gave it up once more.
+    done = json.loads(replayed.out)
+    assert (done["published"], done["letters"], done["dead_lettered_again"]) == (1, 2, 1)
+    assert {each["id"] for each in again}.isdisjoint(ids)
+    assert (gone["missing"], gone_line["missing"]) == ("not_in_log", "not_in_log")
+    assert (gone["value"], gone_line["value"]) == (None, None)
+    assert "the letter could not keep it, and the log no longer has it" in gone_in_words
+    assert (refused.code, json.loads(refused.out)["unpublished"]) == (1, {"not_in_log": 1})
+    assert not_edited.code == 1
+    assert "the log no longer has it" in not_edited.err
+    assert len(listed(at_home, record, 2)) == 2
 
 
 def encoded(value: bytes | None) -> str | None:
