@@ -1,6 +1,7 @@
 """One consumer group as the workers run it: how it stops, comes back, and waits out an outage."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from mode.threads import WorkerThread
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -94,6 +96,32 @@ async def test_a_worker_that_cannot_go_on_stops_without_waiting_for_what_it_cann
 
     assert CLOCK.monotonic() - began < 20
     assert not cluster.committed(name, topic)
+
+
+async def test_a_group_that_is_ended_by_a_cancellation_is_stopped_in_a_task_that_was_not(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = a_group(cluster, cluster.create_topic(), a_name("group"))
+    stop, cancellations = group._app.stop, list[int]()
+
+    async def watched() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        cancellations.append(task.cancelling())
+        await stop()
+
+    monkeypatch.setattr(group._app, "stop", watched)
+    others = set(threading.enumerate())
+    running = asyncio.create_task(run({group: settle_all}, asyncio.Event()))
+    await eventually_so(lambda: group.health().ready and partitions(group))
+
+    running.cancel()
+    await asyncio.wait({running})
+
+    assert running.cancelled()
+    assert cancellations == [0]
+    # One that stays would keep the process.
+    assert not [each for each in set(threading.enumerate()) - others if isinstance(each, WorkerThread)]
 
 
 async def test_a_worker_that_waits_for_a_broker_can_be_stopped() -> None:
