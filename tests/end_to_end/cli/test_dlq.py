@@ -200,7 +200,7 @@ def test_a_replay_that_was_interrupted_says_so_and_goes_on(at_home: Soma, log: R
     log.send([record] * 5)
     listed(at_home, record, 10)
     memory = event.log_key().decode()
-    command = ["dlq", "replay", "--memory", memory, "--yes", "--rate", "0.5", "--wait", "0"]
+    command = ["dlq", "replay", "--memory", memory, "--yes", "--rate", "0.05", "--wait", "0"]
 
     with subprocess.Popen(
         [sys.executable, "-m", "soma_cli.main", *command],
