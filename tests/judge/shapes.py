@@ -28,6 +28,23 @@ class Letter(NamedTuple):
 
 MEMORIES = "SELECT *, payload::text AS json FROM memories"
 HISTORY = "SELECT *, content::text AS json FROM memory_history"
+# Counts that are kept, and the rows that they are of.
+KEPT_COUNTS = """
+SELECT tenant, 'memories' AS counted, namespace, kind, sum(number)::bigint AS number
+FROM namespace_counts GROUP BY tenant, namespace, kind HAVING sum(number) <> 0
+UNION ALL
+SELECT tenant, counted, NULL, NULL, sum(number)::bigint
+FROM tenant_counts GROUP BY tenant, counted HAVING sum(number) <> 0
+"""
+COUNTED = """
+SELECT tenant, 'memories' AS counted, namespace, kind, count(*) AS number
+FROM memories WHERE NOT deleted GROUP BY tenant, namespace, kind
+UNION ALL
+SELECT tenant, 'links', NULL, NULL, count(*) FROM memory_links WHERE NOT deleted GROUP BY tenant
+UNION ALL
+SELECT tenant, 'dead_letters', NULL, NULL, count(*)
+FROM dead_letters WHERE status = 'open' AND tenant IS NOT NULL GROUP BY tenant
+"""
 _STORE_SAYS = (
     "key", "coordinate", "kind", "text", "payload", "tags", "importance", "embedding_model", "subject",
     "expires_at",

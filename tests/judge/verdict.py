@@ -23,7 +23,9 @@ from judge.log import (
 )
 from judge.rules import Ledger, Outcome
 from judge.shapes import (
+    COUNTED,
     HISTORY,
+    KEPT_COUNTS,
     MEMORIES,
     Letter,
     history_row,
@@ -257,6 +259,8 @@ def judge(
             {UUID(letter.id): index_row(letter) for letter in known},
             {row["id"]: read_index_row(row) for row in rows(at.database, "SELECT * FROM dead_letters")},
         ),
+        # The rows are compared with the log; what is counted, with the rows.
+        "counts": _compared(_numbers(at, COUNTED), _numbers(at, KEPT_COUNTS)),
         "watermarks": _compared(
             {
                 (group, topic, partition): (at.epoch, end)
@@ -347,6 +351,13 @@ def read_record(
     if name not in SINK_EVENTS:
         return poison(record, "unexpected_record")
     return read(record, writer, released[name][-1], epoch, limits)
+
+
+def _numbers(at: Installation, query: str) -> dict[tuple[str | None, ...], int]:
+    return {
+        (row["tenant"], row["counted"], row["namespace"], row["kind"]): row["number"]
+        for row in rows(at.database, query)
+    }
 
 
 def _compared(

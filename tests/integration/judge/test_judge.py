@@ -57,6 +57,20 @@ ROW_FAULTS = [
     ("DELETE FROM memory_links WHERE {a}", "links", "lost"),
     ("DELETE FROM dead_letters WHERE {a}", "letter index", "lost"),
     ("UPDATE dead_letters SET status = 'discarded' WHERE {a}", "letter index", "wrong"),
+    ("UPDATE tenant_counts SET number = number + 1 WHERE {a} AND counted = 'links'", "counts", "wrong"),
+    (
+        "UPDATE tenant_counts SET number = number + 1 WHERE {a} AND counted = 'dead_letters'",
+        "counts",
+        "wrong",
+    ),
+    (
+        (
+            "UPDATE namespace_counts SET number = number + 1 WHERE {a} AND (tenant, namespace, kind)"
+            " IN (SELECT tenant, namespace, kind FROM memories WHERE NOT deleted)"
+        ),
+        "counts",
+        "wrong",
+    ),
     ("UPDATE sink_watermarks SET next_offset = next_offset - 1 WHERE {a}", "watermarks", "lost"),
 ]
 
