@@ -189,9 +189,7 @@ class ConsumerGroup:
         self._running = False
         if self._watching is not None:
             self._watching.cancel()
-        # In a task of its own: in one that was cancelled before, whatever the stop itself cancels looks as if
-        # the stop were cancelled, and Faust's thread would stay and keep the process.
-        await asyncio.create_task(self._app.stop())
+        await self._app.stop()
         await asyncio.to_thread(self._on_brokers.close)
         self._log.info("consumer_group_stopped")
 

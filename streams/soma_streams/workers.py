@@ -235,16 +235,43 @@ async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> No
         started = await done_before(stop, asyncio.gather(*starting))
         error = await _first_failure(list(groups), stop) if started else None
     finally:
-        for task in starting:
-            task.cancel()
-        await asyncio.gather(*starting, return_exceptions=True)
-        for group in groups:
-            await group.stop()
+        await to_the_end(_stop(starting, list(groups)))
     if error is not None:
         structlog.get_logger("soma_streams.workers").error(
             "worker_cannot_go_on", error=type(error).__name__, reason=told(error)
         )
         raise error
+
+
+async def to_the_end(work: Awaitable[None]) -> None:
+    """Do the work in a task of its own, however often the caller is cancelled meanwhile; then be cancelled.
+
+    A stop that is broken off, or that runs in a task that was cancelled before, leaves Faust's thread behind,
+    which keeps the process.
+
+    Raises:
+        Exception: What the work raises.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def _stop(starting: Sequence[asyncio.Task[None]], groups: Sequence[ConsumerGroup]) -> None:
+    for task in starting:
+        task.cancel()
+    await asyncio.gather(*starting, return_exceptions=True)
+    stopped = await asyncio.gather(*(group.stop() for group in groups), return_exceptions=True)
+    for error in stopped:
+        if error is not None:
+            raise error
 
 
 async def _first_failure(groups: Sequence[ConsumerGroup], stop: asyncio.Event) -> Exception | None:

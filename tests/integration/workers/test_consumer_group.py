@@ -108,6 +108,7 @@ async def test_a_group_that_is_ended_by_a_cancellation_is_stopped_in_a_task_that
         task = asyncio.current_task()
         assert task is not None
         cancellations.append(task.cancelling())
+        running.cancel()  # once more, in the middle of the stop
         await stop()
 
     monkeypatch.setattr(group._app, "stop", watched)
