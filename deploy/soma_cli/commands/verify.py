@@ -58,8 +58,9 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Make anew what differs.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare what is kept twice: the counts of memories, links and open dead letters with the rows.
+    """Compare what is kept twice, and mend it.
 
+    The counts of memories, links and open dead letters are compared with the rows.
     Logs in as the owner of the database; nothing has to be stopped for it. Exit 1 when something differs and
     is not repaired.
     """
