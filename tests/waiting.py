@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
+from contextlib import suppress
 from typing import TypeVar
 
 import psutil
@@ -13,6 +14,16 @@ T = TypeVar("T")
 
 _PAUSE_SECONDS = 0.02
 _COUNTED_AT_LEAST = 0.05
+
+
+def still_running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return those that have not ended; one that nobody has waited for yet, has."""
+    found = []
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+    return found
 
 
 class Patience:

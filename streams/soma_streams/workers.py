@@ -15,6 +15,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.errors import told
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.groups import SinkGroup
+from soma_schemas.postgres_pool import open_pool
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
@@ -35,7 +36,6 @@ from soma_streams.log_state import log_state
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.settings import DeliveringSettings, PostgresWorkerSettings, VectorWorkerSettings
 from soma_streams.sinks.dead_letter_index import DeadLetterIndex
-from soma_streams.sinks.pool import open_pool
 from soma_streams.sinks.postgres.sink import PostgresSink
 from soma_streams.sinks.vectors.filling import Filling
 from soma_streams.sinks.vectors.points import PointMaker

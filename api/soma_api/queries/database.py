@@ -1,6 +1,7 @@
 """The API's way into PostgreSQL: every question within one tenant, and in one round trip."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, LiteralString
 
@@ -11,6 +12,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from soma_api.problems import StoreUnavailableError
+from soma_schemas.postgres_pool import PostgresPool, open_pool
 from soma_schemas.settings import PostgresSettings
 
 Statement = LiteralString | sql.Composed
@@ -36,21 +38,21 @@ def connection_string(settings: PostgresSettings, statement_timeout: timedelta) 
     )
 
 
-def database_pool(settings: PostgresSettings, statement_timeout: timedelta) -> AsyncConnectionPool:
-    """Return a pool that is not open yet; whoever opens it closes it.
+def database_pool(
+    settings: PostgresSettings, statement_timeout: timedelta
+) -> AbstractAsyncContextManager[PostgresPool]:
+    """Return a pool that is open within the block.
 
     Args:
         settings: Where the database is.
         statement_timeout: Longest run of one statement.
     """
-    return AsyncConnectionPool(
-        connection_string(settings, statement_timeout),
+    return open_pool(
+        settings,
+        conninfo=connection_string(settings, statement_timeout),
         kwargs={"autocommit": True},
         min_size=min(2, settings.pool_size),
-        max_size=settings.pool_size,
-        timeout=settings.connect_timeout.total_seconds(),
         name="soma-api",
-        open=False,
     )
 
 

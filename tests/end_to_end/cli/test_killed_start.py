@@ -14,7 +14,7 @@ import pytest
 from soma_cli.local.home import LOOPBACK
 from soma_command import Soma
 from soma_up import soma_starting, soma_up
-from waiting import eventually_now
+from waiting import eventually_now, still_running
 
 _SECONDS = 90
 _PORTS = {
@@ -144,7 +144,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing_running(arranged_home: Path, line
 
         assert starting.stop() == 0
 
-    assert [child for child in children if child.is_running()] == []
+    assert still_running(children) == []
     assert starting.said().endswith(f"stopped; what is stored stays in {arranged_home}\n")
 
 

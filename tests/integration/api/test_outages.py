@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from soma_api.settings import GatewaySettings
 from soma_cli.local.postgres import Login
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.versions import Position
+from waiting import eventually
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ async def test_a_database_that_is_away_is_an_outage_worth_trying_again(
     assert (answer.status_code, body_of(answer)["code"]) == (503, "store_unavailable")
     assert answer.headers["Retry-After"] == "1"
     assert (readiness.status_code, body_of(readiness)["status"]) == (503, "not_ready")
-    assert (await gateway.client.get("/v1/memories")).status_code == 200
+    await eventually(partial(gateway.client.get, "/v1/memories"), lambda again: again.status_code == 200)
 
 
 async def test_a_statement_that_takes_too_long_is_an_outage_and_not_a_mistake(

@@ -22,7 +22,7 @@ from soma_cli.tasks import in_thread
 from soma_schemas.clock import SystemClock
 from soma_schemas.tables import check_head
 from soma_schemas.tables.migrations import _MIGRATION_LOCK
-from waiting import eventually_so
+from waiting import eventually_so, still_running
 
 CLOCK = SystemClock()
 
@@ -83,10 +83,10 @@ async def test_who_is_busy_when_the_server_is_killed_does_not_hold_up_the_next(p
     assert backend is not None
 
     await postgres.kill()
-    assert backend.is_running()
+    assert still_running([backend])
     await postgres.start()
 
-    assert not backend.is_running()
+    assert not still_running([backend])
     with pytest.raises(psycopg.OperationalError):
         await asking
 

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from waiting import eventually_so
+from waiting import eventually_so, still_running
 
 
 class Command:
@@ -37,16 +36,6 @@ class Command:
         self.process.terminate()
         self.process.communicate()
         return self.process.returncode
-
-
-def running(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return those that have not ended."""
-    found = []
-    for one in processes:
-        with suppress(psutil.NoSuchProcess):
-            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
-                found.append(one)
-    return found
 
 
 @pytest.fixture
@@ -76,7 +65,7 @@ async def test_nothing_runs_on_and_nothing_is_lost_when_the_stack_is_killed(
     second = start()
     after = second.addresses()
 
-    assert running(left_over) == []
+    assert still_running(left_over) == []
     assert after == before
     with psycopg.connect(after["postgres"]["soma_owner"]) as connection:
         assert connection.execute("SELECT word FROM words").fetchone() == ("committed",)
@@ -91,4 +80,4 @@ async def test_a_stack_that_is_stopped_while_it_starts_leaves_nothing_running(
     children = command.children
 
     assert command.end() == 0
-    assert running(children) == []
+    assert still_running(children) == []

@@ -245,6 +245,8 @@ async def test_a_collection_that_is_made_anew_while_a_worker_runs_stops_it_and_t
     async with AsyncExitStack() as opened:
         await opened.enter_async_context(postgres_worker(local_parts, publishing_settings))
         server = await opened.enter_async_context(qdrant_server(tmp_path / "qdrant"))
+        for partition, end in ends.items():
+            await settled_to(owner_dsn, "soma-postgres", Position(partition, end - 1))
         others = consumer_threads()
         async with server_worker(local_parts, publishing_settings, server) as (writer, task):
             await reached(writer, ends)
