@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Coroutine, Iterator
 from itertools import count
@@ -33,6 +34,9 @@ settings.register_profile(
     "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("repeatable")
+
+# What a shell starts in the background ignores Ctrl-C, and so would the children that it is to stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _prefixes = count(1)
 
