@@ -39,11 +39,17 @@ def canonical_coordinate(coordinate: Sequence[float]) -> str:
 def identified(
     tenant: str, namespace: str, key: str | None, coordinate: Sequence[float] | None
 ) -> UUID | None:
-    """Return the id that a key or a coordinate gives, or None when there is neither."""
-    if key is not None:
-        return memory_id_for_key(tenant, namespace, key)
-    if coordinate is not None:
-        return memory_id_for_coordinate(tenant, namespace, coordinate)
+    """Return the id that a key or a coordinate gives, or None when there is neither.
+
+    One that breaks the contract gives none either: what is wrong with it is for validation to say.
+    """
+    try:
+        if key is not None:
+            return memory_id_for_key(tenant, namespace, key)
+        if coordinate is not None:
+            return memory_id_for_coordinate(tenant, namespace, coordinate)
+    except (OverflowError, TypeError, ValueError):  # such as half a surrogate pair, or too large a number
+        return None
     return None
 
 

@@ -259,17 +259,19 @@ class MemoryProducer:
                 "event_id": memory.event_id or new_id(now),
                 "tenant": self._tenant,
                 "namespace": memory.namespace,
-                "memory_id": memory.memory_id or self._identified(memory) or new_id(now),
+                "memory_id": memory.memory_id
+                or identified(self._tenant, memory.namespace, memory.key, memory.coordinate)
+                or new_id(now),
                 "occurred_at": memory.occurred_at or now,
                 "actor": memory.actor or self._actor,
                 "key": memory.key,
-                "coordinate": list(memory.coordinate) if memory.coordinate is not None else None,
+                "coordinate": _listed(memory.coordinate),
                 "kind": memory.kind,
                 "text": memory.text,
                 "payload": _payload_text(memory.payload),
-                "tags": list(memory.tags),
+                "tags": _listed(memory.tags),
                 "importance": memory.importance,
-                "embedding": list(memory.embedding) if memory.embedding is not None else None,
+                "embedding": _listed(memory.embedding),
                 "embedding_model": memory.embedding_model,
                 "subject": memory.subject,
                 "expires_at": memory.expires_at,
@@ -301,12 +303,6 @@ class MemoryProducer:
     def close(self) -> None:
         """Wait until everything that was sent has its answer, then let go of the brokers."""
         self._events.close()
-
-    def _identified(self, memory: NewMemory) -> UUID | None:
-        try:
-            return identified(self._tenant, memory.namespace, memory.key, memory.coordinate)
-        except (OverflowError, TypeError, ValueError):
-            return None  # of a key or a coordinate that is none, as validation says
 
     def _common(self, namespace: str, memory_id: UUID) -> dict[str, Any]:
         now = self._clock.now()
@@ -400,6 +396,13 @@ class EventPublisher:
     def _poll(self) -> None:
         while not self._closing.is_set():
             self._producer.poll(_POLL_SECONDS)
+
+
+def _listed(items: object) -> object:
+    """Return a sequence of any kind as a list; what is none stays as it is, for validation to refuse."""
+    if isinstance(items, Iterable) and not isinstance(items, str | bytes | Mapping):
+        return list(items)
+    return items
 
 
 def _payload_text(payload: Mapping[str, Any]) -> str:

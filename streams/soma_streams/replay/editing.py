@@ -119,7 +119,6 @@ def _identified(fields: Mapping[str, Any]) -> UUID | None:
         case {"tenant": str(tenant), "namespace": str(namespace), "key": str(key)}:
             return identified(tenant, namespace, key, None)
         case {"tenant": str(tenant), "namespace": str(namespace), "coordinate": list(numbers)}:
-            numeric = all(type(number) in {int, float} for number in numbers)
-            return identified(tenant, namespace, None, numbers) if numeric else None
+            return identified(tenant, namespace, None, numbers)
         case _:
             return None

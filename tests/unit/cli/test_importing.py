@@ -85,6 +85,18 @@ def test_every_bad_line_is_named_and_nothing_is_sent(tmp_path: Path) -> None:
     ]
 
 
+def test_half_a_surrogate_pair_is_named_with_its_line_and_its_field(tmp_path: Path) -> None:
+    source = _file(tmp_path, _tea("one"), _tea("two", key="\ud800"), _tea("\udfff", key="k"))
+
+    with pytest.raises(FindingsError) as refused:
+        _importer().check(source, _ignore)
+
+    assert refused.value.findings == (
+        "line 2: /key: holds half a surrogate pair",
+        "line 3: /text: holds half a surrogate pair",
+    )
+
+
 def test_many_bad_lines_are_counted_and_only_the_first_are_named(tmp_path: Path) -> None:
     with pytest.raises(FindingsError, match="25 faults") as refused:
         _importer().check(_file(tmp_path, *["{"] * 25), _ignore)

@@ -122,6 +122,14 @@ def test_what_is_no_memory_is_refused_with_its_place_and_reason(
         ({"key": "k", "coordinate": [1.0]}, "", ViolationCode.KEY_AND_COORDINATE),
         ({"key": "k", "memory_id": str(UUID(int=7))}, "", ViolationCode.IDENTITY_MISMATCH),
         ({"embedding": [1.0]}, "", ViolationCode.MISSING_FIELD),
+        ({"key": "\ud800"}, "/key", ViolationCode.INVALID_CHARACTER),
+        ({"text": "a\udfff"}, "/text", ViolationCode.INVALID_CHARACTER),
+        ({"namespace": "\ud800", "key": "k"}, "/namespace", ViolationCode.INVALID_NAMESPACE),
+        ({"payload": {"\ud800": 1}}, "/payload", ViolationCode.INVALID_CHARACTER),
+        ({"payload": {"a": ["\ud800"]}}, "/payload", ViolationCode.INVALID_CHARACTER),
+        ({"tags": ["t", "\ud800"]}, "/tags/1", ViolationCode.INVALID_CHARACTER),
+        ({"subject": "\ud800"}, "/subject", ViolationCode.INVALID_CHARACTER),
+        ({"actor": "\ud800"}, "/actor", ViolationCode.INVALID_CHARACTER),
     ],
 )
 def test_a_memory_that_breaks_the_contract_gives_no_event(

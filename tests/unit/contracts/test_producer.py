@@ -81,6 +81,8 @@ def test_a_payload_is_any_mapping(producer: MemoryProducer, payload: Any) -> Non
     [
         ({"key": "\ud800"}, "/key", ViolationCode.INVALID_CHARACTER),
         ({"key": 5}, "/key", ViolationCode.WRONG_TYPE),
+        ({"namespace": "\ud800", "key": "k"}, "/namespace", ViolationCode.INVALID_NAMESPACE),
+        ({"coordinate": 5}, "/coordinate", ViolationCode.WRONG_TYPE),
         ({"coordinate": [10**400]}, "/coordinate/0", ViolationCode.WRONG_TYPE),
         ({"coordinate": ["1"]}, "/coordinate/0", ViolationCode.WRONG_TYPE),
         ({"coordinate": [float("nan")]}, "/coordinate/0", ViolationCode.NOT_FINITE),
@@ -90,6 +92,36 @@ def test_an_identity_that_is_none_breaks_the_contract(
     producer: MemoryProducer, identity: dict[str, Any], path: str, code: ViolationCode
 ) -> None:
     with pytest.raises(ContractError) as caught:
-        producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", **identity))
+        producer.stored(NewMemory(**{"namespace": A_NAMESPACE, "text": "x"} | identity))
 
     assert [(each.path, each.code) for each in caught.value.violations] == [(path, code)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path", "code"),
+    [
+        ("text", "\ud800", "/text", ViolationCode.INVALID_CHARACTER),
+        ("subject", "\ud800", "/subject", ViolationCode.INVALID_CHARACTER),
+        ("tags", ["\ud800"], "/tags/0", ViolationCode.INVALID_CHARACTER),
+        ("tags", 5, "/tags", ViolationCode.WRONG_TYPE),
+        ("tags", "tea", "/tags", ViolationCode.WRONG_TYPE),
+        ("tags", [b"tea"], "/tags/0", ViolationCode.WRONG_TYPE),
+        ("text", b"tea", "/text", ViolationCode.WRONG_TYPE),
+        ("embedding", 5, "/embedding", ViolationCode.WRONG_TYPE),
+        ("embedding", "ab", "/embedding", ViolationCode.WRONG_TYPE),
+        ("expires_at", 5, "/expires_at", ViolationCode.WRONG_TYPE),
+    ],
+)
+def test_a_field_of_another_type_breaks_the_contract(
+    producer: MemoryProducer, field: str, value: Any, path: str, code: ViolationCode
+) -> None:
+    model = "a-model" if field == "embedding" else None
+    with pytest.raises(ContractError) as of_memory:
+        producer.stored(
+            NewMemory(**{"namespace": A_NAMESPACE, "text": "x", field: value}, embedding_model=model)
+        )
+    with pytest.raises(ContractError) as of_patch:
+        producer.patch(A_NAMESPACE, A_MEMORY, {PatchField(field): value}, embedding_model=model)
+
+    for caught in (of_memory, of_patch):
+        assert [(each.path, each.code) for each in caught.value.violations] == [(path, code)]

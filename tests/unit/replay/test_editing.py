@@ -72,6 +72,15 @@ def test_of_json_one_begins_with_what_it_says() -> None:
     assert (event.memory_id, event.text) == (TEA.memory_id, "Tea at four.")
 
 
+def test_a_name_that_has_no_utf_8_is_refused_with_its_field() -> None:
+    with pytest.raises(ContractError) as refused:
+        edited(encoded(TEA), key="\ud800")
+
+    assert [(each.path, each.code) for each in refused.value.violations] == [
+        ("/key", ViolationCode.INVALID_CHARACTER)
+    ]
+
+
 def test_an_event_that_still_breaks_the_contract_is_refused_with_every_fault() -> None:
     with pytest.raises(ContractError) as refusal:
         edited(encoded(TEA), importance=7, text="")
