@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from soma_api.freshness import LogEnds
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError, told
+from soma_schemas.http_clients import client_options, usable_environment
 from soma_schemas.settings import RegistrySettings
 
 _ANSWER_SECONDS = 2.0
@@ -67,10 +68,12 @@ def registry_probe(settings: RegistrySettings) -> Probe:
     auth = None
     if settings.username is not None and settings.password is not None:
         auth = (settings.username, settings.password.get_secret_value())
-    verify = str(settings.ca_file) if settings.ca_file is not None else True
+    options = client_options(settings.url, settings.ca_file)
 
     async def probe() -> None:
-        async with httpx.AsyncClient(auth=auth, verify=verify, timeout=_ANSWER_SECONDS) as client:
+        with usable_environment(httpx.InvalidURL):
+            client = httpx.AsyncClient(auth=auth, timeout=_ANSWER_SECONDS, **options)
+        async with client:
             answer = await client.get(settings.url.rstrip("/") + "/config")
             answer.raise_for_status()
 

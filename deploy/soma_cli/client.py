@@ -24,6 +24,7 @@ from soma_cli.answers import (
 from soma_cli.connection import Connection
 from soma_cli.failures import FindingsError
 from soma_schemas.errors import SomaError
+from soma_schemas.http_clients import client_options, usable_environment
 from soma_schemas.versions import Position
 
 _TIMEOUT_SECONDS = 30.0
@@ -65,12 +66,15 @@ class SomaClient:
 
     def __init__(self, connection: Connection, transport: httpx.BaseTransport | None = None) -> None:
         self._url = connection.url
-        self._http = httpx.Client(
-            base_url=connection.url,
-            headers={"Authorization": f"Bearer {connection.api_key}", "User-Agent": "soma"},
-            timeout=_TIMEOUT_SECONDS,
-            transport=transport,
-        )
+        options = client_options(connection.url)
+        with usable_environment(httpx.InvalidURL):
+            self._http = httpx.Client(
+                base_url=connection.url,
+                headers={"Authorization": f"Bearer {connection.api_key}", "User-Agent": "soma"},
+                timeout=_TIMEOUT_SECONDS,
+                transport=transport,
+                **options,
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -26,6 +26,9 @@ the environment; the later wins. A name that no process knows is refused. In a T
 `SOMA_KAFKA__BOOTSTRAP_SERVERS` is `bootstrap_servers` in the section `[kafka]`. Durations are seconds, or
 ISO 8601 (`PT30S`).
 
+Clients follow `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and `SSL_CERT_DIR` as
+others do. Addresses of this machine are always asked without a proxy.
+
 `soma config show PROCESS` prints what a process would start with and where each value comes from;
 `soma config check` says what is wrong.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 from confluent_kafka.schema_registry import (
+    AsyncSchemaRegistryClient,
     ConfigCompatibilityLevel,
     Schema,
     SchemaRegistryClient,
@@ -19,6 +20,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext, Se
 from soma_schemas.avro_schemas import AvroSchema, latest, released
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.events import Record
+from soma_schemas.http_clients import stays_here, usable_environment
 from soma_schemas.settings import RegistrySettings, TopicSettings
 from soma_schemas.topics import TOPICS, Topic
 
@@ -28,6 +30,7 @@ _NOT_FOUND = 404
 _REQUESTS_AT_ONCE = 4
 _CONFLICT = 409
 _CLIENT_ERRORS = range(400, 500)
+_NO_RETRIES: dict[str, object] = {"max.retries": 0}
 
 
 class RegistryError(SomaError):
@@ -88,8 +91,41 @@ def open_registry(settings: RegistrySettings, *, retries: bool = True) -> Schema
         settings: Where the registry is.
         retries: Whether a request is tried again, after seconds, while the registry is away. Without, the
             caller decides.
+
+    Raises:
+        ConfigurationError: The environment names a proxy or authorities that cannot be used.
     """
-    return SchemaRegistryClient(settings.client() if retries else settings.client() | {"max.retries": 0})
+    configuration = _configuration(settings) | ({} if retries else _NO_RETRIES)
+    with usable_environment(httpx2.InvalidURL):
+        client = SchemaRegistryClient(configuration)
+    _keep_here(client, httpx2.Client, settings.url)
+    return client
+
+
+def open_async_registry(settings: RegistrySettings) -> AsyncSchemaRegistryClient:
+    """Return a client for an event loop, which tries nothing again; otherwise as `open_registry`."""
+    with usable_environment(httpx2.InvalidURL):
+        client = AsyncSchemaRegistryClient(_configuration(settings) | _NO_RETRIES)
+    _keep_here(client, httpx2.AsyncClient, settings.url)
+    return client
+
+
+def _configuration(settings: RegistrySettings) -> dict[str, object]:
+    configuration = settings.client()
+    # Named here, a proxy keeps the client from those of the environment, which need not even make sense; it
+    # is never asked, see `_keep_here`.
+    return configuration | {"proxy": settings.url} if stays_here(settings.url) else configuration
+
+
+def _keep_here(
+    client: SchemaRegistryClient | AsyncSchemaRegistryClient,
+    session: type[httpx2.Client | httpx2.AsyncClient],
+    url: str,
+) -> None:
+    """Let a client of a registry on this machine ask past every proxy, for which it has no option."""
+    if stays_here(url):
+        rest: Any = client._rest_client  # noqa: SLF001  # see above
+        rest.session = session(verify=rest.verify, auth=rest.auth, timeout=rest.timeout, trust_env=False)
 
 
 def register_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> list[SchemaStatus]:

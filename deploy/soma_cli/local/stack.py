@@ -39,6 +39,9 @@ _TUNABLE = tuple(
     for part in ("LOG", "LIMITS", "PRODUCER", "EMBEDDER", "API", "RETRY", "DELIVERY")
 )
 
+# What leads to an embedding endpoint elsewhere; what stays on this machine goes past every proxy.
+_ROUTES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"})
+
 
 class _Places(BaseModel):
     """Where a process finds the parts."""
@@ -76,7 +79,11 @@ class Stack:
         self._home = home
         self._clock = clock
         self._observe = observe
-        self._tuned = {name: value for name, value in environment.items() if name.startswith(_TUNABLE)}
+        self._tuned = {
+            name: value
+            for name, value in environment.items()
+            if name.startswith(_TUNABLE) or name.upper() in _ROUTES
+        }
         self.parts = Parts(home, artifacts, clock, observe)
         self._arranged = Arrangement(home)
         topics = Step("topics", observe, self._apply_topics, [self.parts.kafka])

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from soma_schemas.errors import ConfigurationError, MismatchError
+from soma_schemas.http_clients import client_options, usable_environment
 from soma_schemas.settings import EmbedderSettings
 from soma_schemas.vectors.errors import EmbedderError, EmbedderUnavailableError, EmbeddingRefusedError
 
@@ -35,9 +36,11 @@ class EndpointEmbedder:
         if settings.api_key is not None:
             headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
         self._url = settings.url.rstrip("/") + "/embeddings"
-        self._client = httpx.Client(
-            headers=headers, timeout=settings.timeout.total_seconds(), transport=transport
-        )
+        options = client_options(settings.url)
+        with usable_environment(httpx.InvalidURL):
+            self._client = httpx.Client(
+                headers=headers, timeout=settings.timeout.total_seconds(), transport=transport, **options
+            )
 
     def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector per text, in order; errors as the protocol names them."""

@@ -10,6 +10,7 @@ import structlog
 from qdrant_client import AsyncQdrantClient, models
 
 from soma_schemas.errors import MismatchError
+from soma_schemas.http_clients import stays_here
 from soma_schemas.settings import GRPC_PORT, VectorSettings
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
 from soma_schemas.vectors.points import DENSE, SPARSE
@@ -58,6 +59,8 @@ async def open_client(settings: VectorSettings) -> AsyncIterator[AsyncQdrantClie
     options: dict[str, Any] = dict(_CHANNEL)
     if settings.ca_file is not None:
         options["root_certificates"] = settings.ca_file.read_bytes()
+    if stays_here(settings.url):
+        options["grpc.enable_http_proxy"] = 0
     client = AsyncQdrantClient(
         url=settings.url,
         grpc_port=address.port or GRPC_PORT,
@@ -66,6 +69,7 @@ async def open_client(settings: VectorSettings) -> AsyncIterator[AsyncQdrantClie
         timeout=max(1, math.ceil(settings.timeout.total_seconds())),
         grpc_options=options,
         check_compatibility=False,  # it would ask the server inside the constructor, over HTTP
+        trust_env=False,  # of its HTTP client, which is never used, and fails on proxies that it cannot use
     )
     try:
         yield client

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import fastavro
-from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, SchemaRegistryError
+from confluent_kafka.schema_registry import SchemaRegistryError
 from pydantic import TypeAdapter
 
 from soma_schemas.avro_schemas import latest
@@ -18,7 +18,7 @@ from soma_schemas.events import MemoryEvent, MemoryStored
 from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
 from soma_schemas.moments import of_timestamp
-from soma_schemas.registry import RegistryUnreachableError
+from soma_schemas.registry import RegistryUnreachableError, open_async_registry
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_schemas.violations import ContractError
@@ -92,7 +92,7 @@ class WriterSchemas:
 
     def __init__(self, settings: RegistrySettings) -> None:
         # Retrying is the delivery's own task: it pauses fetching and tells about it.
-        self._client = AsyncSchemaRegistryClient(settings.client() | {"max.retries": 0})
+        self._client = open_async_registry(settings)
         self._known: dict[int, WriterSchema] = {}
 
     async def fetch(self, ids: Iterable[int]) -> Mapping[int, WriterSchema]:
