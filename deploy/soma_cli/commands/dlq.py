@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -36,8 +35,13 @@ from soma_cli.dead_letters.choosing import (
 )
 from soma_cli.dead_letters.desk import Desk, open_desk
 from soma_cli.dead_letters.editing import edit_and_publish
-from soma_cli.dead_letters.files import open_private
 from soma_cli.dead_letters.reports import Discarded, Planned, Replay
+from soma_cli.destinations import (
+    ToOutput,
+    is_standard_output,
+    open_destination,
+    require_place_for_result,
+)
 from soma_cli.failures import FindingsError, UsageError
 from soma_cli.output import Result, progress, say, show
 from soma_cli.root import root_of
@@ -307,10 +311,7 @@ def export(
     context: typer.Context,
     ids: OfIds = None,
     *,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write; else standard output.", show_default=False),
-    ] = None,
+    output: ToOutput = None,
     groups: OfGroups = None,
     stages: OfStages = None,
     codes: OfCodes = None,
@@ -325,10 +326,10 @@ def export(
     """Write dead letters with their originals as lines of JSON, newest first.
 
     Key, value and headers are base64, byte for byte as the log had them. They are memories: only its
-    owner may read the file, and that somebody exported them goes on record. It appears whole or not at all.
+    owner may read a new file, and that somebody exported them goes on record. A file appears whole or not at
+    all, and keeps its mode; a device or a pipe is written to as it is.
     """
-    if as_json and output is None:
-        raise UsageError("the lines go to standard output", remedy="with --json, name a file with --output")
+    require_place_for_result(output, as_json=as_json)
     choice = Choice(
         ids=ids, groups=groups, stages=stages, codes=codes, tenant=tenant, memory=memory, since=since,
         until=until,
@@ -340,7 +341,7 @@ def export(
         deed = desk.deed(Action.EXPORT, reason)
         written = missing = 0
         last = None
-        with open_private(output) as lines:
+        with open_destination(output, private=True) as lines:
             while page := await desk.index.page(filters, last, _EXPORT_PAGE):
                 records = await desk.originals.read(page)
                 for letter in page:
@@ -354,7 +355,7 @@ def export(
         return Exported(run=deed.run, letters=written, missing=missing, file=str(output or "-"))
 
     done = _at_desk(context, work)
-    if output is not None:
+    if not is_standard_output(output):
         show(done, as_json=as_json)
     if done.missing:
         say(f"note: the original of {many(done.missing, 'letter')} is gone; its line says why")

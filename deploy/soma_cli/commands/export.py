@@ -1,12 +1,5 @@
 """`soma export`: write memories as lines that `soma import` reads."""
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, TextIO
-
 import typer
 from rich.console import RenderableType
 from rich.text import Text
@@ -14,7 +7,12 @@ from rich.text import Text
 from soma_cli.answers import Memory
 from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
-from soma_cli.failures import UsageError
+from soma_cli.destinations import (
+    ToOutput,
+    is_standard_output,
+    open_destination,
+    require_place_for_result,
+)
 from soma_cli.formats.lines import MemoryLine, format_line
 from soma_cli.naming import OfNamespace
 from soma_cli.output import Result, say, show
@@ -39,10 +37,7 @@ class Exported(Result):
 @app.command()
 def export(
     context: typer.Context,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write; else standard output.", show_default=False),
-    ] = None,
+    output: ToOutput = None,
     *,
     namespace: OfNamespace = None,
     prefix: OfPrefix = None,
@@ -56,17 +51,17 @@ def export(
     """Write memories as lines that `soma import` reads.
 
     One JSON object a line, oldest first. Imported again, each is the same memory: same name, same content.
-    Links, history and counts of reads are not part of it. A file appears whole or not at all.
+    Links, history and counts of reads are not part of it. A file appears whole or not at all, and keeps its
+    mode; a device or a pipe is written to as it is.
     """
-    if as_json and output is None:
-        raise UsageError("the lines go to standard output", remedy="with --json, name a file with --output")
+    require_place_for_result(output, as_json=as_json)
     asked = filters(namespace, prefix, kind, tags, subject) | {
         "sort": "created_at",
         "limit": _PAGE,
         "embeddings": "true",
     }
     written = without_embedding = 0
-    with open_client(context, url, api_key) as client, _opened(output) as lines:
+    with open_client(context, url, api_key) as client, open_destination(output) as lines:
         for memory in client.every(asked):
             lines.write(format_line(line_of(memory)))
             written += 1
@@ -76,7 +71,7 @@ def export(
             f"note: {without_embedding:,} memories have embeddings of their own, which are not exported: "
             "an import embeds their texts"
         )
-    if output is not None:
+    if not is_standard_output(output):
         exported = Exported(memories=written, without_embedding=without_embedding, file=str(output))
         show(exported, as_json=as_json)
 
@@ -101,18 +96,3 @@ def line_of(memory: Memory) -> MemoryLine:
         occurred_at=memory.occurred_at,
         actor=memory.actor,
     )
-
-
-@contextmanager
-def _opened(output: Path | None) -> Iterator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            yield file
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)

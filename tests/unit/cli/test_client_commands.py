@@ -138,6 +138,7 @@ def test_a_result_as_json_has_all_that_the_api_said(soma: Soma, api: CannedApi, 
         ("delete",),
         ("list", "--namespace", "a", "--prefix", "b"),
         ("export", "--json"),
+        ("export", "--json", "-o", "-"),
     ],
 )
 def test_misuse_is_said_before_anything_is_asked(
