@@ -1,6 +1,6 @@
 """API keys in PostgreSQL: made, listed and revoked by the owner of the database, each act on record."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -69,8 +69,16 @@ class NewKey:
     expires_at: datetime | None = None
 
 
-def create_key(dsn: str, wanted: NewKey, now: datetime) -> ApiKey:
+def create_key(
+    dsn: str, wanted: NewKey, now: datetime, *, keep: Callable[[ApiKey], object] | None = None
+) -> ApiKey:
     """Make a key and return it in the clear: it cannot be shown again.
+
+    Args:
+        dsn: Of the database's owner.
+        wanted: What it shall be allowed.
+        now: Noted as the time at which it was made.
+        keep: Called before the key is valid; a key that this cannot keep is not made.
 
     Raises:
         psycopg.Error: The database cannot be reached or refuses.
@@ -99,6 +107,8 @@ def create_key(dsn: str, wanted: NewKey, now: datetime) -> ApiKey:
             key_id=key.key_id,
             details=Jsonb(allowed),
         )
+        if keep is not None:
+            keep(key)
     return key
 
 

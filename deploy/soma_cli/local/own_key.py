@@ -22,6 +22,5 @@ def kept_key(path: Path, dsn: str, tenant: str, now: datetime) -> str:
     good = {key.key_id for key in list_keys(dsn, tenant) if key.revoked_at is None}
     if kept is not None and kept.key_id in good:
         return kept.reveal()
-    key = create_key(dsn, NewKey(tenant, Role.ADMIN, label="made by soma up"), now)
-    write_private(path, key.reveal() + "\n")
-    return key.reveal()
+    wanted = NewKey(tenant, Role.ADMIN, label="made by soma up")
+    return create_key(dsn, wanted, now, keep=lambda key: write_private(path, key.reveal() + "\n")).reveal()
