@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from soma_cli.failures import UsageError
 from soma_cli.handover import Handover, read_handover
 from soma_cli.root import Root
 from soma_schemas.configuration import RESERVED_NAMES
-from soma_schemas.settings import ENVIRONMENT_PREFIX
+from soma_schemas.settings import ENVIRONMENT_PREFIX, fits_a_header, web_address
 
 _NO_STACK = "start one with `soma up`, or name another with SOMA_URL and SOMA_API_KEY"
 
@@ -30,17 +29,24 @@ def find_connection(root: Root, url: str | None, api_key: str | None) -> Connect
     The key of the local stack is never sent to an address that came from elsewhere.
 
     Raises:
-        UsageError: There is no address, or no key for it.
+        UsageError: There is no address, or no key for it, or one of them makes no sense.
     """
-    url = url or root.environment.get("SOMA_URL")
-    api_key = api_key or root.environment.get("SOMA_API_KEY")
+    url = (url or root.environment.get("SOMA_URL") or "").strip() or None
+    api_key = (api_key or root.environment.get("SOMA_API_KEY") or "").strip() or None
+    if api_key is not None and not fits_a_header(api_key):
+        raise UsageError(
+            "the key in SOMA_API_KEY or --api-key is none: it holds other than visible ASCII characters",
+            remedy="copy it again, whole and alone; `soma keys create` makes another",
+        )
     local = read_handover(root.home)
     if url is None:
         if local is None:
             raise UsageError(f"no local stack runs in {root.home}", remedy=_NO_STACK)
         return Connection(local.url, api_key or local.api_key)
-    if urlsplit(url).scheme not in {"http", "https"}:
-        raise UsageError("the address of the API does not begin with http:// or https://")
+    try:
+        web_address(url)
+    except ValueError as error:
+        raise UsageError(f"the address in SOMA_URL or --url is none of an API: {error}") from None
     if api_key is None and local is not None and url.rstrip("/") == local.url.rstrip("/"):
         api_key = local.api_key
     if api_key is None:

@@ -54,6 +54,8 @@ def load(
 ) -> Loaded[SettingsT]:
     """Read one process's settings.
 
+    White space around the value of a variable, or around what a secret's file holds, is no part of it.
+
     Args:
         process: The settings class of the process.
         environment: Usually `os.environ`. `SOMA_CONFIG_FILE` names a TOML file, `SOMA_SECRETS_DIR` a folder
@@ -116,11 +118,11 @@ def _plain(value: object) -> str:
 
 
 def _from_file(environment: Mapping[str, str]) -> dict[str, Any]:
-    name = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG_FILE")
+    name = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG_FILE", "").strip()
     if not name:
         return {}
     try:
-        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(name).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the settings file {name}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -128,12 +130,12 @@ def _from_file(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _secret_files(environment: Mapping[str, str]) -> dict[str, str]:
-    name = environment.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR")
+    name = environment.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR", "").strip()
     if not name:
         return {}
     try:
         return {
-            file.name.upper(): file.read_text(encoding="utf-8").rstrip("\r\n")
+            file.name.upper(): file.read_text(encoding="utf-8-sig", errors="surrogateescape")
             for file in sorted(Path(name).iterdir())
             if file.is_file() and file.name.upper().startswith(ENVIRONMENT_PREFIX)
         }
@@ -145,7 +147,8 @@ class _Variables(EnvSettingsSource):
     """pydantic-settings' own reading of variables, over a mapping that we hand in."""
 
     def __init__(self, process: type[ProcessSettings], variables: Mapping[str, str]) -> None:
-        self._given = {name.lower(): value for name, value in variables.items()}
+        # It comes along from a shell, or from a file with the line ends of another system.
+        self._given = {name.lower(): value.strip() for name, value in variables.items()}
         super().__init__(process)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -153,6 +156,12 @@ class _Variables(EnvSettingsSource):
 
 
 def _from_variables(process: type[ProcessSettings], variables: Mapping[str, str]) -> dict[str, Any]:
+    for name, value in variables.items():
+        if _is_setting(name) and not _is_plain(value.strip()):
+            raise ConfigurationError(
+                f"{name} holds a control character, or bytes that are no UTF-8",
+                remedy="Set it again; a copy may bring along what is not seen.",
+            )
     try:
         return _Variables(process, variables)()
     except SettingsError as error:
@@ -160,13 +169,24 @@ def _from_variables(process: type[ProcessSettings], variables: Mapping[str, str]
         raise ConfigurationError(f"{error}: not what a setting of this kind looks like") from None
 
 
+def _is_setting(name: str) -> bool:
+    return name.startswith(ENVIRONMENT_PREFIX) and name.removeprefix(ENVIRONMENT_PREFIX) not in RESERVED_NAMES
+
+
+def _is_plain(value: str) -> bool:
+    # Python spells bytes of the environment that are no UTF-8 as surrogates.
+    return not any(character < " " or "\ud800" <= character <= "\udfff" for character in value)
+
+
 def _refuse_unknown(parts: set[str], environment: Mapping[str, str], file: Mapping[str, Any]) -> None:
     unknown = [
         name
         for name in environment
-        if name.startswith(ENVIRONMENT_PREFIX)
-        and (rest := name.removeprefix(ENVIRONMENT_PREFIX)) not in RESERVED_NAMES
-        and (rest.split(NESTED_DELIMITER)[0].lower() not in parts or NESTED_DELIMITER not in rest)
+        if _is_setting(name)
+        and (
+            (rest := name.removeprefix(ENVIRONMENT_PREFIX)).split(NESTED_DELIMITER)[0].lower() not in parts
+            or NESTED_DELIMITER not in rest
+        )
     ]
     unknown += [f"[{name}] in the settings file" for name in file if name not in parts]
     if unknown:

@@ -35,17 +35,23 @@ GRPC_PORT = 6334
 _LAST_PORT = 65_535
 
 
-def _web_address(value: str) -> str:
+def web_address(value: str) -> str:
+    """Return a base URL as it was given.
+
+    Raises:
+        ValueError: It is none, or holds what does not belong there. The reason does not quote it.
+    """
     try:
         address = urlsplit(value)
         port = address.port
     except ValueError:
         raise ValueError("its host or port makes no sense") from None
-    if address.scheme not in {"http", "https"} or not address.hostname or port == 0:
+    spaced = value.split() != [value]
+    if address.scheme not in {"http", "https"} or not address.hostname or port == 0 or spaced:
         raise ValueError("it has to look like `http://host:port` or `https://host:port`")
     if address.username is not None or address.password is not None:
         raise ValueError("names and passwords have settings of their own, which are kept out of logs")
-    if address.query or address.fragment or value != value.strip():
+    if address.query or address.fragment:
         raise ValueError("it ends with the path")
     return value
 
@@ -64,7 +70,21 @@ def _host_ports(value: str) -> str:
     return value
 
 
-WebAddress = Annotated[str, AfterValidator(_web_address)]
+WebAddress = Annotated[str, AfterValidator(web_address)]
+
+
+def fits_a_header(key: str) -> bool:
+    """Say whether a key can travel in a header of HTTP and of gRPC."""
+    return key != "" and all("!" <= character <= "~" for character in key)
+
+
+def _key(value: SecretStr) -> SecretStr:
+    if not fits_a_header(value.get_secret_value()):
+        raise ValueError("a key is made of visible ASCII characters, and of one at least")
+    return value
+
+
+Key = Annotated[SecretStr, AfterValidator(_key)]
 
 
 class Part(BaseModel):
@@ -228,7 +248,7 @@ class VectorSettings(Part):
         f"http://127.0.0.1:{GRPC_PORT}",
         description="Qdrant's gRPC address; `https` is gRPC over TLS. Its HTTP port is not used.",
     )
-    api_key: SecretStr | None = Field(None, description="Qdrant's API key.")
+    api_key: Key | None = Field(None, description="Qdrant's API key.")
     ca_file: Path | None = Field(
         None, description="PEM file of the authority that signed Qdrant; without it, public ones are trusted."
     )
@@ -255,7 +275,7 @@ class EmbedderSettings(Part):
     model: str = Field("wordllama-256", description="Name of the model; recorded with the collection.")
     dimensions: int = Field(256, ge=1, le=4096, description="Numbers in a vector.")
     url: WebAddress | None = Field(None, description="Base URL of the endpoint, for kind `endpoint`.")
-    api_key: SecretStr | None = Field(None, description="Its key.")
+    api_key: Key | None = Field(None, description="Its key.")
     timeout: Timeout = Field(timedelta(seconds=30), description="Longest wait for one answer.")
 
     @model_validator(mode="after")

@@ -75,7 +75,7 @@ _TIMEOUTS = (
                 "http://host:port",
                 "http://user:hush@host",
                 "http://host/?a=b",
-                " http://host",
+                "http://ho st",
             )
         ),
         *((name, value) for name in _TIMEOUTS for value in ("0", "-1", "PT0S")),

@@ -68,6 +68,36 @@ def test_a_wrong_or_unknown_setting_is_refused_by_name(environment: dict[str, st
     assert caught.value.remedy is not None or value in str(caught.value)
 
 
+def test_white_space_around_a_value_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "SOMA_KAFKA__SASL_PASSWORD").write_bytes(b"\xef\xbb\xbf hunter2 \r\n")
+    environment = {
+        "SOMA_SECRETS_DIR": f"{tmp_path}\r",
+        "SOMA_KAFKA__BOOTSTRAP_SERVERS": " broker:1\r\n",
+        "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL\r",
+        "SOMA_KAFKA__SASL_USERNAME": "producer\t",
+    }
+
+    kafka = load(PublishingSettings, environment=environment).settings.kafka
+
+    assert kafka.librdkafka() == {
+        "bootstrap.servers": "broker:1",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "producer",
+        "sasl.password": "hunter2",
+    }
+
+
+@pytest.mark.parametrize("value", [b"a\nb", b"a\x00b", b"a\xffb"])
+def test_what_no_setting_holds_is_told_by_the_name_of_the_variable(value: bytes, tmp_path: Path) -> None:
+    (tmp_path / "SOMA_REGISTRY__USERNAME").write_bytes(value)
+    spelled = {"SOMA_REGISTRY__USERNAME": value.decode("utf-8", "surrogateescape")}
+
+    for environment in ({"SOMA_SECRETS_DIR": str(tmp_path)}, spelled):
+        with pytest.raises(ConfigurationError, match="SOMA_REGISTRY__USERNAME"):
+            load(PublishingSettings, environment=environment)
+
+
 def test_settings_of_another_process_may_stand_in_the_same_environment() -> None:
     environment = {"SOMA_EMBEDDER__MODEL": "other"}
 
