@@ -45,7 +45,7 @@ COMMANDS = (
     Entry(
         "reindex", "soma_cli.commands.reindex", "Have the vector index made anew and filled again.", OPERATION
     ),
-    Entry("bench", "soma_cli.commands.bench", "Measure recall, latency and search.", OPERATION),
+    Entry("bench", "soma_cli.commands.bench", "Measure recall, latency, search and reads.", OPERATION),
     Entry("work", "soma_cli.commands.work", "Run a worker.", PROCESSES),
     Entry("serve", "soma_cli.commands.serve", "Run the HTTP API.", PROCESSES),
 )

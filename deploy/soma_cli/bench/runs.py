@@ -18,6 +18,7 @@ from soma_schemas.versions import Position
 RECALL = "bench/recall"
 LATENCY = "bench/latency"
 SEARCH = "bench/search"
+READS = "bench/reads"
 
 _BATCH = 200
 _WAIT_SECONDS = 30
@@ -34,6 +35,16 @@ def load(
         ApiRefusedError: The API says no.
         ApiUnreachableError: It gives no answer.
     """
+    wait_until_searchable(client, last_positions(store_all(client, memories, advance)), clock)
+
+
+def store_all(client: SomaClient, memories: Iterable[dict[str, Any]], advance: Advance) -> list[Position]:
+    """Store memories and return the last position on each partition, without waiting for the stores.
+
+    Raises:
+        ApiRefusedError: The API says no.
+        ApiUnreachableError: It gives no answer.
+    """
     positions: list[Position] = []
     for batch in _batches(memories):
         written = client.store_many(batch, event_id=_event_id(batch))
@@ -41,7 +52,7 @@ def load(
             last_positions([*positions, *(Position.parse(each.position) for each in written.writes)]).values()
         )
         advance(len(batch))
-    wait_until_searchable(client, last_positions(positions), clock)
+    return positions
 
 
 def count_below(client: SomaClient, namespace: str) -> int:
@@ -115,6 +126,34 @@ def searches(questions: Sequence[Question], count: int) -> list[Search]:
         Search(kind, {"query": question.text, "mode": "hybrid", "top_k": 10, "filter": each})
         for question, (kind, each) in islice(pairs, count)
     ]
+
+
+def time_reads(
+    client: SomaClient, position: Position, count: int, clock: SystemClock
+) -> dict[str, list[float]]:
+    """Ask in turn what an answer may not grow with; return how long each took by what was asked, in seconds.
+
+    Args:
+        client: Of the tenant that is asked about.
+        position: Of a write.
+        count: How often each is asked.
+        clock: Time.
+    """
+    reads: dict[str, Callable[[], object]] = {
+        "where a write stands": lambda: client.write_state(position),
+        "counts of the tenant": client.stats,
+        "namespaces with their counts": lambda: client.namespaces(""),
+        "a list of 20": lambda: client.list({"limit": 20}),
+    }
+    seconds: dict[str, list[float]] = {what: [] for what in reads}
+    with progress(f"Asking {count * len(reads):,} times", count * len(reads)) as advance:
+        for _ in range(count):
+            for what, read in reads.items():
+                begin = clock.monotonic()
+                read()
+                seconds[what].append(clock.monotonic() - begin)
+                advance(1)
+    return seconds
 
 
 def time_searches(client: SomaClient, bodies: Sequence[dict[str, Any]], clock: SystemClock) -> list[float]:

@@ -1,4 +1,4 @@
-"""`soma bench`: measure recall, latency and search."""
+"""`soma bench`: measure recall, latency, search and reads."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,12 +13,15 @@ from soma_cli.bench.memories import example_memories, made_up_memories
 from soma_cli.bench.questions import read_questions
 from soma_cli.bench.runs import (
     LATENCY,
+    READS,
     RECALL,
     SEARCH,
     ask,
     count_below,
     load,
     searches,
+    store_all,
+    time_reads,
     time_searches,
     time_stores,
 )
@@ -29,7 +32,9 @@ from soma_cli.output import Result, progress, show
 from soma_schemas.clock import SystemClock
 from soma_schemas.identity import new_id
 
-app = typer.Typer(help="Measure recall, latency and search.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Measure recall, latency, search and reads.", no_args_is_help=True, add_completion=False
+)
 
 _MEMORIES = "assistant-month.jsonl"
 _QUESTIONS = "assistant-month-questions.jsonl"
@@ -92,6 +97,16 @@ class SearchTimes(Times):
     def drawn(self) -> RenderableType:
         """Return a row of milliseconds for each kind, and one for all."""
         return _table([*self.by_filter, self])
+
+
+class ReadTimes(Result):
+    """How long each kind of read took."""
+
+    reads: list[Times]
+
+    def drawn(self) -> RenderableType:
+        """Return a row of milliseconds for each kind."""
+        return _table(self.reads)
 
 
 @app.command()
@@ -172,6 +187,33 @@ def search(
     rows = [_times(kind, times, there) for kind, times in kinds.items()]
     total = _times("hybrid search with filters", seconds, there)
     show(SearchTimes(**total.model_dump(), by_filter=rows), as_json=as_json)
+
+
+@app.command()
+def reads(
+    context: typer.Context,
+    memories: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="How many memories to store first.")
+    ] = 4_000,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How often to ask for each.")] = 100,
+    *,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for counts, a list and the state of a write right after storing, and tell how long each took.
+
+    The memories lie below `bench/reads`. Nothing waits for the stores between: the database has not yet
+    looked at what was stored, least of all with the key of a new tenant.
+    """
+    clock = SystemClock()
+    with open_client(context, url, api_key) as client:
+        examples = example_memories(example(_MEMORIES), READS)
+        with progress(f"Storing {memories:,} memories", memories) as advance:
+            positions = store_all(client, made_up_memories(examples, memories, READS), advance)
+        seconds = time_reads(client, positions[-1], count, clock)
+        there = client.stats().memories
+    show(ReadTimes(reads=[_times(what, took, there) for what, took in seconds.items()]), as_json=as_json)
 
 
 def _mode_recall(mode: Mode, asked: Sequence[Asked]) -> ModeRecall:
