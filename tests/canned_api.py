@@ -9,6 +9,43 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+MEMORY_ID = "01912f4a-0000-7000-8000-000000000001"
+
+WRITTEN = {
+    "event_id": "01912f4a-0000-7000-8000-000000000002",
+    "memory_id": MEMORY_ID,
+    "position": "3:1042",
+    "version": 1099511628818,
+    "outcome": "applied",
+    "reason": None,
+    "write": "/v1/writes/3:1042",
+}
+
+
+def a_memory(**fields: Any) -> dict[str, Any]:
+    """A memory as the API answers it."""
+    return {
+        "memory_id": MEMORY_ID,
+        "version": 1099511628818,
+        "namespace": "team/notes",
+        "key": "tea",
+        "coordinate": None,
+        "kind": "SEMANTIC",
+        "text": "Tea at four.",
+        "payload": {"cups": 3},
+        "tags": ["tea"],
+        "importance": 0.7,
+        "subject": None,
+        "actor": "mira",
+        "embedding_model": None,
+        "occurred_at": "2026-03-02T07:48:00Z",
+        "created_at": "2026-03-02T07:48:01Z",
+        "updated_at": "2026-03-02T07:48:01Z",
+        "expires_at": None,
+        "access_count": 0,
+        "last_accessed_at": None,
+    } | fields
+
 
 @dataclass(frozen=True)
 class Asked:

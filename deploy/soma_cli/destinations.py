@@ -19,7 +19,6 @@ ToOutput = Annotated[
         "--output",
         "-o",
         help="File to write, or `-`; else standard output.",
-        metavar="FILE|-",
         allow_dash=True,
         show_default=False,
     ),

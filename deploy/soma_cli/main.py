@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from soma_cli.lazy import Entry, lazy_group
 from soma_cli.root import Root, root_of
+from soma_cli.standard_streams import close_standard_output, open_standard_streams
 
 START = "Start"
 MEMORIES = "Memories"
@@ -91,6 +92,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         # Without its standalone mode Typer leaves errors to us.
         ended = get_command(app).main(list(arguments), prog_name="soma", standalone_mode=False, obj=root)
+        sys.stdout.flush()
     except Exception as error:  # noqa: BLE001  # the edge: whatever it is, it is reported as an error
         from soma_cli.failures import report  # noqa: PLC0415  # what draws errors loads when there is one
 
@@ -100,7 +102,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def main() -> None:
     """Run `soma`."""
-    sys.exit(run(sys.argv[1:], dict(os.environ)))
+    open_standard_streams()
+    code = run(sys.argv[1:], dict(os.environ))
+    close_standard_output()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """How a memory is named on a command line: by its id, or by its namespace and its key or coordinate."""
 
+from shlex import quote
 from typing import Annotated
 from uuid import UUID
 
@@ -47,6 +48,8 @@ def named_memory(
     found = client.list(asked).memories
     if not found:
         raise FindingsError(
-            f"there is no such memory in {namespace}", (), remedy=f"see `soma list --namespace {namespace}`"
+            f"there is no such memory in {namespace}",
+            (),
+            remedy=f"see `soma list --namespace {quote(namespace)}`",
         )
     return found[0]

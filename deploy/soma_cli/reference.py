@@ -64,10 +64,10 @@ _CLI_HEAD = """\
 
 Generated from the command itself; a test holds it current.
 
-Results go to stdout, everything else to stderr. `--json` prints a result as JSON: the fields that the table
-shows, unrounded. The exit code is 0 when it is done, 1 when it failed, 2 when the command line was
-wrong, 130 when it was interrupted. `soma --install-completion` installs completion for your shell. With
-`soma --traceback COMMAND`, an error also shows where it came from.
+Results go to stdout, everything else to stderr. Pipes and files are UTF-8 in every locale. `--json` prints
+a result as JSON: the fields that the table shows, unrounded. The exit code is 0 when it is done, 1 when it
+failed, 2 when the command line was wrong, 130 when it was interrupted. `soma --install-completion` installs
+completion for your shell. With `soma --traceback COMMAND`, an error also shows where it came from.
 """
 
 
@@ -195,7 +195,7 @@ def _argument(parameter: Any) -> str:
 
 def _row(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        names = f"`{_argument(parameter)}`"
+        names = f"`{_argument(parameter)}`".replace("|", "\\|")
     else:
         value = "" if parameter.is_flag else f" {parameter.metavar or _kind(parameter)}"
         names = ", ".join(f"`{option}{value}`" for option in (*parameter.opts, *parameter.secondary_opts))

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from soma_cli.arguments import text_of
 from soma_cli.commands.options import AsJson
 from soma_cli.database import told_in_words
 from soma_cli.dead_letters.answers import (
@@ -352,7 +353,8 @@ def export(
                 await desk.index.record(deed, page)
                 written += len(page)
                 last = page[-1]
-        return Exported(run=deed.run, letters=written, missing=missing, file=str(output or "-"))
+        file = text_of(str(output or "-"), "replace")
+        return Exported(run=deed.run, letters=written, missing=missing, file=file)
 
     done = _at_desk(context, work)
     if not is_standard_output(output):

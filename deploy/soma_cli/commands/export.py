@@ -5,6 +5,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from soma_cli.answers import Memory
+from soma_cli.arguments import text_of
 from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.destinations import (
@@ -72,7 +73,8 @@ def export(
             "an import embeds their texts"
         )
     if not is_standard_output(output):
-        exported = Exported(memories=written, without_embedding=without_embedding, file=str(output))
+        file = text_of(str(output), "replace")
+        exported = Exported(memories=written, without_embedding=without_embedding, file=file)
         show(exported, as_json=as_json)
 
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from soma_cli.arguments import text_of
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.failures import UsageError
 from soma_cli.formats.git import open_history
@@ -145,4 +146,4 @@ def _source(path: Path, format_: Format, root: Root, limits: Limits) -> Iterator
         with spooled(sys.stdin.buffer) as source:
             yield source
     else:
-        yield FileSource(path.name, path)
+        yield FileSource(text_of(path.name, "replace"), path)

@@ -75,7 +75,7 @@ def store(
         raise UsageError("a memory has a key or a coordinate, not both")
     fields: dict[str, Any] = {
         "namespace": namespace,
-        "text": sys.stdin.read() if text == "-" else text,
+        "text": _read_standard_input() if text == "-" else text,
         "kind": kind.value,
         "tags": tags or [],
         "importance": importance,
@@ -92,3 +92,12 @@ def store(
     with open_client(context, url, api_key) as client:
         event = event_id or new_id(SystemClock().now())
         show(client.store(said, event_id=event, wait_seconds=wait), as_json=as_json)
+
+
+def _read_standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UsageError(
+            "standard input is not UTF-8", remedy="turn it into UTF-8, as `iconv -f LATIN1 -t UTF-8` does"
+        ) from None

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -66,7 +67,7 @@ In another terminal{_preparation(self.home)}:
 
   soma store "Ada prefers tea at four." --namespace assistant/ada
   soma search "what does Ada drink?"
-  curl -H "Authorization: Bearer $(cat {self.key_file})" {self.url}/v1/stats
+  curl -H "Authorization: Bearer $(cat {quote(str(self.key_file))})" {self.url}/v1/stats
 
 Ctrl-C stops it; what is stored stays."""
         )
@@ -186,8 +187,8 @@ def _log_to(path: Path) -> None:
 
 
 def _preparation(home: Path) -> str:
-    return "" if home == Path.home() / ".soma" else f", after `export SOMA_HOME={home}`"
+    return "" if home == Path.home() / ".soma" else f", after `export SOMA_HOME={quote(str(home))}`"
 
 
 def _home_option(root: Root) -> str:
-    return "" if root.home == Path.home() / ".soma" else f" --home {root.home}"
+    return "" if root.home == Path.home() / ".soma" else f" --home {quote(str(root.home))}"

@@ -1,0 +1,180 @@
+"""What `soma` reads and writes is the same in every locale, and a stream that is closed or full is said."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canned_api import MEMORY_ID, WRITTEN, CannedApi, a_memory
+
+TEXT = "Größer: 日本 🍵 \u2028 end"
+MEMORIES = {"memories": [a_memory(text=TEXT)], "next_cursor": None}
+
+LOCALES = {
+    "C": {"LC_ALL": "C"},
+    "C.UTF-8": {"LC_ALL": "C.UTF-8"},
+    "ASCII": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    "Latin-1": {"PYTHONIOENCODING": "latin-1"},
+}
+
+Process = subprocess.CompletedProcess[bytes]
+SomaProcess = Callable[..., Process]
+
+
+@pytest.fixture
+def soma_process(api: CannedApi, tmp_path: Path) -> SomaProcess:
+    """`soma` as a process of its own, with redirections as a shell has them."""
+    surroundings = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))
+    }
+
+    def run(*arguments: str | bytes, redirect: str = "", locale: str = "C.UTF-8", **how: Any) -> Process:
+        return subprocess.run(
+            ["bash", "-c", f'exec "$0" -m soma_cli.main "$@" {redirect}', sys.executable, *arguments],
+            env=surroundings
+            | {"SOMA_HOME": str(tmp_path), "SOMA_URL": api.url, "SOMA_API_KEY": "k"}
+            | LOCALES[locale],
+            capture_output=True,
+            check=False,
+            **how,
+        )
+
+    return run
+
+
+def _imported(path: Path, text: str) -> Path:
+    path.write_text(json.dumps({"namespace": "a", "text": text}) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_an_export_is_utf_8_in_every_locale(soma_process: SomaProcess, api: CannedApi, locale: str) -> None:
+    api.answers(MEMORIES)
+
+    ran = soma_process("export", locale=locale)
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert json.loads(ran.stdout.decode())["text"] == TEXT
+
+
+@pytest.mark.parametrize("locale", ["ASCII", "Latin-1"])
+def test_results_are_utf_8_in_every_locale(soma_process: SomaProcess, api: CannedApi, locale: str) -> None:
+    api.answers(MEMORIES)
+    api.answers(a_memory(text=TEXT))
+
+    as_json = soma_process("list", "--json", locale=locale)
+    drawn = soma_process("get", MEMORY_ID, locale=locale)
+
+    assert (as_json.returncode, as_json.stderr) == (0, b"")
+    assert json.loads(as_json.stdout.decode())["memories"][0]["text"] == TEXT
+    assert (drawn.returncode, drawn.stderr) == (0, b"")
+    assert "Größer: 日本 🍵" in drawn.stdout.decode()
+
+
+@pytest.mark.parametrize("locale", ["ASCII", "Latin-1"])
+def test_standard_input_is_utf_8_in_every_locale(
+    soma_process: SomaProcess, api: CannedApi, locale: str
+) -> None:
+    api.answers(WRITTEN, 201)
+
+    ran = soma_process("store", "-", locale=locale, input=TEXT.encode())
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert api.asked[0].body["text"] == TEXT
+
+
+@pytest.mark.parametrize("locale", ["C", "ASCII"])
+def test_arguments_are_utf_8_in_every_locale(soma_process: SomaProcess, api: CannedApi, locale: str) -> None:
+    api.answers(WRITTEN, 201)
+
+    ran = soma_process("store", TEXT, "-t", "größer", locale=locale)
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert (api.asked[0].body["text"], api.asked[0].body["tags"]) == (TEXT, ["größer"])
+
+
+def test_a_terminal_that_lacks_a_character_shows_a_question_mark(
+    soma_process: SomaProcess, api: CannedApi
+) -> None:
+    api.answers(a_memory(text=TEXT))
+    master, slave = os.openpty()
+    try:
+        ran = soma_process("get", MEMORY_ID, redirect=f">{os.ttyname(slave)}", locale="Latin-1")
+        shown = os.read(master, 100_000)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert "Größer: ?? ?".encode("latin-1") in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "redirect", "reason"),
+    [
+        (("--version",), ">&-", "standard output: Bad file descriptor"),
+        (("config", "docs"), ">&-", "standard output: Bad file descriptor"),
+        (("config", "docs"), ">/dev/full", "standard output: No space left on device"),
+        (("import", "-", "--dry-run"), "<&-", "standard input: Bad file descriptor"),
+        (("store", "-"), "<&-", "standard input: Bad file descriptor"),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_said(
+    soma_process: SomaProcess, arguments: tuple[str, ...], redirect: str, reason: str
+) -> None:
+    ran = soma_process(*arguments, redirect=redirect)
+
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert ran.stderr.decode().splitlines()[-1] == f"error: {reason}"
+
+
+def test_what_does_not_use_a_closed_stream_does_its_work(soma_process: SomaProcess, tmp_path: Path) -> None:
+    file = _imported(tmp_path / "memories.jsonl", "tea")
+
+    ran = soma_process("import", str(file), "--dry-run", "--json", redirect="<&- 2>&-")
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert json.loads(ran.stdout)["memories"] == 1
+
+
+def test_an_error_that_nobody_can_read_still_has_its_exit_code(soma_process: SomaProcess) -> None:
+    ran = soma_process("import", "nowhere", "--dry-run", redirect=">&- 2>&- <&-")
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, b"", b"")
+
+
+def test_a_reader_that_has_enough_is_no_news(soma_process: SomaProcess) -> None:
+    ran = soma_process("config", "docs", redirect="| head -1")
+
+    assert (ran.stdout, ran.stderr) == (b"# Settings\n", b"")
+
+
+def test_text_that_is_not_utf_8_is_refused(soma_process: SomaProcess, api: CannedApi) -> None:
+    as_argument = soma_process("store", b"caf\xe9")
+    as_option = soma_process("get", "-n", "a", "--key", b"caf\xe9")
+    in_a_list = soma_process("list", "-t", "tea", "-t", b"caf\xe9")
+    as_input = soma_process("store", "-", input=b"caf\xe9")
+
+    assert {each.returncode for each in (as_argument, as_option, in_a_list, as_input)} == {2}
+    assert as_argument.stderr.startswith(b"error: invalid value for 'text': it is not UTF-8\n")
+    assert as_option.stderr.startswith(b"error: invalid value for '--key': it is not UTF-8\n")
+    assert in_a_list.stderr.startswith(b"error: invalid value for '--tag'")
+    assert as_input.stderr.startswith(b"error: standard input is not UTF-8\n")
+    assert api.asked == []
+
+
+def test_a_file_may_have_any_name(soma_process: SomaProcess, api: CannedApi, tmp_path: Path) -> None:
+    file = _imported(tmp_path / os.fsdecode(b"caf\xe9.jsonl"), "tea")
+    api.answers(MEMORIES)
+
+    checked = soma_process("import", os.fsencode(file), "--dry-run", "--json")
+    exported = soma_process("export", "-o", os.fsencode(file), "--json")
+
+    assert json.loads(checked.stdout.decode())["source"] == "caf\ufffd.jsonl"
+    assert json.loads(exported.stdout.decode())["file"] == f"{tmp_path}/caf\ufffd.jsonl"
+    assert json.loads(file.read_text(encoding="utf-8"))["text"] == TEXT
