@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from soma_cli.failures import FindingsError
-from soma_cli.formats.sources import Item, Source
+from soma_cli.formats.sources import Item, Source, SourceChangedError
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 from soma_schemas.events import MemoryStored
@@ -40,6 +40,21 @@ class ImportInterruptedError(SomaError):
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What a look at a source has found.
+
+    Attributes:
+        count: How many memories are fit to be stored.
+        refused: The others, with their places and what is wrong: only of a source that nobody can mend.
+        digest: Of those that are fit, in their order.
+    """
+
+    count: int
+    refused: tuple[str, ...]
+    digest: bytes
+
+
+@dataclass(frozen=True)
 class Importer:
     """How memories of one tenant become events.
 
@@ -53,41 +68,53 @@ class Importer:
     clock: Clock
     run: str = ""
 
-    def check(self, source: Source, advance: Advance) -> int:
-        """Return how many memories a source has, all of them fit to be stored.
+    def check(self, source: Source, advance: Advance) -> Checked:
+        """Look at all memories of a source.
 
         Raises:
-            FindingsError: Some are not; the first of them are named with their places.
+            FindingsError: Some of a source that can be mended are not fit to be stored; the first of them
+                are named with their places.
         """
-        count = 0
-        fault_count = 0
+        count = fault_count = 0
         faults: list[str] = []
+        refused: list[str] = []
+        digest = sha256()
         for item in source.items():
-            count += 1
             advance(item.size)
-            for fault in self._faults(item):
-                fault_count += 1
-                if len(faults) < _FAULTS_SHOWN:
-                    faults.append(fault)
-        if fault_count:
-            if fault_count > len(faults):
-                faults.append(f"and {fault_count - len(faults):,} more")
+            try:
+                self._event(item, lambda _canonical: 0)
+            except ContractError as error:
+                found = [f"{each.path or 'it'}: {each.message}" for each in error.violations]
+                fault_count += len(found)
+                if not source.correctable:
+                    refused.append(f"{item.place}: {'; '.join(found)}")
+                elif len(faults) < _FAULTS_SHOWN:
+                    faults.extend(f"{item.place}: {fault}" for fault in found)
+            else:
+                count += 1
+                digest.update(_spelled(item))
+        if faults:
             raise FindingsError(
                 f"{source.name} has {fault_count:,} fault{'s' * (fault_count > 1)}; nothing was sent",
-                tuple(faults),
+                first_of(faults, fault_count),
                 remedy="correct these lines and run it again; `soma import --dry-run` looks without sending",
             )
-        return count
+        return Checked(count, tuple(refused), digest.digest())
 
-    def publish(self, source: Source, log: Publishes, advance: Advance) -> dict[int, Position]:
-        """Send every memory of a checked source, and wait until the log has them all.
+    def publish(
+        self, source: Source, checked: Checked, log: Publishes, advance: Advance
+    ) -> dict[int, Position]:
+        """Send every memory that was found fit, and wait until the log has them all.
 
         Returns:
             The last position in each partition: once these are searchable, everything is.
 
         Raises:
             ImportInterruptedError: The log did not take one.
+            SourceChangedError: They are no longer the memories that were checked.
         """
+        count = 0
+        digest = sha256()
         last: dict[int, Position] = {}
         in_flight: deque[tuple[Item, Future[Receipt]]] = deque()
 
@@ -101,25 +128,41 @@ class Importer:
         with _occurrences() as occurrence_of:
             for item in source.items():
                 with _told_where(item, source):
-                    in_flight.append((item, log.publish(self._event(item, occurrence_of))))
+                    try:
+                        event = self._event(item, occurrence_of)
+                    except ContractError:
+                        if source.correctable:
+                            raise
+                        continue
+                    in_flight.append((item, log.publish(event)))
+                count += 1
+                digest.update(_spelled(item))
                 if len(in_flight) >= _IN_FLIGHT:
                     settle()
             while in_flight:
                 settle()
+        if digest.digest() != checked.digest:
+            raise SourceChangedError(
+                f"{source.name} changed while it was imported: {count:,} memories were sent, which are not "
+                f"the {checked.count:,} that were checked"
+            )
         return last
-
-    def _faults(self, item: Item) -> Iterator[str]:
-        try:
-            self._event(item, lambda _canonical: 0)
-        except ContractError as error:
-            for violation in error.violations:
-                yield f"{item.place}: {violation.path or 'it'}: {violation.message}"
 
     def _event(self, item: Item, occurrence_of: Callable[[str], int]) -> MemoryStored:
         if isinstance(item.memory, ContractError):
             raise item.memory
         occurrence = occurrence_of(item.memory.canonical)
         return item.memory.event(self.tenant, f"{occurrence}{self.run}", self.clock.now(), self.limits)
+
+
+def first_of(faults: Sequence[str], count: int) -> tuple[str, ...]:
+    """Return the first of so many faults, and how many there are besides."""
+    shown = tuple(faults[:_FAULTS_SHOWN])
+    return (*shown, f"and {count - len(shown):,} more") if count > len(shown) else shown
+
+
+def _spelled(item: Item) -> bytes:
+    return b"" if isinstance(item.memory, ContractError) else item.memory.canonical.encode() + b"\n"
 
 
 @contextmanager

@@ -13,12 +13,11 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from soma_cli.arguments import text_of
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
-from soma_cli.failures import UsageError
+from soma_cli.failures import FindingsError, UsageError
 from soma_cli.formats.git import open_history
-from soma_cli.formats.sources import FileSource, GitSource, Source, spooled
-from soma_cli.importing import Importer
+from soma_cli.formats.sources import GitSource, Source, open_lines, spooled
+from soma_cli.importing import Importer, first_of
 from soma_cli.output import Result, progress, show
 from soma_cli.root import Root, root_of
 from soma_cli.settings import operator_settings
@@ -43,10 +42,16 @@ class Format(StrEnum):
 
 
 class Imported(Result):
-    """What an import did; `positions` are the last ones in each partition."""
+    """What an import did.
+
+    Attributes:
+        refused: Commits that cannot be memories, and why.
+        positions: The last ones in each partition.
+    """
 
     source: str
     memories: int
+    refused: list[str]
     sent: bool
     searchable: bool
     seconds: float
@@ -95,7 +100,9 @@ def import_(
     imported before does not undo later changes; `--anew` does.
 
     A line is a JSON object with `namespace`, `text`, and what else a memory has. From a git history, each
-    commit becomes a memory in `git/NAME`: its message, its author as subject, its files as tags.
+    commit becomes a memory in `git/NAME`: its message, its author as subject, its files as tags. Commits that
+    cannot be memories, such as one of the year 10000, are named, and the exit code is then 1; all others are
+    imported.
     """
     root = root_of(context)
     clock = SystemClock()
@@ -108,22 +115,23 @@ def import_(
     last: dict[int, Position] = {}
     with _source(path, format_, root, settings.limits) as source:
         with progress(f"Checking {source.name}", source.size) as advance:
-            count = importer.check(source, advance)
+            checked = importer.check(source, advance)
         if not dry_run:
             # Found before anything is sent: a key that is missing must not be noticed afterwards.
             client = open_client(context, url, api_key) if wait else None
             with (
                 MemoryProducer(_for_many(settings), tenant=importer.tenant) as producer,
-                progress(f"Importing {count:,} memories", count) as advance,
+                progress(f"Importing {checked.count:,} memories", checked.count) as advance,
             ):
-                last = importer.publish(source, producer, advance)
+                last = importer.publish(source, checked, producer, advance)
             if client is not None:
                 with client:
                     wait_until_searchable(client, last, clock)
     show(
         Imported(
             source=source.name,
-            memories=count,
+            memories=checked.count,
+            refused=list(checked.refused),
             sent=not dry_run,
             searchable=wait and not dry_run,
             seconds=round(clock.monotonic() - begin, 3),
@@ -131,6 +139,12 @@ def import_(
         ),
         as_json=as_json,
     )
+    if refused := checked.refused:
+        are = "is" if len(refused) == 1 else "are"
+        raise FindingsError(
+            f"{len(refused):,} of {source.name} {are} refused, and {are} not among these memories",
+            first_of(refused, len(refused)),
+        )
 
 
 def _for_many(settings: PublishingSettings) -> PublishingSettings:
@@ -143,7 +157,8 @@ def _source(path: Path, format_: Format, root: Root, limits: Limits) -> Iterator
     if format_ is Format.GIT:
         yield GitSource(open_history(path, root.environment), limits)
     elif str(path) == "-":
-        with spooled(sys.stdin.buffer) as source:
+        with spooled(sys.stdin.buffer, "standard input") as source:
             yield source
     else:
-        yield FileSource(text_of(path.name, "replace"), path)
+        with open_lines(path) as source:
+            yield source

@@ -1,19 +1,30 @@
 """What can be imported: sources that yield the same memories, with their places, each time they are asked."""
 
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, ClassVar, Protocol
 
-from soma_cli.formats.git import GitHistory
+from soma_cli.arguments import text_of
+from soma_cli.formats.git import Commit, GitHistory
 from soma_cli.formats.lines import MAX_LINE_BYTES, MemoryLine, parse_line
+from soma_schemas.errors import SomaError
 from soma_schemas.limits import Limits
 from soma_schemas.violations import ContractError, Violation, ViolationCode
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class SourceChangedError(SomaError):
+    """What is imported is no longer what was checked."""
+
+    code = "source_changed"
+    remedy = "import a copy, or a pipe: `cat FILE | soma import -`"
 
 
 @dataclass(frozen=True)
@@ -43,38 +54,56 @@ class Source(Protocol):
         """How much there is to read, in any unit: for a progress bar."""
         ...
 
+    @property
+    def correctable(self) -> bool:
+        """Whether people can mend what is wrong in it: then nothing is imported until they have."""
+        ...
+
     def items(self) -> Iterator[Item]:
         """Yield every memory in order, holding only one at a time."""
         ...
 
 
-@dataclass(frozen=True)
 class FileSource:
     """Lines of JSON in a file. Empty lines are passed over.
 
-    Attributes:
+    Args:
         name: What people call it.
-        path: Where it is.
+        file: Open for reading, and of a kind that can be read twice.
     """
 
-    name: str
-    path: Path
+    correctable = True
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self.name = name
+        self._file = file
+        self._stamp = self._stamped()
 
     @property
     def size(self) -> int:
         """Its bytes."""
-        return self.path.stat().st_size
+        return self._stamp[0]
 
     def items(self) -> Iterator[Item]:
-        """Yield a memory, or what is wrong, for each line."""
-        with self.path.open("rb") as file:
-            number = 0
-            while line := _line(file):
-                number += 1
-                if number == 1:
-                    line = line.removeprefix(_BYTE_ORDER_MARK)
-                if line.strip():
-                    yield Item(f"line {number}", len(line), _parsed(line))
+        """Yield a memory, or what is wrong, for each line.
+
+        Raises:
+            SourceChangedError: Somebody has written to the file since it was opened.
+        """
+        if self._stamped() != self._stamp:
+            raise SourceChangedError(f"{self.name} was written to while it was checked; nothing was sent")
+        self._file.seek(0)
+        number = 0
+        while line := _line(self._file):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(_BYTE_ORDER_MARK)
+            if line.strip():
+                yield Item(f"line {number}", len(line), _parsed(line))
+
+    def _stamped(self) -> tuple[int, int]:
+        state = os.fstat(self._file.fileno())
+        return state.st_size, state.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -83,6 +112,8 @@ class GitSource:
 
     history: GitHistory
     limits: Limits
+
+    correctable: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -97,16 +128,37 @@ class GitSource:
     def items(self) -> Iterator[Item]:
         """Yield a memory for each commit, oldest first."""
         for commit in self.history.commits(self.limits.tags):
-            yield Item(f"commit {commit.hash}", 1, commit.line(self.history.name, self.limits))
+            yield Item(f"commit {commit.hash}", 1, self._memory(commit))
+
+    def _memory(self, commit: Commit) -> MemoryLine | ContractError:
+        try:
+            return commit.line(self.history.name, self.limits)
+        except ContractError as error:
+            return error
 
 
 @contextmanager
-def spooled(stream: BinaryIO) -> Iterator[FileSource]:
+def open_lines(path: Path) -> Iterator[FileSource]:
+    """Open a file of lines; what is no regular file, such as a pipe, is kept in a temporary one first.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            yield FileSource(text_of(path.name, "replace"), file)
+        else:
+            with spooled(file, text_of(str(path), "replace")) as source:
+                yield source
+
+
+@contextmanager
+def spooled(stream: BinaryIO, name: str) -> Iterator[FileSource]:
     """Keep a stream in a temporary file, because what is checked first has to be read twice."""
-    with tempfile.NamedTemporaryFile(prefix="soma-import-") as file:
+    with tempfile.TemporaryFile(prefix="soma-import-") as file:
         shutil.copyfileobj(stream, file)
         file.flush()
-        yield FileSource("standard input", Path(file.name))
+        yield FileSource(name, file)
 
 
 def _line(file: BinaryIO) -> bytes:
