@@ -181,9 +181,21 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 def _as_validation_error(finding: dict[str, Any]) -> ValidationError:
     """Return one of FastAPI's findings as pydantic's own, so that one place names what is wrong."""
-    kind = PydanticCustomError(finding["type"], "{reason}", {"reason": finding["msg"]})
+    reason = finding["msg"] + _hint(finding)
+    kind = PydanticCustomError(finding["type"], "{reason}", {"reason": reason})
     details = InitErrorDetails(type=kind, loc=tuple(finding["loc"][1:]), input=None)
     return ValidationError.from_exception_data("request", [details])
+
+
+def _hint(finding: dict[str, Any]) -> str:
+    """Return what to add where a value that looked right to its sender does not arrive as it was written."""
+    match finding:
+        case {"loc": ("query", *_), "input": str(value)} if " " in value:
+            return "; in a query `+` is a blank: a plus is written `%2B`"
+        case {"loc": ("path", "memory_id" | "to_memory_id"), "type": "uuid_parsing"}:
+            return "; `GET /v1/memories?namespace=...&key=...` finds a memory by its key"
+        case _:
+            return ""
 
 
 async def _framework_error(request: Request, error: Exception) -> Response:
@@ -206,6 +218,5 @@ async def _framework_error(request: Request, error: Exception) -> Response:
 def _allowed(path: str) -> str:
     # The framework names the methods of the first route that matches the path; there may be several.
     routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-    return ", ".join(
-        sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
-    )
+    methods = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))

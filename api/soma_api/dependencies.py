@@ -48,6 +48,8 @@ _LARGE_BODY_BYTES = 128 * 1024
 
 _LOOK_AGAIN_SECONDS = 0.25
 
+_AS_IT_IS = "identity"  # the content coding that is none
+
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
@@ -154,7 +156,7 @@ class JsonBody(Generic[ModelT]):
         """Return the body.
 
         Raises:
-            UnsupportedMediaTypeError: It says that it is no JSON.
+            UnsupportedMediaTypeError: It says that it is no JSON, or that it is compressed.
             NotJsonError: It is no JSON.
             InvalidInputError: It breaks the contract.
             BodyTooLargeError: It is larger than this installation takes.
@@ -162,6 +164,10 @@ class JsonBody(Generic[ModelT]):
         said = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if said not in self.media_types:
             raise UnsupportedMediaTypeError("the body does not say that it is JSON")
+        if request.headers.get("content-encoding", _AS_IT_IS).strip().lower() not in {_AS_IT_IS, ""}:
+            raise UnsupportedMediaTypeError(
+                "the body says that it is compressed", headers={"Accept-Encoding": _AS_IT_IS}
+            )
         body = await request.body()
         limits = services_of(request).settings.limits
         if len(body) > _LARGE_BODY_BYTES:

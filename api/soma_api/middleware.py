@@ -37,7 +37,9 @@ def request_id_of(scope: Mapping[str, Any]) -> str:
 
 
 class RequestMiddleware:
-    """Names, bounds, measures and logs every request. Nothing that it sees of one goes into a log.
+    """Names, bounds, measures and logs every request, and answers HEAD as GET without the body.
+
+    Nothing that it sees of a request goes into a log.
 
     Args:
         app: The application itself.
@@ -64,11 +66,16 @@ class RequestMiddleware:
             return
         started = self._clock.monotonic()
         request_id = _request_id(scope)
+        method = scope["method"]
+        # A route for GET is one for HEAD (RFC 9110 section 9.3.2), and need not know of it.
+        scope = {**scope, "method": "GET"} if method == "HEAD" else scope
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
+            if method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message.setdefault("headers", []).append(
@@ -96,12 +103,12 @@ class RequestMiddleware:
             self._in_flight -= 1
             seconds = self._clock.monotonic() - started
             route = _route(scope)
-            self._metrics.request_done(route, scope["method"], status, seconds)
+            self._metrics.request_done(route, method, status, seconds)
             if status >= _SERVER_ERROR or route not in _QUIET_ROUTES:
                 log.info(
                     "request_served",
                     route=route,
-                    method=scope["method"],
+                    method=method,
                     status=status,
                     milliseconds=round(seconds * 1000, 2),
                 )

@@ -171,10 +171,10 @@ class NotJsonError(ApiError):
 
 
 class UnsupportedMediaTypeError(ApiError):
-    """The body says that it is something else than JSON."""
+    """The body says that it is something else than JSON, or that it is compressed."""
 
-    status, problem, title = 415, ProblemCode.UNSUPPORTED_MEDIA_TYPE, "The body has the wrong media type"
-    remedy = "Send `Content-Type: application/json`."
+    status, problem, title = 415, ProblemCode.UNSUPPORTED_MEDIA_TYPE, "The body has a format that is not read"
+    remedy = "Send JSON as it is: `Content-Type: application/json`, and no `Content-Encoding`."
 
 
 class BodyTooLargeError(ApiError):

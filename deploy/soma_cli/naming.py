@@ -11,7 +11,25 @@ from soma_cli.client import SomaClient
 from soma_cli.failures import FindingsError, UsageError
 from soma_cli.parsing import coordinate_of
 
-OfMemory = Annotated[UUID | None, typer.Argument(help="Its id.", metavar="[ID]", show_default=False)]
+
+def memory_id_of(text: str) -> UUID:
+    """Read the id of a memory.
+
+    Raises:
+        UsageError: It is none; perhaps it is a key.
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UsageError(
+            f"`{text}` is not the id of a memory",
+            remedy=f"if it is a key, write `--namespace NAMESPACE --key {quote(text)}`",
+        ) from None
+
+
+OfMemory = Annotated[
+    UUID | None, typer.Argument(help="Its id.", metavar="[ID]", show_default=False, parser=memory_id_of)
+]
 OfNamespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Where it lies.", show_default=False)
 ]

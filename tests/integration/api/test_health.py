@@ -74,6 +74,14 @@ async def test_readiness_asks_the_database_itself(gateway: Gateway) -> None:
     assert readiness["parts"]["postgres"]["error"] is None
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_probes_may_ask_for_the_head_alone(gateway: Gateway, path: str) -> None:
+    whole, head = await gateway.client.get(path), await gateway.client.head(path)
+
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers["Content-Type"] == whole.headers["Content-Type"]
+
+
 async def test_metrics_are_open_to_this_machine(gateway: Gateway) -> None:
     del gateway.client.headers["Authorization"]
     await gateway.client.get("/healthz")

@@ -1,5 +1,6 @@
 """Whatever is wrong with a write: a problem that says what, and nothing published."""
 
+import gzip
 import json
 from typing import Any
 
@@ -40,6 +41,28 @@ async def test_a_body_of_another_media_type(gateway: Gateway) -> None:
 
     assert (answer.status_code, body_of(answer)["code"]) == (415, "unsupported_media_type")
     assert gateway.published == []
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "gzip, identity"])
+async def test_a_body_that_is_compressed(gateway: Gateway, coding: str) -> None:
+    answer = await gateway.client.post(
+        "/v1/memories", content=gzip.compress(json.dumps(GOOD).encode()), headers={"Content-Encoding": coding}
+    )
+
+    problem = body_of(answer)
+    assert (answer.status_code, problem["code"]) == (415, "unsupported_media_type")
+    assert "compressed" in problem["detail"]
+    assert "Content-Encoding" in problem["remedy"]
+    assert answer.headers["Accept-Encoding"] == "identity"
+    assert gateway.published == []
+
+
+async def test_a_body_that_says_it_is_not_compressed(gateway: Gateway) -> None:
+    answer = await gateway.client.post(
+        "/v1/memories", content=json.dumps(GOOD).encode(), headers={"Content-Encoding": "identity"}
+    )
+
+    assert answer.status_code == 202
 
 
 async def test_a_body_above_the_size_limit(gateway: Gateway) -> None:
@@ -254,8 +277,30 @@ async def test_an_unknown_path_and_a_wrong_method_are_problems_too(gateway: Gate
 
     assert (nowhere.status_code, body_of(nowhere)["code"]) == (404, "route_not_found")
     assert (wrong.status_code, body_of(wrong)["code"]) == (405, "method_not_allowed")
-    assert wrong.headers["Allow"] == "GET, POST"
+    assert wrong.headers["Allow"] == "GET, HEAD, POST"
     assert nowhere.headers["content-type"] == wrong.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "query", ["occurred_from=2026-03-02T09:15:00+01:00", "coordinate=1e+2", "importance_min=1e+0"]
+)
+async def test_a_plus_that_did_not_arrive_is_hinted_at(gateway: Gateway, query: str) -> None:
+    name = query.partition("=")[0]
+
+    as_written = body_of(await gateway.client.get(f"/v1/memories?namespace=team&{query}"))
+    encoded = await gateway.client.get(f"/v1/memories?namespace=team&{query.replace('+', '%2B')}")
+
+    ((source, path, _),) = faults_of(as_written)
+    assert (source, path) == ("query", f"/{name}")
+    assert "`%2B`" in as_written["errors"][0]["message"]
+    assert encoded.status_code == 200
+
+
+async def test_a_key_in_the_place_of_an_id_is_told_where_keys_go(gateway: Gateway) -> None:
+    problem = body_of(await gateway.client.get("/v1/memories/preferences"))
+
+    assert faults_of(problem) == [("path", "/memory_id", "wrong_type")]
+    assert "key=" in problem["errors"][0]["message"]
 
 
 async def test_the_id_of_another_memory_in_body_and_path(gateway: Gateway) -> None:

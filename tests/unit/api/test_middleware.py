@@ -133,6 +133,18 @@ async def test_an_error_that_nobody_foresaw_is_a_problem_without_its_message(app
     assert "test_middleware.py" in lines[0]["where"]
 
 
+async def test_head_is_answered_as_get_without_the_body(app: App) -> None:
+    async def fine(request: Request) -> Response:
+        assert request.method == "GET"
+        return Response("tea at four")
+
+    app.answer = fine
+    answer = await app.client.head("/")
+
+    assert (answer.status_code, answer.headers["Content-Length"], answer.content) == (200, "11", b"")
+    assert app.count("soma_api_requests_total", route="unmatched", method="HEAD", status="200") == 1
+
+
 async def test_more_requests_than_allowed_at_once_are_sent_away() -> None:
     app = App(requests=1)
     inner: list[httpx.Response] = []

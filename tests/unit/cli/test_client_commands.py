@@ -114,6 +114,19 @@ def test_misuse_is_said_before_anything_is_asked(
     assert api.asked == []
 
 
+@pytest.mark.parametrize("command", ["get", "delete"])
+def test_a_key_in_the_place_of_an_id_is_told_how_to_be_one(
+    soma: Soma, api: CannedApi, at: dict[str, str], command: str
+) -> None:
+    ran = soma(command, "tea time", environment=at)
+
+    assert (ran.code, api.asked) == (2, [])
+    assert ran.err == (
+        "error: `tea time` is not the id of a memory\n"
+        "\nhint: if it is a key, write `--namespace NAMESPACE --key 'tea time'`\n"
+    )
+
+
 def test_a_refusal_shows_what_is_wrong_and_what_to_do(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
     api.refuses(
         422,

@@ -1,0 +1,21 @@
+"""The worker's own door, asked over HTTP."""
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from soma_streams.door import open_door
+from soma_streams.settings import WorkerSettings
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_head_is_answered_as_get_without_the_body(path: str) -> None:
+    async with (
+        open_door(WorkerSettings(port=0), CollectorRegistry(), []) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        whole, head = await client.get(path), await client.head(path)
+
+    assert (whole.status_code, head.status_code) == (200, 200)
+    assert head.headers["Content-Type"] == whole.headers["Content-Type"]
+    assert head.content == b""
