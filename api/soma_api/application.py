@@ -62,7 +62,8 @@ _BODIES = (
 _DESCRIPTION = """
 Memories for AI agents. Writes go to an event log and are visible moments later; a write's `position` tells
 where it lies, `Prefer: wait=SECONDS` waits until it is readable and searchable, and a read with
-`Soma-Position` waits for it. Every read says in `Soma-Staleness` how many seconds old its answer may be.
+`Soma-Position` waits for it. Every read says in `Soma-Staleness` how many seconds old its answer may be: at
+least the time since the API last looked where the log ends, which it does five times a second.
 
 Refusals and failures are problems (RFC 9457) with a stable `code`; `retryable` says whether the same request
 can succeed later.

@@ -10,8 +10,11 @@ from soma_api.waiting import WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 
-_SAMPLE_SECONDS = 1.0
-_SAMPLES = 900
+_SAMPLE_SECONDS = 0.2
+_SAMPLES = 1200
+# Of what is older than the newest few, one sample a second says enough.
+_NEWEST = 10
+_APART_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -29,11 +32,12 @@ class LogEnds(Protocol):
 
 
 class Freshness:
-    """Samples the log's end once a second and compares it with how far the sinks have come.
+    """Samples the log's end five times a second and compares it with how far the sinks have come.
 
     An answer is at most as old as the newest sample that its sink has passed: whatever was written before
-    that moment is in the store. Timestamps of the events play no part, so an idle log does not look stale
-    and a busy one that is behind does not look fresh.
+    that moment is in the store. At rest that is the time since the last sample, for what others write in it
+    nobody here knows of. Timestamps of the events play no part, so an idle log does not look stale and a
+    busy one that is behind does not look fresh.
 
     Args:
         ends: Where the log ends.
@@ -70,6 +74,14 @@ class Freshness:
         taken = self._clock.monotonic()
         try:
             self._samples.append((taken, await self._ends.ends()))
-            del self._samples[:-_SAMPLES]
+            self._thin_out()
         except SomaError as error:
             log.debug("log_ends_unknown", error=type(error).__name__)
+
+    def _thin_out(self) -> None:
+        """Forget what says too little: an answer then counts as older than it is, never as younger."""
+        if len(self._samples) > _NEWEST + 1:
+            before, _, after = self._samples[-_NEWEST - 2 : -_NEWEST + 1]
+            if after[0] - before[0] <= _APART_SECONDS:
+                del self._samples[-_NEWEST - 1]
+        del self._samples[:-_SAMPLES]

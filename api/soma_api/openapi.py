@@ -84,11 +84,21 @@ READING: tuple[Parameter, ...] = (
     ),
     _header(
         "Soma-Max-Staleness",
-        "Seconds: an answer that could be older is refused with 503 `too_stale`.",
+        "Seconds: an answer that could be older is refused with 503 `too_stale`. Less than 0.5 is refused "
+        "now and then also at rest; to see a certain write, send its `Soma-Position`.",
         r"^[0-9]{1,6}(\.[0-9]{1,3})?$",
         "5",
     ),
 )
+_MAX_STALENESS = READING[-1]["name"]
+_STALENESS = {
+    "description": "How many seconds old the answer is at most: it has all that was written before. At "
+    "rest the time since the last look at the log's end, up to a quarter of a second; more means that the "
+    "store is behind, or the brokers do not answer. `unknown`: behind for a quarter of an hour, never "
+    "compared, or from an index that is not complete.",
+    "schema": {"type": "string", "pattern": r"^(unknown|[0-9]+\.[0-9]{3})$"},
+    "example": "0.112",
+}
 CONDITIONAL: tuple[Parameter, ...] = (_UNCHANGED,)
 
 NamespaceQuery = Annotated[
@@ -161,4 +171,6 @@ def describe(application: FastAPI, bodies: Sequence[JsonBody[Any]]) -> dict[str,
                 # Added by FastAPI to a route whose parameters are any text, and which declares none itself.
                 del operation["responses"]["422"]
             operation["security"] = _SECURITY.get(path, _KEY)
+            if any(each["name"] == _MAX_STALENESS for each in operation.get("parameters", ())):
+                operation["responses"]["200"]["headers"] = {"Soma-Staleness": _STALENESS}
     return document

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from soma_schemas.settings import (
     Duration,
+    EmbedderKind,
     EmbedderSettings,
     Part,
     PostgresSettings,
@@ -15,6 +16,9 @@ from soma_schemas.settings import (
 )
 
 _LOGIN = "soma_api"
+
+# docs/adr/0040 has the measurements behind this number.
+PACKAGED_WEAK_BELOW = 0.25
 
 
 class GatewaySettings(Part):
@@ -63,6 +67,14 @@ class GatewaySettings(Part):
         ge=1,
         description="Requests that are served at once; more are answered 503 `overloaded`.",
     )
+    weak_below: float | None = Field(
+        None,
+        ge=-1.0,
+        le=1.0,
+        description="A hit that shares no word with the question is marked `weak` when its cosine is below "
+        f"this; -1 marks none. Unset: {PACKAGED_WEAK_BELOW}, as measured, for the packaged model, and no "
+        "mark for others.",
+    )
     docs: bool = Field(True, description="Serve /docs and /openapi.json, to anyone who can reach the port.")
     metrics_on_loopback: bool = Field(
         True,
@@ -108,3 +120,10 @@ class ApiSettings(PublishingSettings):
     vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns queries into vectors.")
     api: GatewaySettings = Field(GatewaySettings(), description="How the API answers.")
+
+    @property
+    def weak_below(self) -> float | None:
+        """Return below which cosine a hit without a word in common is weak; None when nobody has said so."""
+        if self.api.weak_below is None and self.embedder.kind is EmbedderKind.PACKAGED:
+            return PACKAGED_WEAK_BELOW
+        return self.api.weak_below

@@ -137,10 +137,11 @@ class Explanation(Answer):
 
 
 class Hit(Answer):
-    """A memory that was found, and why."""
+    """A memory that was found, and why; `weak` is null where the API cannot say."""
 
     score: float
     explanation: Explanation
+    weak: bool | None
     memory: Memory
 
 
@@ -167,8 +168,10 @@ class Hits(Answer):
     index: IndexState
 
     def drawn(self) -> RenderableType:
-        """Return each hit with its score, its name, and its text below; and what may be missing."""
+        """Return each hit with its score, its name, and its text below; and what to know of them all."""
         lines = [line for hit in self.hits for line in _hit(hit)] or [Text("nothing found")]
+        if self.hits and all(hit.weak for hit in self.hits):
+            lines.insert(0, Text("nothing fits well; the nearest are\n", "yellow"))
         if not self.index.complete:
             lines.append(Text(f"memories may be missing here: {self.index.words()}", "yellow"))
         return Group(*lines)
@@ -225,11 +228,13 @@ class Stats(Answer):
 def _hit(hit: Hit) -> Iterator[RenderableType]:
     memory, why = hit.memory, hit.explanation
     parts = [("meaning", why.dense), ("words", why.bm25)]
-    reasons = ", ".join(f"{name} {value:.2f}" for name, value in parts if value is not None)
+    reasons = [f"{name} {value:.2f}" for name, value in parts if value is not None]
+    if hit.weak:
+        reasons.append("weak")
     yield Text.assemble(
         (f"{hit.score:6.2f}  ", "bold"),
         (plain(f"{memory.namespace}  {one_line(memory.name(), 60)}"), "cyan"),
-        (f"  {memory.occurred_at:%Y-%m-%d}  {reasons}", "dim"),
+        (f"  {memory.occurred_at:%Y-%m-%d}  {', '.join(reasons)}", "dim"),
     )
     yield Padding(Text(plain(memory.text)), (0, 0, 1, 8))
 

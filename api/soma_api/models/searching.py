@@ -183,6 +183,10 @@ class HitView(BaseModel):
 
     score: float = Field(description="Greater is better; comparable within one answer only.")
     explanation: ExplanationView
+    weak: bool | None = Field(
+        description="Probably not about the question: none of its words is in the memory, or words were not "
+        "asked for, and the cosine is below `SOMA_API__WEAK_BELOW`. null where that is not set for the model."
+    )
     memory: MemoryView
 
 
@@ -193,6 +197,11 @@ class HitsView(BaseModel):
     index: IndexView
 
 
-def hit_view(hit: SearchHit) -> dict[str, Any]:
-    """Return a hit as `HitView` describes it."""
-    return {"score": hit.score, "explanation": hit.explanation, "memory": memory_view(hit.memory)}
+def hit_view(hit: SearchHit, weak_below: float | None) -> dict[str, Any]:
+    """Return a hit as `HitView` describes it; cosines below `weak_below` are little nearness."""
+    return {
+        "score": hit.score,
+        "explanation": hit.explanation,
+        "weak": hit.explanation.is_weak(weak_below),
+        "memory": memory_view(hit.memory),
+    }

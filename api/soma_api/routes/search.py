@@ -73,7 +73,8 @@ async def search(
         hits = await services.search(asked)
     except _FAILURES as error:
         raise translated(error) from error
-    return json_response({"hits": [hit_view(hit) for hit in hits], "index": index}, 200, answered)
+    found = [hit_view(hit, services.settings.weak_below) for hit in hits]
+    return json_response({"hits": found, "index": index}, 200, answered)
 
 
 def translated(error: Exception) -> ApiError:

@@ -54,7 +54,8 @@ def search(
 ) -> None:
     """Find memories by meaning, by words, or by both.
 
-    Each comes with its score and what it is made of; scores compare within one answer only.
+    Each comes with its score and what it is made of; scores compare within one answer only. A hit is
+    weak, and probably not about the question, when it shares no word with it and its meaning is far away.
     """
     wanted: dict[str, Any] = filters(namespace, prefix, kind, tags, subject)
     given = {

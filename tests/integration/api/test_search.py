@@ -25,7 +25,7 @@ from soma_schemas.versions import Position
 A_QUESTION: dict[str, Any] = {"query": "what does Ada drink?"}
 
 
-def a_hit(score: float) -> SearchHit:
+def a_hit(score: float, dense: float = 0.5) -> SearchHit:
     memory = Memory(
         memory_id=an_id(),
         version=7,
@@ -47,7 +47,7 @@ def a_hit(score: float) -> SearchHit:
         access_count=0,
         last_accessed_at=None,
     )
-    return SearchHit(memory, score, Explanation(dense=0.5, bm25=None))
+    return SearchHit(memory, score, Explanation(dense, bm25=None))
 
 
 async def test_an_index_that_is_being_filled_says_so_in_every_answer(gateway: Gateway) -> None:
@@ -98,7 +98,7 @@ async def test_what_was_settled_into_an_index_that_is_being_filled_is_not_search
 
 
 async def test_hits_come_best_first_with_what_their_scores_are_made_of(gateway: Gateway) -> None:
-    gateway.search.hits = [a_hit(5.0), a_hit(1.0)]
+    gateway.search.hits = [a_hit(5.0), a_hit(1.0, dense=0.1)]
 
     answer = await gateway.client.post("/v1/search", json=A_QUESTION)
 
@@ -106,6 +106,7 @@ async def test_hits_come_best_first_with_what_their_scores_are_made_of(gateway: 
     assert answer.status_code == 200
     assert [hit["score"] for hit in hits] == [5.0, 1.0]
     assert hits[0]["explanation"] == {"dense": 0.5, "bm25": None}
+    assert [hit["weak"] for hit in hits] == [False, True]
     assert hits[0]["memory"]["payload"] == {"a": 1}
     assert "embedding" not in hits[0]["memory"]
 

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Mapping
 
 import pytest
@@ -111,13 +112,51 @@ async def test_while_the_brokers_are_silent_the_age_grows_with_the_clock(
     assert freshness.staleness(SinkGroup.POSTGRES) == 5.0
 
 
+async def test_a_sink_that_is_far_behind_is_as_stale_as_it_is_or_a_second_staler(
+    freshness: Freshness, waiter: WatermarkWaiter, clock: FakeClock, log: Log
+) -> None:
+    # Ten events a second; a sample lies two events after the one before.
+    for end in range(0, 8000, 2):
+        log.offsets = {0: end}
+        await freshness.sample()
+        clock.advance(0.2)
+
+    for settled in range(0, 8000, 123):
+        waiter.advance(SinkGroup.POSTGRES, 0, settled)
+        behind = 800 - settled / 10
+        staleness = freshness.staleness(SinkGroup.POSTGRES)
+        assert staleness is not None
+        assert behind - 1e-6 <= staleness <= behind + 1.2 + 1e-6
+
+
+async def test_at_rest_an_answer_is_as_old_as_the_last_look_at_the_log(
+    waiter: WatermarkWaiter, clock: FakeClock
+) -> None:
+    just_before_each_look: list[float | None] = []
+
+    class IdleLog:
+        async def ends(self) -> Mapping[int, int]:
+            just_before_each_look.append(observed.staleness(SinkGroup.POSTGRES))
+            if len(just_before_each_look) == 100:
+                raise asyncio.CancelledError
+            return {0: 10}
+
+    waiter.advance(SinkGroup.POSTGRES, 0, 10)
+    observed = Freshness(IdleLog(), waiter, clock)
+
+    with pytest.raises(asyncio.CancelledError):
+        await observed.run()
+
+    assert just_before_each_look == [None, *[pytest.approx(0.2)] * 99]
+
+
 async def test_samples_are_not_kept_for_ever(
     freshness: Freshness, waiter: WatermarkWaiter, clock: FakeClock, log: Log
 ) -> None:
     waiter.advance(SinkGroup.POSTGRES, 0, 10)
     await freshness.sample()
     log.offsets = {0: 11}
-    for _ in range(900):
+    for _ in range(1200):
         clock.advance(1)
         await freshness.sample()
 

@@ -13,6 +13,16 @@ from soma_command import Soma
 WHOLE = {"complete": True, "filled": 1.0}
 
 
+def a_hit(dense: float, *, weak: bool | None) -> dict[str, Any]:
+    """A hit by nearness as the API answers it."""
+    return {
+        "score": 10 * dense,
+        "explanation": {"dense": dense, "bm25": None},
+        "weak": weak,
+        "memory": a_memory(),
+    }
+
+
 @pytest.fixture
 def at(api: CannedApi) -> dict[str, str]:
     """The environment that leads to the API."""
@@ -369,12 +379,26 @@ def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: 
 def test_a_hit_is_shown_with_its_score_and_what_it_is_made_of(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
-    hit = {"score": 7.125, "explanation": {"dense": 0.5, "bm25": None}, "memory": a_memory()}
-    api.answers({"hits": [hit], "index": WHOLE})
+    api.answers({"hits": [a_hit(0.5, weak=False), a_hit(0.125, weak=True)], "index": WHOLE})
 
     ran = soma("search", "tea?", environment=at)
 
-    assert ran.out == "  7.12  team/notes  tea  2026-03-02  meaning 0.50\n        Tea at four.\n\n"
+    assert ran.out == (
+        "  5.00  team/notes  tea  2026-03-02  meaning 0.50\n        Tea at four.\n\n"
+        "  1.25  team/notes  tea  2026-03-02  meaning 0.12, weak\n        Tea at four.\n\n"
+    )
+
+
+def test_hits_that_are_all_weak_are_said_to_be_the_nearest_only(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers({"hits": [a_hit(0.125, weak=True)], "index": WHOLE})
+    api.answers({"hits": [a_hit(0.125, weak=None)], "index": WHOLE})
+
+    weak, unknown = (soma("search", "tea?", environment=at).out for _ in range(2))
+
+    assert weak.startswith("nothing fits well; the nearest are\n\n  1.25  team/notes")
+    assert unknown.startswith("  1.25  team/notes")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+import pytest
+
 from soma_api.queries.vectors.fusion import Candidate, Explanation, fuse, rank_by_nearness, rank_by_words
 
 A, B, C = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -54,3 +56,21 @@ def test_only_the_best_are_returned() -> None:
     assert [each.id for each in fuse(dense, sparse, 2)] == [C, A]
     assert [each.id for each in rank_by_nearness(dense, 1)] == [A]
     assert [each.id for each in rank_by_words(sparse, 1)] == [C]
+
+
+@pytest.mark.parametrize(
+    ("explanation", "below", "weak"),
+    [
+        (Explanation(0.24, None), 0.25, True),
+        (Explanation(0.25, None), 0.25, False),
+        (Explanation(0.01, 4.0), 0.25, False),
+        (Explanation(None, 4.0), 0.25, False),
+        (Explanation(0.01, 4.0), None, False),
+        (Explanation(0.24, None), None, None),
+        (Explanation(-1.0, None), -1.0, False),
+    ],
+)
+def test_a_hit_is_weak_when_no_word_speaks_for_it_and_little_nearness(
+    explanation: Explanation, below: float | None, weak: object
+) -> None:
+    assert explanation.is_weak(below) is weak

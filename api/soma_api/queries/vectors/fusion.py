@@ -28,6 +28,19 @@ class Explanation:
     dense: float | None
     bm25: float | None
 
+    def is_weak(self, below: float | None) -> bool | None:
+        """Say whether no word speaks for the hit and little nearness does: docs/adr/0040.
+
+        Args:
+            below: Cosines below this are little; None when nobody has said so for the model.
+
+        Returns:
+            None when it cannot be said.
+        """
+        if self.bm25 is not None:
+            return False
+        return None if below is None or self.dense is None else self.dense < below
+
 
 class Ranked(NamedTuple):
     """A point with its final score."""
