@@ -46,8 +46,8 @@ def web_address(value: str) -> str:
         port = address.port
     except ValueError:
         raise ValueError("its host or port makes no sense") from None
-    spaced = value.split() != [value]
-    if address.scheme not in {"http", "https"} or not address.hostname or port == 0 or spaced:
+    spelt = value.isprintable() and " " not in value
+    if address.scheme not in {"http", "https"} or not address.hostname or port == 0 or not spelt:
         raise ValueError("it has to look like `http://host:port` or `https://host:port`")
     if address.username is not None or address.password is not None:
         raise ValueError("names and passwords have settings of their own, which are kept out of logs")

@@ -55,9 +55,10 @@ def test_without_a_stack_or_an_address_it_says_how_to_get_one(tmp_path: Path) ->
     assert "soma up" in str(refused.value.remedy)
 
 
-def test_an_address_without_a_scheme_is_refused(home: Path) -> None:
+@pytest.mark.parametrize("address", ["memory.example:80", "http://memory\udcff:80", "http://memory\x7f:80"])
+def test_an_address_that_is_none_is_refused(home: Path, address: str) -> None:
     with pytest.raises(UsageError, match="http://"):
-        find_connection(_root(home), "memory.example:80", "key")
+        find_connection(_root(home), address, "key")
 
 
 def test_settings_come_from_the_local_stack_when_the_environment_names_no_place(home: Path) -> None:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -117,6 +119,29 @@ def test_the_version_is_printed(soma: Soma) -> None:
 
     assert ran.code == 0
     assert ran.out.count(".") == 2
+
+
+def _with_bytes(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield command lines, each with one value that is no text; files may have such names."""
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _with_bytes(child, (*words, name))
+    required = ["x" for each in command.params if each.param_type_name == "argument" and each.required]
+    for each in command.params:
+        if each.type_descriptor.is_path:
+            continue
+        if each.param_type_name == "argument":
+            yield (*words, "\udcff")
+        elif not each.is_flag:
+            yield (*words, each.opts[0], "\udcff", *required)
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_a_value_that_is_no_text_is_misuse_of_any_command(entry: Entry, soma: Soma) -> None:
+    for words in _with_bytes(entry.load(), (entry.name,)):
+        ran = soma(*words)
+
+        assert (words, ran.code) == (words, 2)
+        assert ran.err.startswith("error: ")
 
 
 # What only the extras bring: servers, stores, and the local stack.
