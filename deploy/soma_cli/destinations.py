@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import typer
 
+from soma_cli.arguments import text_of
 from soma_cli.failures import UsageError
+from soma_schemas.errors import SomaError
 
 ToOutput = Annotated[
     Path | None,
@@ -23,6 +25,13 @@ ToOutput = Annotated[
         show_default=False,
     ),
 ]
+
+
+class ReaderGoneError(SomaError):
+    """Who read what is written has ended."""
+
+    code = "reader_gone"
+
 
 _ANYBODY = 0o666  # less what the umask takes away
 _OWNER = 0o600
@@ -57,6 +66,7 @@ def open_destination(output: Path | None, *, private: bool = False) -> Iterator[
 
     Raises:
         OSError: It cannot be written.
+        ReaderGoneError: Nobody reads the pipe any more.
     """
     if is_standard_output(output):
         yield sys.stdout
@@ -67,21 +77,23 @@ def open_destination(output: Path | None, *, private: bool = False) -> Iterator[
     # What the shell has opened goes on where it stands: opened by its name, a file would lose what it has.
     descriptor = _open_existing(output) if opened is None else os.dup(opened)
     if descriptor is None:
-        new = _OWNER if private else _ANYBODY
-        with _replacing(output, new) as file:
+        with _replacing(output, _OWNER if private else _ANYBODY) as file:
             yield file
         return
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        before = os.fstat(descriptor)
-        if opened is not None or not stat.S_ISREG(before.st_mode):
+    before = os.fstat(descriptor)
+    if opened is None and stat.S_ISREG(before.st_mode):
+        os.close(descriptor)
+        with _replacing(output, _OWNER) as file:
             yield file
-            return
-        with _replacing(output, _OWNER) as replacement:
-            yield replacement
-            # A file belongs to somebody else only where that one's rights were enough to open it.
-            with suppress(PermissionError):
-                os.fchown(replacement.fileno(), before.st_uid, before.st_gid)
-            os.fchmod(replacement.fileno(), stat.S_IMODE(before.st_mode))
+            with suppress(PermissionError):  # only root gives a file to somebody else
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+        return
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yield file
+    except BrokenPipeError:
+        raise ReaderGoneError(f"nobody reads {text_of(str(output), 'replace')} any more") from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from soma_cli.destinations import is_standard_output, open_destination
+from soma_cli.destinations import ReaderGoneError, is_standard_output, open_destination
 
 
 def _write(output: Path | None, text: str = "größer\n", *, private: bool = False) -> None:
@@ -92,6 +92,21 @@ def test_a_fifo_stays_one_and_its_reader_gets_the_lines(tmp_path: Path) -> None:
 
     assert read.result() == "größer\n"
     assert fifo.is_fifo()
+
+
+def test_a_reader_that_ends_early_is_said(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    # A reader that was there when it was opened, and is not when it is written to.
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+
+    def write_unread() -> None:
+        with open_destination(fifo) as file:
+            os.close(reader)
+            file.write("größer\n")
+
+    with pytest.raises(ReaderGoneError, match=r"nobody reads .*fifo any more"):
+        write_unread()
 
 
 def test_a_device_stays_one_and_gets_the_lines() -> None:
