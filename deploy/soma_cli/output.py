@@ -46,10 +46,10 @@ def say(line: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Return text without control characters: what somebody stored must not steer a terminal."""
+    """Return text without control characters and bytes that are no text: none of it may steer a terminal."""
     return "".join(
         character
-        if character == "\n" or unicodedata.category(character) != "Cc"
+        if character == "\n" or unicodedata.category(character) not in {"Cc", "Cs"}
         else "\N{REPLACEMENT CHARACTER}"
         for character in text.replace("\t", " ")
     )

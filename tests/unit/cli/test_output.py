@@ -26,6 +26,7 @@ def test_a_result_is_drawn_for_people_and_is_json_for_programs(capsys: pytest.Ca
 
 def test_stored_text_cannot_steer_the_terminal() -> None:
     assert plain("\x1b[31mred\x1b[0m\r\x07\x9b") == "�[31mred�[0m���"
+    assert plain("caf\udce9") == "caf�"
     assert plain("two\nlines\tand a tab, größer: 日本") == "two\nlines and a tab, größer: 日本"
 
 
