@@ -106,9 +106,9 @@ def soma_starting(home: Path, environment: Mapping[str, str] | None = None) -> I
 
 
 @contextmanager
-def soma_up(home: Path) -> Iterator[Up]:
+def soma_up(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Up]:
     """Run `soma up` until the block ends."""
-    with soma_starting(home) as starting:
+    with soma_starting(home, environment) as starting:
         eventually_now(
             lambda: (starting.said(), starting.ready()), lambda seen: seen[1] is not None, seconds=_SECONDS
         )

@@ -12,6 +12,7 @@ from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.vectors.progress import LogIdentity
 
 _ANSWER_SECONDS = 5.0
+_CRITICAL = 2  # of syslog's levels
 
 
 class KafkaLogEnds:
@@ -23,7 +24,8 @@ class KafkaLogEnds:
     """
 
     def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
-        self._config = kafka.librdkafka() | {"client.id": "soma-api"}
+        # What goes wrong is raised; a line for every try to connect would come out beside the log.
+        self._config = kafka.librdkafka() | {"client.id": "soma-api", "log_level": _CRITICAL}
         self._admin = AdminClient(self._config)
         self._name = MEMORY_EVENTS.full_name(topics)
         self._partitions = range(MEMORY_EVENTS.partitions(topics))

@@ -43,7 +43,7 @@ def read_handover(home: Path) -> Handover | None:
     path = home / _FILE
     try:
         return Handover.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
         raise ConfigurationError(

@@ -84,6 +84,17 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _pem_file(path: Path) -> Path:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from error
+    if b"-----BEGIN " not in content:
+        raise ValueError("the file is no PEM")
+    return path
+
+
+PemFile = Annotated[Path, AfterValidator(_pem_file)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 
 
@@ -113,9 +124,13 @@ class KafkaSettings(Part):
     )
     sasl_username: str | None = Field(None, description="User for SCRAM-SHA-512, with SASL_SSL.")
     sasl_password: SecretStr | None = Field(None, description="Its password.")
-    ssl_ca_file: Path | None = Field(None, description="PEM file of the authority that signed the brokers.")
-    ssl_certificate_file: Path | None = Field(None, description="PEM file of our own certificate, for mTLS.")
-    ssl_key_file: Path | None = Field(None, description="PEM file of its key (PKCS8).")
+    ssl_ca_file: PemFile | None = Field(
+        None, description="PEM file of the authority that signed the brokers."
+    )
+    ssl_certificate_file: PemFile | None = Field(
+        None, description="PEM file of our own certificate, for mTLS."
+    )
+    ssl_key_file: PemFile | None = Field(None, description="PEM file of its key (PKCS8).")
 
     @model_validator(mode="after")
     def _credentials_fit_the_protocol(self) -> "KafkaSettings":
@@ -194,7 +209,7 @@ class RegistrySettings(Part):
     )
     username: str | None = Field(None, description="User for basic authentication.")
     password: SecretStr | None = Field(None, description="Its password.")
-    ca_file: Path | None = Field(None, description="PEM file of the authority that signed the registry.")
+    ca_file: PemFile | None = Field(None, description="PEM file of the authority that signed the registry.")
     timeout: Timeout = Field(timedelta(seconds=10), description="Longest wait for one answer.")
 
     def client(self) -> dict[str, object]:
@@ -249,7 +264,7 @@ class VectorSettings(Part):
         description="Qdrant's gRPC address; `https` is gRPC over TLS. Its HTTP port is not used.",
     )
     api_key: Key | None = Field(None, description="Qdrant's API key.")
-    ca_file: Path | None = Field(
+    ca_file: PemFile | None = Field(
         None, description="PEM file of the authority that signed Qdrant; without it, public ones are trusted."
     )
     collection: str = Field(

@@ -9,6 +9,7 @@ from soma_schemas.topics import MEMORY_EVENTS
 from soma_streams.delivery.state import Watermark
 
 _TIMEOUT_SECONDS = 10.0
+_CRITICAL = 2  # of syslog's levels
 
 
 def onlooker(kafka: KafkaSettings, group: str) -> Consumer:
@@ -21,7 +22,9 @@ def onlooker(kafka: KafkaSettings, group: str) -> Consumer:
         kafka: The brokers.
         group: The group's name on the brokers.
     """
-    return Consumer(kafka.librdkafka() | {"group.id": group, "enable.auto.commit": False})
+    # What goes wrong is raised; a line for every try to connect would come out beside the log.
+    quiet = {"log_level": _CRITICAL}
+    return Consumer(kafka.librdkafka() | quiet | {"group.id": group, "enable.auto.commit": False})
 
 
 def committed_watermarks(kafka: KafkaSettings, topics: TopicSettings, group: SinkGroup) -> list[Watermark]:

@@ -1,13 +1,18 @@
 """docker-compose.yml says what this version understands."""
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from canned_api import CannedApi
+from recording_door import RecordingDoor, proxy_everywhere
 from soma_api.settings import ApiSettings
 from soma_cli.main import run
 from soma_cli.settings import KNOWN, OperatorSettings
@@ -67,6 +72,30 @@ def test_only_the_api_is_published_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
     assert published == {"api": ["127.0.0.1:8420:8420"]}
+
+
+@pytest.mark.parametrize("service", PROCESSES)
+def test_no_service_asks_another_through_a_proxy(service: str) -> None:
+    environment = environment_of(service)
+    asked = {urlsplit(value).hostname for name, value in environment.items() if name.endswith("__URL")}
+
+    for name in ("NO_PROXY", "no_proxy"):
+        assert asked <= {*environment[name].split(",")}
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_the_check_of_the_apis_health_goes_past_a_proxy(status: int, code: int) -> None:
+    _, _, *options = SERVICES["api"]["healthcheck"]["test"]
+    with CannedApi() as api, RecordingDoor() as proxy:
+        api.answers({}, status)
+        here = [option.replace("8420", api.url.rpartition(":")[2]) for option in options]
+        through = proxy_everywhere(f"http://{proxy.host_port}")
+
+        ran = subprocess.run([sys.executable, *here], env={**os.environ, **through}, check=False)
+
+        assert ran.returncode == code
+        assert [asked.path for asked in api.asked] == ["/healthz"]
+        assert proxy.asked == []
 
 
 def test_no_secret_stands_in_the_file() -> None:

@@ -1,14 +1,12 @@
 """What stays on this machine goes past every proxy; what leaves it goes as the environment says."""
 
-import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from pydantic import SecretStr
 
+from recording_door import RecordingDoor, proxy_everywhere
 from soma_api.probes import registry_probe
 from soma_cli.client import SomaClient
 from soma_cli.connection import Connection
@@ -27,62 +25,25 @@ from soma_schemas.vectors.server import open_client
 from soma_schemas.vectors.server_errors import server_errors
 from soma_streams.delivery.decode import WriterSchemas
 
-_ANSWER = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
-
-
-class Door:
-    """Something that listens on loopback and refuses whatever it is asked.
-
-    Attributes:
-        asked: The first bytes of each connection.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[bytes] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host_port = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = Thread(target=self._listen)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, suppress(ConnectionError):
-                self.asked.append(connection.recv(4096))
-                connection.sendall(_ANSWER)
-
 
 @pytest.fixture
-def proxy() -> Iterator[Door]:
+def proxy() -> Iterator[RecordingDoor]:
     """A proxy that would learn everything that is sent through it."""
-    opened = Door()
-    yield opened
-    opened.close()
+    with RecordingDoor() as door:
+        yield door
 
 
 @pytest.fixture
-def server() -> Iterator[Door]:
+def server() -> Iterator[RecordingDoor]:
     """What the clients mean to ask."""
-    opened = Door()
-    yield opened
-    opened.close()
+    with RecordingDoor() as door:
+        yield door
 
 
 def name_everywhere(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
-    """Name a proxy in every variable that any client is known to read."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
-        monkeypatch.setenv(name, proxy)
-        monkeypatch.setenv(name.upper(), proxy)
-    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    """Name a proxy in every variable that any client reads."""
+    for name, value in proxy_everywhere(proxy).items():
+        monkeypatch.setenv(name, value)
 
 
 async def ask_as_a_command(url: str) -> None:
@@ -135,7 +96,7 @@ Ask = Callable[[str], Awaitable[None]]
 
 @pytest.mark.parametrize("ask", ASK)
 async def test_loopback_is_asked_past_the_proxy(
-    ask: Ask, proxy: Door, server: Door, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, proxy: RecordingDoor, server: RecordingDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name_everywhere(monkeypatch, f"http://{proxy.host_port}")
 
@@ -149,7 +110,7 @@ async def test_loopback_is_asked_past_the_proxy(
 @pytest.mark.parametrize("senseless", ["socks://127.0.0.1:1", "socks5://127.0.0.1:1", "http://host:port"])
 @pytest.mark.parametrize("ask", ASK)
 async def test_loopback_is_asked_although_no_client_can_use_the_proxy(
-    ask: Ask, senseless: str, server: Door, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, senseless: str, server: RecordingDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name_everywhere(monkeypatch, senseless)
 
@@ -161,7 +122,7 @@ async def test_loopback_is_asked_although_no_client_can_use_the_proxy(
 
 @pytest.mark.parametrize("ask", ASK)
 async def test_another_machine_is_asked_through_the_proxy(
-    ask: Ask, proxy: Door, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, proxy: RecordingDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name_everywhere(monkeypatch, f"http://{proxy.host_port}")
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -18,6 +19,7 @@ import structlog
 
 from soma_cli.local.bundles import KAFKA, REGISTRY, Bundle, Coordinate, Pin, Pins
 from soma_cli.local.errors import ChecksumMismatchError, DownloadError
+from soma_cli.local.home import make_usable, require_usable_name
 from soma_cli.local.locking import Cancelled, locked
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ class Artifacts:
         progress: Hears about downloads.
         repository: The Maven repository to fetch from, such as a company's mirror of Maven Central.
         offline: Never go to the network: what is not in the cache fails with DownloadError.
+
+    Raises:
+        UnusableFolderError: The programs could not be run from a folder of that name.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Artifacts:
         offline: bool = False,
     ) -> None:
         self.cache = cache.absolute()
+        require_usable_name(self.cache, os.pathsep)  # of Java's class path
         self._progress = progress
         self._repository = repository
         self._offline = offline
@@ -85,6 +91,7 @@ class Artifacts:
         Raises:
             DownloadError: A file could not be fetched.
             ChecksumMismatchError: A fetched file is not the pinned one.
+            UnusableFolderError: There can be no cache where it should be.
         """
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()
@@ -109,7 +116,7 @@ class Artifacts:
         folder = self._place(bundle, pins)
         if _is_intact(folder):
             return folder
-        self.cache.mkdir(parents=True, exist_ok=True)
+        make_usable(self.cache)
         with locked(self.cache / f"{bundle.name}.lock", cancelled):
             if _is_intact(folder):  # another process was faster
                 return folder

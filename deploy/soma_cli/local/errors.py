@@ -3,6 +3,7 @@
 SomaError
 └── LocalStackError
     ├── HomeInUseError           another stack runs on the same home
+    ├── UnusableFolderError      the parts cannot work in that folder
     ├── NoFreePortError          no port of ours is free on loopback
     ├── DownloadError            a file could not be fetched
     ├── ChecksumMismatchError    a fetched file is not the one that this version was built with
@@ -27,6 +28,13 @@ class HomeInUseError(LocalStackError):
 
     code = "home_in_use"
     remedy = "stop the other stack first, or give this one another folder with SOMA_HOME"
+
+
+class UnusableFolderError(LocalStackError):
+    """The parts cannot work in that folder."""
+
+    code = "unusable_folder"
+    remedy = "give another folder with SOMA_HOME, or for downloads with SOMA_CACHE"
 
 
 class NoFreePortError(LocalStackError):

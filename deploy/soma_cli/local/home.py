@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from soma_cli.local.errors import HomeInUseError, NoFreePortError
+from soma_cli.local.errors import HomeInUseError, NoFreePortError, UnusableFolderError
 from soma_cli.local.locking import open_lock_file, try_lock
 
 LOOPBACK = "127.0.0.1"
@@ -28,12 +28,16 @@ class Home:
     Args:
         path: The folder; made, with mode 0700, when missing.
         random: Chooses ports.
+
+    Raises:
+        UnusableFolderError: The parts cannot work in a folder of that name, or there can be none.
     """
 
     def __init__(self, path: Path, random: Random) -> None:
         self.path = path.absolute()
         self._random = random
-        make_private(self.path)
+        require_usable_name(self.path)
+        make_usable(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -125,6 +129,44 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def require_usable_name(path: Path, separators: str = "") -> None:
+    """Refuse a folder with whose name programs of others cannot work.
+
+    Args:
+        path: The folder.
+        separators: What stands between paths where programs are told of this one.
+
+    Raises:
+        UnusableFolderError: The name holds one of them, a control character, or bytes that are no UTF-8.
+    """
+    try:
+        text = os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UnusableFolderError(
+            f"the path {str(path)!r} is no UTF-8, without which Java finds nothing"
+        ) from None
+    for character in text:
+        if character < " " or character == "\x7f" or character in separators:
+            raise UnusableFolderError(
+                f"the path {str(path)!r} holds {character!r}, with which the parts cannot work"
+            )
+
+
+def make_usable(path: Path) -> None:
+    """Make a folder that only its owner can enter; an existing one keeps its mode.
+
+    Raises:
+        UnusableFolderError: It cannot be made, or not be written to.
+    """
+    try:
+        make_private(path)
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror
+        raise UnusableFolderError(f"there can be no folder {path}: {reason}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UnusableFolderError(f"the folder {path} belongs to another user")
 
 
 def make_private(path: Path) -> None:

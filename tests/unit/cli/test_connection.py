@@ -49,8 +49,10 @@ def test_the_local_stack_may_be_named_by_its_address(home: Path) -> None:
 
 
 def test_without_a_stack_or_an_address_it_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no local stack runs") as refused:
-        find_connection(_root(tmp_path), None, None)
+    (tmp_path / "file").touch()
+    for home in (tmp_path, tmp_path / "file", tmp_path / "missing"):
+        with pytest.raises(UsageError, match="no local stack runs") as refused:
+            find_connection(_root(home), None, None)
 
     assert "soma up" in str(refused.value.remedy)
 

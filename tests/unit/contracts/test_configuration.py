@@ -98,6 +98,27 @@ def test_what_no_setting_holds_is_told_by_the_name_of_the_variable(value: bytes,
             load(PublishingSettings, environment=environment)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SOMA_KAFKA__SSL_CA_FILE",
+        "SOMA_KAFKA__SSL_CERTIFICATE_FILE",
+        "SOMA_KAFKA__SSL_KEY_FILE",
+        "SOMA_REGISTRY__CA_FILE",
+        "SOMA_VECTORS__CA_FILE",
+    ],
+)
+def test_a_file_that_is_missing_or_no_pem_is_told_by_the_name_of_the_variable(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "nonsense.pem").write_text("hunter2")
+
+    for file, reason in (("missing.pem", "No such file"), ("nonsense.pem", "no PEM"), ("", "directory")):
+        with pytest.raises(ConfigurationError, match=f"{name}.*{reason}") as refused:
+            load(VectorWorkerSettings, environment={name: str(tmp_path / file)})
+        assert "hunter2" not in str(refused.value)
+
+
 def test_settings_of_another_process_may_stand_in_the_same_environment() -> None:
     environment = {"SOMA_EMBEDDER__MODEL": "other"}
 

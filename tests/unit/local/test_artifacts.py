@@ -18,7 +18,7 @@ import pytest
 
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.bundles import Bundle, Coordinate
-from soma_cli.local.errors import ChecksumMismatchError, DownloadError
+from soma_cli.local.errors import ChecksumMismatchError, DownloadError, UnusableFolderError
 
 # jgo leaves the answer open when a file is not there.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -313,3 +313,10 @@ def test_two_processes_at_once_fetch_a_bundle_once(
     assert [one.returncode for one in racing] == [0, 0]
     assert len({text.splitlines()[-1] for text in said}) == 1
     assert sorted(repository.requests) == sorted(JARS)
+
+
+def test_a_cache_that_a_class_path_would_take_for_two_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFolderError) as refused:
+        Artifacts(tmp_path / f"a{os.pathsep}b")
+
+    assert "SOMA_CACHE" in str(refused.value.remedy)

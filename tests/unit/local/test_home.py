@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from soma_cli.local.errors import HomeInUseError, NoFreePortError
+from soma_cli.local.errors import HomeInUseError, NoFreePortError, UnusableFolderError
 from soma_cli.local.home import LOOPBACK, PORTS, Home, is_free
 
 
@@ -33,6 +33,27 @@ class Repeating(Random):
 
 def test_a_home_is_entered_by_its_owner_alone(home: Home) -> None:
     assert mode(home.path) == 0o700
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"a\x7fb", b"a\xffb"])
+def test_a_home_of_a_name_that_no_part_can_work_with_is_refused_at_once(name: bytes, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(name)
+
+    with pytest.raises(UnusableFolderError) as refused:
+        Home(path, Random(1))
+
+    assert "SOMA_HOME" in str(refused.value.remedy)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_home_that_cannot_be_made_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(UnusableFolderError, match=r"it is a file|Not a directory") as refused:
+        Home(tmp_path / name, Random(1))
+
+    assert "SOMA_HOME" in str(refused.value.remedy)
 
 
 def test_every_folder_below_a_home_is_entered_by_its_owner_alone(home: Home) -> None:

@@ -94,9 +94,8 @@ async def test_tls_holds_with_the_right_authority_and_is_told_as_refused_otherwi
     key, ours = a_certificate(tmp_path, "ours")
     _, foreign = a_certificate(tmp_path, "foreign")
     pair = (key.read_bytes(), ours.read_bytes())
-    (tmp_path / "nonsense.pem").write_text("nonsense")
     async with qdrant_server(tmp_path / "qdrant", tls=pair) as server:
-        for ca_file in (foreign, None, tmp_path / "nonsense.pem"):
+        for ca_file in (foreign, None):
             async with writer(server.url, ca_file=ca_file) as distrustful:
                 error = await refusal(distrustful)
             assert isinstance(error, IndexServerError)
