@@ -93,6 +93,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         # Without its standalone mode Typer leaves errors to us.
         ended = get_command(app).main(list(arguments), prog_name="soma", standalone_mode=False, obj=root)
         sys.stdout.flush()
+    except BrokenPipeError:
+        return 1  # whoever reads the output has enough of it, and Typer is silent about that, too
     except Exception as error:  # noqa: BLE001  # the edge: whatever it is, it is reported as an error
         from soma_cli.failures import report  # noqa: PLC0415  # what draws errors loads when there is one
 
