@@ -85,8 +85,10 @@ def open_destination(output: Path | None, *, private: bool = False) -> Iterator[
         os.close(descriptor)
         with _replacing(output, _OWNER) as file:
             yield file
-            with suppress(PermissionError):  # only root gives a file to somebody else
-                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            with suppress(PermissionError):  # for members of its group
+                os.fchown(file.fileno(), -1, before.st_gid)
+            with suppress(PermissionError):  # for root
+                os.fchown(file.fileno(), before.st_uid, -1)
             os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
         return
     try:
