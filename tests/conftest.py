@@ -35,8 +35,9 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-# What a shell starts in the background ignores Ctrl-C, and so would the children that it is to stop.
+# What a shell starts in the background ignores these, and so would the children that they are to stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 _prefixes = count(1)
 

@@ -183,14 +183,15 @@ class SomaClient:
         body = {"memories": list(memories)}
         return self._ask(WrittenMany, "POST", "/v1/memories:batch", body=body, headers=headers)
 
-    def namespaces(self, prefix: str) -> Namespaces:
-        """Return a namespace and those right below it, with how many memories each holds.
+    def namespaces(self, prefix: str | None = None) -> Namespaces:
+        """Return a namespace, or the root, and those right below it, with how many memories each holds.
 
         Raises:
             ApiRefusedError: The API says no.
             ApiUnreachableError: It gives no answer.
         """
-        return self._ask(Namespaces, "GET", "/v1/namespaces", asked={"prefix": prefix, "depth": 1})
+        within = {} if prefix is None else {"prefix": prefix}
+        return self._ask(Namespaces, "GET", "/v1/namespaces", asked={**within, "depth": 1})
 
     def write_state(self, position: Position) -> WriteState:
         """Return where a write stands.

@@ -1,11 +1,11 @@
 """`soma up` itself is killed while it starts and while it runs: the next one goes on, and nothing is lost."""
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
 import psycopg
+import pytest
 
 from chaos.publishing import Publishing
 from chaos.workload import Workload
@@ -22,8 +22,7 @@ from soma_schemas.settings import PublishingSettings, TopicSettings
 from soma_up import soma_starting, soma_up
 from waiting import eventually_now
 
-# `make chaos` kills more often.
-KILLS = int(os.environ.get("CHAOS_UP_KILLS", "2"))
+KILLS = 6
 EVENTS = 600
 
 
@@ -51,6 +50,7 @@ def caught_up(database: str, settings: PublishingSettings) -> None:
     eventually_now(look, lambda seen: seen == 0, seconds=600)
 
 
+@pytest.mark.long
 def test_soma_up_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     # Nothing runs yet, so that the ports which this takes down are those that will be taken.

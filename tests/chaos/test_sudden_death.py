@@ -16,7 +16,7 @@ from soma_schemas.settings import PublishingSettings
 from waiting import eventually_now
 
 # `make chaos` imports 20,000; what a kill in the middle leaves behind does not depend on the size.
-MEMORIES = int(os.environ.get("CHAOS_IMPORT", "5000"))
+MEMORIES = int(os.environ.get("CHAOS_IMPORT", "2000"))
 # Every seventh memory replaces one that was stored before: what is folded matters, not only what is inserted.
 KEYS = MEMORIES * 17 // 20
 KILLED_AT = {SinkGroup.POSTGRES: MEMORIES * 9 // 20, SinkGroup.VECTORS: MEMORIES // 4}

@@ -44,6 +44,9 @@ _POINTS_PER_CHECKPOINT = 16_384
 # The engine holds the interpreter while it works: a slice takes 10 to 20 ms, then others have their turn.
 _POINTS_PER_SLICE = 64
 
+# Of the event loop: enough to accept a connection, read a request and answer it where that waits for nothing.
+_ROUNDS_BETWEEN_QUESTIONS = 12
+
 _LOOK_SECONDS = 1.0
 
 _KEYWORD = edge.PayloadSchemaType.Keyword
@@ -213,7 +216,8 @@ class EmbeddedIndex:
         """
         async with self._turn:
             answer = self._candidates(question)
-            await yield_now()
+            for _ in range(_ROUNDS_BETWEEN_QUESTIONS):
+                await yield_now()
         return answer
 
     def _candidates(self, question: Question) -> Candidates:

@@ -97,4 +97,4 @@ def _loop_for_ever(dsn: str) -> None:
 
 
 def _busy_backend(server: psutil.Process) -> psutil.Process | None:
-    return next((one for one in server.children() if one.cmdline()[0].rstrip().endswith(" DO")), None)
+    return next((one for one in server.children() if " ".join(one.cmdline()).rstrip().endswith(" DO")), None)
