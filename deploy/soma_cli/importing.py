@@ -74,6 +74,7 @@ class Importer:
         Raises:
             FindingsError: Some of a source that can be mended are not fit to be stored; the first of them
                 are named with their places.
+            SourceChangedError: It changed meanwhile.
         """
         count = fault_count = 0
         faults: list[str] = []
@@ -93,6 +94,7 @@ class Importer:
             else:
                 count += 1
                 digest.update(_spelled(item))
+        _require_unchanged(source)
         if faults:
             raise FindingsError(
                 f"{source.name} has {fault_count:,} fault{'s' * (fault_count > 1)}; nothing was sent",
@@ -113,6 +115,7 @@ class Importer:
             ImportInterruptedError: The log did not take one.
             SourceChangedError: They are no longer the memories that were checked.
         """
+        _require_unchanged(source)
         count = 0
         digest = sha256()
         last: dict[int, Position] = {}
@@ -159,6 +162,11 @@ def first_of(faults: Sequence[str], count: int) -> tuple[str, ...]:
     """Return the first of so many faults, and how many there are besides."""
     shown = tuple(faults[:_FAULTS_SHOWN])
     return (*shown, f"and {count - len(shown):,} more") if count > len(shown) else shown
+
+
+def _require_unchanged(source: Source) -> None:
+    if source.changed:
+        raise SourceChangedError(f"{source.name} was written to while it was checked; nothing was sent")
 
 
 def _spelled(item: Item) -> bytes:

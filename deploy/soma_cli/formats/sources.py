@@ -59,6 +59,11 @@ class Source(Protocol):
         """Whether people can mend what is wrong in it: then nothing is imported until they have."""
         ...
 
+    @property
+    def changed(self) -> bool:
+        """Whether it is seen to be another than when it was opened."""
+        ...
+
     def items(self) -> Iterator[Item]:
         """Yield every memory in order, holding only one at a time."""
         ...
@@ -84,14 +89,13 @@ class FileSource:
         """Its bytes."""
         return self._stamp[0]
 
-    def items(self) -> Iterator[Item]:
-        """Yield a memory, or what is wrong, for each line.
+    @property
+    def changed(self) -> bool:
+        """Whether somebody has written to it."""
+        return self._stamped() != self._stamp
 
-        Raises:
-            SourceChangedError: Somebody has written to the file since it was opened.
-        """
-        if self._stamped() != self._stamp:
-            raise SourceChangedError(f"{self.name} was written to while it was checked; nothing was sent")
+    def items(self) -> Iterator[Item]:
+        """Yield a memory, or what is wrong, for each line."""
         self._file.seek(0)
         number = 0
         while line := _line(self._file):
@@ -114,6 +118,7 @@ class GitSource:
     limits: Limits
 
     correctable: ClassVar[bool] = False
+    changed: ClassVar[bool] = False  # a commit never does
 
     @property
     def name(self) -> str:

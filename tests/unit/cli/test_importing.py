@@ -49,6 +49,7 @@ class Lines:
 
     lines: list[dict[str, Any] | ContractError]
     correctable: bool = True
+    changed: bool = False
     name: str = "memories.jsonl"
     size: int = 0
 
@@ -207,6 +208,16 @@ def test_a_file_that_is_written_to_after_the_check_is_not_sent(write: Write) -> 
         _importer().publish(source, checked, log, _ignore)
 
     assert log.events == []
+
+
+def test_a_file_that_is_written_to_during_the_check_has_no_faults_but_that(write: Write) -> None:
+    source = write(_tea("one"), _tea("two"))
+
+    def write_over(_more: int) -> None:
+        write(_tea("one"), "{")
+
+    with pytest.raises(SourceChangedError, match="nothing was sent"):
+        _importer().check(source, write_over)
 
 
 @pytest.mark.parametrize(
