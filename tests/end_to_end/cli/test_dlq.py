@@ -94,6 +94,7 @@ def test_an_export_holds_every_byte_of_the_original(at_home: Soma, log: RawLog, 
 
     (line,) = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert json.loads(ran.out)["letters"] == 1
+    assert file.stat().st_mode & 0o777 == 0o600
     assert (line["letter"]["id"], line["missing"]) == (found[0]["id"], None)
     assert [line["key"], line["value"]] == [encoded(record.key), encoded(record.value)]
     assert line["headers"] == [["traceparent", encoded(b"00-1")], ["empty", None]]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,20 @@ def test_importing_again_changes_nothing(at_home: Soma, tmp_path: Path) -> None:
     assert (first["memories"], first["sent"], first["searchable"]) == (4, True, True)
     assert sorted(each["text"] for each in after["memories"]) == ["a place", "after", "no name"]
     assert after == before
+
+
+def test_what_comes_through_a_pipe_is_stored_as_it_was_counted(at_home: Soma, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    lines = [{"namespace": "piped", "text": f"tea {number}"} for number in range(3)]
+
+    with ThreadPoolExecutor(1) as writers:
+        writers.submit(fifo.write_text, "".join(json.dumps(line) + "\n" for line in lines))
+        imported = _json(at_home, "import", str(fifo), "--wait")
+
+    listed = _json(at_home, "list", "-n", "piped")["memories"]
+    assert imported["memories"] == 3
+    assert sorted(memory["text"] for memory in listed) == ["tea 0", "tea 1", "tea 2"]
 
 
 def test_an_import_does_not_undo_later_changes_unless_asked(at_home: Soma, tmp_path: Path) -> None:
