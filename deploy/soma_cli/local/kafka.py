@@ -28,6 +28,10 @@ _HEAP_MB = 128
 _REQUESTS_BYTES = 32 * 1024 * 1024
 _REPLICATED_FROM = 3
 
+# Below the folder that a broker runs in.
+_DATA = "data"
+_PROPERTIES = "server.properties"
+
 
 @dataclass(frozen=True)
 class Node:
@@ -46,8 +50,14 @@ def plan_nodes(home: Home, brokers: int) -> tuple[Node, ...]:
     )
 
 
-def broker_properties(node: Node, nodes: Sequence[Node], data: Path) -> dict[str, str]:
-    """Return a broker's configuration: one broker keeps one copy, three keep three and want two of them."""
+def broker_properties(node: Node, nodes: Sequence[Node], data: str) -> dict[str, str]:
+    """Return a broker's configuration: one broker keeps one copy, three keep three and want two of them.
+
+    Args:
+        node: Which of the nodes it is.
+        nodes: All nodes of the cluster.
+        data: The folder of its log, below its working directory.
+    """
     copies = _REPLICATED_FROM if len(nodes) >= _REPLICATED_FROM else 1
     in_sync = 2 if copies > 1 else 1
     return {
@@ -57,7 +67,8 @@ def broker_properties(node: Node, nodes: Sequence[Node], data: Path) -> dict[str
         "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": str(data),
+        # A list: a comma in a path would make two of one.
+        "log.dirs": data,
         # Topics are declared, never made by a typing error.
         "auto.create.topics.enable": "false",
         "default.replication.factor": str(copies),
@@ -138,13 +149,10 @@ class KafkaBroker(Part):
     async def prepare(self) -> Launch:
         """Write the configuration, and format the log's folder at the first start."""
         folder = self._home.folder("kafka", str(self._node.id))
-        data = folder / "data"
-        if not data.exists():
-            await self._format(folder, data)
-        properties = self._write_properties(folder, data)
-        return await self._launch(
-            self.name, folder, ["kafka.Kafka", str(properties)], learn=self._node.id == 1
-        )
+        if not (folder / _DATA).exists():
+            await self._format(folder)
+        self._write_properties(folder, _DATA)
+        return await self._launch(self.name, folder, ["kafka.Kafka", _PROPERTIES], learn=self._node.id == 1)
 
     async def is_ready(self) -> bool:
         """Say whether it accepts connections, which it does only once it serves."""
@@ -154,20 +162,18 @@ class KafkaBroker(Part):
         """Keep its classes for the next start."""
         await self._program.remember_classes(self._scratch)
 
-    async def _format(self, folder: Path, data: Path) -> None:
+    async def _format(self, folder: Path) -> None:
         # Made beside its place and moved, so that a first start that was interrupted begins anew.
-        unfinished = folder / "data.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        properties = self._write_properties(folder, unfinished)
-        program = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", str(properties)]
+        unfinished = f"{_DATA}.unfinished"
+        shutil.rmtree(folder / unfinished, ignore_errors=True)
+        self._write_properties(folder, unfinished)
+        program = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id(), "-c", _PROPERTIES]
         await self.run_once(await self._launch(f"{self.name}-format", folder, program, learn=False))
-        unfinished.rename(data)
+        (folder / unfinished).rename(folder / _DATA)
 
-    def _write_properties(self, folder: Path, data: Path) -> Path:
-        path = folder / "server.properties"
+    def _write_properties(self, folder: Path, data: str) -> None:
         lines = broker_properties(self._node, self._nodes, data).items()
-        write_private(path, "".join(f"{name}={value}\n" for name, value in lines))
-        return path
+        write_private(folder / _PROPERTIES, "".join(f"{name}={value}\n" for name, value in lines))
 
     async def _launch(self, name: str, folder: Path, program: list[str], *, learn: bool) -> Launch:
         jars = await self._program.folder()

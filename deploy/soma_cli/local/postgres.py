@@ -119,7 +119,7 @@ class Postgres(Part):
         await self._end_orphans(data)
         settings = {"port": str(self.port), **_SETTINGS}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return self._launch(self.name, ["postgres", "-D", str(data), *options], folder, account)
+        return self._launch(self.name, ["postgres", "-D", data.name, *options], folder, account)
 
     async def is_ready(self) -> bool:
         """Log in.
@@ -212,9 +212,9 @@ class Postgres(Part):
             os.chown(password_file, account.uid, account.gid)
         program = [
             "initdb",
-            f"--pgdata={unfinished}",
+            f"--pgdata={unfinished.name}",
             f"--username={Login.ADMIN}",
-            f"--pwfile={password_file}",
+            f"--pwfile={password_file.name}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             # The same order and the same letters on every machine.

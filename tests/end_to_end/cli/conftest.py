@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from conftest import LocalParts
+from recording_door import RecordingDoor, proxy_everywhere
 from soma_cli.local.postgres import Login
 from soma_command import Soma
 from soma_schemas.configuration import as_environment
@@ -20,10 +21,23 @@ class _Places(BaseModel):
     postgres: PostgresSettings
 
 
+# Every letter that means something to a shell, a list of paths, a properties file, a connection string, a
+# format, a URL or a pattern, and one beyond ASCII.
+ODD_NAME = """ a,b;c:d=e#f%s%(g)s${h}\\i"j'k`l&m*n?(o)[p]{q}~r!s|t<u>v@w\u00fc\u6f22 """
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One stack for all tests of this folder; they keep to namespaces of their own."""
-    with soma_up(tmp_path_factory.mktemp("up") / "home") as running:
+def proxy() -> Iterator[RecordingDoor]:
+    """A proxy that the environment of the stack names."""
+    with RecordingDoor() as door:
+        yield door
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, proxy: RecordingDoor) -> Iterator[Up]:
+    """One stack for all tests of this folder, where it is hard; they keep to namespaces of their own."""
+    home = tmp_path_factory.mktemp("up") / ODD_NAME
+    with soma_up(home, proxy_everywhere(f"http://{proxy.host_port}")) as running:
         yield running
 
 

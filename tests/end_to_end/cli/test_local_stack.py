@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recording_door import RecordingDoor, proxy_everywhere
 from soma_command import Soma
 from soma_up import Up, soma_up
 from waiting import eventually_now
@@ -35,6 +36,33 @@ def test_what_ends_by_itself_is_started_again(at_home: Soma, stack: Up, part: st
     assert json.loads(stored.out)["outcome"] == "applied", stored
     assert f"after the end of {part}" in _texts(at_home, "crashes")
     assert stack.process.poll() is None
+
+
+def test_each_part_keeps_its_files_in_the_home_whatever_it_is_called(stack: Up) -> None:
+    folders = ("kafka/1/data/memory.events-0", "postgres/data/base", "vectors", "logs", "secrets")
+
+    assert [name for name in folders if not any((stack.home / name).iterdir())] == []
+    assert {path.name.removeprefix(stack.home.name) for path in stack.home.parent.iterdir()} == {
+        "",
+        ".printed",
+        ".said",
+    }
+
+
+def test_nothing_that_stays_on_this_machine_goes_through_a_proxy(stack: Up, proxy: RecordingDoor) -> None:
+    through = proxy_everywhere(f"http://{proxy.host_port}")
+    for command in ("store tea --namespace proxies --wait 30", "search tea", "schemas check", "dlq list"):
+        ran = subprocess.run(
+            [sys.executable, "-m", "soma_cli.main", *command.split()],
+            env={**os.environ, **through, "SOMA_HOME": str(stack.home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+
+    # Not when the stack started, either.
+    assert proxy.asked == []
 
 
 def test_a_home_is_for_one_stack(stack: Up) -> None:

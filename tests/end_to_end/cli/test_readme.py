@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -34,7 +35,9 @@ def test_every_target_of_make_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_readme_works(command: str, stack: Up) -> None:
-    here = command.replace("http://127.0.0.1:8420", stack.printed["url"]).replace("~/.soma", str(stack.home))
+    here = command.replace("http://127.0.0.1:8420", stack.printed["url"]).replace(
+        "~/.soma", quote(str(stack.home))
+    )
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
     ran = subprocess.run(

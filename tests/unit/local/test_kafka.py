@@ -1,6 +1,5 @@
 """A broker's configuration follows from how many there are."""
 
-from pathlib import Path
 from uuid import UUID
 
 from soma_cli.local.kafka import Node, broker_properties, cluster_id
@@ -9,7 +8,7 @@ NODES = tuple(Node(number, 20_000 + number, 30_000 + number) for number in (1, 2
 
 
 def test_a_single_broker_keeps_one_copy() -> None:
-    properties = broker_properties(NODES[0], NODES[:1], Path("data"))
+    properties = broker_properties(NODES[0], NODES[:1], "data")
 
     assert properties["default.replication.factor"] == "1"
     assert properties["min.insync.replicas"] == "1"
@@ -17,7 +16,7 @@ def test_a_single_broker_keeps_one_copy() -> None:
 
 
 def test_three_brokers_keep_three_copies_and_want_two() -> None:
-    properties = broker_properties(NODES[1], NODES, Path("data"))
+    properties = broker_properties(NODES[1], NODES, "data")
 
     assert properties["default.replication.factor"] == "3"
     assert properties["min.insync.replicas"] == "2"
@@ -26,20 +25,20 @@ def test_three_brokers_keep_three_copies_and_want_two() -> None:
 
 
 def test_every_broker_knows_all_controllers() -> None:
-    properties = broker_properties(NODES[2], NODES, Path("data"))
+    properties = broker_properties(NODES[2], NODES, "data")
 
     assert properties["controller.quorum.voters"] == "1@127.0.0.1:30001,2@127.0.0.1:30002,3@127.0.0.1:30003"
     assert properties["node.id"] == "3"
 
 
 def test_brokers_listen_on_loopback_alone() -> None:
-    properties = broker_properties(NODES[0], NODES, Path("data"))
+    properties = broker_properties(NODES[0], NODES, "data")
 
     assert properties["listeners"] == "PLAINTEXT://127.0.0.1:20001,CONTROLLER://127.0.0.1:30001"
 
 
 def test_a_topic_is_never_made_by_a_typing_error() -> None:
-    assert broker_properties(NODES[0], NODES, Path("data"))["auto.create.topics.enable"] == "false"
+    assert broker_properties(NODES[0], NODES, "data")["auto.create.topics.enable"] == "false"
 
 
 def test_no_cluster_id_looks_like_an_option() -> None:
