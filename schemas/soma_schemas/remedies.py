@@ -40,7 +40,8 @@ _BY_CODE: Mapping[str, str] = {
     ),
     "foreign_schema": (
         "It was written under a schema that is no version of ours and is not read with; the message says "
-        f"why. Have the producer use our Avro schemas; {_EDIT}, or discard it."
+        "why. Have the producer use our Avro schemas, or write out in its own what that refers to; "
+        f"{_EDIT}, or discard it."
     ),
     "avro": f"The body was not written with the schema that it names. {_PRODUCER}",
     "trailing_bytes": f"More bytes follow the event: the producer appends something. {_PRODUCER}",

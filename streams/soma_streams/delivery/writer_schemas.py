@@ -87,7 +87,7 @@ def _json(text: str, kind: str | None, *, refers: bool) -> Mapping[str, Any]:
     if kind not in {None, _AVRO}:
         raise _RefusedError("it is no Avro schema")
     if refers:
-        raise _RefusedError("it refers to other schemas")
+        raise _RefusedError("it refers to other schemas of the registry, and none is followed")
     if len(text) > _MOST_CHARACTERS:
         raise _RefusedError(f"it has more than {_MOST_CHARACTERS:,} characters")
     try:

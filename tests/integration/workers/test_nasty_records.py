@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
     ConfigResource,
     ResourceType,
 )
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
 
 from builders import stored
 from conftest import LocalParts
@@ -74,9 +74,19 @@ class Maker:
 
     def under(self, schema: Any, body: bytes, kind: str = "AVRO") -> bytes:
         """Return a value under a schema that is registered for it."""
+        return self._under(Schema(schema if isinstance(schema, str) else json.dumps(schema), kind), body)
+
+    def referring(self, type_: Any, content: bytes) -> bytes:
+        """Return a good event with one field more, whose type is another schema of the registry."""
+        self._under(Schema(json.dumps(type_), "AVRO"), b"")
+        schema = latest("MemoryStored").parsed()
+        schema["fields"].append({"name": "added", "type": type_["name"]})
+        reference = SchemaReference(type_["name"], f"{self._subject}-{self._schemas}", 1)
+        return self._under(Schema(json.dumps(schema), "AVRO", [reference]), self.value[5:] + content)
+
+    def _under(self, schema: Schema, body: bytes) -> bytes:
         self._schemas += 1
-        text = schema if isinstance(schema, str) else json.dumps(schema)
-        number = self._registry.register_schema(f"{self._subject}-{self._schemas}", Schema(text, kind))
+        number = self._registry.register_schema(f"{self._subject}-{self._schemas}", schema)
         return b"\0" + number.to_bytes(4, "big") + body
 
     def added(self, type_: Any, content: bytes) -> bytes:
@@ -108,6 +118,7 @@ def nasty_records(make: Maker) -> list[Nasty]:
     sixteen = {"type": "fixed", "name": "MemoryStored", "namespace": "soma.memory", "size": 16}
     json_schema = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}
     item = {"type": "array", "items": "long"}
+    elsewhere = {"type": "enum", "name": "org.other.Colour", "symbols": ["RED"]}
     replayed = (("x-replay-offset", b"0"), ("x-replay-epoch", b"1"), ("x-replay-timestamp", b"1772442000000"))
     return [
         Nasty("enum", make.under(symbols, b"\0"), "foreign_schema"),
@@ -120,6 +131,7 @@ def nasty_records(make: Maker) -> list[Nasty]:
         ),
         Nasty("map of nulls", make.added({"type": "map", "values": "null"}, b"\0"), "foreign_schema"),
         Nasty("JSON", make.under(json_schema, b"{}", "JSON"), "foreign_schema"),
+        Nasty("references", make.referring(elsewhere, b"\0"), "foreign_schema"),
         Nasty("many items", make.added(item, _varint(1_000_000) + bytes(1_000_001)), "avro", config=large),
         Nasty("many tags", make.stored(tags=[""] * 2_000_000), "avro", config=large),
         Nasty("many numbers", make.stored(embedding=[0.5] * 500_000), "avro", config=large),
@@ -210,6 +222,8 @@ async def test_no_record_stops_a_worker_or_its_probes_and_all_after_it_are_appli
     for group in GROUPS:
         codes = {sent[x["log_offset"]].name: x["code"] for x in letters if x["consumer_group"] == group}
         assert codes == {nasty.name: nasty.code for nasty in poison.values()}
+    (referring,) = {row["message"] for row in letters if sent[row["log_offset"]].name == "references"}
+    assert "refers to other schemas" in referring
     assert memories == {"good", "after everything"}
     assert len(points) == 1
     assert probes.failures == []
