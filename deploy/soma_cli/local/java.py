@@ -8,6 +8,7 @@ such a file for Java's own classes, on which the others build: it is made first.
 
 import asyncio
 import hashlib
+import os
 import shutil
 import subprocess
 import threading
@@ -62,12 +63,15 @@ class JavaProgram:
         """
         return await self._artifacts.folder(self._bundle)
 
-    async def command(self, *arguments: str, heap_mb: int, scratch: Path, learn: bool) -> list[str]:
+    async def command(
+        self, *arguments: str, heap_mb: int, folder: Path, scratch: Path, learn: bool
+    ) -> list[str]:
         """Return the command that runs it.
 
         Args:
             arguments: Options, the class path or the jar, and what follows.
             heap_mb: The largest heap, in MiB.
+            folder: Where it runs.
             scratch: A folder for its temporary files.
             learn: Whether to write down its classes at its end, if no run before did; see `remember_classes`.
         """
@@ -80,7 +84,7 @@ class JavaProgram:
             "-XX:TieredStopAtLevel=1",
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",
-            f"-Djava.io.tmpdir={scratch}",
+            f"-Djava.io.tmpdir={_seen_from(folder, scratch)}",
             *await self._sharing(scratch, learn=learn),
             *arguments,
         ]
@@ -109,6 +113,11 @@ class JavaProgram:
     def _classes(self, folder: Path) -> Path:
         # With the program: a folder that is fetched anew takes its archive with it, which would not fit.
         return folder / f"{_runtime(self._artifacts.cache)}-{_CLASSES}"
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    # The registry takes `${name}` in a property, Java's own too, for the value of another.
+    return os.path.relpath(path.resolve(), folder.resolve())
 
 
 def _runtime(cache: Path) -> str:

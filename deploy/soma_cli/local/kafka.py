@@ -189,6 +189,7 @@ class KafkaBroker(Part):
             ":".join(class_path),
             *program,
             heap_mb=_HEAP_MB,
+            folder=folder,
             scratch=self._scratch,
             learn=learn,
         )

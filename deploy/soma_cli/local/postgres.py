@@ -192,7 +192,7 @@ class Postgres(Part):
         if not lock.exists():  # the last server stopped in order
             return
         left = {str(process.pid): process for process in psutil.process_iter() if _works_in(process, data)}
-        if lock.read_text(encoding="ascii").partition("\n")[0] in left:
+        if lock.read_bytes().partition(b"\n")[0].decode("ascii", "replace") in left:
             return  # somebody runs a server here by hand: ours will say so
         for process in left.values():
             log.warning("orphan_ended", pid=process.pid)

@@ -67,12 +67,13 @@ class Registry(Part):
             "".join(f"{name}={value}\n" for name, value in lines),
         )
         self._scratch = self._home.scratch(self.name)
+        folder = self._home.folder("registry")
         return Launch(
             self.name,
             await self._program.command(
-                "-jar", str(jar), heap_mb=_HEAP_MB, scratch=self._scratch, learn=True
+                "-jar", str(jar), heap_mb=_HEAP_MB, folder=folder, scratch=self._scratch, learn=True
             ),
-            self._home.folder("registry"),
+            folder,
             ENVIRONMENT,
             log=self._home.log(self.name),
             pid_file=self._home.pid_file(self.name),

@@ -35,10 +35,13 @@ async def run(program: JavaProgram, scratch: Path, *options: str) -> str:
         "kafka.tools.StorageTool",
         "random-uuid",
         heap_mb=64,
+        folder=scratch,
         scratch=scratch,
         learn=True,
     )
-    said = await asyncio.to_thread(subprocess.check_output, command, env=ENVIRONMENT, timeout=60, text=True)
+    said = await asyncio.to_thread(
+        subprocess.check_output, command, cwd=scratch, env=ENVIRONMENT, timeout=60, text=True
+    )
     await program.remember_classes(scratch)
     return said
 
