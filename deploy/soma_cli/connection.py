@@ -1,17 +1,21 @@
 """Where a command finds the API, and the settings of the parts behind it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from soma_cli.failures import UsageError
 from soma_cli.handover import Handover, read_handover
 from soma_cli.root import Root
 from soma_schemas.configuration import RESERVED_NAMES
+from soma_schemas.errors import ConfigurationError
 from soma_schemas.settings import ENVIRONMENT_PREFIX, fits_a_header, web_address
 
 _NO_STACK = "start one with `soma up`, or name another with SOMA_URL and SOMA_API_KEY"
 
 # Settings that say nothing of where the parts are.
+_NO_PLACES = RESERVED_NAMES - {"CONFIG_FILE", "SECRETS_DIR"}
 _NOT_A_PLACE = ("LOG__", "LIMITS__", "PRODUCER__")
 
 
@@ -57,11 +61,24 @@ def find_connection(root: Root, url: str | None, api_key: str | None) -> Connect
     return Connection(url.rstrip("/"), api_key)
 
 
+def running_stack(home: Path) -> Handover:
+    """Return what the local stack of this home left for commands.
+
+    Raises:
+        UsageError: None runs there.
+        ConfigurationError: Another version or another user runs it.
+    """
+    if (local := read_handover(home)) is None:
+        raise UsageError(f"no local stack runs in {home}", remedy="start one with `soma up`")
+    return local
+
+
 def find_settings(root: Root) -> tuple[Mapping[str, str], Handover | None]:
     """Return the variables that say where Kafka, the registry and PostgreSQL are.
 
     They come from the environment when it names any of these places, else whole from the local stack:
-    the two are never mixed, so that no command reads from one installation and writes to the other.
+    the two are never mixed, so that no command reads from one installation and writes to the other. What
+    `soma env` prints names the local stack.
 
     Returns:
         The variables; and the local stack, when they are its.
@@ -69,9 +86,10 @@ def find_settings(root: Root) -> tuple[Mapping[str, str], Handover | None]:
     Raises:
         UsageError: The environment names no place, and no local stack runs.
     """
-    if names_a_place(root.environment):
+    places = named_places(root.environment)
+    local = _readable_handover(root.home) if places else read_handover(root.home)
+    if places and (local is None or not places.items() <= local.environment.items()):
         return root.environment, None
-    local = read_handover(root.home)
     if local is None:
         raise UsageError(
             f"no settings for Kafka, registry or PostgreSQL, and no local stack runs in {root.home}",
@@ -80,11 +98,19 @@ def find_settings(root: Root) -> tuple[Mapping[str, str], Handover | None]:
     return {**local.environment, **root.environment}, local
 
 
-def names_a_place(environment: Mapping[str, str]) -> bool:
-    """Say whether any variable tells where a part is, directly or in a file."""
-    names = {
-        name.removeprefix(ENVIRONMENT_PREFIX) for name in environment if name.startswith(ENVIRONMENT_PREFIX)
+def named_places(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that tell where a part is, directly or in a file."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX)
+        and (rest := name.removeprefix(ENVIRONMENT_PREFIX)) not in _NO_PLACES
+        and not rest.startswith(_NOT_A_PLACE)
     }
-    if names & {"CONFIG_FILE", "SECRETS_DIR"}:
-        return True
-    return any(name not in RESERVED_NAMES and not name.startswith(_NOT_A_PLACE) for name in names)
+
+
+def _readable_handover(home: Path) -> Handover | None:
+    # Whoever works elsewhere is not kept from it by a local stack of another version.
+    with suppress(ConfigurationError):
+        return read_handover(home)
+    return None

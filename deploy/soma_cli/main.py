@@ -19,6 +19,7 @@ PROCESSES = "Processes"
 
 COMMANDS = (
     Entry("up", "soma_cli.commands.up", "Run everything on this machine, in the foreground.", START),
+    Entry("env", "soma_cli.commands.env", "Print where the local stack is, for a shell.", START),
     Entry("store", "soma_cli.commands.store", "Store a memory.", MEMORIES),
     Entry("get", "soma_cli.commands.get", "Show one memory.", MEMORIES),
     Entry("search", "soma_cli.commands.search", "Find memories by meaning, by words, or by both.", MEMORIES),

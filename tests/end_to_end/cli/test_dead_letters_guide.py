@@ -1,6 +1,7 @@
 """The guide to dead letters, walked from top to bottom: its commands work, and show what it says."""
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -131,6 +132,7 @@ def test_the_guide_works_from_top_to_bottom(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ran: list[str] = []
+    shell = {"EDITOR": EDITOR}
 
     def letter(code: str) -> str:
         found = soma("dlq", "list", "--code", code, "--limit", "1")
@@ -145,17 +147,19 @@ def test_the_guide_works_from_top_to_bottom(
         if words[-2:] == ["soma", "up"]:
             stack_at.up(Limits(text_bytes=1000) if len(words) > 2 else Limits())
             continue
-        if words[0] == "python":
-            subprocess.run(
-                [sys.executable, *words[1:]], check=True, env={**os.environ, "SOMA_HOME": str(tmp_path)}
-            )
+        if words[-2:] == ["python", "letters.py"]:
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            typed = ["bash", "-e", "-c", step.text]
+            subprocess.run(typed, check=True, env={**os.environ, "SOMA_HOME": str(tmp_path), "PATH": path})
+            # What the shell has since then, the commands after it have too.
+            shell |= json.loads(soma("env", "--json").out)["variables"]
             eventually_now(
                 lambda: soma("dlq", "list").err, lambda said: f"of {LETTERS} letters" in said, seconds=60
             )
             continue
         if step.code is not None:
             words[words.index("ID")] = letter(step.code)
-        output = soma(*words[1:], environment={"EDITOR": EDITOR})
+        output = soma(*words[1:], environment=shell)
         assert output.code == 0, (step.text, output)
         missing = [line for line in step.seen if not shows(line, output.out.splitlines())]
         assert missing == [], (step.text, output.out)

@@ -1,4 +1,4 @@
-"""What README tells people to type works as it stands there."""
+"""What README tells people to type works as it stands there, from its first word to its last."""
 
 import json
 import os
@@ -6,24 +6,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from shlex import quote
 
-import pytest
-
-from soma_cli.handover import read_handover
 from soma_up import Up
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"(?:Save as `(\w+\.py)`:\n\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
+CONSOLE = [text for _, language, text in BLOCKS if language == "console"]
+PROGRAMS = {name: text for name, language, text in BLOCKS if language == "python"}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-
-
-def commands() -> list[str]:
-    """The commands, without the prompt for an environment that a test already has."""
-    joined = [line for block in CONSOLE for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in joined if not line.startswith(("make ", ". "))]
+NEXT = "--- next block"
 
 
 def test_every_target_of_make_that_is_named_exists() -> None:
@@ -33,41 +25,30 @@ def test_every_target_of_make_that_is_named_exists() -> None:
     assert named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
-@pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_readme_works(command: str, stack: Up) -> None:
-    here = command.replace("http://127.0.0.1:8420", stack.printed["url"]).replace(
-        "~/.soma", quote(str(stack.home))
-    )
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def test_the_readme_works_from_top_to_bottom_in_one_shell(stack: Up, tmp_path: Path) -> None:
+    # `make` has been run: its environment is there, and its stack runs in the user's own folder.
+    home, checkout = tmp_path / "home", tmp_path / "checkout"
+    home.mkdir()
+    checkout.mkdir()
+    (home / ".soma").symlink_to(stack.home)
+    (checkout / ".venv").symlink_to(sys.prefix)
+    for name, text in PROGRAMS.items():
+        (checkout / name).write_text(text, encoding="utf-8")
+    typed = [block for block in CONSOLE if not block.startswith("make ")]
 
     ran = subprocess.run(
-        ["bash", "-c", here],
-        env={**os.environ, "SOMA_HOME": str(stack.home), "PATH": path},
+        ["bash", "-e", "-c", f"echo '{NEXT}'\n".join(typed)],
+        cwd=checkout,
+        env={name: value for name, value in os.environ.items() if not name.startswith("SOMA_")}
+        | {"HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout
-    if command.startswith("curl"):
-        assert "hits" in json.loads(ran.stdout)
-
-
-def test_the_producer_of_the_readme_publishes(stack: Up) -> None:
-    (snippet,) = PYTHON
-    handover = read_handover(stack.home)
-    assert handover is not None
-    # A producer knows brokers and registry, and no database.
-    places = {name: value for name, value in handover.environment.items() if "POSTGRES" not in name}
-
-    ran = subprocess.run(
-        [sys.executable, "-c", snippet],
-        env={**os.environ, **places},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert ran.returncode == 0, ran.stderr
-    assert re.fullmatch(r"\d+:\d+", ran.stdout.strip())
+    assert (ran.returncode, ran.stderr) == (0, "")
+    commands, request, program = ran.stdout.split(f"{NEXT}\n")
+    assert "done; reads and searches see it" in commands
+    assert commands.count("Ada prefers tea at four.") == 1
+    assert "assistant/ada" in {hit["memory"]["namespace"] for hit in json.loads(request)["hits"]}
+    assert re.fullmatch(r"\d+:\d+\n", program)

@@ -84,6 +84,27 @@ def test_settings_of_the_environment_are_never_mixed_with_the_local_ones(home: P
     assert variables == root.environment
 
 
+def test_what_soma_env_prints_names_the_local_stack_and_not_another(home: Path) -> None:
+    printed = {"SOMA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:20001", "SOMA_URL": LOCAL.url}
+
+    same, local = find_settings(_root(home, **printed))
+    other, elsewhere = find_settings(_root(home, **printed, SOMA_REGISTRY__URL="http://127.0.0.1:1"))
+
+    assert local == LOCAL
+    assert same["SOMA_POSTGRES__PORT"] == "20002"
+    assert elsewhere is None
+    assert "SOMA_POSTGRES__PORT" not in other
+
+
+def test_a_stack_of_another_version_keeps_nobody_from_working_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "client.json").write_text("{}")
+
+    variables, local = find_settings(_root(tmp_path, SOMA_KAFKA__BOOTSTRAP_SERVERS="elsewhere:9092"))
+
+    assert local is None
+    assert variables["SOMA_KAFKA__BOOTSTRAP_SERVERS"] == "elsewhere:9092"
+
+
 def test_without_settings_or_a_stack_it_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no settings") as refused:
         find_settings(_root(tmp_path))

@@ -1,0 +1,45 @@
+"""`soma env`: print where the local stack is, for programs that are started from the same shell."""
+
+import sys
+from shlex import quote
+
+import typer
+from rich.text import Text
+
+from soma_cli.commands.options import AsJson
+from soma_cli.connection import running_stack
+from soma_cli.output import Result, show
+from soma_cli.root import root_of
+
+app = typer.Typer(add_completion=False)
+
+# Events go to the brokers, under schemas of the registry. The database is nobody's but ours.
+_PUBLISHING = ("SOMA_KAFKA__", "SOMA_REGISTRY__")
+
+
+class Variables(Result):
+    """What leads a program to the local stack; the API's key is an admin's, in the clear."""
+
+    variables: dict[str, str]
+
+    def drawn(self) -> Text:
+        """Return a line for a shell for each."""
+        return Text("\n".join(f"export {name}={quote(value)}" for name, value in self.variables.items()))
+
+
+@app.command()
+def env(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Print where the local stack is, for a shell.
+
+    `eval "$(soma env)"` lets every program that is started in this shell find it: SOMA_URL and SOMA_API_KEY
+    lead to the HTTP API, SOMA_KAFKA__... and SOMA_REGISTRY__... are the settings of a producer. The key is an
+    admin's.
+    """
+    local = running_stack(root_of(context).home)
+    places = {name: value for name, value in local.environment.items() if name.startswith(_PUBLISHING)}
+    found = Variables(variables={"SOMA_URL": local.url, "SOMA_API_KEY": local.api_key, **places})
+    if as_json:
+        show(found, as_json=True)
+    else:
+        # Written as it is: a terminal's width must not break a line that is pasted.
+        sys.stdout.write(f"{found.drawn().plain}\n")
