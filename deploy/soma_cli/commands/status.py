@@ -1,6 +1,7 @@
 """`soma status`: say how the service is."""
 
 from collections.abc import Iterator
+from math import ceil
 
 import typer
 from rich.console import RenderableType
@@ -50,7 +51,7 @@ class Status(Result):
         if self.stats.dead_letters is not None:
             yield "dead letters", f"{self.stats.dead_letters:,}"
         for sink, seconds in self.stats.staleness_seconds.items():
-            yield plain(sink), "unknown" if seconds is None else f"at most {seconds:.1f} s behind the log"
+            yield plain(sink), _age(seconds)
 
 
 @app.command()
@@ -72,3 +73,10 @@ def status(
     if found.status != _READY:
         failing = [name for name, part in found.parts.items() if not part.ready]
         raise FindingsError(f"the API is {found.status.replace('_', ' ')}: {', '.join(failing)} fails", ())
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "nobody knows how old its answers are"
+    # Rounded up: nothing is said to be younger than it is known to be.
+    return f"its answers are at most {ceil(seconds * 10) / 10:.1f} s old"

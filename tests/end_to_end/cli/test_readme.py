@@ -1,4 +1,4 @@
-"""What README tells people to type works as it stands there, from its first word to its last."""
+"""What README and the page of the examples tell people to type works as it stands there."""
 
 import json
 import os
@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from soma_up import Up
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = (ROOT / "docs" / "examples" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(?:Save as `(\w+\.py)`:\n\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
 CONSOLE = [text for _, language, text in BLOCKS if language == "console"]
 PROGRAMS = {name: text for name, language, text in BLOCKS if language == "python"}
@@ -18,37 +21,70 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 NEXT = "--- next block"
 
 
-def test_every_target_of_make_that_is_named_exists() -> None:
-    named = set(re.findall(r"make ([a-z]+)", "\n".join(CONSOLE)))
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in which `make` has been run."""
+    path = tmp_path / "checkout"
+    path.mkdir()
+    (path / ".venv").symlink_to(sys.prefix)
+    (path / "docs").symlink_to(ROOT / "docs")
+    return path
 
-    assert named == {"demo", "up", "test", "lint"}
-    assert named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
-
-def test_the_readme_works_from_top_to_bottom_in_one_shell(stack: Up, tmp_path: Path) -> None:
-    # `make` has been run: its environment is there, and its stack runs in the user's own folder.
-    home, checkout = tmp_path / "home", tmp_path / "checkout"
+@pytest.fixture
+def environment(tmp_path: Path, stack: Up) -> dict[str, str]:
+    """That of somebody whose stack runs where it does unless they say otherwise."""
+    home = tmp_path / "home"
     home.mkdir()
-    checkout.mkdir()
     (home / ".soma").symlink_to(stack.home)
-    (checkout / ".venv").symlink_to(sys.prefix)
-    for name, text in PROGRAMS.items():
-        (checkout / name).write_text(text, encoding="utf-8")
-    typed = [block for block in CONSOLE if not block.startswith("make ")]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMA_")}
+    return inherited | {"HOME": str(home)}
 
+
+def typed(blocks: list[str], checkout: Path, environment: dict[str, str]) -> list[str]:
+    """Type blocks into one shell, which ends with the first failure, and return what each prints."""
+    script = f"echo '{NEXT}'\n".join(blocks)
     ran = subprocess.run(
-        ["bash", "-e", "-c", f"echo '{NEXT}'\n".join(typed)],
+        ["bash", "-e", "-c", script],
         cwd=checkout,
-        env={name: value for name, value in os.environ.items() if not name.startswith("SOMA_")}
-        | {"HOME": str(home)},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.split(f"{NEXT}\n")
 
-    assert (ran.returncode, ran.stderr) == (0, "")
-    commands, request, program = ran.stdout.split(f"{NEXT}\n")
+
+def test_every_target_of_make_that_is_named_exists() -> None:
+    named = set(re.findall(r"make ([a-z-]+)", "\n".join(CONSOLE)))
+
+    assert {"demo", "up", "test", "lint"} <= named
+    assert named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+
+
+def test_the_readme_works_from_top_to_bottom_in_one_shell(
+    checkout: Path, environment: dict[str, str]
+) -> None:
+    for name, text in PROGRAMS.items():
+        (checkout / name).write_text(text, encoding="utf-8")
+
+    commands, request, program = typed(
+        [block for block in CONSOLE if not block.startswith("make ")], checkout, environment
+    )
+
     assert "done; reads and searches see it" in commands
     assert commands.count("Ada prefers tea at four.") == 1
     assert "assistant/ada" in {hit["memory"]["namespace"] for hit in json.loads(request)["hits"]}
     assert re.fullmatch(r"\d+:\d+\n", program)
+
+
+def test_the_examples_are_used_as_their_page_says(checkout: Path, environment: dict[str, str]) -> None:
+    commands = re.findall(r"\| `(soma [^`]+)` \|$", EXAMPLES, re.MULTILINE)
+
+    imported, recall = typed(
+        [". .venv/bin/activate\n", *(f"{command}\n" for command in commands)], checkout, environment
+    )[1:]
+
+    assert "356" in imported
+    assert "hybrid" in recall
