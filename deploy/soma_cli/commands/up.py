@@ -69,6 +69,7 @@ In another terminal{_preparation(self.home)}:
   soma search "what does Ada drink?"
   curl -H "Authorization: Bearer $(cat {quote(str(self.key_file))})" {self.url}/v1/stats
 
+Programs of yours that are started after `eval "$(soma env)"` find it too.
 Ctrl-C stops it; what is stored stays."""
         )
 
