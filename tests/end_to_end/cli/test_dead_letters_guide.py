@@ -1,7 +1,6 @@
 """The guide to dead letters, walked from top to bottom: its commands work, and show what it says."""
 
 import asyncio
-import json
 import os
 import re
 import shlex
@@ -149,10 +148,11 @@ def test_the_guide_works_from_top_to_bottom(
             continue
         if words[-2:] == ["python", "letters.py"]:
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-            typed = ["bash", "-e", "-c", step.text]
-            subprocess.run(typed, check=True, env={**os.environ, "SOMA_HOME": str(tmp_path), "PATH": path})
-            # What the shell has since then, the commands after it have too.
-            shell |= json.loads(soma("env", "--json").out)["variables"]
+            environment = {**os.environ, "SOMA_HOME": str(tmp_path), "PATH": path}
+            typed = ["bash", "-e", "-c", f"{step.text}\nenv -0"]
+            has = subprocess.run(typed, check=True, env=environment, capture_output=True, text=True).stdout
+            # What the shell has from then on, the commands after it have too.
+            shell |= dict(each.split("=", 1) for each in has.split("\0") if each.startswith("SOMA_"))
             eventually_now(
                 lambda: soma("dlq", "list").err, lambda said: f"of {LETTERS} letters" in said, seconds=60
             )
