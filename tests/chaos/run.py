@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import psycopg
+from confluent_kafka import KafkaException
 
 from chaos.publishing import Publishing
 from chaos.qdrant_process import Mode
@@ -284,13 +285,16 @@ class Player:
         """
         try:
             by_watermarks: int | str = behind(installation(self._stage.publishing, self._stage.owner_dsn))
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, KafkaException) as error:
             by_watermarks = type(error).__name__
         return by_watermarks, self._missing_in_index()
 
     def _missing_in_index(self) -> int | str:
         publishing = self._stage.publishing
-        ends = read_ends(publishing.kafka.bootstrap_servers, MEMORY_EVENTS.full_name(publishing.topics))
+        try:
+            ends = read_ends(publishing.kafka.bootstrap_servers, MEMORY_EVENTS.full_name(publishing.topics))
+        except KafkaException as error:
+            return type(error).__name__
         try:
             held = asyncio.run(self._held(ends))
         except SomaError as error:

@@ -6,6 +6,7 @@ from random import Random
 
 import psycopg
 import pytest
+from confluent_kafka import KafkaException
 
 from chaos.publishing import Publishing
 from chaos.workload import Workload
@@ -44,7 +45,7 @@ def caught_up(database: str, settings: PublishingSettings) -> None:
     def look() -> int | str:
         try:
             return behind(installation(settings, database))
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, KafkaException) as error:
             return type(error).__name__
 
     eventually_now(look, lambda seen: seen == 0, seconds=600)
