@@ -42,12 +42,13 @@ test-fast: $(VENV)/.dev ## Run the tests that need no local stack.
 # Each process has a local stack of its own; a file's tests stay in one.
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: chaos
-chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each record (half an hour).
-	CHAOS_STARTS=all $(BIN)/pytest tests/end_to_end/cli/test_killed_start.py
-	CHAOS_IMPORT=20000 $(BIN)/pytest tests/chaos/test_sudden_death.py
+.PHONY: test-long
+test-long: $(VENV)/.dev ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
 	AGREEMENT_POINTS=20000 $(BIN)/pytest tests/contract/vectors/test_agreement_at_size.py
+
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each record (half an hour).
 	PYTHONPATH=tests $(BIN)/python -m chaos --report build/chaos
 
 .PHONY: fuzz

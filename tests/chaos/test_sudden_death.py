@@ -1,9 +1,10 @@
 """Workers that are killed in the middle of an import: both stores hold exactly the log's memories."""
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from conftest import LocalParts
 from judge.verdict import judge
@@ -15,8 +16,7 @@ from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.settings import PublishingSettings
 from waiting import eventually_now
 
-# `make chaos` imports 20,000; what a kill in the middle leaves behind does not depend on the size.
-MEMORIES = int(os.environ.get("CHAOS_IMPORT", "2000"))
+MEMORIES = 20_000
 # Every seventh memory replaces one that was stored before: what is folded matters, not only what is inserted.
 KEYS = MEMORIES * 17 // 20
 KILLED_AT = {SinkGroup.POSTGRES: MEMORIES * 9 // 20, SinkGroup.VECTORS: MEMORIES // 4}
@@ -53,6 +53,7 @@ def kill_on_the_way(process: OwnProcess, dsn: str, group: SinkGroup) -> None:
     process.launch()
 
 
+@pytest.mark.long
 def test_a_kill_in_the_middle_of_an_import_loses_and_doubles_nothing(
     local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """The embedded index and a server that has built its graph give one question one answer, at a real size.
 
-`AGREEMENT_POINTS` says how many points; `make chaos` compares 20,000.
+`AGREEMENT_POINTS` says how many points; `make test-long` compares 20,000.
 """
 
 import json

@@ -77,7 +77,6 @@ PHASES = {
     # While our processes start, which need all of them.
     "ready": tuple(said(f"{part}: ready", part) for part in ("postgres", "kafka", "registry")),
 }
-_CHOSEN = tuple(PHASES) if os.environ.get("CHAOS_STARTS") == "all" else ("listening",)
 
 
 def start_killing(home: Path, kills: tuple[Kill, ...], soma: Soma) -> None:
@@ -121,6 +120,7 @@ def arranged_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.long
 def test_a_first_start_survives_the_kill_of_each_part_in_the_middle_of_each_step(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,7 +129,14 @@ def test_a_first_start_survives_the_kill_of_each_part_in_the_middle_of_each_step
     start_killing(home, STEPS, Soma(home, capfd))
 
 
-@pytest.mark.parametrize("phase", _CHOSEN)
+@pytest.mark.parametrize(
+    "phase",
+    [
+        "listening",
+        pytest.param("spawned", marks=pytest.mark.long),
+        pytest.param("ready", marks=pytest.mark.long),
+    ],
+)
 def test_a_start_survives_the_kill_of_each_part_at_each_phase(
     arranged_home: Path, capfd: pytest.CaptureFixture[str], phase: str
 ) -> None:

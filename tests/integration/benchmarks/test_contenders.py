@@ -34,6 +34,7 @@ def bring(local_parts: LocalParts, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return run
 
 
+@pytest.mark.long
 def test_ours_makes_the_rows_that_a_loop_by_hand_makes(bring: Bring) -> None:
     expected = bring("by hand, confluent-kafka")
     assert expected[0] > EVENTS // 2
