@@ -36,7 +36,7 @@ test: $(VENV)/.dev ## Run every test on the real local stack, but for the long o
 	$(BIN)/pytest $(PARALLEL)
 
 .PHONY: test-fast
-test-fast: $(VENV)/.dev ## Run the tests that need no local stack.
+test-fast: $(VENV)/.dev ## Run the unit and contract tests.
 	$(BIN)/pytest $(PARALLEL) tests/unit tests/contract tests/deploy
 
 # Each process has a local stack of its own; a file's tests stay in one.
