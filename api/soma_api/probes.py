@@ -17,6 +17,8 @@ from soma_schemas.http_clients import client_options, usable_environment
 from soma_schemas.settings import RegistrySettings
 
 _ANSWER_SECONDS = 2.0
+# Less, so that the pool says why it has no connection before the probe is ended.
+_CONNECTION_SECONDS = 1.8
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +54,7 @@ def postgres_probe(pool: AsyncConnectionPool) -> Probe:
     """Return a probe that asks PostgreSQL a trivial question."""
 
     async def probe() -> None:
-        async with pool.connection(timeout=_ANSWER_SECONDS) as connection:
+        async with pool.connection(timeout=_CONNECTION_SECONDS) as connection:
             await connection.execute("SELECT 1")
 
     return probe

@@ -58,7 +58,10 @@ async def test_a_database_that_is_away_is_an_outage_worth_trying_again(
     try:
         end_connections(local_parts)
         answer = await gateway.client.get("/v1/memories")
-        readiness = await gateway.client.get("/readyz")
+        readiness = await eventually(
+            partial(gateway.client.get, "/readyz"),
+            lambda looked: body_of(looked)["parts"]["postgres"]["error"] == "OperationalError",
+        )
     finally:
         may_log_in(local_parts, allowed=True)
 
