@@ -49,6 +49,7 @@ class Lanes:
         self._lanes: dict[TopicPartition, Lane] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._last_revoked_epoch = -1
+        self._set_anew: dict[TopicPartition, int] = {}
         self._typical_bytes = 1.0
 
     # -- in ----------------------------------------------------------------------------------------
@@ -62,7 +63,7 @@ class Lanes:
         Returns:
             Whether the chunk was let in.
         """
-        if chunk.epoch <= self._last_revoked_epoch:
+        if chunk.epoch <= self._last_revoked_epoch or chunk.epoch < self._set_anew.get(chunk.partition, 0):
             return False
         lane = self._lanes.get(chunk.partition)
         if lane is not None and chunk.epoch < lane.epoch:
@@ -168,7 +169,11 @@ class Lanes:
         return bool(still_open)
 
     def reposition(self, epochs: Mapping[TopicPartition, int]) -> None:
-        """Drop the lanes of partitions whose position was set anew with these epochs."""
+        """Drop the lanes of partitions whose position was set anew with these epochs, and refuse older chunks.
+
+        A chunk that was drained before and comes in after would begin a lane past what the dropped one held.
+        """
+        self._set_anew.update(epochs)
         for partition, epoch in epochs.items():
             lane = self._lanes.get(partition)
             if lane is not None and lane.epoch < epoch:
@@ -182,6 +187,7 @@ class Lanes:
             if lane.epoch <= last_epoch:
                 del self._lanes[partition]
                 lane.drop()
+        self._set_anew = {p: epoch for p, epoch in self._set_anew.items() if epoch > last_epoch}
         self._committed.clear()
 
     # -- reports -----------------------------------------------------------------------------------

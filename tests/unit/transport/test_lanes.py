@@ -130,6 +130,17 @@ def test_records_drained_before_a_seek_are_refused() -> None:
     assert lanes.take() is None
 
 
+def test_what_was_drained_before_a_seek_and_comes_in_after_begins_no_lane() -> None:
+    lanes = some_lanes()
+    lanes.admit(a_chunk([0], epoch=1))
+    taken(lanes)
+    lanes.reposition({EVENTS: 2})
+    assert not lanes.admit(a_chunk([], position=1, epoch=1))
+    assert lanes.marks() == {}, "it would commit past the record that is to be read again"
+    assert lanes.admit(a_chunk([0], epoch=2))
+    assert lanes.marks() == {EVENTS: Mark(epoch=2, offset=0)}
+
+
 def test_records_of_a_later_epoch_replace_the_lane() -> None:
     lanes = some_lanes()
     lanes.admit(a_chunk([10], epoch=1))
