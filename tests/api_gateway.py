@@ -27,7 +27,7 @@ from soma_api.probes import BackingPart, Probe, postgres_probe
 from soma_api.queries.database import database_pool
 from soma_api.queries.vectors.search import SearchHit, SearchRequest
 from soma_api.settings import ApiSettings, GatewaySettings
-from soma_api.waiting import SETTLED, WatermarkWaiter
+from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.events import MemoryEvent
 from soma_schemas.producer import Receipt

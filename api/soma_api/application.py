@@ -16,15 +16,13 @@ from starlette.responses import Response
 from starlette.types import Lifespan
 
 from soma_api import openapi
-from soma_api.cursors import Cursors
-from soma_api.dependencies import Services
 from soma_api.docs_page import add_docs_page
 from soma_api.middleware import RequestMiddleware, request_id_of
 from soma_api.parts import Parts
-from soma_api.principals import Authenticator
 from soma_api.problems import (
     ApiError,
     InternalError,
+    InvalidHeaderError,
     InvalidInputError,
     MethodNotAllowedError,
     RouteNotFoundError,
@@ -32,15 +30,8 @@ from soma_api.problems import (
     faults_of,
     problem_response,
 )
-from soma_api.publishing import EventLog
-from soma_api.queries.api_keys import ApiKeyQueries
-from soma_api.queries.database import Database
-from soma_api.queries.dead_letters import DeadLetterQueries
-from soma_api.queries.memories import MemoryQueries
-from soma_api.queries.overview import OverviewQueries
-from soma_api.queries.writes import WriteQueries
 from soma_api.routes import dead_letters, health, links, memories, overview, search, writes
-from soma_schemas.topics import MEMORY_EVENTS
+from soma_api.services import make_services
 from soma_schemas.violations import violations_of
 
 _ROUTERS = (
@@ -51,13 +42,6 @@ _ROUTERS = (
     overview.router,
     dead_letters.router,
     health.router,
-)
-_BODIES = (
-    memories.STORE_BODY,
-    memories.BATCH_BODY,
-    memories.PATCH_BODY,
-    links.LINK_BODY,
-    search.SEARCH_BODY,
 )
 _DESCRIPTION = """
 Memories for AI agents. Writes go to an event log and are visible moments later; a write's `position` tells
@@ -75,7 +59,7 @@ log = structlog.get_logger(__name__)
 def create_application(parts: Parts) -> FastAPI:
     """Return the application. It opens nothing; stopping it lets go of its publishing threads."""
     gateway = parts.settings.api
-    services = _services(parts)
+    services = make_services(parts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -124,38 +108,8 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = openapi.describe(self, _BODIES)
+            self.openapi_schema = openapi.describe(self, _ROUTERS)
         return self.openapi_schema
-
-
-def _services(parts: Parts) -> Services:
-    gateway = parts.settings.api
-    database = Database(parts.pool)
-    topics = parts.settings.topics
-    return Services(
-        settings=parts.settings,
-        clock=parts.clock,
-        metrics=parts.metrics,
-        authenticator=Authenticator(
-            ApiKeyQueries(database).find, parts.clock, gateway.key_cache.total_seconds()
-        ),
-        log=EventLog(
-            parts.publisher,
-            threads=gateway.publish_threads,
-            timeout=gateway.publish_timeout.total_seconds(),
-        ),
-        ends=parts.ends,
-        waiter=parts.waiter,
-        freshness=parts.freshness,
-        memories=MemoryQueries(database),
-        writes=WriteQueries(database, MEMORY_EVENTS.full_name(topics), topics.epoch),
-        overview=OverviewQueries(database),
-        dead_letters=DeadLetterQueries(database),
-        search=parts.search,
-        index=parts.index,
-        cursors=Cursors(parts.cursor_secret),
-        probes=parts.probes,
-    )
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -167,16 +121,17 @@ async def _api_error(request: Request, error: Exception) -> Response:
 async def _invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    invalid = InvalidInputError(
-        "the request breaks the contract; nothing was sent",
-        faults=[
-            fault
-            for finding in error.errors()
-            for fault in faults_of(
-                violations_of(_as_validation_error(finding)), Source(str(finding["loc"][0]))
-            )
-        ],
-    )
+    faults = [
+        fault
+        for finding in error.errors()
+        for fault in faults_of(violations_of(_as_validation_error(finding)), Source(str(finding["loc"][0])))
+    ]
+    invalid: ApiError
+    if all(fault.source is Source.HEADER for fault in faults):
+        first = faults[0]
+        invalid = InvalidHeaderError(f"{first.path.removeprefix('/')}: {first.message}", faults=faults)
+    else:
+        invalid = InvalidInputError("the request breaks the contract; nothing was sent", faults=faults)
     return problem_response(invalid, request_id_of(request.scope))
 
 

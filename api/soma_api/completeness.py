@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from soma_api.waiting import WatermarkWaiter
+from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 from soma_schemas.groups import SinkGroup

@@ -1,111 +1,98 @@
-"""What routes are given: who asks, what the body says, and the services that answer."""
+"""What routes are given, by type: who asks, what the headers say, and the services that answer."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated
 
-from fastapi import Depends, Request
-from pydantic import BaseModel, ValidationError
+from fastapi import Depends, Header, Query
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from soma_api import headers
-from soma_api.commands import Command
-from soma_api.completeness import IndexLook
+from soma_api.consistency import PositionWait, ReadConsistency
 from soma_api.cursors import Cursors
-from soma_api.freshness import Freshness, LogEnds
-from soma_api.metrics import ApiMetrics, WaitFor, WaitResult
+from soma_api.event_factory import EventFactory
+from soma_api.freshness import LogEnds
+from soma_api.injection import InjectedServices
+from soma_api.namespace_access import NamespaceAccess
 from soma_api.parts import Searcher
-from soma_api.principals import Authenticator, Principal, Role
-from soma_api.probes import BackingPart, Probe
-from soma_api.problems import (
-    Fault,
-    InvalidInputError,
-    NotJsonError,
-    NotYetVisibleError,
-    TooStaleError,
-    UnsupportedMediaTypeError,
-    faults_of,
-)
-from soma_api.publishing import EventLog
+from soma_api.principals import Principal, Role
+from soma_api.problems import ConditionUnsupportedError, NamespaceForbiddenError
 from soma_api.queries.dead_letters import DeadLetterQueries
 from soma_api.queries.memories import MemoryQueries
 from soma_api.queries.overview import OverviewQueries
 from soma_api.queries.writes import WriteQueries
 from soma_api.settings import ApiSettings
-from soma_api.waiting import WatermarkWaiter
-from soma_schemas.clock import Clock
-from soma_schemas.errors import SomaError
+from soma_api.visibility import Visibility
+from soma_api.write_responses import WriteResponder
+from soma_schemas.fields import Namespace
 from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import new_id
-from soma_schemas.json_text import JsonError, may_hold_what_no_double_is, read_json
-from soma_schemas.versions import Position
-from soma_schemas.violations import Violation, ViolationCode, violations_of
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
-
-# Reading a body of this size takes milliseconds, in which the event loop would serve nobody.
-_LARGE_BODY_BYTES = 128 * 1024
-
-_LOOK_AGAIN_SECONDS = 0.25
-
-_AS_IT_IS = "identity"  # the content coding that is none
+# What answers.
 
 
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """What answers requests; made once per application and found at `request.app.state.services`."""
-
-    settings: ApiSettings
-    clock: Clock
-    metrics: ApiMetrics
-    authenticator: Authenticator
-    log: EventLog
-    ends: LogEnds
-    waiter: WatermarkWaiter
-    freshness: Freshness
-    memories: MemoryQueries
-    writes: WriteQueries
-    overview: OverviewQueries
-    dead_letters: DeadLetterQueries
-    search: Searcher
-    index: IndexLook
-    cursors: Cursors
-    probes: Mapping[BackingPart, Probe]
-
-    async def wait(
-        self, wait_for: WaitFor, groups: tuple[SinkGroup, ...], positions: list[Position], seconds: float
-    ) -> bool:
-        """Wait until these sinks have settled these positions, say whether they have, and count it.
-
-        While the index is not complete, what was settled into it may be missing from it.
-        """
-        started = self.clock.monotonic()
-        visible = await self.waiter.wait(groups, positions, seconds)
-        while visible and SinkGroup.VECTORS in groups and not await self.index_is_complete():
-            await self.clock.sleep(_LOOK_AGAIN_SECONDS)
-            visible = self.clock.monotonic() - started < seconds
-        result = WaitResult.VISIBLE if visible else WaitResult.TIMED_OUT
-        self.metrics.waited(wait_for, result, self.clock.monotonic() - started)
-        return visible
-
-    async def index_is_complete(self) -> bool:
-        """Say whether the index has everything that was settled into it; one that is away has not."""
-        try:
-            return (await self.index.look()).complete
-        except (SomaError, ConnectionError, TimeoutError):
-            return False
-
-    async def staleness(self, group: SinkGroup) -> float | None:
-        """Return how many seconds old an answer from this sink can be at most; None when that is unknown."""
-        if group is SinkGroup.VECTORS and not await self.index_is_complete():
-            return None
-        return self.freshness.staleness(group)
+async def _settings(services: InjectedServices) -> ApiSettings:
+    return services.settings
 
 
-def services_of(request: Request) -> Services:
-    """Return the services of the application that serves a request."""
-    services: Services = request.app.state.services
-    return services
+async def _visibility(services: InjectedServices) -> Visibility:
+    return services.visibility
+
+
+async def _log_ends(services: InjectedServices) -> LogEnds:
+    return services.ends
+
+
+async def _memories(services: InjectedServices) -> MemoryQueries:
+    return services.memories
+
+
+async def _writes(services: InjectedServices) -> WriteQueries:
+    return services.writes
+
+
+async def _overview(services: InjectedServices) -> OverviewQueries:
+    return services.overview
+
+
+async def _dead_letters(services: InjectedServices) -> DeadLetterQueries:
+    return services.dead_letters
+
+
+async def _search(services: InjectedServices) -> Searcher:
+    return services.search
+
+
+async def _cursors(services: InjectedServices) -> Cursors:
+    return services.cursors
+
+
+Settings = Annotated[ApiSettings, Depends(_settings)]
+StoreVisibility = Annotated[Visibility, Depends(_visibility)]
+EndsOfLog = Annotated[LogEnds, Depends(_log_ends)]
+Memories = Annotated[MemoryQueries, Depends(_memories)]
+Writes = Annotated[WriteQueries, Depends(_writes)]
+Overview = Annotated[OverviewQueries, Depends(_overview)]
+DeadLetters = Annotated[DeadLetterQueries, Depends(_dead_letters)]
+SearchIndex = Annotated[Searcher, Depends(_search)]
+PageCursors = Annotated[Cursors, Depends(_cursors)]
+
+# Who asks.
+
+_BEARER = HTTPBearer(scheme_name="bearer", description="An API key, `soma_...`.", auto_error=False)
+_API_KEY = APIKeyHeader(name="X-API-Key", scheme_name="apiKey", description="The same.", auto_error=False)
+
+
+async def _credential(
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    api_key: Annotated[str | None, Depends(_API_KEY)],
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> str | None:
+    if authorization is not None:
+        # Another scheme beside a good key is refused: it was meant to count.
+        return "" if bearer is None else bearer.credentials.strip()
+    return api_key
+
+
+Credential = Annotated[str | None, Depends(_credential)]
 
 
 class Requires:
@@ -114,152 +101,134 @@ class Requires:
     def __init__(self, role: Role) -> None:
         self._role = role
 
-    async def __call__(self, request: Request) -> Principal:
+    async def __call__(self, services: InjectedServices, credential: Credential) -> Principal:
         """Return who asks.
 
         Raises:
             UnauthenticatedError: Nobody that we know.
             RoleTooLowError: Somebody who may not.
         """
-        principal = await services_of(request).authenticator.authenticate(credential_of(request))
+        principal = await services.authenticator.authenticate(credential)
         principal.require(self._role)
         return principal
 
 
-def credential_of(request: Request) -> str | None:
-    """Return the credential that a request carries, or None."""
-    authorization = request.headers.get("authorization")
-    if authorization is not None:
-        scheme, _, credential = authorization.partition(" ")
-        return credential.strip() if scheme.lower() == "bearer" else ""
-    return request.headers.get("x-api-key")
-
-
+require_operator = Requires(Role.OPERATOR)
 Reader = Annotated[Principal, Depends(Requires(Role.READER))]
 Writer = Annotated[Principal, Depends(Requires(Role.WRITER))]
-Operator = Annotated[Principal, Depends(Requires(Role.OPERATOR))]
+Operator = Annotated[Principal, Depends(require_operator)]
 
 
-class JsonBody(Generic[ModelT]):
-    """A dependency: the body, read straight from its bytes and held to this installation's limits.
-
-    Args:
-        model: What it must be.
-        media_types: Besides `application/json`.
-    """
-
-    def __init__(self, model: type[ModelT], *media_types: str) -> None:
-        self.model = model
-        self.media_types = ("application/json", *media_types)
-
-    async def __call__(self, request: Request) -> ModelT:
-        """Return the body.
-
-        Raises:
-            UnsupportedMediaTypeError: It says that it is no JSON, or that it is compressed.
-            NotJsonError: It is no JSON.
-            InvalidInputError: It breaks the contract.
-            BodyTooLargeError: It is larger than this installation takes.
-        """
-        said = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if said not in self.media_types:
-            raise UnsupportedMediaTypeError("the body does not say that it is JSON")
-        if request.headers.get("content-encoding", _AS_IT_IS).strip().lower() not in {_AS_IT_IS, ""}:
-            raise UnsupportedMediaTypeError(
-                "the body says that it is compressed", headers={"Accept-Encoding": _AS_IT_IS}
-            )
-        body = await request.body()
-        limits = services_of(request).settings.limits
-        if len(body) > _LARGE_BODY_BYTES:
-            return await asyncio.to_thread(parsed, self.model, body, {"limits": limits})
-        return parsed(self.model, body, {"limits": limits})
+async def _operator_of_tenant(principal: Operator) -> Principal:
+    # What cannot be read has no namespace to hold somebody to.
+    if principal.namespaces is not None:
+        raise NamespaceForbiddenError("dead letters take a key that covers every namespace")
+    return principal
 
 
-def parsed(model: type[ModelT], body: bytes, context: Mapping[str, Any]) -> ModelT:
-    """Return a body as its model.
+TenantOperator = Annotated[Principal, Depends(_operator_of_tenant)]
 
-    Raises:
-        NotJsonError: It is no JSON.
-        InvalidInputError: It breaks the contract.
-    """
-    try:
-        value = model.model_validate_json(body, context=dict(context))
-    except ValidationError as error:
-        faults = faults_of(violations_of(error))
-    else:
-        faults = []
-    if (not faults or _is_no_json(faults)) and may_hold_what_no_double_is(body):
-        # pydantic makes zero of what is too small, and nothing of an integer of thousands of digits.
-        try:
-            read_json(body)
-        except JsonError as error:
-            faults = faults_of([Violation("", error.code, str(error))])
-    if not faults:
-        return value
-    if _is_no_json(faults):
-        raise NotJsonError(faults[0].message, faults=faults)
-    raise InvalidInputError("the body breaks the contract; nothing was sent", faults=faults)
+NamespaceQuery = Annotated[
+    Namespace | None,
+    Query(description="Where the memory lies; needed only while it is not visible yet."),
+]
+
+# Reads.
 
 
-def _is_no_json(faults: Sequence[Fault]) -> bool:
-    return len(faults) == 1 and faults[0].code is ViolationCode.NOT_JSON and not faults[0].path
+class Reads:
+    """A dependency: how new the answer from a sink's store has to be."""
+
+    def __init__(self, group: SinkGroup) -> None:
+        self._group = group
+
+    async def __call__(
+        self,
+        services: InjectedServices,
+        positions: headers.Positions = None,
+        prefer: headers.PreferOfRead = None,
+        max_staleness: headers.MaxStaleness = None,
+    ) -> ReadConsistency:
+        """Return what the headers ask for; `ensure` waits for it."""
+        gateway = services.settings.api
+        return ReadConsistency(
+            visibility=services.visibility,
+            group=self._group,
+            positions=positions or (),
+            preferred=headers.preferred_wait(prefer, gateway.wait_max.total_seconds()),
+            default=gateway.read_wait.total_seconds(),
+            max_staleness=max_staleness,
+            metrics=services.metrics,
+        )
 
 
-def command_of(request: Request, principal: Principal) -> Command:
-    """Return what the events of a write have in common.
+ReadsRecords = Annotated[ReadConsistency, Depends(Reads(SinkGroup.POSTGRES))]
+ReadsIndex = Annotated[ReadConsistency, Depends(Reads(SinkGroup.VECTORS))]
 
-    Raises:
-        InvalidHeaderError: `Idempotency-Key`, `If-Match` or `If-None-Match` cannot be understood.
-    """
-    services = services_of(request)
-    now = services.clock.now()
-    return Command(
-        principal=principal,
-        event_id=headers.idempotency_key(request.headers.get("idempotency-key")) or new_id(now),
-        now=now,
-        limits=services.settings.limits,
-        embedder=services.settings.embedder,
-        expected=headers.expected_version(
-            request.headers.get("if-match"), request.headers.get("if-none-match")
-        ),
+# Writes.
+
+
+async def _write_wait(services: InjectedServices, prefer: headers.PreferOfWrite = None) -> float | None:
+    return headers.preferred_wait(prefer, services.settings.api.wait_max.total_seconds())
+
+
+_WriteWait = Annotated[float | None, Depends(_write_wait)]
+
+
+async def _position_wait(
+    services: InjectedServices, preferred: _WriteWait, positions: headers.Positions = None
+) -> PositionWait:
+    return PositionWait(
+        visibility=services.visibility,
+        group=SinkGroup.POSTGRES,
+        positions=positions or (),
+        preferred=preferred,
+        default=services.settings.api.read_wait.total_seconds(),
     )
 
 
-async def wait_for_positions(request: Request, groups: tuple[SinkGroup, ...]) -> dict[str, str]:
-    """Wait for the positions that a request names, and return the headers that say so.
-
-    Raises:
-        InvalidHeaderError: `Soma-Position` cannot be understood.
-        NotYetVisibleError: The sinks have not come so far in time.
-    """
-    wanted = headers.positions(request.headers.getlist("soma-position"))
-    if not wanted:
-        return {}
-    services = services_of(request)
-    gateway = services.settings.api
-    preferred = headers.preferred_wait(request.headers.getlist("prefer"), gateway.wait_max.total_seconds())
-    seconds = gateway.read_wait.total_seconds() if preferred is None else preferred
-    if not await services.wait(WaitFor.READ, groups, wanted, seconds):
-        raise NotYetVisibleError("a position in `Soma-Position` is not visible yet")
-    return {} if preferred is None else headers.applied_wait(preferred)
+async def _responder(services: InjectedServices, wait_seconds: _WriteWait) -> WriteResponder:
+    return WriteResponder(services.log, services.writes, services.visibility, wait_seconds)
 
 
-async def read_headers(request: Request, group: SinkGroup) -> dict[str, str]:
-    """Wait for what a read asks for, and return the headers that say how old its answer may be.
+async def _access(principal: Writer, memories: Memories) -> NamespaceAccess:
+    return NamespaceAccess(memories, principal)
 
-    Raises:
-        InvalidHeaderError: `Soma-Position` or `Soma-Max-Staleness` cannot be understood.
-        NotYetVisibleError: The sink has not come so far in time.
-        TooStaleError: The answer could be older than the reader accepts.
-    """
-    services = services_of(request)
-    answered = await wait_for_positions(request, (group,))
-    most = headers.max_staleness(request.headers.get("soma-max-staleness"))
-    staleness = await services.staleness(group)
-    if most is not None and (staleness is None or staleness > most):
-        how_old = "an unknown age" if staleness is None else f"up to {staleness:.1f} s"
-        raise TooStaleError(f"the answer would be of {how_old}; at most {most:g} s are accepted")
-    if staleness is None:
-        return answered | {"Soma-Staleness": "unknown"}
-    services.metrics.served_stale(staleness)
-    return answered | {"Soma-Staleness": f"{staleness:.3f}"}
+
+async def _events(
+    services: InjectedServices, principal: Writer, idempotency_key: headers.IdempotencyKey = None
+) -> EventFactory:
+    now = services.clock.now()
+    return EventFactory(
+        principal=principal,
+        event_id=idempotency_key or new_id(now),
+        now=now,
+        limits=services.settings.limits,
+        embedder=services.settings.embedder,
+    )
+
+
+_Events = Annotated[EventFactory, Depends(_events)]
+
+
+async def _conditional_events(
+    events: _Events, if_match: headers.IfMatch = None, if_absent: headers.IfAbsent = None
+) -> EventFactory:
+    return events.expecting(headers.expected_version(if_match, if_absent))
+
+
+async def _unconditional_events(
+    events: _Events,
+    if_match: Annotated[str | None, Header(include_in_schema=False)] = None,
+    if_none_match: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> EventFactory:
+    if if_match is not None or if_none_match is not None:
+        raise ConditionUnsupportedError("`If-Match` and `If-None-Match` are for writes to one memory")
+    return events
+
+
+WaitsForPosition = Annotated[PositionWait, Depends(_position_wait)]
+Responder = Annotated[WriteResponder, Depends(_responder)]
+Access = Annotated[NamespaceAccess, Depends(_access)]
+ConditionalEvents = Annotated[EventFactory, Depends(_conditional_events)]
+UnconditionalEvents = Annotated[EventFactory, Depends(_unconditional_events)]

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 
-from soma_api.waiting import WatermarkWaiter
+from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 

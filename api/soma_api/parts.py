@@ -22,8 +22,8 @@ from soma_api.queries.database import connection_string, database_pool
 from soma_api.queries.vectors.search import SearchHit, SearchRequest
 from soma_api.settings import ApiSettings
 from soma_api.start_checks import check_database, check_database_later
-from soma_api.waiting import WatermarkWaiter
 from soma_api.watermark_feed import WatermarkFeed
+from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.topics import MEMORY_EVENTS
 

@@ -1,17 +1,18 @@
 """Who asks, and what they may: one tenant, a role, and namespaces."""
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from cachetools import TTLCache
 
 from soma_api.keys import ApiKey
 from soma_api.problems import NamespaceForbiddenError, RoleTooLowError, UnauthenticatedError
 from soma_schemas.clock import Clock
 from soma_schemas.namespaces import contains
 
-_REMEMBERED_KEYS = 10_000
+_CACHED_KEYS = 10_000
 
 
 class Role(StrEnum):
@@ -62,17 +63,17 @@ class Principal:
     namespaces: tuple[str, ...] | None
     actor: str
 
-    def may_enter(self, namespace: str) -> bool:
+    def may_access(self, namespace: str) -> bool:
         """Say whether a namespace is theirs."""
         return self.namespaces is None or any(contains(prefix, namespace) for prefix in self.namespaces)
 
-    def enter(self, namespace: str) -> None:
+    def require_access(self, namespace: str) -> None:
         """Return when a namespace is theirs.
 
         Raises:
             NamespaceForbiddenError: It is not.
         """
-        if not self.may_enter(namespace):
+        if not self.may_access(namespace):
             raise NamespaceForbiddenError("the namespace lies outside of what this key covers")
 
     def require(self, role: Role) -> None:
@@ -94,15 +95,14 @@ class Authenticator:
     Args:
         find: Looks a key up by its id.
         clock: Tells what has expired.
-        remember_seconds: How long a key that was found is not looked up again: how long a revoked key still
+        cache_seconds: How long a key that was found is not looked up again: how long a revoked key still
             works at most.
     """
 
-    def __init__(self, find: FindKey, clock: Clock, remember_seconds: float) -> None:
+    def __init__(self, find: FindKey, clock: Clock, cache_seconds: float) -> None:
         self._find = find
         self._clock = clock
-        self._remember_seconds = remember_seconds
-        self._remembered: OrderedDict[str, tuple[float, StoredKey]] = OrderedDict()
+        self._cache: TTLCache[str, StoredKey] = TTLCache(_CACHED_KEYS, cache_seconds, timer=clock.monotonic)
 
     async def authenticate(self, credential: str | None) -> Principal:
         """Return who a credential stands for.
@@ -126,17 +126,10 @@ class Authenticator:
         return Principal(stored.tenant, stored.role, stored.namespaces, f"key:{stored.key_id}")
 
     async def _stored(self, key_id: str) -> StoredKey | None:
-        now = self._clock.monotonic()
-        remembered = self._remembered.get(key_id)
-        if remembered is not None and now < remembered[0]:
-            return remembered[1]
-        stored = await self._find(key_id)
+        stored: StoredKey | None = self._cache.get(key_id)
         if stored is None:
-            # Not remembered: made-up ids must not push good ones out.
-            self._remembered.pop(key_id, None)
-            return None
-        self._remembered[key_id] = (now + self._remember_seconds, stored)
-        self._remembered.move_to_end(key_id)
-        if len(self._remembered) > _REMEMBERED_KEYS:
-            self._remembered.popitem(last=False)
+            stored = await self._find(key_id)
+            # An unknown id is not kept: made-up ids must not push good ones out.
+            if stored is not None:
+                self._cache[key_id] = stored
         return stored

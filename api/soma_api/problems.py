@@ -2,7 +2,7 @@
 
 ApiError
 ├── InvalidInputError, NotJsonError, UnsupportedMediaTypeError, BodyTooLargeError   the body or the query
-├── InvalidHeaderError, InvalidCursorError                                         other parts of the request
+├── InvalidHeaderError, ConditionUnsupportedError, InvalidCursorError              other parts of the request
 ├── UnauthenticatedError, RoleTooLowError, NamespaceForbiddenError, TenantMismatchError
 ├── RouteNotFoundError, MethodNotAllowedError
 ├── MemoryNotFoundError, WriteNotFoundError, DeadLetterNotFoundError
@@ -38,6 +38,7 @@ class ProblemCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     BODY_TOO_LARGE = "body_too_large"
     INVALID_HEADER = "invalid_header"
+    CONDITION_UNSUPPORTED = "condition_unsupported"
     INVALID_CURSOR = "invalid_cursor"
     UNAUTHENTICATED = "unauthenticated"
     ROLE_TOO_LOW = "role_too_low"
@@ -188,6 +189,15 @@ class InvalidHeaderError(ApiError):
     """A header cannot be understood, and guessing would be wrong."""
 
     status, problem, title = 400, ProblemCode.INVALID_HEADER, "A header cannot be understood"
+
+
+class ConditionUnsupportedError(ApiError):
+    """The request has a condition that this route cannot hold it to; nothing was published."""
+
+    status, problem, title = 400, ProblemCode.CONDITION_UNSUPPORTED, "This write takes no condition"
+    remedy = (
+        "Leave the header out. In a batch, an item's `expected_version` is its condition; links have none."
+    )
 
 
 class InvalidCursorError(ApiError):

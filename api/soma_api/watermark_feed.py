@@ -8,7 +8,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from soma_api.waiting import WatermarkWaiter
+from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
 
 _POLL_SECONDS = 0.25

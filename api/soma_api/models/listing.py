@@ -171,13 +171,13 @@ def visible_below(
     if own is None:
         return prefix, None
     if namespace is not None:
-        principal.enter(namespace)
+        principal.require_access(namespace)
         return None, None
-    if prefix is not None and principal.may_enter(prefix):
+    if prefix is not None and principal.may_access(prefix):
         return prefix, None
     inside = [each for each in own if prefix is None or each.startswith(prefix + "/")]
     if prefix is not None and not inside:
-        principal.enter(prefix)
+        principal.require_access(prefix)
     if len(inside) == 1:
         return inside[0], None
     return prefix, inside

@@ -3,24 +3,21 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from soma_api.dependencies import Operator, services_of
+from soma_api.dependencies import DeadLetters, PageCursors, Settings, TenantOperator
 from soma_api.models.letters import LetterPage, LetterQuery, LetterView, letter_view
 from soma_api.models.outputs import json_response
+from soma_api.models.query_numbers import page_limit
 from soma_api.openapi import answers
-from soma_api.principals import Principal
 from soma_api.problems import (
     DeadLetterNotFoundError,
-    Fault,
     InvalidCursorError,
     InvalidInputError,
     NamespaceForbiddenError,
-    Source,
     StoreUnavailableError,
 )
-from soma_schemas.violations import ViolationCode
 
 router = APIRouter(tags=["operation"])
 
@@ -34,36 +31,31 @@ router = APIRouter(tags=["operation"])
     ),
 )
 async def list_dead_letters(
-    request: Request, principal: Operator, query: Annotated[LetterQuery, Query()]
+    *,
+    principal: TenantOperator,
+    dead_letters: DeadLetters,
+    cursors: PageCursors,
+    settings: Settings,
+    query: Annotated[LetterQuery, Query()],
 ) -> Response:
     """List events that the sinks gave up on, newest first, page by page.
 
     `soma dlq` shows what they hold, and replays or discards them.
     """
-    _require_every_namespace(principal)
-    services = services_of(request)
-    most = services.settings.api.page_size_max
-    limit = query.limit or services.settings.api.page_size
-    if limit > most:
-        fault = Fault(
-            source=Source.QUERY, path="/limit", code=ViolationCode.OUT_OF_RANGE, message=f"is above {most}"
-        )
-        raise InvalidInputError(f"a page holds at most {most} dead letters", faults=[fault])
+    limit = page_limit(query.limit, settings.api)
     # Another kind of list than that of memories, whose cursors are signed with the same secret.
     belongs_to = {"dead_letters": query.signature()}
     begin = None
     if query.cursor is not None:
-        failed_at, letter_id = services.cursors.read(query.cursor, principal.tenant, belongs_to)
+        failed_at, letter_id = cursors.read(query.cursor, principal.tenant, belongs_to)
         begin = failed_at, UUID(letter_id)
-    letters = await services.dead_letters.page(
-        principal.tenant, query.filters(), after=begin, limit=limit + 1
-    )
+    letters = await dead_letters.page(principal.tenant, query.filters(), after=begin, limit=limit + 1)
     page = letters[:limit]
     next_cursor = None
     if len(letters) > limit:
         last = page[-1]
         failed_at = None if last.first_failed_at is None else last.first_failed_at.isoformat()
-        next_cursor = services.cursors.make(principal.tenant, belongs_to, (failed_at, str(last.id)))
+        next_cursor = cursors.make(principal.tenant, belongs_to, (failed_at, str(last.id)))
     return json_response({"dead_letters": [letter_view(each) for each in page], "next_cursor": next_cursor})
 
 
@@ -80,16 +72,11 @@ async def list_dead_letters(
         StoreUnavailableError,
     ),
 )
-async def read_dead_letter(request: Request, principal: Operator, letter_id: UUID) -> Response:
+async def read_dead_letter(
+    *, principal: TenantOperator, dead_letters: DeadLetters, letter_id: UUID
+) -> Response:
     """Read why a sink gave up on an event, and what can be done about it."""
-    _require_every_namespace(principal)
-    letter = await services_of(request).dead_letters.get(principal.tenant, letter_id)
+    letter = await dead_letters.get(principal.tenant, letter_id)
     if letter is None:
         raise DeadLetterNotFoundError("there is no dead letter with this id")
     return json_response(letter_view(letter))
-
-
-def _require_every_namespace(principal: Principal) -> None:
-    # What cannot be read has no namespace to hold somebody to.
-    if principal.namespaces is not None:
-        raise NamespaceForbiddenError("dead letters take a key that covers every namespace")

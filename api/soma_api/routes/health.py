@@ -9,17 +9,17 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from soma_api.completeness import IndexState
-from soma_api.dependencies import Requires, Services, services_of
+from soma_api.dependencies import Credential, StoreVisibility, require_operator
+from soma_api.injection import InjectedServices
 from soma_api.models.outputs import IndexView, json_response
-from soma_api.principals import Role
 from soma_api.probes import BackingPart, check
 from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
+from soma_api.visibility import Visibility
 from soma_schemas.errors import SomaError
 from soma_schemas.vectors.errors import IndexIncompleteError
 
 router = APIRouter(tags=["health"])
 
-_operator = Requires(Role.OPERATOR)
 _PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -65,16 +65,15 @@ async def healthz() -> Response:
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "PostgreSQL does not answer."}},
 )
-async def readyz(request: Request) -> Response:
+async def readyz(services: InjectedServices, visibility: StoreVisibility) -> Response:
     """Ask every part behind the API, and tell how fast each answered. Open to anyone.
 
     The status is 503 only when nothing works: a process that can still read must keep its traffic while the
     brokers are away.
     """
-    services = services_of(request)
     parts = await check(services.probes, services.clock)
     vectors = parts.get(BackingPart.VECTORS)
-    index = await _index(services) if vectors is not None and vectors.ready else None
+    index = await _index(visibility) if vectors is not None and vectors.ready else None
     if vectors is not None and index is not None and not index.complete:
         parts[BackingPart.VECTORS] = replace(vectors, ready=False, error=IndexIncompleteError.code)
     status = "ready" if all(health.ready for health in parts.values()) else "degraded"
@@ -98,22 +97,22 @@ async def readyz(request: Request) -> Response:
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."},
         **problems(UnauthenticatedError, RoleTooLowError),
     },
+    openapi_extra={"security": [{}]},  # or none, on this machine
 )
-async def metrics(request: Request) -> Response:
+async def metrics(request: Request, services: InjectedServices, credential: Credential) -> Response:
     """Return the metrics of this process, for Prometheus.
 
     Open to clients on this machine that came through no proxy, unless that is turned off; others need a key
     of role operator. They name no tenant, no key and no content.
     """
-    services = services_of(request)
     if not (services.settings.api.metrics_on_loopback and _is_local(request)):
-        await _operator(request)
+        await require_operator(services, credential)
     return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _index(services: Services) -> IndexState | None:
+async def _index(visibility: Visibility) -> IndexState | None:
     try:
-        return await services.index.look()
+        return await visibility.index_state()
     except (SomaError, ConnectionError, TimeoutError):
         return None
 

@@ -3,17 +3,17 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from soma_api.answers import Creates, write_one
-from soma_api.dependencies import JsonBody, Writer, command_of, services_of, wait_for_positions
+from soma_api.dependencies import Access, NamespaceQuery, Responder, UnconditionalEvents, WaitsForPosition
+from soma_api.json_body import JsonBody
 from soma_api.models.inputs import PutLink
 from soma_api.models.outputs import WriteView
-from soma_api.openapi import POSITION, WRITING, NamespaceQuery, answers, extra
-from soma_api.places import check_target, namespace_of
+from soma_api.openapi import answers
 from soma_api.problems import (
     BodyTooLargeError,
+    ConditionUnsupportedError,
     DeadLetteredError,
     InvalidHeaderError,
     InvalidInputError,
@@ -29,15 +29,16 @@ from soma_api.problems import (
     TenantMismatchError,
     UnsupportedMediaTypeError,
 )
-from soma_api.waiting import READABLE
+from soma_api.write_responses import Creates
 from soma_schemas.fields import StorableString
 
 router = APIRouter(tags=["links"])
 
-LINK_BODY = JsonBody(PutLink)
+_Body = Annotated[PutLink, Depends(JsonBody(PutLink))]
 
 _ERRORS = (
     InvalidHeaderError,
+    ConditionUnsupportedError,
     InvalidInputError,
     MemoryNotFoundError,
     NamespaceUnknownError,
@@ -59,24 +60,24 @@ _DONE = {200: "Done; only with `Prefer: wait`."}
     status_code=202,
     response_model=WriteView,
     responses=answers(WriteView, _DONE, *_BODY, *_ERRORS),
-    openapi_extra=extra(*WRITING[:2], *POSITION, body=LINK_BODY),
 )
 async def put_link(
-    request: Request,
-    principal: Writer,
+    *,
+    events: UnconditionalEvents,
+    position: WaitsForPosition,
+    access: Access,
+    responder: Responder,
     memory_id: UUID,
     to_memory_id: UUID,
-    link: Annotated[PutLink, Depends(LINK_BODY)],
+    link: _Body,
 ) -> Response:
     """Link a memory to another; linking again with the same type replaces the weight."""
-    command = command_of(request, principal)
-    command.check_tenant(link.tenant)
-    await wait_for_positions(request, READABLE)
-    memories = services_of(request).memories
-    namespace = await namespace_of(memories, principal, memory_id, link.namespace)
-    await check_target(memories, principal, to_memory_id)
-    event = command.link(link, memory_id, to_memory_id, namespace)
-    return await write_one(request, command, event, creates=Creates.NEVER)
+    events.check_tenant(link.tenant)
+    await position.wait()
+    namespace = await access.namespace_of(memory_id, link.namespace)
+    await access.check_target(to_memory_id)
+    event = events.link(link, memory_id, to_memory_id, namespace)
+    return await responder.one(event, creates=Creates.NEVER)
 
 
 @router.delete(
@@ -85,20 +86,20 @@ async def put_link(
     status_code=202,
     response_model=WriteView,
     responses=answers(WriteView, _DONE, *_ERRORS),
-    openapi_extra=extra(*WRITING[:2], *POSITION),
 )
-async def delete_link(  # noqa: PLR0917  # FastAPI passes by name
-    request: Request,
-    principal: Writer,
+async def delete_link(
+    *,
+    events: UnconditionalEvents,
+    position: WaitsForPosition,
+    access: Access,
+    responder: Responder,
     memory_id: UUID,
     to_memory_id: UUID,
     link_type: Annotated[StorableString, Query(alias="type", min_length=1, description="Of the edge.")],
     namespace: NamespaceQuery = None,
 ) -> Response:
     """End the edge of this type from a memory to another."""
-    command = command_of(request, principal)
-    await wait_for_positions(request, READABLE)
-    memories = services_of(request).memories
-    lies_in = await namespace_of(memories, principal, memory_id, namespace)
-    event = command.unlink(link_type, memory_id, to_memory_id, lies_in)
-    return await write_one(request, command, event, creates=Creates.NEVER)
+    await position.wait()
+    lies_in = await access.namespace_of(memory_id, namespace)
+    event = events.unlink(link_type, memory_id, to_memory_id, lies_in)
+    return await responder.one(event, creates=Creates.NEVER)

@@ -3,29 +3,33 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from soma_api import headers
-from soma_api.answers import Creates, write_many, write_one
 from soma_api.dependencies import (
-    JsonBody,
+    Access,
+    ConditionalEvents,
+    Memories,
+    NamespaceQuery,
+    PageCursors,
     Reader,
-    Writer,
-    command_of,
-    read_headers,
-    services_of,
-    wait_for_positions,
+    ReadsRecords,
+    Responder,
+    Settings,
+    UnconditionalEvents,
+    WaitsForPosition,
 )
+from soma_api.json_body import JsonBody
 from soma_api.models.inputs import PatchMemory, StoreBatch, StoreMemory
 from soma_api.models.listing import ListQuery, after, sort_key
 from soma_api.models.outputs import BatchView, MemoryPage, MemoryView, WriteView, json_response, memory_view
-from soma_api.openapi import CONDITIONAL, POSITION, READING, WRITING, NamespaceQuery, answers, extra
-from soma_api.places import check_replaced, namespace_of
+from soma_api.models.query_numbers import page_limit
+from soma_api.openapi import answers
 from soma_api.problems import (
     BodyTooLargeError,
+    ConditionUnsupportedError,
     DeadLetteredError,
-    Fault,
     InvalidCursorError,
     InvalidHeaderError,
     InvalidInputError,
@@ -37,22 +41,19 @@ from soma_api.problems import (
     NotJsonError,
     NotYetVisibleError,
     PreconditionFailedError,
-    Source,
     StoreUnavailableError,
     SupersededError,
     TenantMismatchError,
     TooStaleError,
     UnsupportedMediaTypeError,
 )
-from soma_api.waiting import READABLE
-from soma_schemas.groups import SinkGroup
-from soma_schemas.violations import ViolationCode
+from soma_api.write_responses import Creates
 
 router = APIRouter(tags=["memories"])
 
-STORE_BODY = JsonBody(StoreMemory)
-BATCH_BODY = JsonBody(StoreBatch)
-PATCH_BODY = JsonBody(PatchMemory, "application/merge-patch+json")
+_Memory = Annotated[StoreMemory, Depends(JsonBody(StoreMemory))]
+_Batch = Annotated[StoreBatch, Depends(JsonBody(StoreBatch))]
+_Patch = Annotated[PatchMemory, Depends(JsonBody(PatchMemory, "application/merge-patch+json"))]
 
 _BODY = (NotJsonError, UnsupportedMediaTypeError, BodyTooLargeError, InvalidInputError, TenantMismatchError)
 _PUBLISH = (
@@ -82,10 +83,9 @@ _CHANGE = (MemoryNotFoundError, NamespaceUnknownError, NamespaceMismatchError, N
         *_BODY,
         *_PUBLISH,
     ),
-    openapi_extra=extra(*WRITING, body=STORE_BODY),
 )
 async def store_memory(
-    request: Request, principal: Writer, memory: Annotated[StoreMemory, Depends(STORE_BODY)]
+    *, events: ConditionalEvents, access: Access, responder: Responder, memory: _Memory
 ) -> Response:
     """Store a memory.
 
@@ -97,10 +97,9 @@ async def store_memory(
     409 when it is newer than the write, 404 when there is nothing to change, 422 when no sink can ever apply
     it. Whoever does not wait finds the same at `/v1/writes/{position}`.
     """
-    command = command_of(request, principal)
-    event = command.store(memory)
-    await check_replaced(services_of(request).memories, principal, [event])
-    return await write_one(request, command, event, creates=Creates.ALWAYS)
+    event = events.store(memory)
+    await access.check_replaced([event])
+    return await responder.one(event, creates=Creates.ALWAYS)
 
 
 @router.post(
@@ -116,21 +115,20 @@ async def store_memory(
         },
         *_BODY,
         *_PUBLISH,
+        ConditionUnsupportedError,
     ),
-    openapi_extra=extra(*WRITING[:2], body=BATCH_BODY),
 )
 async def store_memories(
-    request: Request, principal: Writer, batch: Annotated[StoreBatch, Depends(BATCH_BODY)]
+    *, events: UnconditionalEvents, access: Access, responder: Responder, batch: _Batch
 ) -> Response:
     """Store many memories, in order.
 
     One that is wrong refuses them all, and nothing is sent. With `Prefer: wait` each item tells its own
     outcome.
     """
-    command = command_of(request, principal)
-    events = command.store_all(batch.memories)
-    await check_replaced(services_of(request).memories, principal, events)
-    return await write_many(request, command, events)
+    stored = events.store_all(batch.memories)
+    await access.check_replaced(stored)
+    return await responder.many(stored, events.event_id)
 
 
 @router.get(
@@ -138,33 +136,33 @@ async def store_memories(
     operation_id="list_memories",
     response_model=MemoryPage,
     responses=answers(MemoryPage, {}, *_READ, InvalidInputError, InvalidCursorError, NamespaceForbiddenError),
-    openapi_extra=extra(*READING),
 )
 async def list_memories(
-    request: Request, principal: Reader, query: Annotated[ListQuery, Query()]
+    *,
+    principal: Reader,
+    consistency: ReadsRecords,
+    memories: Memories,
+    cursors: PageCursors,
+    settings: Settings,
+    query: Annotated[ListQuery, Query()],
 ) -> Response:
     """List memories that match every filter, page by page.
 
     Memories that change while a list is read may move within it; one that stays is listed exactly once.
     """
-    services = services_of(request)
-    limit = query.limit or services.settings.api.page_size
-    if limit > services.settings.api.page_size_max:
-        raise _limit_too_large(services.settings.api.page_size_max)
-    filters = query.filters(principal, services.settings.limits)
+    limit = page_limit(query.limit, settings.api)
+    filters = query.filters(principal, settings.limits)
     belongs_to = {"query": query.signature(), "namespaces": principal.namespaces}
     begin = None
     if query.cursor is not None:
-        begin = after(services.cursors.read(query.cursor, principal.tenant, belongs_to))
-    answered = await read_headers(request, SinkGroup.POSTGRES)
-    memories = await services.memories.page(
+        begin = after(cursors.read(query.cursor, principal.tenant, belongs_to))
+    answered = await consistency.ensure()
+    found = await memories.page(
         principal.tenant, filters, query.sort, after=begin, limit=limit + 1, embeddings=query.embeddings
     )
-    page = memories[:limit]
-    more = len(memories) > limit
-    next_cursor = (
-        services.cursors.make(principal.tenant, belongs_to, sort_key(page[-1], query.sort)) if more else None
-    )
+    page = found[:limit]
+    more = len(found) > limit
+    next_cursor = cursors.make(principal.tenant, belongs_to, sort_key(page[-1], query.sort)) if more else None
     views = [memory_view(memory, embeddings=query.embeddings) for memory in page]
     return json_response({"memories": views, "next_cursor": next_cursor}, 200, answered)
 
@@ -175,24 +173,26 @@ async def list_memories(
     response_model=MemoryView,
     responses=answers(MemoryView, {}, *_READ, InvalidInputError, MemoryNotFoundError)
     | {304: {"description": "Unchanged."}},
-    openapi_extra=extra(*READING, *CONDITIONAL),
 )
 async def read_memory(
-    request: Request,
+    *,
     principal: Reader,
+    consistency: ReadsRecords,
+    memories: Memories,
     memory_id: UUID,
-    embeddings: Annotated[  # noqa: FBT002  # FastAPI passes by name
+    if_none_match: headers.IfNoneMatch = None,
+    embeddings: Annotated[
         bool, Query(description="Also return the vector that came with the memory.")
     ] = False,
 ) -> Response:
     """Read one memory."""
-    answered = await read_headers(request, SinkGroup.POSTGRES)
-    memory = await services_of(request).memories.get(principal.tenant, memory_id, embeddings=embeddings)
+    answered = await consistency.ensure()
+    memory = await memories.get(principal.tenant, memory_id, embeddings=embeddings)
     # A memory outside of what the key covers is not there, rather than forbidden: ids can be guessed.
-    if memory is None or not principal.may_enter(memory.namespace):
+    if memory is None or not principal.may_access(memory.namespace):
         raise MemoryNotFoundError("there is no such memory")
     answered["ETag"] = headers.entity_tag(memory.version)
-    if headers.is_unchanged(request.headers.get("if-none-match"), memory.version):
+    if headers.is_unchanged(if_none_match, memory.version):
         return Response(status_code=304, headers=answered)
     return json_response(memory_view(memory, embeddings=embeddings), 200, answered)
 
@@ -211,19 +211,22 @@ async def read_memory(
         *_BODY,
         *_PUBLISH,
     ),
-    openapi_extra=extra(*WRITING, body=STORE_BODY),
 )
 async def put_memory(
-    request: Request, principal: Writer, memory_id: UUID, memory: Annotated[StoreMemory, Depends(STORE_BODY)]
+    *,
+    events: ConditionalEvents,
+    access: Access,
+    responder: Responder,
+    memory_id: UUID,
+    memory: _Memory,
 ) -> Response:
     """Store the whole state of the memory with this id.
 
     When the body has a key or a coordinate, the id must be the one that it gives.
     """
-    command = command_of(request, principal)
-    event = command.store(memory, memory_id)
-    await check_replaced(services_of(request).memories, principal, [event])
-    return await write_one(request, command, event, creates=Creates.IF_NEW)
+    event = events.store(memory, memory_id)
+    await access.check_replaced([event])
+    return await responder.one(event, creates=Creates.IF_NEW)
 
 
 @router.patch(
@@ -238,13 +241,15 @@ async def put_memory(
         *_PUBLISH,
         *_CHANGE,
     ),
-    openapi_extra=extra(*WRITING, *POSITION, body=PATCH_BODY),
 )
 async def patch_memory(
-    request: Request,
-    principal: Writer,
+    *,
+    events: ConditionalEvents,
+    position: WaitsForPosition,
+    access: Access,
+    responder: Responder,
     memory_id: UUID,
-    change: Annotated[PatchMemory, Depends(PATCH_BODY)],
+    change: _Patch,
     namespace: NamespaceQuery = None,
 ) -> Response:
     """Change some fields of a memory; what the body leaves out stays.
@@ -252,13 +257,10 @@ async def patch_memory(
     A memory that was stored a moment ago may not be visible yet: then send its `namespace`, or its position
     as `Soma-Position`.
     """
-    command = command_of(request, principal)
-    command.check_tenant(change.tenant)
-    await wait_for_positions(request, READABLE)
-    lies_in = await namespace_of(
-        services_of(request).memories, principal, memory_id, _one(change.namespace, namespace)
-    )
-    return await write_one(request, command, command.patch(change, memory_id, lies_in), creates=Creates.NEVER)
+    events.check_tenant(change.tenant)
+    await position.wait()
+    lies_in = await access.namespace_of(memory_id, _one(change.namespace, namespace))
+    return await responder.one(events.patch(change, memory_id, lies_in), creates=Creates.NEVER)
 
 
 @router.delete(
@@ -273,30 +275,27 @@ async def patch_memory(
         *_PUBLISH,
         *_CHANGE,
     ),
-    openapi_extra=extra(*WRITING, *POSITION),
 )
 async def delete_memory(
-    request: Request, principal: Writer, memory_id: UUID, namespace: NamespaceQuery = None
+    *,
+    events: ConditionalEvents,
+    position: WaitsForPosition,
+    access: Access,
+    responder: Responder,
+    memory_id: UUID,
+    namespace: NamespaceQuery = None,
 ) -> Response:
     """End a memory.
 
     A memory that was stored a moment ago may not be visible yet: then send its `namespace`, or its position
     as `Soma-Position`.
     """
-    command = command_of(request, principal)
-    await wait_for_positions(request, READABLE)
-    lies_in = await namespace_of(services_of(request).memories, principal, memory_id, namespace)
-    return await write_one(request, command, command.delete(memory_id, lies_in), creates=Creates.NEVER)
+    await position.wait()
+    lies_in = await access.namespace_of(memory_id, namespace)
+    return await responder.one(events.delete(memory_id, lies_in), creates=Creates.NEVER)
 
 
 def _one(in_body: str | None, in_query: str | None) -> str | None:
     if in_body is not None and in_query is not None and in_body != in_query:
         raise NamespaceMismatchError("body and query name different namespaces")
     return in_body if in_query is None else in_query
-
-
-def _limit_too_large(most: int) -> InvalidInputError:
-    fault = Fault(
-        source=Source.QUERY, path="/limit", code=ViolationCode.OUT_OF_RANGE, message=f"is at most {most}"
-    )
-    return InvalidInputError("the query breaks the contract", faults=[fault])

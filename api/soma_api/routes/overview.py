@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from soma_api.dependencies import Reader, read_headers, services_of
+from soma_api.dependencies import Overview, Reader, ReadsRecords, StoreVisibility
 from soma_api.models.listing import visible_below
 from soma_api.models.outputs import NamespaceTree, StatsView, json_response
-from soma_api.openapi import READING, answers, extra
+from soma_api.openapi import answers
 from soma_api.problems import (
     InvalidHeaderError,
     InvalidInputError,
@@ -17,9 +17,8 @@ from soma_api.problems import (
     StoreUnavailableError,
     TooStaleError,
 )
-from soma_api.waiting import SETTLED
+from soma_api.watermark_waiter import SETTLED
 from soma_schemas.fields import Namespace
-from soma_schemas.groups import SinkGroup
 from soma_schemas.limits import MAX_NAMESPACE_SEGMENTS
 
 router = APIRouter(tags=["overview"])
@@ -33,11 +32,12 @@ _READ = (InvalidHeaderError, InvalidInputError, NotYetVisibleError, TooStaleErro
     operation_id="list_namespaces",
     response_model=NamespaceTree,
     responses=answers(NamespaceTree, {}, *_READ, NamespaceForbiddenError),
-    openapi_extra=extra(*READING),
 )
 async def list_namespaces(
-    request: Request,
+    *,
     principal: Reader,
+    consistency: ReadsRecords,
+    overview: Overview,
     prefix: Annotated[Namespace | None, Query(description="This namespace and all below it.")] = None,
     suffix: Annotated[
         Namespace | None, Query(description="Only namespaces that end in these segments.")
@@ -53,9 +53,9 @@ async def list_namespaces(
 ) -> Response:
     """List the tree of namespaces, with how many memories each holds with all below it."""
     visible_below(principal, None, prefix)
-    inside = prefix is not None and principal.may_enter(prefix)
-    answered = await read_headers(request, SinkGroup.POSTGRES)
-    tree = await services_of(request).overview.namespaces(
+    inside = prefix is not None and principal.may_access(prefix)
+    answered = await consistency.ensure()
+    tree = await overview.namespaces(
         principal.tenant,
         prefix=prefix,
         suffix=suffix,
@@ -71,14 +71,14 @@ async def list_namespaces(
     operation_id="read_stats",
     response_model=StatsView,
     responses=answers(StatsView, {}, *_READ),
-    openapi_extra=extra(*READING),
 )
-async def read_stats(request: Request, principal: Reader) -> Response:
+async def read_stats(
+    *, principal: Reader, consistency: ReadsRecords, overview: Overview, visibility: StoreVisibility
+) -> Response:
     """Tell how much there is, and how far behind the log the stores may be."""
-    services = services_of(request)
-    answered = await read_headers(request, SinkGroup.POSTGRES)
-    counts = await services.overview.counts(principal.tenant, principal.namespaces)
-    staleness = {group.value: await services.staleness(group) for group in SETTLED}
+    answered = await consistency.ensure()
+    counts = await overview.counts(principal.tenant, principal.namespaces)
+    staleness = {group.value: await visibility.staleness(group) for group in SETTLED}
     return json_response(
         {
             "memories": counts.memories,

@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from soma_api.dependencies import JsonBody, Reader, read_headers, services_of
+from soma_api.dependencies import Reader, ReadsIndex, SearchIndex, Settings, StoreVisibility
+from soma_api.json_body import JsonBody
 from soma_api.models.outputs import json_response
 from soma_api.models.searching import HitsView, SearchBody, hit_view
-from soma_api.openapi import READING, answers, extra
+from soma_api.openapi import answers
 from soma_api.problems import (
     ApiError,
     BodyTooLargeError,
@@ -26,14 +27,13 @@ from soma_api.problems import (
     UnsupportedMediaTypeError,
 )
 from soma_schemas.errors import SomaError
-from soma_schemas.groups import SinkGroup
 from soma_schemas.vectors import errors
 from soma_schemas.vectors.errors import EmbeddingRefusedError, UnfitVectorError
 from soma_schemas.violations import ViolationCode
 
 router = APIRouter(tags=["search"])
 
-SEARCH_BODY = JsonBody(SearchBody)
+_Body = Annotated[SearchBody, Depends(JsonBody(SearchBody))]
 
 # What the index and the embedder raise. Anything else is a mistake of ours, and says so.
 _FAILURES = (SomaError, ConnectionError, TimeoutError)
@@ -58,22 +58,26 @@ _FAILURES = (SomaError, ConnectionError, TimeoutError)
         IndexUnavailableError,
         StoreUnavailableError,
     ),
-    openapi_extra=extra(*READING, body=SEARCH_BODY),
 )
 async def search(
-    request: Request, principal: Reader, body: Annotated[SearchBody, Depends(SEARCH_BODY)]
+    *,
+    principal: Reader,
+    consistency: ReadsIndex,
+    visibility: StoreVisibility,
+    search_index: SearchIndex,
+    settings: Settings,
+    body: _Body,
 ) -> Response:
     """Find memories by meaning, by words, or by both, and tell what each score is made of."""
     asked = body.request(principal)
-    services = services_of(request)
-    answered = await read_headers(request, SinkGroup.VECTORS)
+    answered = await consistency.ensure()
     try:
         # Asked first: an index that is complete now has everything that the search then looks through.
-        index = await services.index.look()
-        hits = await services.search(asked)
+        index = await visibility.index_state()
+        hits = await search_index(asked)
     except _FAILURES as error:
         raise translated(error) from error
-    found = [hit_view(hit, services.settings.weak_below) for hit in hits]
+    found = [hit_view(hit, settings.weak_below) for hit in hits]
     return json_response({"hits": found, "index": index}, 200, answered)
 
 

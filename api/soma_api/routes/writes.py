@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from soma_api.dependencies import Reader, Services, services_of
+from soma_api.dependencies import EndsOfLog, Reader, StoreVisibility, Writes
+from soma_api.freshness import LogEnds
 from soma_api.models.outputs import WriteState, json_response
 from soma_api.openapi import answers
-from soma_api.principals import Principal
 from soma_api.problems import LogUnavailableError, StoreUnavailableError, WriteNotFoundError
 from soma_api.queries.writes import SettledWrite
-from soma_api.waiting import READABLE, SEARCHABLE
+from soma_api.watermark_waiter import READABLE, SEARCHABLE
 from soma_schemas.groups import SinkGroup
 from soma_schemas.versions import Position
 
@@ -24,7 +24,9 @@ router = APIRouter(tags=["writes"])
     response_model=WriteState,
     responses=answers(WriteState, {}, WriteNotFoundError, LogUnavailableError, StoreUnavailableError),
 )
-async def read_write(request: Request, principal: Reader, position: str) -> Response:
+async def read_write(
+    *, principal: Reader, writes: Writes, visibility: StoreVisibility, ends: EndsOfLog, position: str
+) -> Response:
     """Tell what became of a write: pending, applied, superseded or dead-lettered, and who can see it.
 
     Positions that the log does not have, and other tenants' once they are settled, are not found. Before
@@ -34,18 +36,23 @@ async def read_write(request: Request, principal: Reader, position: str) -> Resp
         place = Position.parse(position)
     except ValueError:
         raise WriteNotFoundError("a position is `partition:offset`, for example `3:1042`") from None
-    services = services_of(request)
-    settled = await _settled(services, principal, place)
-    letters = {} if settled is None else await services.writes.dead_letters(principal.tenant, place)
+    # Asked first: a write that settles between the two questions is still pending, not gone.
+    readable = visibility.passed(READABLE, place)
+    settled = (await writes.outcomes(principal.tenant, [place])).get(place)
+    if settled is None:
+        await _check_pending(place, ends, passed=readable)
+    elif settled.namespace is not None and not principal.may_access(settled.namespace):
+        raise WriteNotFoundError("there is no write at this position")
+    letters = {} if settled is None else await writes.dead_letters(principal.tenant, place)
     return json_response(
         {
             "position": str(place),
             "state": "pending" if settled is None else settled.outcome,
-            "readable": services.waiter.passed(READABLE, [place]),
+            "readable": visibility.passed(READABLE, place),
             # A dead letter of the index is behind it as well, and no search finds what it says.
-            "searchable": services.waiter.passed(SEARCHABLE, [place])
+            "searchable": visibility.passed(SEARCHABLE, place)
             and SinkGroup.VECTORS not in letters
-            and await services.index_is_complete(),
+            and await visibility.index_is_complete(),
             "reason": None if settled is None else settled.reason,
             "error_code": None if settled is None else settled.error_code,
             "dead_letters": letters,
@@ -54,21 +61,12 @@ async def read_write(request: Request, principal: Reader, position: str) -> Resp
     )
 
 
-async def _settled(services: Services, principal: Principal, place: Position) -> SettledWrite | None:
-    # Asked first: a write that settles between the two questions is still pending, not gone.
-    passed = services.waiter.passed(READABLE, [place])
-    settled = (await services.writes.outcomes(principal.tenant, [place])).get(place)
-    if settled is not None:
-        if settled.namespace is not None and not principal.may_enter(settled.namespace):
-            raise WriteNotFoundError("there is no write at this position")
-        return settled
+async def _check_pending(place: Position, ends: LogEnds, *, passed: bool) -> None:
     # Passed without an outcome of this tenant: another's, or older than history is kept.
     if passed:
         raise WriteNotFoundError("there is no write at this position")
-    ends = await services.ends.ends()
-    if place.offset >= ends.get(place.partition, 0):
+    if place.offset >= (await ends.ends()).get(place.partition, 0):
         raise WriteNotFoundError("the log does not have this position")
-    return None
 
 
 def _event(settled: SettledWrite | None) -> dict[str, Any]:

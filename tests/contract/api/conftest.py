@@ -13,7 +13,7 @@ from soma_api.keys import ApiKey
 from soma_api.principals import Role
 from soma_api.serving import bind, serve
 from soma_api.settings import GatewaySettings
-from soma_api.waiting import SETTLED
+from soma_api.watermark_waiter import SETTLED
 from soma_cli.local.postgres import Login
 
 BRIEFLY = timedelta(milliseconds=10)

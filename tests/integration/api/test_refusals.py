@@ -308,3 +308,20 @@ async def test_the_id_of_another_memory_in_body_and_path(gateway: Gateway) -> No
 
     assert faults_of(body_of(answer)) == [("body", "/memory_id", "identity_mismatch")]
     assert gateway.published == []
+
+
+@pytest.mark.parametrize(("header", "value"), [("If-Match", '"5"'), ("If-None-Match", "*")])
+async def test_a_condition_on_a_write_that_takes_none(gateway: Gateway, header: str, value: str) -> None:
+    link = f"/v1/memories/{gateway.given_memory()}/links/{an_id()}"
+    conditional = {header: value}
+
+    answers = [
+        await gateway.client.post("/v1/memories:batch", json={"memories": [GOOD]}, headers=conditional),
+        await gateway.client.put(link, json={"type": "about"}, headers=conditional),
+        await gateway.client.delete(link, params={"type": "about"}, headers=conditional),
+    ]
+
+    assert [(each.status_code, body_of(each)["code"]) for each in answers] == [
+        (400, "condition_unsupported")
+    ] * 3
+    assert gateway.published == []

@@ -11,7 +11,7 @@ from soma_api.queries.memories import Memory
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
 from soma_api.queries.vectors.fusion import Explanation
 from soma_api.queries.vectors.search import SearchHit, SearchMode, SearchRequest
-from soma_api.waiting import SETTLED
+from soma_api.watermark_waiter import SETTLED
 from soma_schemas.fields import Kind
 from soma_schemas.vectors.errors import (
     EmbedderUnavailableError,

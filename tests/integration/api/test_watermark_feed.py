@@ -12,8 +12,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from conftest import LocalParts
 from soma_api.queries.database import connection_string, database_pool
-from soma_api.waiting import READABLE, WatermarkWaiter
 from soma_api.watermark_feed import WatermarkFeed
+from soma_api.watermark_waiter import READABLE, WatermarkWaiter
 from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
 from soma_schemas.groups import SinkGroup

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from soma_api.dependencies import parsed
+from soma_api.json_body import parsed
 from soma_api.models.inputs import PatchMemory, PutLink, StoreBatch, StoreMemory
 from soma_api.problems import InvalidInputError, NotJsonError
 from soma_schemas.limits import DEFAULT_LIMITS, Limits

@@ -8,7 +8,7 @@ import pytest
 
 from fakes import FakeClock
 from soma_api.completeness import UNKNOWN, Completeness, IndexState, state_of
-from soma_api.waiting import WatermarkWaiter
+from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.groups import SinkGroup
 from soma_schemas.topic_admin import BrokerError
 from soma_schemas.vectors.progress import Fill, Header, Held, LogIdentity

@@ -7,7 +7,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from soma_api.application import api_document
-from soma_api.dependencies import JsonBody
+from soma_api.json_body import JsonBody
 from soma_api.models import inputs, letters, outputs, searching
 from soma_api.problems import Problem
 from soma_api.routes import dead_letters, health, links, memories, overview, search, writes

@@ -6,7 +6,7 @@ import pytest
 from fakes import FakeClock
 from soma_api.freshness import Freshness
 from soma_api.problems import LogUnavailableError
-from soma_api.waiting import WatermarkWaiter
+from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.groups import SinkGroup
 
 

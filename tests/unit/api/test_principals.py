@@ -52,7 +52,7 @@ def directory() -> Directory:
 
 @pytest.fixture
 def authenticator(directory: Directory, clock: FakeClock) -> Authenticator:
-    return Authenticator(directory.find, clock, remember_seconds=10)
+    return Authenticator(directory.find, clock, cache_seconds=10)
 
 
 async def test_a_good_key_gives_its_tenant_and_role(
@@ -180,13 +180,13 @@ def test_a_role_that_is_too_low_is_refused() -> None:
 def test_a_key_for_a_namespace_opens_it_and_what_lies_below_but_no_longer_sibling() -> None:
     principal = Principal("acme", Role.READER, ("team/a",), "tester")
 
-    assert principal.may_enter("team/a")
-    assert principal.may_enter("team/a/notes")
-    assert not principal.may_enter("team/ab")
-    assert not principal.may_enter("team")
+    assert principal.may_access("team/a")
+    assert principal.may_access("team/a/notes")
+    assert not principal.may_access("team/ab")
+    assert not principal.may_access("team")
     with pytest.raises(NamespaceForbiddenError):
-        principal.enter("team/ab")
+        principal.require_access("team/ab")
 
 
 def test_a_key_for_no_namespace_opens_none() -> None:
-    assert not Principal("acme", Role.READER, (), "tester").may_enter("team")
+    assert not Principal("acme", Role.READER, (), "tester").may_access("team")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builders import SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, stored
 from odd_events import raw, wire
-from soma_api.dependencies import parsed
+from soma_api.json_body import parsed
 from soma_api.models.inputs import StoreMemory
 from soma_api.models.searching import FilterBody
 from soma_api.problems import InvalidInputError

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soma_api.waiting import READABLE, SETTLED, WatermarkWaiter
+from soma_api.watermark_waiter import READABLE, SETTLED, WatermarkWaiter
 from soma_schemas.clock import yield_now
 from soma_schemas.groups import SinkGroup
 from soma_schemas.versions import Position

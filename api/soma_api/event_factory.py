@@ -1,9 +1,9 @@
 """Makes events of requests: pure, complete, and stamped with the tenant of the key."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from soma_api.headers import both_expected
@@ -29,8 +29,8 @@ _DERIVED = 5  # the version of ids that are made of a key or a coordinate
 
 
 @dataclass(frozen=True)
-class Command:
-    """What every event of one request has in common.
+class EventFactory:
+    """Makes the events of one request.
 
     Attributes:
         principal: Who asks; their tenant is stamped on every event.
@@ -47,6 +47,10 @@ class Command:
     limits: Limits
     embedder: EmbedderSettings
     expected: int | None = None
+
+    def expecting(self, version: int | None) -> Self:
+        """Return a factory of events that apply to this version of a memory alone."""
+        return replace(self, expected=version)
 
     def store(self, memory: StoreMemory, memory_id: UUID | None = None) -> MemoryStored:
         """Return the event that stores a memory.
@@ -140,7 +144,7 @@ class Command:
 
     def _stored(self, memory: StoreMemory, path_id: UUID | None, event_id: UUID, under: str) -> MemoryStored:
         self.check_tenant(memory.tenant, under)
-        self.principal.enter(memory.namespace)
+        self.principal.require_access(memory.namespace)
         self._check_embedding(memory.embedding, memory.embedding_model, under)
         given = path_id or memory.memory_id
         if memory.memory_id is not None and given != memory.memory_id:

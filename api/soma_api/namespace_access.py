@@ -1,0 +1,101 @@
+"""In which namespace a memory lies, and whether the principal may change it there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from soma_api.identity import memory_id_of_event
+from soma_api.principals import Principal
+from soma_api.problems import (
+    MemoryNotFoundError,
+    NamespaceForbiddenError,
+    NamespaceMismatchError,
+    NamespaceUnknownError,
+)
+from soma_api.queries.memories import MemoryQueries
+from soma_schemas.events import MemoryStored
+
+
+@dataclass(frozen=True)
+class NamespaceAccess:
+    """What a principal may change, as the database has it.
+
+    Args:
+        memories: Where memories lie.
+        principal: Who asks.
+    """
+
+    memories: MemoryQueries
+    principal: Principal
+
+    async def namespace_of(self, memory_id: UUID, given: str | None) -> str:
+        """Return the namespace of a memory that is to be changed.
+
+        The database has the word. A memory that was just written may not be visible yet: then the request's
+        word counts, unless the key covers only some namespaces, because nothing would show that the memory
+        does not lie outside of them.
+
+        Args:
+            memory_id: What is to be changed.
+            given: What the request says, if anything.
+
+        Raises:
+            MemoryNotFoundError: It was deleted, or lies where this key does not reach.
+            NamespaceUnknownError: It is not visible yet, and the request does not say, or may not.
+            NamespaceMismatchError: It lies elsewhere than the request says.
+            NamespaceForbiddenError: The request names a namespace that this key does not cover.
+            StoreUnavailableError: The database does not answer.
+        """
+        principal = self.principal
+        if given is not None:
+            principal.require_access(given)
+        found = (await self.memories.whereabouts(principal.tenant, [memory_id])).get(memory_id)
+        if found is not None and found.namespace is not None:
+            if not principal.may_access(found.namespace):
+                raise MemoryNotFoundError("there is no such memory")
+            if given is not None and given != found.namespace:
+                raise NamespaceMismatchError("the memory lies in another namespace than the request says")
+            return found.namespace
+        if given is not None and principal.namespaces is None:
+            return given
+        if found is not None:
+            raise MemoryNotFoundError("the memory was deleted")
+        raise NamespaceUnknownError("the memory is not visible yet, and nothing says where it lies")
+
+    async def check_replaced(self, events: Sequence[MemoryStored]) -> None:
+        """Return when storing these memories replaces nothing that lies outside of what the key covers.
+
+        A key or a coordinate ties an id to its namespace; an id alone could be anybody's.
+
+        Raises:
+            NamespaceForbiddenError: One would replace a memory elsewhere.
+            StoreUnavailableError: The database does not answer.
+        """
+        if self.principal.namespaces is None:
+            return
+        loose = [
+            event.memory_id
+            for event in events
+            if event.key is None
+            and event.coordinate is None
+            and event.memory_id != memory_id_of_event(event.event_id)
+        ]
+        if loose and await self._any_outside(loose):
+            raise NamespaceForbiddenError("a memory with that id lies outside of what this key covers")
+
+    async def check_target(self, memory_id: UUID) -> None:
+        """Return when an edge may point to a memory: it must not lie outside of what the key covers.
+
+        Raises:
+            MemoryNotFoundError: It does.
+            StoreUnavailableError: The database does not answer.
+        """
+        if self.principal.namespaces is not None and await self._any_outside([memory_id]):
+            raise MemoryNotFoundError("there is no such memory to link to")
+
+    async def _any_outside(self, memory_ids: Sequence[UUID]) -> bool:
+        found = await self.memories.whereabouts(self.principal.tenant, memory_ids)
+        return any(
+            each.namespace is not None and not self.principal.may_access(each.namespace)
+            for each in found.values()
+        )

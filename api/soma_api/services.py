@@ -1,0 +1,77 @@
+"""What answers requests: made once per application, and given to the routes piece by piece."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from soma_api.cursors import Cursors
+from soma_api.freshness import LogEnds
+from soma_api.metrics import ApiMetrics
+from soma_api.parts import Parts, Searcher
+from soma_api.principals import Authenticator
+from soma_api.probes import BackingPart, Probe
+from soma_api.publishing import EventLog
+from soma_api.queries.api_keys import ApiKeyQueries
+from soma_api.queries.database import Database
+from soma_api.queries.dead_letters import DeadLetterQueries
+from soma_api.queries.memories import MemoryQueries
+from soma_api.queries.overview import OverviewQueries
+from soma_api.queries.writes import WriteQueries
+from soma_api.settings import ApiSettings
+from soma_api.visibility import Visibility
+from soma_schemas.clock import Clock
+from soma_schemas.topics import MEMORY_EVENTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The services of one application. `soma_api.dependencies` injects each of them by its type."""
+
+    settings: ApiSettings
+    clock: Clock
+    metrics: ApiMetrics
+    authenticator: Authenticator
+    log: EventLog
+    ends: LogEnds
+    visibility: Visibility
+    memories: MemoryQueries
+    writes: WriteQueries
+    overview: OverviewQueries
+    dead_letters: DeadLetterQueries
+    search: Searcher
+    cursors: Cursors
+    probes: Mapping[BackingPart, Probe]
+
+
+def make_services(parts: Parts) -> Services:
+    """Return the services over what was opened for them; `log` is to be closed in the end."""
+    gateway = parts.settings.api
+    database = Database(parts.pool)
+    topics = parts.settings.topics
+    return Services(
+        settings=parts.settings,
+        clock=parts.clock,
+        metrics=parts.metrics,
+        authenticator=Authenticator(
+            ApiKeyQueries(database).find, parts.clock, gateway.key_cache.total_seconds()
+        ),
+        log=EventLog(
+            parts.publisher,
+            threads=gateway.publish_threads,
+            timeout=gateway.publish_timeout.total_seconds(),
+        ),
+        ends=parts.ends,
+        visibility=Visibility(
+            waiter=parts.waiter,
+            index=parts.index,
+            freshness=parts.freshness,
+            metrics=parts.metrics,
+            clock=parts.clock,
+        ),
+        memories=MemoryQueries(database),
+        writes=WriteQueries(database, MEMORY_EVENTS.full_name(topics), topics.epoch),
+        overview=OverviewQueries(database),
+        dead_letters=DeadLetterQueries(database),
+        search=parts.search,
+        cursors=Cursors(parts.cursor_secret),
+        probes=parts.probes,
+    )
