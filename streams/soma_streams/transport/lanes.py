@@ -169,7 +169,7 @@ class Lanes:
         return bool(still_open)
 
     def reposition(self, epochs: Mapping[TopicPartition, int]) -> None:
-        """Drop the lanes of partitions whose position was set anew with these epochs, and refuse older chunks.
+        """Drop the lanes of partitions whose position was set anew with these epochs, and refuse older ones.
 
         A chunk that was drained before and comes in after would begin a lane past what the dropped one held.
         """
