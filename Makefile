@@ -42,6 +42,12 @@ test-fast: $(VENV)/.dev ## Run the unit and contract tests.
 # Each process has a local stack of its own; a file's tests stay in one.
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
+.PHONY: test-reference
+test-reference: $(VENV)/.dev ## Run the tests of the write path as where the native extension is not installed.
+	PYTHONPATH=$(CURDIR)/tests/without_native $(BIN)/pytest $(PARALLEL) $(WRITE_PATH)
+
+WRITE_PATH := tests/unit/delivery tests/unit/sinks_postgres tests/integration/sinks_postgres tests/integration/workers
+
 .PHONY: test-long
 test-long: $(VENV)/.dev ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
@@ -54,6 +60,23 @@ chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each re
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Publish 100,000 records that nobody should write, and compare what both groups make of each.
 	PYTHONPATH=tests $(BIN)/python -m fuzz
+
+NATIVE := streams/native
+export CARGO_TARGET_DIR := $(CURDIR)/build/native
+
+.PHONY: native
+native: $(VENV)/.dev ## Build the native extension and install it; cargo is needed.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --force-reinstall ./$(NATIVE)
+
+.PHONY: native-test
+native-test: ## Check and test the native extension by itself.
+	cargo fmt --manifest-path $(NATIVE)/Cargo.toml --check
+	cargo clippy --manifest-path $(NATIVE)/Cargo.toml --release --all-targets -- --deny warnings
+	cargo test --manifest-path $(NATIVE)/Cargo.toml --release --quiet
+
+.PHONY: native-wheel
+native-wheel: $(VENV)/.dev ## Build the native extension's wheel for this platform, for Python 3.11 and later, into dist.
+	$(BIN)/maturin build --release --manifest-path $(NATIVE)/Cargo.toml --out dist
 
 PEERS := build/benchmarks/venv
 

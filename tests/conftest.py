@@ -41,6 +41,20 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 _prefixes = count(1)
 
+# All tests but its own hold with the native extension and without it.
+try:
+    import soma_native
+except ImportError as error:
+    NATIVE = f"not there: {error}"
+    collect_ignore_glob = ["*/test_native*.py"]
+else:
+    NATIVE = soma_native.__name__
+
+
+def pytest_report_header() -> str:
+    """Say with what the tests run."""
+    return f"native extension: {NATIVE}"
+
 
 class LocalParts:
     """Kafka, registry and PostgreSQL, running in an event loop of their own thread."""

@@ -32,6 +32,20 @@ from soma_streams.delivery.state import (
 )
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 
+# The fields of MemoryStored that the history keeps; the embedding is long and left out.
+STORED_CONTENT = (
+    "key",
+    "coordinate",
+    "kind",
+    "text",
+    "payload",
+    "tags",
+    "importance",
+    "embedding_model",
+    "subject",
+    "expires_at",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -224,23 +238,11 @@ def _dead_row(dead: DeadLettered) -> HistoryRow:
 
 
 def _said(event: MemoryEvent) -> bytes | None:
-    """Return as JSON what an event said of a memory's content; the embedding is long and left out."""
+    """Return as JSON what an event said of a memory's content."""
     match event:
         case MemoryStored():
-            return orjson.dumps(
-                {
-                    "key": event.key,
-                    "coordinate": event.coordinate,
-                    "kind": event.kind,
-                    "text": event.text,
-                    "payload": orjson.Fragment(event.payload),
-                    "tags": event.tags,
-                    "importance": event.importance,
-                    "embedding_model": event.embedding_model,
-                    "subject": event.subject,
-                    "expires_at": event.expires_at,
-                }
-            )
+            fields = {name: getattr(event, name) for name in STORED_CONTENT}
+            return orjson.dumps(fields | {"payload": orjson.Fragment(event.payload)})
         case MemoryPatched():
             return orjson.dumps(dict(map(_change, repeat(event), event.fields)))
         case _:

@@ -1,0 +1,205 @@
+"""Reads stored memories with the native extension where it is installed; the rest is for the reference.
+
+The extension says of a record that it is sound, or that fastavro and the model have to look at it. What it is
+told here are the rules of the model's fields, and where a writer's schema has them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+from uuid import UUID, SafeUUID
+
+from soma_native import Read, Reader
+
+from soma_schemas.avro_schemas import latest
+from soma_schemas.events import MemoryStored
+from soma_schemas.fields import (
+    Coordinate,
+    Embedding,
+    ExpectedVersion,
+    Importance,
+    Key,
+    Kind,
+    Moment,
+    Name,
+    Namespace,
+    Payload,
+    Tags,
+    Tenant,
+    Text,
+)
+from soma_schemas.identity import MEMORY_NAMESPACE
+from soma_schemas.limits import (
+    MAX_NAMESPACE_BYTES,
+    MAX_NAMESPACE_SEGMENTS,
+    MAX_PAYLOAD_DEPTH,
+    MAX_SEGMENT_CHARACTERS,
+    Limits,
+)
+from soma_schemas.moments import of_micros
+from soma_schemas.versions import VERSION_LIMIT
+from soma_streams.delivery.writer_schemas import WriterSchema
+
+_FIXED = {"null": 0, "boolean": 1, "float": 4, "double": 8}
+_WORDS = {"int": "long", "long": "long", "enum": "long", "bytes": "sized", "string": "sized"}
+_NO_DEFAULT = object()
+_SAFETY = SafeUUID.unknown
+
+_new = object.__new__
+_set = object.__setattr__
+
+# A word and its bounds, as the extension knows them.
+_Rule = tuple[Any, ...]
+_Skipped = tuple[Any, ...]
+_Step = int | _Skipped
+
+
+def _rules(limits: Limits) -> Sequence[tuple[object, str, _Rule]]:
+    """Return the types of the model's fields: each with the Avro type that it is read of, and its rule."""
+    path = (MAX_NAMESPACE_SEGMENTS, MAX_SEGMENT_CHARACTERS, MAX_NAMESPACE_BYTES)
+    kinds = [kind.value for kind in Kind]
+    return (
+        (UUID, "uuid", ("uuid",)),
+        (Tenant, "string", ("tenant",)),
+        (Namespace, "string", ("namespace", *path)),
+        (Moment, "timestamp-micros", ("moment",)),
+        (Name, "string", ("characters", limits.name_characters)),
+        (Key, "string", ("characters", limits.key_characters)),
+        (Text, "string", ("bytes", limits.text_bytes)),
+        (Payload, "string", ("json", limits.payload_bytes, MAX_PAYLOAD_DEPTH)),
+        (Tags, "array<string>", ("texts", limits.tags, limits.tag_characters)),
+        (Coordinate, "array<double>", ("doubles", limits.coordinate_dimensions)),
+        (Embedding, "array<float>", ("floats", limits.embedding_dimensions)),
+        (Importance, "double", ("share",)),
+        (Kind, f"enum<{','.join(kinds)}>", ("symbol", kinds)),
+        (ExpectedVersion, "long", ("below", VERSION_LIMIT)),
+    )
+
+
+def _uuid(octets: bytes) -> UUID:
+    """Return an id at a quarter of what `UUID` takes."""
+    made = _new(UUID)
+    _set(made, "int", int.from_bytes(octets))
+    _set(made, "is_safe", _SAFETY)
+    return made
+
+
+# What the model has where the extension has something simpler.
+_OBJECTS: Mapping[str, Callable[[Any], Any]] = {"uuid": _uuid, "moment": of_micros, "symbol": Kind}
+
+
+class NativeReader:
+    """Reads records of MemoryStored that were written with schemas that are known.
+
+    Args:
+        limits: How large an event may be.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        hints = get_type_hints(MemoryStored, include_extras=True)
+        fields = [(name, *_rule(hints[name], limits)) for name in MemoryStored.model_fields]
+        self._places = {name: place for place, (name, *_) in enumerate(fields)}
+        self._types = {name: f"null|{avro}" if nullable else avro for name, avro, _, nullable in fields}
+        self._objects = [(name, made) for name, _, rule, _ in fields if (made := _OBJECTS.get(rule[0]))]
+        self._set = set(self._places)
+        self._writers: dict[int, Sequence[_Step]] = {}
+        self._judged: dict[int, WriterSchema] = {}
+        self.reader = Reader(
+            [(name, rule, nullable) for name, _, rule, nullable in fields], MEMORY_NAMESPACE.bytes
+        )
+
+    def learn(self, schemas: Mapping[int, WriterSchema]) -> None:
+        """Take records of these schemas, where all of their known fields are of the types that are known."""
+        before = dict(self._writers)
+        for schema_id, schema in schemas.items():
+            if self._judged.get(schema_id) is not schema:
+                self._judged[schema_id] = schema
+                self._writers.pop(schema_id, None)
+                if schema.fault is None and schema.record == MemoryStored.__name__:
+                    steps = self._steps(schema.parsed)
+                    if steps is not None:
+                        self._writers[schema_id] = steps
+        if self._writers != before:
+            self.reader = self.reader.for_writers(self._writers)
+
+    def event(self, read: Read, number: int) -> MemoryStored:
+        """Return the event of a sound record, as the model would make it."""
+        fields = read.fields(number)
+        for name, made in self._objects:
+            value = fields[name]
+            if value is not None:
+                fields[name] = made(value)
+        event = _new(MemoryStored)
+        _set(event, "__dict__", fields)
+        # As the model leaves an instance. The set is shared: nobody changes that of a frozen instance.
+        _set(event, "__pydantic_fields_set__", self._set)
+        _set(event, "__pydantic_extra__", None)
+        _set(event, "__pydantic_private__", None)
+        return event
+
+    def _steps(self, schema: Mapping[str, Any]) -> Sequence[_Step] | None:
+        """Return what to do with each field of a writer, or None when its records are for the reference."""
+        named: dict[str, _Skipped] = {}
+        steps: list[_Step] = []
+        for field in schema["fields"]:
+            passed_over = _passed_over(field["type"], named)
+            place = self._places.get(field["name"])
+            if place is not None and label(field["type"]) != self._types[field["name"]]:
+                return None
+            steps.append(passed_over if place is None else place)
+        written = {field["name"] for field in schema["fields"]}
+        defaults = {
+            field["name"]: field.get("default", _NO_DEFAULT)
+            for field in latest(MemoryStored.__name__).parsed()["fields"]
+        }
+        return steps if all(defaults[name] is None for name in self._set - written) else None
+
+
+def label(schema: Any) -> str:
+    """Return a type in one word, such as `null|array<double>`; equal words are read equally."""
+    if isinstance(schema, list):
+        return "|".join(map(label, schema))
+    if isinstance(schema, Mapping):
+        match schema["type"]:
+            case "array":
+                return f"array<{label(schema['items'])}>"
+            case "enum":
+                return f"enum<{','.join(schema['symbols'])}>"
+            case kind:
+                return str(schema.get("logicalType", label(kind)))
+    return str(schema)
+
+
+def _rule(hint: Any, limits: Limits) -> tuple[str, _Rule, bool]:
+    """Return the Avro type of a field of the model, its rule, and whether it can be null."""
+    nullable = get_origin(hint) is UnionType or NoneType in get_args(hint)
+    wanted = next(each for each in get_args(hint) if each is not NoneType) if nullable else hint
+    avro, rule = next((avro, rule) for known, avro, rule in _rules(limits) if known == wanted)
+    return avro, rule, nullable
+
+
+def _passed_over(schema: Any, named: dict[str, _Skipped]) -> _Skipped:
+    """Return how to pass over a type, and remember those that have a name."""
+    if isinstance(schema, list):
+        return "union", [_passed_over(branch, named) for branch in schema]
+    if isinstance(schema, str):
+        if schema in _FIXED:
+            return "fixed", _FIXED[schema]
+        return (_WORDS[schema],) if schema in _WORDS else named[schema]
+    kind = schema["type"]
+    step: _Skipped
+    match kind:
+        case "array":
+            return "array", _passed_over(schema["items"], named)
+        case "map":
+            return "map", _passed_over(schema["values"], named)
+        case "record":
+            step = "record", [_passed_over(field["type"], named) for field in schema["fields"]]
+        case "fixed":
+            step = "fixed", schema["size"]
+        case "enum":
+            step = (_WORDS[kind],)
+        case _:
+            return _passed_over(kind, named)
+    named[schema["name"]] = step
+    return step

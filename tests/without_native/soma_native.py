@@ -1,0 +1,3 @@
+"""Stands before the native extension on the path of `make test-reference`, as if it were not installed."""
+
+raise ImportError("the tests hide it")
