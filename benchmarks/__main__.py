@@ -13,7 +13,7 @@ from benchmarks import batches, latency, memory, outage, producer, report, road,
 from benchmarks.budget import QUICK, Budget
 from benchmarks.results import Results
 from benchmarks.stage import CLOCK, Stage, open_stage, tell
-from soma_cli.root import Root
+from soma_cli.invocation import Invocation
 from soma_schemas.logs import configure_logging
 from soma_schemas.settings import LogSettings
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 async def _measure(wanted: list[str], folder: Path, budget: Budget, results: Results) -> None:
-    async with open_stage(folder, Root(os.environ).cache) as stage:
+    async with open_stage(folder, Invocation(os.environ).cache) as stage:
         for name in wanted:
             measure, seconds = MEASUREMENTS[name]
             tell(f"== {name}")

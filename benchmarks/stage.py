@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from benchmarks.contenders.common import CREATE
 from benchmarks.events import SEED, made_up_events
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_services import BackingServices, open_backing_services
 from soma_cli.local.home import Home
-from soma_cli.local.parts import Parts, open_parts
 from soma_cli.local.postgres import Login
 from soma_schemas.avro_schemas import latest
 from soma_schemas.clock import SystemClock
@@ -41,7 +41,7 @@ class Stage:
         folder: Where measurements put their things.
     """
 
-    parts: Parts
+    parts: BackingServices
     folder: Path
 
     @property
@@ -188,7 +188,7 @@ async def open_stage(folder: Path, cache: Path) -> AsyncIterator[Stage]:
         cache: The folder with the downloaded programs.
     """
     home = Home(folder / "home", Random(1))  # noqa: S311  # chooses ports
-    async with open_parts(home, Artifacts(cache), CLOCK) as parts:
+    async with open_backing_services(home, Artifacts(cache), CLOCK) as parts:
         stage = Stage(parts, folder)
         await asyncio.to_thread(migrate, stage.dsn())
         await parts.postgres.grant_roles()

@@ -16,16 +16,16 @@ from prometheus_client import CollectorRegistry
 
 from builders import A_MOMENT, A_NAMESPACE, A_TENANT, an_id
 from fakes import FakeClock
+from soma_api.api_keys import ApiKey, new_key
 from soma_api.application import create_application
-from soma_api.completeness import IndexState
 from soma_api.freshness import Freshness
-from soma_api.keys import ApiKey, new_key
+from soma_api.index_completeness import IndexState
 from soma_api.metrics import ApiMetrics
-from soma_api.parts import Parts
 from soma_api.principals import Role
 from soma_api.probes import BackingPart, Probe, postgres_probe
 from soma_api.queries.database import database_pool
-from soma_api.queries.vectors.search import SearchHit, SearchRequest
+from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
+from soma_api.resources import Resources
 from soma_api.settings import ApiSettings, GatewaySettings
 from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
@@ -270,7 +270,7 @@ async def open_gateway(
     index = CannedIndex()
     async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
         application = create_application(
-            Parts(
+            Resources(
                 settings=settings,
                 clock=clock or time,
                 pool=pool,

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_services import BackingServices, open_backing_services
 from soma_cli.local.home import Home
-from soma_cli.local.parts import Parts, open_parts
 from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
 from soma_schemas.registry import open_registry, register_schemas
@@ -67,8 +67,10 @@ class LocalParts:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._context = open_parts(Home(self._home, Random()), Artifacts(self._cache), SystemClock())
-        self.parts: Parts = self.run(self._context.__aenter__())
+        self._context = open_backing_services(
+            Home(self._home, Random()), Artifacts(self._cache), SystemClock()
+        )
+        self.parts: BackingServices = self.run(self._context.__aenter__())
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -118,7 +118,7 @@ class RawLog:
 
 
 def handover_settings(environment: Mapping[str, str]) -> PublishingSettings:
-    """Return the settings that a local stack's handover names, for a producer."""
+    """Return the settings that a local stack's client_file names, for a producer."""
     parts: dict[str, dict[str, str]] = {"kafka": {}, "registry": {}}
     for name, value in environment.items():
         part, _, field = name.removeprefix("SOMA_").lower().partition("__")

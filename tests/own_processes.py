@@ -40,7 +40,7 @@ class _Watermarks(BaseModel):
     watermarks: PostgresSettings
 
 
-class OwnProcess:
+class SomaProcess:
     """`soma` with some arguments, or another module, ready once its /readyz says so."""
 
     def __init__(
@@ -135,7 +135,7 @@ def postgres_worker(
     settings: PublishingSettings,
     folder: Path,
     more: Mapping[str, str] = MappingProxyType({}),
-) -> OwnProcess:
+) -> SomaProcess:
     """`soma work postgres` on a test's topics, with more settings."""
     port = a_free_port()
     environment = {
@@ -143,7 +143,7 @@ def postgres_worker(
         "SOMA_WORKER__PORT": str(port),
         **more,
     }
-    return OwnProcess(["work", "postgres"], environment, port, folder / "worker.log")
+    return SomaProcess(["work", "postgres"], environment, port, folder / "worker.log")
 
 
 def api_with_vectors(
@@ -151,7 +151,7 @@ def api_with_vectors(
     settings: PublishingSettings,
     folder: Path,
     more: Mapping[str, str] = MappingProxyType({}),
-) -> OwnProcess:
+) -> SomaProcess:
     """`soma serve --embedded-vectors` on a test's topics; the index is in `folder/vectors`."""
     port = a_free_port()
     watermarks = _Watermarks(watermarks=local_parts.parts.postgres.settings(Login.WORKER))
@@ -163,7 +163,7 @@ def api_with_vectors(
         **more,
     }
     arguments = ["serve", "--embedded-vectors", str(folder / "vectors")]
-    return OwnProcess(arguments, environment, port, folder / "api.log")
+    return SomaProcess(arguments, environment, port, folder / "api.log")
 
 
 def _places(local_parts: LocalParts, settings: PublishingSettings, login: Login) -> _Places:

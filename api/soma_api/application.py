@@ -18,7 +18,6 @@ from starlette.types import Lifespan
 from soma_api import openapi
 from soma_api.docs_page import add_docs_page
 from soma_api.middleware import RequestMiddleware, request_id_of
-from soma_api.parts import Parts
 from soma_api.problems import (
     ApiError,
     InternalError,
@@ -27,9 +26,10 @@ from soma_api.problems import (
     MethodNotAllowedError,
     RouteNotFoundError,
     Source,
-    faults_of,
+    field_errors_of,
     problem_response,
 )
+from soma_api.resources import Resources
 from soma_api.routes import dead_letters, health, links, memories, overview, search, writes
 from soma_api.services import make_services
 from soma_schemas.violations import violations_of
@@ -56,7 +56,7 @@ can succeed later.
 log = structlog.get_logger(__name__)
 
 
-def create_application(parts: Parts) -> FastAPI:
+def create_application(parts: Resources) -> FastAPI:
     """Return the application. It opens nothing; stopping it lets go of its publishing threads."""
     gateway = parts.settings.api
     services = make_services(parts)
@@ -121,17 +121,19 @@ async def _api_error(request: Request, error: Exception) -> Response:
 async def _invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    faults = [
-        fault
+    errors = [
+        each
         for finding in error.errors()
-        for fault in faults_of(violations_of(_as_validation_error(finding)), Source(str(finding["loc"][0])))
+        for each in field_errors_of(
+            violations_of(_as_validation_error(finding)), Source(str(finding["loc"][0]))
+        )
     ]
     invalid: ApiError
-    if all(fault.source is Source.HEADER for fault in faults):
-        first = faults[0]
-        invalid = InvalidHeaderError(f"{first.path.removeprefix('/')}: {first.message}", faults=faults)
+    if all(each.source is Source.HEADER for each in errors):
+        first = errors[0]
+        invalid = InvalidHeaderError(f"{first.path.removeprefix('/')}: {first.message}", errors=errors)
     else:
-        invalid = InvalidInputError("the request breaks the contract; nothing was sent", faults=faults)
+        invalid = InvalidInputError("the request breaks the contract; nothing was sent", errors=errors)
     return problem_response(invalid, request_id_of(request.scope))
 
 

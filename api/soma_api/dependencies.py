@@ -12,13 +12,13 @@ from soma_api.event_factory import EventFactory
 from soma_api.freshness import LogEnds
 from soma_api.injection import InjectedServices
 from soma_api.namespace_access import NamespaceAccess
-from soma_api.parts import Searcher
 from soma_api.principals import Principal, Role
 from soma_api.problems import ConditionUnsupportedError, NamespaceForbiddenError
-from soma_api.queries.dead_letters import DeadLetterQueries
-from soma_api.queries.memories import MemoryQueries
-from soma_api.queries.overview import OverviewQueries
-from soma_api.queries.writes import WriteQueries
+from soma_api.queries.dead_letter_queries import DeadLetterQueries
+from soma_api.queries.memory_queries import MemoryQueries
+from soma_api.queries.overview_queries import OverviewQueries
+from soma_api.queries.write_queries import WriteQueries
+from soma_api.resources import Searcher
 from soma_api.settings import ApiSettings
 from soma_api.visibility import Visibility
 from soma_api.write_responses import WriteResponder

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from soma_api.headers import both_expected
 from soma_api.identity import event_id_of_item, memory_id_of_event
-from soma_api.models.inputs import BatchItem, PatchMemory, PutLink, StoreMemory
+from soma_api.models.requests import BatchItem, PatchMemory, PutLink, StoreMemory
 from soma_api.principals import Principal
-from soma_api.problems import Fault, InvalidInputError, Source, TenantMismatchError, faults_of
+from soma_api.problems import FieldError, InvalidInputError, Source, TenantMismatchError, field_errors_of
 from soma_schemas.events import (
     MemoryDeleted,
     MemoryEvent,
@@ -75,15 +75,15 @@ class EventFactory:
             NamespaceForbiddenError: The key does not cover the namespace of one.
         """
         events: list[MemoryStored] = []
-        faults: list[Fault] = []
+        errors: list[FieldError] = []
         for index, memory in enumerate(memories):
             event_id = memory.event_id or event_id_of_item(self.event_id, index)
             try:
                 events.append(self._stored(memory, None, event_id, f"/memories/{index}"))
             except InvalidInputError as error:
-                faults.extend(error.faults)
-        if faults:
-            raise InvalidInputError("items of the batch break the contract; none was sent", faults=faults)
+                errors.extend(error.errors)
+        if errors:
+            raise InvalidInputError("items of the batch break the contract; none was sent", errors=errors)
         return events
 
     def patch(self, change: PatchMemory, memory_id: UUID, namespace: str) -> MemoryPatched:
@@ -134,13 +134,13 @@ class EventFactory:
             TenantMismatchError: It names another.
         """
         if claimed is not None and claimed != self.principal.tenant:
-            fault = Fault(
+            error = FieldError(
                 source=Source.BODY,
                 path=f"{under}/tenant",
                 code=ViolationCode.INVALID_TENANT,
                 message="is not the tenant of the key",
             )
-            raise TenantMismatchError("the body names a tenant that is not the key's", faults=[fault])
+            raise TenantMismatchError("the body names a tenant that is not the key's", errors=[error])
 
     def _stored(self, memory: StoreMemory, path_id: UUID | None, event_id: UUID, under: str) -> MemoryStored:
         self.check_tenant(memory.tenant, under)
@@ -170,10 +170,10 @@ class EventFactory:
         message = (
             f"has {len(embedding)} numbers, those of `{self.embedder.model}` have {self.embedder.dimensions}"
         )
-        fault = Fault(
+        error = FieldError(
             source=Source.BODY, path=f"{under}/embedding", code=ViolationCode.INVALID_VALUE, message=message
         )
-        raise InvalidInputError("the embedding does not fit the index; nothing was sent", faults=[fault])
+        raise InvalidInputError("the embedding does not fit the index; nothing was sent", errors=[error])
 
     def _common(self, memory_id: UUID, namespace: str) -> dict[str, Any]:
         return {
@@ -193,7 +193,7 @@ class EventFactory:
         except ContractError as error:
             raise InvalidInputError(
                 "the body breaks the contract; nothing was sent",
-                faults=faults_of(error.violations, under=under),
+                errors=field_errors_of(error.violations, under=under),
             ) from None
 
 
@@ -206,7 +206,7 @@ def _refuse_derived(memory_id: UUID, under: str) -> None:
 
 
 def _identity(message: str, under: str) -> InvalidInputError:
-    fault = Fault(
+    error = FieldError(
         source=Source.BODY, path=f"{under}/memory_id", code=ViolationCode.IDENTITY_MISMATCH, message=message
     )
-    return InvalidInputError("the memory's id is not the one that it must have", faults=[fault])
+    return InvalidInputError("the memory's id is not the one that it must have", errors=[error])

@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import Header
 from pydantic import BeforeValidator, WithJsonSchema
 
-from soma_api.problems import Fault, InvalidHeaderError, Source
+from soma_api.problems import FieldError, InvalidHeaderError, Source
 from soma_schemas.fields import broken
 from soma_schemas.versions import NO_VERSION, VERSION_LIMIT, Position
 from soma_schemas.violations import ViolationCode
@@ -209,5 +209,7 @@ def is_unchanged(if_none_match: str | None, version: int) -> bool:
 
 
 def _refused(header: str, message: str) -> InvalidHeaderError:
-    fault = Fault(source=Source.HEADER, path=f"/{header}", code=ViolationCode.INVALID_VALUE, message=message)
-    return InvalidHeaderError(f"{header}: {message}", faults=[fault])
+    error = FieldError(
+        source=Source.HEADER, path=f"/{header}", code=ViolationCode.INVALID_VALUE, message=message
+    )
+    return InvalidHeaderError(f"{header}: {message}", errors=[error])

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ValidationError
 
 from soma_api.injection import InjectedServices
 from soma_api.problems import (
-    Fault,
+    FieldError,
     InvalidInputError,
     NotJsonError,
     UnsupportedMediaTypeError,
-    faults_of,
+    field_errors_of,
 )
 from soma_schemas.json_text import JsonError, may_hold_what_no_double_is, read_json
 from soma_schemas.violations import Violation, ViolationCode, violations_of
@@ -71,21 +71,21 @@ def parsed(model: type[ModelT], body: bytes, context: Mapping[str, Any]) -> Mode
     try:
         value = model.model_validate_json(body, context=dict(context))
     except ValidationError as error:
-        faults = faults_of(violations_of(error))
+        errors = field_errors_of(violations_of(error))
     else:
-        faults = []
-    if (not faults or _is_no_json(faults)) and may_hold_what_no_double_is(body):
+        errors = []
+    if (not errors or _is_no_json(errors)) and may_hold_what_no_double_is(body):
         # pydantic makes zero of what is too small, and nothing of an integer of thousands of digits.
         try:
             read_json(body)
         except JsonError as error:
-            faults = faults_of([Violation("", error.code, str(error))])
-    if not faults:
+            errors = field_errors_of([Violation("", error.code, str(error))])
+    if not errors:
         return value
-    if _is_no_json(faults):
-        raise NotJsonError(faults[0].message, faults=faults)
-    raise InvalidInputError("the body breaks the contract; nothing was sent", faults=faults)
+    if _is_no_json(errors):
+        raise NotJsonError(errors[0].message, errors=errors)
+    raise InvalidInputError("the body breaks the contract; nothing was sent", errors=errors)
 
 
-def _is_no_json(faults: Sequence[Fault]) -> bool:
-    return len(faults) == 1 and faults[0].code is ViolationCode.NOT_JSON and not faults[0].path
+def _is_no_json(errors: Sequence[FieldError]) -> bool:
+    return len(errors) == 1 and errors[0].code is ViolationCode.NOT_JSON and not errors[0].path

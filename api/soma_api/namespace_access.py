@@ -12,7 +12,7 @@ from soma_api.problems import (
     NamespaceMismatchError,
     NamespaceUnknownError,
 )
-from soma_api.queries.memories import MemoryQueries
+from soma_api.queries.memory_queries import MemoryQueries
 from soma_schemas.events import MemoryStored
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from cachetools import TTLCache
 
-from soma_api.keys import ApiKey
+from soma_api.api_keys import ApiKey
 from soma_api.problems import NamespaceForbiddenError, RoleTooLowError, UnauthenticatedError
 from soma_schemas.clock import Clock
 from soma_schemas.namespaces import contains

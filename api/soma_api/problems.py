@@ -73,7 +73,7 @@ class Source(StrEnum):
     HEADER = "header"
 
 
-class Fault(BaseModel):
+class FieldError(BaseModel):
     """One thing that is wrong with a request."""
 
     source: Source = Field(description="Which part of the request `path` points into.")
@@ -118,7 +118,7 @@ class Problem(BaseModel):
     request_id: str = Field(description="Names this request in the logs.")
     retryable: bool = Field(description="Whether the same request can succeed later.")
     remedy: str | None = Field(None, description="What to do next.")
-    errors: list[Fault] | None = Field(None, description="What is wrong with the request, item by item.")
+    errors: list[FieldError] | None = Field(None, description="What is wrong with the request, item by item.")
 
 
 class ApiError(SomaError):
@@ -127,7 +127,7 @@ class ApiError(SomaError):
     Args:
         message: What happened, to what. Never memory content or secrets.
         remedy: What the caller can do next; overrides the class's own.
-        faults: What is wrong with the request, item by item.
+        errors: What is wrong with the request, item by item.
         headers: Sent with the answer.
         members: Extension members of the problem.
     """
@@ -147,12 +147,12 @@ class ApiError(SomaError):
         message: str,
         *,
         remedy: str | None = None,
-        faults: Sequence[Fault] = (),
+        errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message, remedy=remedy)
-        self.faults = tuple(faults)
+        self.errors = tuple(errors)
         self.headers = dict(headers or {})
         self.members = dict(members or {})
 
@@ -372,8 +372,10 @@ class InternalError(ApiError):
 RETRY_AFTER_SECONDS = 1
 
 
-def faults_of(violations: Sequence[Violation], source: Source = Source.BODY, under: str = "") -> list[Fault]:
-    """Return violations as faults of one part of a request.
+def field_errors_of(
+    violations: Sequence[Violation], source: Source = Source.BODY, under: str = ""
+) -> list[FieldError]:
+    """Return violations as errors of one part of a request.
 
     Args:
         violations: As the contract found them.
@@ -381,7 +383,7 @@ def faults_of(violations: Sequence[Violation], source: Source = Source.BODY, und
         under: A JSON pointer that is put before every path, where only a piece was examined.
     """
     return [
-        Fault(source=source, path=under + each.path, code=each.code, message=each.message)
+        FieldError(source=source, path=under + each.path, code=each.code, message=each.message)
         for each in violations
     ]
 
@@ -399,8 +401,8 @@ def problem_response(error: ApiError, request_id: str) -> Response:
     }
     if error.remedy is not None:
         problem["remedy"] = error.remedy
-    if error.faults:
-        problem["errors"] = [fault.model_dump(mode="json") for fault in error.faults]
+    if error.errors:
+        problem["errors"] = [each.model_dump(mode="json") for each in error.errors]
     headers = dict(error.headers)
     if error.retryable:
         headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from soma_api.cursors import Cursors
 from soma_api.freshness import LogEnds
 from soma_api.metrics import ApiMetrics
-from soma_api.parts import Parts, Searcher
 from soma_api.principals import Authenticator
 from soma_api.probes import BackingPart, Probe
 from soma_api.publishing import EventLog
-from soma_api.queries.api_keys import ApiKeyQueries
+from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database
-from soma_api.queries.dead_letters import DeadLetterQueries
-from soma_api.queries.memories import MemoryQueries
-from soma_api.queries.overview import OverviewQueries
-from soma_api.queries.writes import WriteQueries
+from soma_api.queries.dead_letter_queries import DeadLetterQueries
+from soma_api.queries.memory_queries import MemoryQueries
+from soma_api.queries.overview_queries import OverviewQueries
+from soma_api.queries.write_queries import WriteQueries
+from soma_api.resources import Resources, Searcher
 from soma_api.settings import ApiSettings
 from soma_api.visibility import Visibility
 from soma_schemas.clock import Clock
@@ -42,7 +42,7 @@ class Services:
     probes: Mapping[BackingPart, Probe]
 
 
-def make_services(parts: Parts) -> Services:
+def make_services(parts: Resources) -> Services:
     """Return the services over what was opened for them; `log` is to be closed in the end."""
     gateway = parts.settings.api
     database = Database(parts.pool)

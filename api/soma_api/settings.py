@@ -9,9 +9,9 @@ from soma_schemas.settings import (
     Duration,
     EmbedderKind,
     EmbedderSettings,
-    Part,
     PostgresSettings,
     PublishingSettings,
+    SettingsGroup,
     VectorSettings,
 )
 
@@ -21,7 +21,7 @@ _LOGIN = "soma_api"
 PACKAGED_WEAK_BELOW = 0.25
 
 
-class GatewaySettings(Part):
+class GatewaySettings(SettingsGroup):
     """How the API answers."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")

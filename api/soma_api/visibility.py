@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from soma_api.completeness import IndexLook, IndexState
 from soma_api.freshness import Freshness
+from soma_api.index_completeness import IndexLook, IndexState
 from soma_api.metrics import ApiMetrics, WaitFor, WaitResult
 from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock

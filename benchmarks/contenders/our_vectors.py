@@ -11,7 +11,7 @@ from random import Random
 
 from prometheus_client import CollectorRegistry
 
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import load
 from soma_schemas.logs import configure_logging

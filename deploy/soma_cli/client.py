@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 from pydantic import ValidationError
 
-from soma_cli.answers import (
+from soma_cli.api_responses import (
     Answer,
     Hits,
     Memory,

@@ -5,9 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from soma_cli.client_file import ClientFile, read_client_file
 from soma_cli.failures import UsageError
-from soma_cli.handover import Handover, read_handover
-from soma_cli.root import Root
+from soma_cli.invocation import Invocation
 from soma_schemas.configuration import RESERVED_NAMES
 from soma_schemas.errors import ConfigurationError
 from soma_schemas.settings import ENVIRONMENT_PREFIX, fits_a_header, web_address
@@ -27,7 +27,7 @@ class Connection:
     api_key: str
 
 
-def find_connection(root: Root, url: str | None, api_key: str | None) -> Connection:
+def find_connection(root: Invocation, url: str | None, api_key: str | None) -> Connection:
     """Return where to send requests: what the command line says, else the environment, else the local stack.
 
     The key of the local stack is never sent to an address that came from elsewhere.
@@ -42,7 +42,7 @@ def find_connection(root: Root, url: str | None, api_key: str | None) -> Connect
             "the key in SOMA_API_KEY or --api-key is none: it holds other than visible ASCII characters",
             remedy="copy it again, whole and alone; `soma keys create` makes another",
         )
-    local = read_handover(root.home)
+    local = read_client_file(root.home)
     if url is None:
         if local is None:
             raise UsageError(f"no local stack runs in {root.home}", remedy=_NO_STACK)
@@ -61,19 +61,19 @@ def find_connection(root: Root, url: str | None, api_key: str | None) -> Connect
     return Connection(url.rstrip("/"), api_key)
 
 
-def running_stack(home: Path) -> Handover:
+def running_stack(home: Path) -> ClientFile:
     """Return what the local stack of this home left for commands.
 
     Raises:
         UsageError: None runs there.
         ConfigurationError: Another version or another user runs it.
     """
-    if (local := read_handover(home)) is None:
+    if (local := read_client_file(home)) is None:
         raise UsageError(f"no local stack runs in {home}", remedy="start one with `soma up`")
     return local
 
 
-def find_settings(root: Root) -> tuple[Mapping[str, str], Handover | None]:
+def find_settings(root: Invocation) -> tuple[Mapping[str, str], ClientFile | None]:
     """Return the variables that say where Kafka, the registry and PostgreSQL are.
 
     They come from the environment when it names any of these places, else whole from the local stack:
@@ -87,7 +87,7 @@ def find_settings(root: Root) -> tuple[Mapping[str, str], Handover | None]:
         UsageError: The environment names no place, and no local stack runs.
     """
     places = named_places(root.environment)
-    local = _readable_handover(root.home) if places else read_handover(root.home)
+    local = _readable_client_file(root.home) if places else read_client_file(root.home)
     if places and (local is None or not places.items() <= local.environment.items()):
         return root.environment, None
     if local is None:
@@ -109,8 +109,8 @@ def named_places(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _readable_handover(home: Path) -> Handover | None:
+def _readable_client_file(home: Path) -> ClientFile | None:
     # Whoever works elsewhere is not kept from it by a local stack of another version.
     with suppress(ConfigurationError):
-        return read_handover(home)
+        return read_client_file(home)
     return None

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from soma_cli.lazy import Entry, lazy_group
-from soma_cli.root import Root, root_of
+from soma_cli.invocation import Invocation, invocation_of
+from soma_cli.lazy_commands import Entry, lazy_group
 from soma_cli.standard_streams import close_standard_output, open_standard_streams
 
 START = "Start"
@@ -84,12 +84,12 @@ def options(
 ) -> None:
     """Memory for AI agents, on an event log."""
     del version
-    root_of(context).show_traceback = show_traceback
+    invocation_of(context).show_traceback = show_traceback
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command and return the exit code: 0 done, 1 failed, 2 misused, 130 interrupted."""
-    root = Root(environment)
+    root = Invocation(environment)
     try:
         # Without its standalone mode Typer leaves errors to us.
         ended = get_command(app).main(list(arguments), prog_name="soma", standalone_mode=False, obj=root)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import typer
 
-from soma_cli.answers import Memory
+from soma_cli.api_responses import Memory
 from soma_cli.client import SomaClient
 from soma_cli.failures import FindingsError, UsageError
 from soma_cli.parsing import coordinate_of

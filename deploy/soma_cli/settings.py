@@ -5,9 +5,9 @@ from enum import StrEnum
 from pydantic import Field
 
 from soma_api.settings import ApiSettings
+from soma_cli.client_file import ClientFile
 from soma_cli.connection import find_settings
-from soma_cli.handover import Handover
-from soma_cli.root import Root
+from soma_cli.invocation import Invocation
 from soma_schemas.configuration import load
 from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings
 from soma_streams.settings import (
@@ -76,7 +76,7 @@ PROCESSES: dict[Process, type[ProcessSettings]] = {
 KNOWN = tuple(PROCESSES.values())
 
 
-def operator_settings(root: Root, *, wanted: bool = True) -> tuple[OperatorSettings, Handover | None]:
+def operator_settings(root: Invocation, *, wanted: bool = True) -> tuple[OperatorSettings, ClientFile | None]:
     """Return the settings of an operator's command; and the local stack, when they are its.
 
     Args:

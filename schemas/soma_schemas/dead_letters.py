@@ -31,7 +31,7 @@ class DeadLetterHeader(StrEnum):
 
 # Only on letters that do not keep their whole original: of which parts, by commas.
 OMITTED_HEADER = "x-dlq-omitted"
-LETTER_HEADERS = frozenset({*(header.value for header in DeadLetterHeader), OMITTED_HEADER})
+DEAD_LETTER_HEADERS = frozenset({*(header.value for header in DeadLetterHeader), OMITTED_HEADER})
 
 
 class Omitted(StrEnum):

@@ -98,7 +98,7 @@ PemFile = Annotated[Path, AfterValidator(_pem_file)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 
 
-class Part(BaseModel):
+class SettingsGroup(BaseModel):
     """One group of settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -112,7 +112,7 @@ class SecurityProtocol(StrEnum):
     SASL_SSL = "SASL_SSL"
 
 
-class KafkaSettings(Part):
+class KafkaSettings(SettingsGroup):
     """Where the brokers are and how to prove who we are."""
 
     bootstrap_servers: Annotated[str, AfterValidator(_host_ports)] = Field(
@@ -164,7 +164,7 @@ class KafkaSettings(Part):
         return config
 
 
-class TopicSettings(Part):
+class TopicSettings(SettingsGroup):
     """How the topics are laid out on the brokers."""
 
     prefix: str = Field(
@@ -201,7 +201,7 @@ class TopicSettings(Part):
         return self
 
 
-class RegistrySettings(Part):
+class RegistrySettings(SettingsGroup):
     """Where the schema registry is."""
 
     url: WebAddress = Field(
@@ -222,7 +222,7 @@ class RegistrySettings(Part):
         return config
 
 
-class PostgresSettings(Part):
+class PostgresSettings(SettingsGroup):
     """Where PostgreSQL is. Each process logs in as a user of its own with no more rights than it needs."""
 
     host: str = Field("127.0.0.1", description="Host, or the folder of a unix socket.")
@@ -256,7 +256,7 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-class VectorSettings(Part):
+class VectorSettings(SettingsGroup):
     """Where the vector index is: a Qdrant server."""
 
     url: Annotated[WebAddress, AfterValidator(_bare)] = Field(
@@ -280,7 +280,7 @@ class EmbedderKind(StrEnum):
     ENDPOINT = "endpoint"
 
 
-class EmbedderSettings(Part):
+class EmbedderSettings(SettingsGroup):
     """What turns text into vectors. Sinks and API must have the same."""
 
     kind: EmbedderKind = Field(
@@ -307,7 +307,7 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-class LogSettings(Part):
+class LogSettings(SettingsGroup):
     """What is logged, on stderr."""
 
     level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
@@ -316,7 +316,7 @@ class LogSettings(Part):
     format: LogFormat = Field(LogFormat.JSON, description="`json` for machines, `console` for people.")
 
 
-class ProducerSettings(Part):
+class ProducerSettings(SettingsGroup):
     """How events are sent."""
 
     linger: Duration = Field(

@@ -7,14 +7,14 @@ from pydantic import Field
 from soma_schemas.settings import (
     Duration,
     EmbedderSettings,
-    Part,
     PostgresSettings,
     PublishingSettings,
+    SettingsGroup,
     VectorSettings,
 )
 
 
-class RetrySettings(Part):
+class RetrySettings(SettingsGroup):
     """How long to wait before a store is tried again."""
 
     pause_first: Duration = Field(
@@ -34,7 +34,7 @@ class RetrySettings(Part):
     )
 
 
-class DeliverySettings(Part):
+class DeliverySettings(SettingsGroup):
     """How events are taken from the log."""
 
     batch_events: int = Field(
@@ -81,7 +81,7 @@ class DeliverySettings(Part):
     flood_window: int = Field(2000, ge=10, description="How many of the last events the share is taken over.")
 
 
-class WorkerSettings(Part):
+class WorkerSettings(SettingsGroup):
     """The worker's own door, for probes and metrics."""
 
     host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")

@@ -21,11 +21,11 @@ from pydantic import BaseModel
 
 from chaos.qdrant_process import Mode
 from chaos.workload import LIMITS
-from own_processes import OwnProcess
+from own_processes import SomaProcess
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_service import BackingService
 from soma_cli.local.home import LOOPBACK, Home, is_free
 from soma_cli.local.kafka import bootstrap_of, open_kafka
-from soma_cli.local.part import Part
 from soma_cli.local.postgres import Login, Postgres
 from soma_cli.local.registry import Registry
 from soma_cli.local.unit import ignore
@@ -91,7 +91,7 @@ class Worker:
         stops: How long each stop in order took, in seconds.
     """
 
-    def __init__(self, name: str, sink: SinkName, process: OwnProcess, log: Path) -> None:
+    def __init__(self, name: str, sink: SinkName, process: SomaProcess, log: Path) -> None:
         self.name = name
         self.sink = sink
         self.endings: list[Ending] = []
@@ -216,12 +216,12 @@ class Stage:
 
     publishing: PublishingSettings
     owner_dsn: str
-    brokers: Mapping[str, Part]
-    postgres: Part
-    registry: Part
+    brokers: Mapping[str, BackingService]
+    postgres: BackingService
+    registry: BackingService
     do: Doing
     workers: Mapping[str, Worker]
-    index: OwnProcess
+    index: SomaProcess
     index_folder: Path
     vectors: VectorSettings
     mode: Path
@@ -274,7 +274,7 @@ class Stage:
 
 
 def stage_on(
-    parts: Mapping[str, Part],
+    parts: Mapping[str, BackingService],
     postgres: Postgres,
     registry: Registry,
     do: Doing,
@@ -328,7 +328,7 @@ def stage_on(
         registry=registry,
         do=do,
         workers=workers,
-        index=OwnProcess(
+        index=SomaProcess(
             [str(index_folder), str(index_port), str(mode)],
             _found_here(),
             index_port,
@@ -368,7 +368,7 @@ def _worker(
     )
     environment["SOMA_WORKER__PORT"] = str(port)
     log = folder / f"{name}.log"
-    return Worker(name, sink, OwnProcess(["work", sink.value], environment, port, log), log)
+    return Worker(name, sink, SomaProcess(["work", sink.value], environment, port, log), log)
 
 
 def _found_here() -> dict[str, str]:

@@ -14,8 +14,8 @@ from conftest import LocalParts, cache_folder
 from judge.verdict import behind, judge
 from judging import embedded_points, installation
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_services import BackingServices
 from soma_cli.local.home import Home
-from soma_cli.local.parts import Parts
 from soma_cli.local.postgres import Login
 from soma_cli.local.unit import ignore
 from soma_schemas.clock import SystemClock
@@ -55,7 +55,7 @@ def caught_up(database: str, settings: PublishingSettings) -> None:
 def test_soma_up_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     # Nothing runs yet, so that the ports which this takes down are those that will be taken.
-    parts = Parts(Home(home, Random(3)), Artifacts(cache_folder()), SystemClock(), ignore)
+    parts = BackingServices(Home(home, Random(3)), Artifacts(cache_folder()), SystemClock(), ignore)
     settings = PublishingSettings(
         kafka=parts.kafka.settings(), registry=parts.registry.settings(), topics=TopicSettings()
     )

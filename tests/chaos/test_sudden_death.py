@@ -9,7 +9,7 @@ import pytest
 from conftest import LocalParts
 from judge.verdict import judge
 from judging import embedded_points, installation
-from own_processes import OwnProcess, api_with_vectors, postgres_worker
+from own_processes import SomaProcess, api_with_vectors, postgres_worker
 from postgres_tables import rows
 from soma_schemas.groups import SinkGroup
 from soma_schemas.producer import MemoryProducer, NewMemory
@@ -47,7 +47,7 @@ def caught_up(dsn: str, group: SinkGroup, events: int) -> None:
     eventually_now(lambda: progress(dsn, group), lambda total: total >= events, seconds=300)
 
 
-def kill_on_the_way(process: OwnProcess, dsn: str, group: SinkGroup) -> None:
+def kill_on_the_way(process: SomaProcess, dsn: str, group: SinkGroup) -> None:
     caught_up(dsn, group, KILLED_AT[group])
     process.kill()
     process.launch()

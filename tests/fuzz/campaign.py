@@ -17,7 +17,7 @@ from judge.contract import SINK_EVENTS
 from judge.log import EVENTS_TOPIC, LETTERS_TOPIC, read_ends, read_topic, released_schemas
 from judge.stores import Point
 from judge.verdict import POSTGRES, VECTORS, Installation, Verdict, behind, judge, letters_of
-from own_processes import OwnProcess
+from own_processes import SomaProcess
 from soma_schemas.clock import SystemClock
 from waiting import eventually_now
 
@@ -123,7 +123,7 @@ class Campaign:
     """
 
     def __init__(
-        self, at: Installation, processes: Mapping[str, OwnProcess], say: Callable[[str], None]
+        self, at: Installation, processes: Mapping[str, SomaProcess], say: Callable[[str], None]
     ) -> None:
         self._at = at
         self._processes = processes

@@ -3,8 +3,8 @@
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
-from soma_api import kafka
-from soma_api.kafka import KafkaLogEnds
+from soma_api import log_ends
+from soma_api.log_ends import KafkaLogEnds
 from soma_api.problems import LogUnavailableError
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_streams.committed import onlooker
@@ -15,7 +15,7 @@ NOBODY = KafkaSettings(bootstrap_servers="127.0.0.1:1")
 async def test_the_api_asks_for_the_end_of_the_log_without_a_word(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(kafka, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(log_ends, "_ANSWER_SECONDS", 0.5)
     ends = KafkaLogEnds(NOBODY, TopicSettings())
     try:
         with pytest.raises(LogUnavailableError):

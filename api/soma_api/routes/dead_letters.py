@@ -7,9 +7,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import DeadLetters, PageCursors, Settings, TenantOperator
-from soma_api.models.letters import LetterPage, LetterQuery, LetterView, letter_view
-from soma_api.models.outputs import json_response
-from soma_api.models.query_numbers import page_limit
+from soma_api.models.dead_letter_views import (
+    DeadLetterPage,
+    DeadLetterQuery,
+    DeadLetterView,
+    dead_letter_view,
+)
+from soma_api.models.query_parameters import page_limit
+from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
     DeadLetterNotFoundError,
@@ -25,9 +30,14 @@ router = APIRouter(tags=["operation"])
 @router.get(
     "/v1/dead-letters",
     operation_id="list_dead_letters",
-    response_model=LetterPage,
+    response_model=DeadLetterPage,
     responses=answers(
-        LetterPage, {}, InvalidInputError, InvalidCursorError, NamespaceForbiddenError, StoreUnavailableError
+        DeadLetterPage,
+        {},
+        InvalidInputError,
+        InvalidCursorError,
+        NamespaceForbiddenError,
+        StoreUnavailableError,
     ),
 )
 async def list_dead_letters(
@@ -36,7 +46,7 @@ async def list_dead_letters(
     dead_letters: DeadLetters,
     cursors: PageCursors,
     settings: Settings,
-    query: Annotated[LetterQuery, Query()],
+    query: Annotated[DeadLetterQuery, Query()],
 ) -> Response:
     """List events that the sinks gave up on, newest first, page by page.
 
@@ -47,8 +57,8 @@ async def list_dead_letters(
     belongs_to = {"dead_letters": query.signature()}
     begin = None
     if query.cursor is not None:
-        failed_at, letter_id = cursors.read(query.cursor, principal.tenant, belongs_to)
-        begin = failed_at, UUID(letter_id)
+        failed_at, dead_letter_id = cursors.read(query.cursor, principal.tenant, belongs_to)
+        begin = failed_at, UUID(dead_letter_id)
     letters = await dead_letters.page(principal.tenant, query.filters(), after=begin, limit=limit + 1)
     page = letters[:limit]
     next_cursor = None
@@ -56,15 +66,17 @@ async def list_dead_letters(
         last = page[-1]
         failed_at = None if last.first_failed_at is None else last.first_failed_at.isoformat()
         next_cursor = cursors.make(principal.tenant, belongs_to, (failed_at, str(last.id)))
-    return json_response({"dead_letters": [letter_view(each) for each in page], "next_cursor": next_cursor})
+    return json_response(
+        {"dead_letters": [dead_letter_view(each) for each in page], "next_cursor": next_cursor}
+    )
 
 
 @router.get(
-    "/v1/dead-letters/{letter_id}",
+    "/v1/dead-letters/{dead_letter_id}",
     operation_id="read_dead_letter",
-    response_model=LetterView,
+    response_model=DeadLetterView,
     responses=answers(
-        LetterView,
+        DeadLetterView,
         {},
         InvalidInputError,
         DeadLetterNotFoundError,
@@ -73,10 +85,10 @@ async def list_dead_letters(
     ),
 )
 async def read_dead_letter(
-    *, principal: TenantOperator, dead_letters: DeadLetters, letter_id: UUID
+    *, principal: TenantOperator, dead_letters: DeadLetters, dead_letter_id: UUID
 ) -> Response:
     """Read why a sink gave up on an event, and what can be done about it."""
-    letter = await dead_letters.get(principal.tenant, letter_id)
-    if letter is None:
+    dead_letter = await dead_letters.get(principal.tenant, dead_letter_id)
+    if dead_letter is None:
         raise DeadLetterNotFoundError("there is no dead letter with this id")
-    return json_response(letter_view(letter))
+    return json_response(dead_letter_view(dead_letter))

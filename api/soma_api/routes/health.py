@@ -8,15 +8,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from soma_api.completeness import IndexState
 from soma_api.dependencies import Credential, StoreVisibility, require_operator
+from soma_api.index_completeness import IndexState
 from soma_api.injection import InjectedServices
-from soma_api.models.outputs import IndexView, json_response
+from soma_api.models.responses import IndexView, json_response
 from soma_api.probes import BackingPart, check
 from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
 from soma_api.visibility import Visibility
 from soma_schemas.errors import SomaError
-from soma_schemas.vectors.errors import IndexIncompleteError
+from soma_schemas.vectors.index_errors import IndexIncompleteError
 
 router = APIRouter(tags=["health"])
 

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from soma_api.dependencies import Access, NamespaceQuery, Responder, UnconditionalEvents, WaitsForPosition
 from soma_api.json_body import JsonBody
-from soma_api.models.inputs import PutLink
-from soma_api.models.outputs import WriteView
+from soma_api.models.requests import PutLink
+from soma_api.models.responses import WriteView
 from soma_api.openapi import answers
 from soma_api.problems import (
     BodyTooLargeError,

@@ -21,10 +21,10 @@ from soma_api.dependencies import (
     WaitsForPosition,
 )
 from soma_api.json_body import JsonBody
-from soma_api.models.inputs import PatchMemory, StoreBatch, StoreMemory
-from soma_api.models.listing import ListQuery, after, sort_key
-from soma_api.models.outputs import BatchView, MemoryPage, MemoryView, WriteView, json_response, memory_view
-from soma_api.models.query_numbers import page_limit
+from soma_api.models.list_query import ListQuery, after, sort_key
+from soma_api.models.query_parameters import page_limit
+from soma_api.models.requests import PatchMemory, StoreBatch, StoreMemory
+from soma_api.models.responses import BatchView, MemoryPage, MemoryView, WriteView, json_response, memory_view
 from soma_api.openapi import answers
 from soma_api.problems import (
     BodyTooLargeError,

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import Overview, Reader, ReadsRecords, StoreVisibility
-from soma_api.models.listing import visible_below
-from soma_api.models.outputs import NamespaceTree, StatsView, json_response
+from soma_api.models.list_query import visible_below
+from soma_api.models.responses import NamespaceTree, StatsView, json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
     InvalidHeaderError,

@@ -7,13 +7,13 @@ from starlette.responses import Response
 
 from soma_api.dependencies import Reader, ReadsIndex, SearchIndex, Settings, StoreVisibility
 from soma_api.json_body import JsonBody
-from soma_api.models.outputs import json_response
-from soma_api.models.searching import HitsView, SearchBody, hit_view
+from soma_api.models.responses import json_response
+from soma_api.models.search_models import HitsView, SearchBody, hit_view
 from soma_api.openapi import answers
 from soma_api.problems import (
     ApiError,
     BodyTooLargeError,
-    Fault,
+    FieldError,
     IndexUnavailableError,
     InvalidHeaderError,
     InvalidInputError,
@@ -27,8 +27,8 @@ from soma_api.problems import (
     UnsupportedMediaTypeError,
 )
 from soma_schemas.errors import SomaError
-from soma_schemas.vectors import errors
-from soma_schemas.vectors.errors import EmbeddingRefusedError, UnfitVectorError
+from soma_schemas.vectors import index_errors
+from soma_schemas.vectors.index_errors import EmbeddingRefusedError, UnfitVectorError
 from soma_schemas.violations import ViolationCode
 
 router = APIRouter(tags=["search"])
@@ -88,12 +88,12 @@ def translated(error: Exception) -> ApiError:
             return _refused("/vector", str(error))
         case EmbeddingRefusedError():
             return _refused("/query", "the embedder does not take this text")
-        case errors.SearchTooCostlyError():
+        case index_errors.SearchTooCostlyError():
             return SearchTooCostlyError(str(error))
         case _:
             return IndexUnavailableError("the vector index or the embedder does not answer")
 
 
 def _refused(path: str, message: str) -> InvalidInputError:
-    fault = Fault(source=Source.BODY, path=path, code=ViolationCode.INVALID_VALUE, message=message)
-    return InvalidInputError("the body breaks the contract", faults=[fault])
+    error = FieldError(source=Source.BODY, path=path, code=ViolationCode.INVALID_VALUE, message=message)
+    return InvalidInputError("the body breaks the contract", errors=[error])

@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 from soma_api.dependencies import EndsOfLog, Reader, StoreVisibility, Writes
 from soma_api.freshness import LogEnds
-from soma_api.models.outputs import WriteState, json_response
+from soma_api.models.responses import WriteState, json_response
 from soma_api.openapi import answers
 from soma_api.problems import LogUnavailableError, StoreUnavailableError, WriteNotFoundError
-from soma_api.queries.writes import SettledWrite
+from soma_api.queries.write_queries import SettledWrite
 from soma_api.watermark_waiter import READABLE, SEARCHABLE
 from soma_schemas.groups import SinkGroup
 from soma_schemas.versions import Position
@@ -43,7 +43,7 @@ async def read_write(
         await _check_pending(place, ends, passed=readable)
     elif settled.namespace is not None and not principal.may_access(settled.namespace):
         raise WriteNotFoundError("there is no write at this position")
-    letters = {} if settled is None else await writes.dead_letters(principal.tenant, place)
+    dead_letters = {} if settled is None else await writes.dead_letters(principal.tenant, place)
     return json_response(
         {
             "position": str(place),
@@ -51,11 +51,11 @@ async def read_write(
             "readable": visibility.passed(READABLE, place),
             # A dead letter of the index is behind it as well, and no search finds what it says.
             "searchable": visibility.passed(SEARCHABLE, place)
-            and SinkGroup.VECTORS not in letters
+            and SinkGroup.VECTORS not in dead_letters
             and await visibility.index_is_complete(),
             "reason": None if settled is None else settled.reason,
             "error_code": None if settled is None else settled.error_code,
-            "dead_letters": letters,
+            "dead_letters": dead_letters,
             **_event(settled),
         }
     )

@@ -8,10 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.bench.figures import Asked, mean, percentile
-from soma_cli.bench.memories import example_memories, made_up_memories
-from soma_cli.bench.questions import read_questions
-from soma_cli.bench.runs import (
+from soma_cli.benchmark.figures import Asked, mean, percentile
+from soma_cli.benchmark.memories import example_memories, made_up_memories
+from soma_cli.benchmark.questions import read_questions
+from soma_cli.benchmark.runs import (
     LATENCY,
     READS,
     RECALL,

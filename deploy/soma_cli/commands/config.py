@@ -10,8 +10,8 @@ from rich.text import Text
 
 from soma_cli.commands.options import AsJson
 from soma_cli.failures import FindingsError
+from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, show
-from soma_cli.root import root_of
 from soma_cli.settings import KNOWN, PROCESSES, Process
 from soma_schemas.configuration import load
 from soma_schemas.errors import ConfigurationError
@@ -77,7 +77,7 @@ class CheckedSettings(Result):
 @app.command("show")
 def show_settings(context: typer.Context, process: _OfProcess, *, as_json: AsJson = False) -> None:
     """Print the settings with which a process would start from here, and where each comes from."""
-    loaded = load(PROCESSES[process], environment=root_of(context).environment, known=KNOWN)
+    loaded = load(PROCESSES[process], environment=invocation_of(context).environment, known=KNOWN)
     settings = [
         ShownSetting(name=each.name, value=each.value, origin=each.origin, description=each.description)
         for each in loaded.effective
@@ -98,7 +98,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check the settings with which processes would start from here; exit 1 when some are wrong."""
-    environment = root_of(context).environment
+    environment = invocation_of(context).environment
     checked = []
     for process in processes or list(Process):
         error = None

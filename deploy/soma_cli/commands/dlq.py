@@ -8,8 +8,10 @@ import typer
 
 from soma_cli.arguments import text_of
 from soma_cli.commands.options import AsJson
-from soma_cli.database import told_in_words
-from soma_cli.dead_letters.answers import (
+from soma_cli.database_errors import told_in_words
+from soma_cli.dead_letters.dlq_session import DlqSession, open_dlq_session
+from soma_cli.dead_letters.edited_replay import edit_and_publish
+from soma_cli.dead_letters.output_models import (
     Audit,
     Count,
     Exported,
@@ -19,7 +21,8 @@ from soma_cli.dead_letters.answers import (
     Shown,
     many,
 )
-from soma_cli.dead_letters.choosing import (
+from soma_cli.dead_letters.reports import Discarded, Planned, Replay
+from soma_cli.dead_letters.selection import (
     Choice,
     OfCodes,
     OfGroups,
@@ -34,9 +37,6 @@ from soma_cli.dead_letters.choosing import (
     ShownStatus,
     named,
 )
-from soma_cli.dead_letters.desk import Desk, open_desk
-from soma_cli.dead_letters.editing import edit_and_publish
-from soma_cli.dead_letters.reports import Discarded, Planned, Replay
 from soma_cli.destinations import (
     ToOutput,
     is_standard_output,
@@ -44,8 +44,8 @@ from soma_cli.destinations import (
     require_place_for_result,
 )
 from soma_cli.failures import FindingsError, UsageError
+from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, progress, say, show
-from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
 from soma_schemas.registry import RegistryError
 from soma_streams.replay.letters import Action, Filters, Plan, Status
@@ -106,17 +106,17 @@ def list_(
         groups=groups, stages=stages, codes=codes, tenant=tenant, memory=memory, since=since, until=until
     )
 
-    async def work(desk: Desk) -> Letters:
-        filters = choice.filters(status.statuses(), desk.clock.now())
-        begin = None if after is None else await named(desk.index, after)
-        letters = await desk.index.page(filters, begin, limit)
-        counts = await desk.index.tally(filters, {})
+    async def work(session: DlqSession) -> Letters:
+        filters = choice.filters(status.statuses(), session.clock.now())
+        begin = None if after is None else await named(session.index, after)
+        letters = await session.index.page(filters, begin, limit)
+        counts = await session.index.tally(filters, {})
         return Letters(
             letters=[LetterLine.model_validate(letter) for letter in letters],
             counts=[Count.of(tally) for tally in counts],
         )
 
-    found = _at_desk(context, work)
+    found = _in_session(context, work)
     show(found, as_json=as_json)
     if found.letters and not as_json:
         total = sum(count.letters for count in found.counts)
@@ -141,20 +141,20 @@ def show_(
     What it holds is a memory: that somebody looked goes on record.
     """
 
-    async def work(desk: Desk) -> Shown:
-        letter = await named(desk.index, letter_id)
-        record = await desk.original(letter)
+    async def work(session: DlqSession) -> Shown:
+        letter = await named(session.index, letter_id)
+        record = await session.original(letter)
         if isinstance(record, Gone):
             return Shown.without_original(letter, record)
         try:
-            content = content_of(record.value, await desk.schemas([record]))
+            content = content_of(record.value, await session.schemas([record]))
         except RegistryError as error:
             # A letter can be looked at all the same: its bytes are shown.
             content = Content(fault=f"cannot be decoded now: {error}")
-        await desk.index.record(desk.deed(Action.SHOW), [letter])
+        await session.index.record(session.deed(Action.SHOW), [letter])
         return Shown.of(letter, record, content, most_bytes)
 
-    show(_at_desk(context, work), as_json=as_json)
+    show(_in_session(context, work), as_json=as_json)
 
 
 @app.command()
@@ -219,31 +219,31 @@ def replay(
         if ids is None or len(ids) != 1:
             raise UsageError("--edit takes one letter", remedy="name it by its id; see `soma dlq list`")
         published = edit_and_publish(
-            root_of(context), ids[0], again=again, yes=yes, wait=wait, reason=reason, as_json=as_json
+            invocation_of(context), ids[0], again=again, yes=yes, wait=wait, reason=reason, as_json=as_json
         )
         show(published, as_json=as_json)
         if not published.done:
             say(_ADD_YES)
         return
 
-    async def work(desk: Desk) -> Planned | Replay:
-        filters = await _chosen(desk, choice, again=again)
+    async def work(session: DlqSession) -> Planned | Replay:
+        filters = await _chosen(session, choice, again=again)
         if not yes:
-            return await _planned(desk, "replay", filters, most)
+            return await _planned(session, "replay", filters, most)
         _require_choice(filters, everything=everything)
-        ends = await desk.index.ends()
-        plan: Plan = await desk.index.plan(filters, {})
+        ends = await session.index.ends()
+        plan: Plan = await session.index.plan(filters, {})
         if plan.events == 0:
-            return await _planned(desk, "replay", filters, most)
+            return await _planned(session, "replay", filters, most)
         total = plan.events if most is None else min(plan.events, most)
-        deed = desk.deed(Action.REPLAY, reason)
+        deed = session.deed(Action.REPLAY, reason)
         pace = Pace(rate, most, stop_on_error=stop_on_error, keep_going=keep_going, wait_seconds=wait)
         with progress(f"Publishing {many(total, 'event')} again", total) as advance:
-            report = await desk.replayer().replay(filters, ends, deed, pace, advance)
+            report = await session.replayer().replay(filters, ends, deed, pace, advance)
         return Replay.of(report, deed.run)
 
     try:
-        done = _at_desk(context, work)
+        done = _in_session(context, work)
     except KeyboardInterrupt:
         say("interrupted: what was published is marked, and the same command goes on with the rest")
         raise
@@ -287,19 +287,19 @@ def discard(
         until=until,
     )  # fmt: skip
 
-    async def work(desk: Desk) -> Planned | Discarded:
-        filters = await _chosen(desk, choice, again=False)
+    async def work(session: DlqSession) -> Planned | Discarded:
+        filters = await _chosen(session, choice, again=False)
         if not yes:
-            return await _planned(desk, "discard", filters, None)
+            return await _planned(session, "discard", filters, None)
         _require_choice(filters, everything=everything)
-        ends = await desk.index.ends()
-        deed = desk.deed(Action.DISCARD, reason)
+        ends = await session.index.ends()
+        deed = session.deed(Action.DISCARD, reason)
         letters = 0
-        while page := await desk.index.discard(filters, ends, deed, _DISCARD_PAGE):
+        while page := await session.index.discard(filters, ends, deed, _DISCARD_PAGE):
             letters += page
         return Discarded(run=deed.run, letters=letters)
 
-    done = _at_desk(context, work)
+    done = _in_session(context, work)
     show(done, as_json=as_json)
     if isinstance(done, Discarded):
         _tell_record(as_json=as_json)
@@ -336,27 +336,27 @@ def export(
         until=until,
     )  # fmt: skip
 
-    async def work(desk: Desk) -> Exported:
+    async def work(session: DlqSession) -> Exported:
         statuses = tuple(Status) if ids else status.statuses()
-        filters = await _chosen(desk, choice, again=True, statuses=statuses)
-        deed = desk.deed(Action.EXPORT, reason)
+        filters = await _chosen(session, choice, again=True, statuses=statuses)
+        deed = session.deed(Action.EXPORT, reason)
         written = missing = 0
         last = None
         with open_destination(output, private=True) as lines:
-            while page := await desk.index.page(filters, last, _EXPORT_PAGE):
-                records = await desk.originals.read(page)
+            while page := await session.index.page(filters, last, _EXPORT_PAGE):
+                records = await session.originals.read(page)
                 for letter in page:
                     record = records[letter.id]
                     headers = () if isinstance(record, Gone) else original_headers(record)
                     lines.write(ExportLine.of(letter, record, headers).model_dump_json() + "\n")
                     missing += isinstance(record, Gone)
-                await desk.index.record(deed, page)
+                await session.index.record(deed, page)
                 written += len(page)
                 last = page[-1]
         file = text_of(str(output or "-"), "replace")
         return Exported(run=deed.run, letters=written, missing=missing, file=file)
 
-    done = _at_desk(context, work)
+    done = _in_session(context, work)
     if not is_standard_output(output):
         show(done, as_json=as_json)
     if done.missing:
@@ -376,39 +376,39 @@ def audit(
 ) -> None:
     """Show what was done about dead letters, newest first: by whom, when, and why."""
 
-    async def work(desk: Desk) -> Audit:
+    async def work(session: DlqSession) -> Audit:
         if letter_id is None:
-            return Audit.of(await desk.index.runs(limit))
-        letter = await named(desk.index, letter_id)
-        return Audit.of(await desk.index.deeds(letter, limit))
+            return Audit.of(await session.index.runs(limit))
+        letter = await named(session.index, letter_id)
+        return Audit.of(await session.index.deeds(letter, limit))
 
-    show(_at_desk(context, work), as_json=as_json)
+    show(_in_session(context, work), as_json=as_json)
 
 
-def _at_desk(context: typer.Context, work: Callable[[Desk], Awaitable[ResultT]]) -> ResultT:
-    root = root_of(context)
+def _in_session(context: typer.Context, work: Callable[[DlqSession], Awaitable[ResultT]]) -> ResultT:
+    root = invocation_of(context)
     settings, _ = operator_settings(root)
 
     async def run() -> ResultT:
-        async with open_desk(settings, root) as desk:
-            return await work(desk)
+        async with open_dlq_session(settings, root) as session:
+            return await work(session)
 
     with told_in_words(settings.postgres):
         return asyncio.run(run())
 
 
 async def _chosen(
-    desk: Desk, choice: Choice, *, again: bool, statuses: tuple[Status, ...] | None = None
+    session: DlqSession, choice: Choice, *, again: bool, statuses: tuple[Status, ...] | None = None
 ) -> Filters:
     """Return the filters that are meant, ids resolved."""
     if statuses is None:
         statuses = (Status.OPEN, Status.REPLAYED) if again else (Status.OPEN,)
         if again and choice.ids:
             statuses = tuple(Status)
-    filters = choice.filters(statuses, desk.clock.now())
+    filters = choice.filters(statuses, session.clock.now())
     if not choice.ids:
         return filters
-    letters = [await named(desk.index, begun) for begun in choice.ids]
+    letters = [await named(session.index, begun) for begun in choice.ids]
     for letter in letters:
         if letter.status not in statuses:
             raise UsageError(
@@ -418,13 +418,13 @@ async def _chosen(
     return filters.of_ids([letter.id for letter in letters])
 
 
-async def _planned(desk: Desk, action: str, filters: Filters, most: int | None) -> Planned:
-    begins = await desk.originals.begins() if action == "replay" else {}
-    counts = [Count.of(tally) for tally in await desk.index.tally(filters, begins)]
+async def _planned(session: DlqSession, action: str, filters: Filters, most: int | None) -> Planned:
+    begins = await session.originals.begins() if action == "replay" else {}
+    counts = [Count.of(tally) for tally in await session.index.tally(filters, begins)]
     chosen = sum(count.letters for count in counts)
     if action != "replay":
         return Planned(action=action, counts=counts, events=0, letters=chosen, without_place=0, trimmed=0)
-    plan = await desk.index.plan(filters, begins)
+    plan = await session.index.plan(filters, begins)
     return Planned(
         action=action,
         counts=counts,

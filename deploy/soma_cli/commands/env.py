@@ -8,8 +8,8 @@ from rich.text import Text
 
 from soma_cli.commands.options import AsJson
 from soma_cli.connection import running_stack
+from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, show
-from soma_cli.root import root_of
 
 app = typer.Typer(add_completion=False)
 
@@ -35,7 +35,7 @@ def env(context: typer.Context, *, as_json: AsJson = False) -> None:
     lead to the HTTP API, SOMA_KAFKA__... and SOMA_REGISTRY__... are the settings of a producer. The key is an
     admin's.
     """
-    local = running_stack(root_of(context).home)
+    local = running_stack(invocation_of(context).home)
     places = {name: value for name, value in local.environment.items() if name.startswith(_PUBLISHING)}
     found = Variables(variables={"SOMA_URL": local.url, "SOMA_API_KEY": local.api_key, **places})
     if as_json:

@@ -4,7 +4,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from soma_cli.answers import Memory
+from soma_cli.api_responses import Memory
 from soma_cli.arguments import text_of
 from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
@@ -14,7 +14,7 @@ from soma_cli.destinations import (
     open_destination,
     require_place_for_result,
 )
-from soma_cli.formats.lines import MemoryLine, format_line
+from soma_cli.formats.json_lines import MemoryLine, format_line
 from soma_cli.naming import OfNamespace
 from soma_cli.output import Result, say, show
 

@@ -15,13 +15,13 @@ from rich.text import Text
 
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.failures import FindingsError, UsageError
-from soma_cli.formats.git import open_history
+from soma_cli.formats.git_history import open_history
 from soma_cli.formats.sources import GitSource, Source, open_lines, spooled
-from soma_cli.importing import Importer, first_of
+from soma_cli.importer import Importer, first_of
+from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.output import Result, progress, show
-from soma_cli.root import Root, root_of
+from soma_cli.search_visibility import wait_until_searchable
 from soma_cli.settings import operator_settings
-from soma_cli.waiting import wait_until_searchable
 from soma_schemas.clock import SystemClock
 from soma_schemas.limits import Limits
 from soma_schemas.producer import MemoryProducer
@@ -104,7 +104,7 @@ def import_(
     cannot be memories, such as one of the year 10000, are named, and the exit code is then 1; all others are
     imported.
     """
-    root = root_of(context)
+    root = invocation_of(context)
     clock = SystemClock()
     settings, local = operator_settings(root, wanted=not dry_run)
     tenant = tenant or (local.tenant if local is not None else None)
@@ -153,7 +153,7 @@ def _for_many(settings: PublishingSettings) -> PublishingSettings:
 
 
 @contextmanager
-def _source(path: Path, format_: Format, root: Root, limits: Limits) -> Iterator[Source]:
+def _source(path: Path, format_: Format, root: Invocation, limits: Limits) -> Iterator[Source]:
     if format_ is Format.GIT:
         yield GitSource(open_history(path, root.environment), limits)
     elif str(path) == "-":

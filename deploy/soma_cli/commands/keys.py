@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from soma_api.principals import Role
+from soma_cli.api_key_admin import KeyRecord, NewKey, create_key, list_keys, revoke_key
 from soma_cli.commands.options import AsJson
-from soma_cli.database import told_in_words
+from soma_cli.database_errors import told_in_words
 from soma_cli.failures import UsageError
-from soma_cli.keys import KeyRecord, NewKey, create_key, list_keys, revoke_key
+from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, plain, say, show
-from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
 from soma_schemas.clock import SystemClock
 from soma_schemas.fields import Namespace, Tenant
@@ -99,7 +99,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make an API key and print it. It is shown this once: of its secret only a digest is kept."""
-    settings, local = operator_settings(root_of(context))
+    settings, local = operator_settings(invocation_of(context))
     tenant = tenant or (local.tenant if local is not None else None)
     if tenant is None:
         raise UsageError("whose key shall it be?", remedy="name the tenant with --tenant")
@@ -133,7 +133,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List API keys; no secret is among what is known of them."""
-    settings, _ = operator_settings(root_of(context))
+    settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres):
         found = list_keys(settings.postgres.conninfo(), tenant)
     show(ListedKeys(keys=[_listed(key) for key in found]), as_json=as_json)
@@ -147,7 +147,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End an API key. The API forgets it within seconds (SOMA_API__KEY_CACHE)."""
-    settings, _ = operator_settings(root_of(context))
+    settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres):
         found = revoke_key(settings.postgres.conninfo(), key_id, SystemClock().now())
     if found is None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from soma_cli.answers import MemoryList
+from soma_cli.api_responses import MemoryList
 from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.naming import OfNamespace

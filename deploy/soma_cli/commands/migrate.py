@@ -5,9 +5,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from soma_cli.commands.options import AsJson
-from soma_cli.database import told_in_words
+from soma_cli.database_errors import told_in_words
+from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, show
-from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
 from soma_schemas.tables import HEAD, migrations
 
@@ -34,7 +34,7 @@ def migrate(context: typer.Context, *, as_json: AsJson = False) -> None:
     Logs in as the owner of the database. Safe to run at any time and by several at once: a second one waits
     for the first and then finds nothing to do.
     """
-    settings, _ = operator_settings(root_of(context))
+    settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres):
         applied = migrations.migrate(settings.postgres.conninfo())
     show(Migrated(applied=applied, revision=HEAD), as_json=as_json)

@@ -6,7 +6,7 @@ import typer
 
 from soma_cli.client import SomaClient
 from soma_cli.connection import find_connection
-from soma_cli.root import root_of
+from soma_cli.invocation import invocation_of
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Url = Annotated[
@@ -41,4 +41,4 @@ def open_client(context: typer.Context, url: str | None, api_key: str | None) ->
     Raises:
         UsageError: None of them names one.
     """
-    return SomaClient(find_connection(root_of(context), url, api_key))
+    return SomaClient(find_connection(invocation_of(context), url, api_key))

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from soma_cli.commands.options import AsJson
 from soma_cli.failures import UsageError
+from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.output import Result, show
-from soma_cli.root import Root, root_of
 from soma_cli.settings import KNOWN
 from soma_schemas.configuration import load
 from soma_schemas.settings import ENVIRONMENT_PREFIX
@@ -68,7 +68,7 @@ def reindex(
     PostgreSQL have everything. A vector worker that runs notices within seconds, ends, and begins anew when
     its supervisor starts it, as `soma up` does.
     """
-    root = root_of(context)
+    root = invocation_of(context)
     folder = embedded_vectors or _local_folder(root)
     done = (
         asyncio.run(_on_server(root.environment, yes=yes)) if folder is None else _in_folder(folder, yes=yes)
@@ -76,12 +76,12 @@ def reindex(
     show(done, as_json=as_json)
 
 
-def _local_folder(root: Root) -> Path | None:
+def _local_folder(root: Invocation) -> Path | None:
     return None if any(name.startswith(_PLACES) for name in root.environment) else root.home / "vectors"
 
 
 def _in_folder(folder: Path, *, yes: bool) -> Reindexed:
-    from soma_cli.local.vectors import discard, is_index  # noqa: PLC0415  # the engine loads where it is used
+    from soma_cli.local.embedded_index import discard, is_index  # noqa: PLC0415  # the engine loads where it is used
 
     if not is_index(folder):
         raise UsageError(

@@ -8,8 +8,8 @@ from rich.text import Text
 from soma_cli.commands.options import AsJson
 from soma_cli.compatibility import incompatibilities
 from soma_cli.failures import FindingsError
+from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, say, show
-from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
 from soma_schemas.registry import SchemaStatus, check_schemas, open_registry, register_schemas
 
@@ -47,7 +47,7 @@ class Schemas(Result):
 def register(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Register every released schema, oldest first, under the rule FULL_TRANSITIVE."""
     _require_compatible()
-    settings, _ = operator_settings(root_of(context))
+    settings, _ = operator_settings(invocation_of(context))
     with open_registry(settings.registry) as registry:
         statuses = register_schemas(registry, settings.topics)
     show(_schemas(statuses, []), as_json=as_json)
@@ -60,7 +60,7 @@ def check(context: typer.Context, *, as_json: AsJson = False) -> None:
     The first is checked here, from the released versions alone; the second asks the registry.
     """
     found = [str(each) for each in incompatibilities()]
-    settings, _ = operator_settings(root_of(context))
+    settings, _ = operator_settings(invocation_of(context))
     with open_registry(settings.registry) as registry:
         statuses = check_schemas(registry, settings.topics)
     show(_schemas(statuses, found), as_json=as_json)

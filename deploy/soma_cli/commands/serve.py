@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from soma_api.settings import ApiSettings
+from soma_cli.invocation import invocation_of
 from soma_cli.processes import api
-from soma_cli.root import root_of
 from soma_cli.settings import KNOWN, EmbeddedApiSettings
 from soma_schemas.configuration import load
 
@@ -32,7 +32,7 @@ def serve(
 
     Until a signal comes; requests that are under way are answered first.
     """
-    environment = root_of(context).environment
+    environment = invocation_of(context).environment
     if embedded_vectors is None:
         asyncio.run(api.serve(load(ApiSettings, environment=environment, known=KNOWN)))
         return

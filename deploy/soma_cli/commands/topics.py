@@ -8,8 +8,8 @@ from rich.text import Text
 
 from soma_cli.commands.options import AsJson
 from soma_cli.failures import FindingsError
+from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, show
-from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
 from soma_cli.topic_application import apply_visibly
 from soma_schemas.clock import SystemClock
@@ -46,7 +46,7 @@ def apply(context: typer.Context, *, as_json: AsJson = False) -> None:
     Partitions and replicas of an existing topic are never changed: keys would move, and their order be lost.
     Exit 1 when something is still not as declared.
     """
-    settings, _ = operator_settings(root_of(context))
+    settings, _ = operator_settings(invocation_of(context))
     admin = open_admin(settings.kafka)
     done, left = asyncio.run(apply_visibly(admin, settings.topics, SystemClock()))
     _show(done, left, as_json=as_json)
@@ -55,7 +55,7 @@ def apply(context: typer.Context, *, as_json: AsJson = False) -> None:
 @app.command()
 def check(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Say where the brokers' topics differ from the declaration, and change nothing; exit 1 if any does."""
-    settings, _ = operator_settings(root_of(context))
+    settings, _ = operator_settings(invocation_of(context))
     _show([], topic_differences(open_admin(settings.kafka), settings.topics), as_json=as_json)
 
 

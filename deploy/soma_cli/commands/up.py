@@ -15,16 +15,16 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from soma_cli.answers import IndexState
+from soma_cli.api_responses import IndexState
 from soma_cli.client import SomaClient
 from soma_cli.commands.options import AsJson
 from soma_cli.connection import Connection
 from soma_cli.demo import demonstrate
+from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import Home
 from soma_cli.local.stack import Stack, open_stack
 from soma_cli.output import Result, say, show
-from soma_cli.root import Root, root_of
 from soma_cli.status_table import StatusTable, started_again
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.errors import SomaError
@@ -98,7 +98,7 @@ def up(
     of 0.5 to 8 seconds; what cannot work, such as a wrong setting, ends everything at once. Ctrl-C stops
     everything in order, and loses nothing; a second one does not wait.
     """
-    root = root_of(context)
+    root = invocation_of(context)
     if home is not None:
         root = replace(root, environment={**root.environment, "SOMA_HOME": str(home)})
     finished = asyncio.run(_until_told_to_stop(_run(root, SystemClock(), demo=demo, as_json=as_json)))
@@ -107,7 +107,7 @@ def up(
     say(f"stopped; what is stored stays in {root.home}")
 
 
-async def _run(root: Root, clock: Clock, *, demo: bool, as_json: bool) -> None:
+async def _run(root: Invocation, clock: Clock, *, demo: bool, as_json: bool) -> None:
     begin = clock.monotonic()
     home = Home(root.home, Random())  # noqa: S311  # chooses ports
     _log_to(home.log("up"))
@@ -191,5 +191,5 @@ def _preparation(home: Path) -> str:
     return "" if home == Path.home() / ".soma" else f", after `export SOMA_HOME={quote(str(home))}`"
 
 
-def _home_option(root: Root) -> str:
+def _home_option(root: Invocation) -> str:
     return "" if root.home == Path.home() / ".soma" else f" --home {quote(str(root.home))}"

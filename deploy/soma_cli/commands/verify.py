@@ -8,12 +8,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from soma_cli.commands.options import AsJson
-from soma_cli.database import told_in_words
+from soma_cli.count_verification import count_differences, rebuild_counts
+from soma_cli.database_errors import told_in_words
 from soma_cli.failures import FindingsError
+from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, show
-from soma_cli.root import root_of
 from soma_cli.settings import operator_settings
-from soma_cli.verifying import count_differences, rebuild_counts
 
 app = typer.Typer(add_completion=False)
 
@@ -64,7 +64,7 @@ def verify(
     Logs in as the owner of the database; nothing has to be stopped for it. Exit 1 when something differs and
     is not repaired.
     """
-    settings, _ = operator_settings(root_of(context))
+    settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres), psycopg.connect(settings.postgres.conninfo()) as connection:
         differences = [WrongCount(**each._asdict()) for each in count_differences(connection)]
         if repair:

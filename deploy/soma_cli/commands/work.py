@@ -4,8 +4,8 @@ import asyncio
 
 import typer
 
+from soma_cli.invocation import invocation_of
 from soma_cli.processes import workers
-from soma_cli.root import root_of
 from soma_cli.settings import KNOWN
 from soma_schemas.configuration import load
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
@@ -16,7 +16,7 @@ app = typer.Typer(help="Run a worker.", no_args_is_help=True, add_completion=Fal
 @app.command()
 def postgres(context: typer.Context) -> None:
     """Apply memory events to PostgreSQL, and index dead letters, until a signal comes."""
-    environment = root_of(context).environment
+    environment = invocation_of(context).environment
     loaded = load(PostgresWorkerSettings, environment=environment, known=KNOWN)
     asyncio.run(workers.work_postgres(loaded))
 
@@ -24,5 +24,5 @@ def postgres(context: typer.Context) -> None:
 @app.command()
 def vectors(context: typer.Context) -> None:
     """Apply memory events to a Qdrant server until a signal comes."""
-    loaded = load(VectorWorkerSettings, environment=root_of(context).environment, known=KNOWN)
+    loaded = load(VectorWorkerSettings, environment=invocation_of(context).environment, known=KNOWN)
     asyncio.run(workers.work_vectors(loaded))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from soma_cli.dead_letters.answers import GONE, ID_DIGITS, Count, drawn_counts, many
+from soma_cli.dead_letters.output_models import GONE, ID_DIGITS, Count, drawn_counts, many
 from soma_cli.output import Result
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import State

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
 from soma_cli.arguments import text_of
-from soma_cli.formats.git import Commit, GitHistory
-from soma_cli.formats.lines import MAX_LINE_BYTES, MemoryLine, parse_line
+from soma_cli.formats.git_history import Commit, GitHistory
+from soma_cli.formats.json_lines import MAX_LINE_BYTES, MemoryLine, parse_line
 from soma_schemas.errors import SomaError
 from soma_schemas.limits import Limits
 from soma_schemas.violations import ContractError, Violation, ViolationCode

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_service import BackingService
 from soma_cli.local.bundles import KAFKA
+from soma_cli.local.child_process import Launch, hold
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
-from soma_cli.local.part import Part
-from soma_cli.local.process import Launch, hold
 from soma_cli.local.unit import Observer, PartState
 from soma_cli.tasks import together
 from soma_schemas.clock import Clock
@@ -98,7 +98,7 @@ def broker_properties(node: Node, nodes: Sequence[Node], data: str) -> dict[str,
     }
 
 
-class KafkaBroker(Part):
+class KafkaBroker(BackingService):
     """One broker.
 
     Args:

@@ -15,10 +15,10 @@ import structlog
 from psycopg import sql
 from pydantic import SecretStr
 
+from soma_cli.local.backing_service import BackingService
+from soma_cli.local.child_process import Account, Launch
 from soma_cli.local.errors import PartError, UnsupportedPlatformError
 from soma_cli.local.home import LOOPBACK, Home, write_private
-from soma_cli.local.part import Part
-from soma_cli.local.process import Account, Launch
 from soma_cli.local.unit import Observer
 from soma_schemas.clock import Clock
 from soma_schemas.settings import PostgresSettings
@@ -69,7 +69,7 @@ class Login(StrEnum):
 _DATABASE = dict.fromkeys(Login, "soma") | {Login.ADMIN: "postgres", Login.REGISTRY: "registry"}
 
 
-class Postgres(Part):
+class Postgres(BackingService):
     """The database server.
 
     Args:

@@ -3,12 +3,12 @@
 import httpx
 
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_service import BackingService
 from soma_cli.local.bundles import REGISTRY
+from soma_cli.local.child_process import Launch
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
-from soma_cli.local.part import Part
 from soma_cli.local.postgres import Postgres
-from soma_cli.local.process import Launch
 from soma_cli.local.unit import Observer, PartState
 from soma_schemas.clock import Clock
 from soma_schemas.settings import RegistrySettings
@@ -16,7 +16,7 @@ from soma_schemas.settings import RegistrySettings
 _HEAP_MB = 128
 
 
-class Registry(Part):
+class Registry(BackingService):
     """The schema registry.
 
     Args:

@@ -8,15 +8,15 @@ from functools import partial
 from pydantic import BaseModel
 
 from soma_api.settings import GatewaySettings
-from soma_cli.handover import Handover, remove_handover
-from soma_cli.local.arrangement import Arrangement
+from soma_cli.client_file import ClientFile, remove_client_file
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_service import BackingService
+from soma_cli.local.backing_services import BackingServices
+from soma_cli.local.child_process import hold
 from soma_cli.local.home import LOOPBACK, Home
-from soma_cli.local.ours import OwnProcess
-from soma_cli.local.part import Part
-from soma_cli.local.parts import Parts
 from soma_cli.local.postgres import Login
-from soma_cli.local.process import hold
+from soma_cli.local.setup_record import SetupRecord
+from soma_cli.local.soma_process import SomaProcess
 from soma_cli.local.supervision import Supervisor
 from soma_cli.local.unit import Observer, Step, Unit, ignore
 from soma_cli.tasks import first_of, in_thread
@@ -84,8 +84,8 @@ class Stack:
             for name, value in environment.items()
             if name.startswith(_TUNABLE) or name.upper() in _ROUTES
         }
-        self.parts = Parts(home, artifacts, clock, observe)
-        self._arranged = Arrangement(home)
+        self.parts = BackingServices(home, artifacts, clock, observe)
+        self._arranged = SetupRecord(home)
         topics = Step("topics", observe, self._apply_topics, [self.parts.kafka])
         tables = Step("tables", observe, self._prepare_tables, [self.parts.postgres])
         key = Step("key", observe, self._keep_key, [tables])
@@ -102,7 +102,7 @@ class Stack:
         self.api_key = ""
 
     @property
-    def all(self) -> tuple[Part, ...]:
+    def all(self) -> tuple[BackingService, ...]:
         """Everything that runs, in the order in which it is stopped: who writes before what it writes to."""
         return self.api, self.worker, *self.parts.all
 
@@ -112,9 +112,9 @@ class Stack:
         return dict(self._supervisor.restarts)
 
     @property
-    def handover(self) -> Handover:
+    def client_file(self) -> ClientFile:
         """What commands on this machine need to know of it."""
-        return Handover(
+        return ClientFile(
             url=self.api.address,
             api_key=self.api_key,
             tenant=TENANT,
@@ -179,14 +179,14 @@ class Stack:
             await self.parts.postgres.grant_roles()
 
     async def _keep_key(self) -> None:
-        from soma_cli.local.own_key import kept_key  # noqa: PLC0415  # loaded while parts start
+        from soma_cli.local.local_api_key import local_api_key  # noqa: PLC0415  # loaded while parts start
 
         path, dsn = self._home.folder("secrets") / "api-key", self.parts.postgres.dsn(Login.OWNER)
-        self.api_key = await in_thread(partial(kept_key, path, dsn, TENANT, self._clock.now()))
+        self.api_key = await in_thread(partial(local_api_key, path, dsn, TENANT, self._clock.now()))
 
-    def _worker(self, needs: Sequence[Unit], after: Sequence[Unit]) -> OwnProcess:
+    def _worker(self, needs: Sequence[Unit], after: Sequence[Unit]) -> SomaProcess:
         door = self._home.port("worker")
-        return OwnProcess(
+        return SomaProcess(
             "worker",
             self._home,
             self._clock,
@@ -202,11 +202,11 @@ class Stack:
             after=after,
         )
 
-    def _api(self, needs: Sequence[Unit], after: Sequence[Unit]) -> OwnProcess:
+    def _api(self, needs: Sequence[Unit], after: Sequence[Unit]) -> SomaProcess:
         door = self._home.port("api", preferred=GatewaySettings.model_fields["port"].default)
         # Two logins in one process: the API's, and that of the vector worker inside it.
         watermarks = _Watermarks(watermarks=self.parts.postgres.settings(Login.WORKER))
-        return OwnProcess(
+        return SomaProcess(
             "api",
             self._home,
             self._clock,
@@ -280,8 +280,8 @@ async def open_stack(
         stack = Stack(home, artifacts, clock, observe, environment or {})
         try:
             await stack.start()
-            stack.handover.write(home.path)
+            stack.client_file.write(home.path)
             yield stack
         finally:
-            remove_handover(home.path)
+            remove_client_file(home.path)
             await stack.stop()

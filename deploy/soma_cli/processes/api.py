@@ -8,14 +8,14 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from soma_api.application import create_application
-from soma_api.completeness import PointsById
-from soma_api.parts import open_parts
+from soma_api.index_completeness import PointsById
 from soma_api.probes import Probe
-from soma_api.queries.vectors.search import Search
+from soma_api.queries.vectors.hybrid_search import Search
+from soma_api.resources import open_resources
 from soma_api.serving import bind
 from soma_api.serving import serve as serve_http
 from soma_api.settings import ApiSettings
-from soma_cli.local.vectors import EmbeddedIndex, IndexDiscardedError
+from soma_cli.local.embedded_index import EmbeddedIndex, IndexDiscardedError
 from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell
 from soma_cli.settings import EmbeddedApiSettings
 from soma_schemas.clock import SystemClock
@@ -109,7 +109,7 @@ async def _serve(
     vectors_probe: Probe,
 ) -> None:
     with bind(settings.api) as listening, closing(EventPublisher(settings)) as publisher:
-        async with open_parts(
+        async with open_resources(
             settings,
             clock=SystemClock(),
             publisher=publisher,

@@ -9,7 +9,7 @@ import httpx
 from soma_schemas.errors import ConfigurationError, MismatchError
 from soma_schemas.http_clients import client_options, usable_environment
 from soma_schemas.settings import EmbedderSettings
-from soma_schemas.vectors.errors import EmbedderError, EmbedderUnavailableError, EmbeddingRefusedError
+from soma_schemas.vectors.index_errors import EmbedderError, EmbedderUnavailableError, EmbeddingRefusedError
 
 _TEXTS_PER_REQUEST = 64
 _REFUSALS = frozenset({400, 413, 422})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from soma_schemas.vectors.errors import UnfitVectorError
+from soma_schemas.vectors.index_errors import UnfitVectorError
 
 # Names of the two vectors of a point.
 DENSE = "dense"

@@ -7,7 +7,7 @@ import grpc
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
 from soma_schemas.errors import MismatchError, SomaError
-from soma_schemas.vectors.errors import IndexRefusedError, IndexServerError, IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexRefusedError, IndexServerError, IndexUnavailableError
 
 # gRPC has one status for every connection that fails; only its words tell which will never succeed.
 _NEVER = {

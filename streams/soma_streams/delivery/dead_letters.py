@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from soma_schemas.dead_letters import LETTER_HEADERS, OMITTED_HEADER, DeadLetterHeader, Omitted, Stage
+from soma_schemas.dead_letters import DEAD_LETTER_HEADERS, OMITTED_HEADER, DeadLetterHeader, Omitted, Stage
 from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import DEAD_LETTERS
@@ -163,7 +163,7 @@ def letter_headers(
         DeadLetterHeader.FIRST_FAILED_AT: letter.first_failed_at.isoformat(),
         DeadLetterHeader.APPLICATION_VERSION: application_version,
     }
-    headers: Headers = [(name, value) for name, value in copy.headers if name not in LETTER_HEADERS]
+    headers: Headers = [(name, value) for name, value in copy.headers if name not in DEAD_LETTER_HEADERS]
     headers.extend((header.value, text.encode()) for header, text in ours.items())
     if copy.omitted:
         headers.append((OMITTED_HEADER, ",".join(sorted(copy.omitted)).encode()))

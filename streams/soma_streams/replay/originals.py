@@ -18,7 +18,7 @@ from confluent_kafka import (
 )
 
 from soma_schemas.clock import Clock
-from soma_schemas.dead_letters import LETTER_HEADERS, OMITTED_HEADER, Omitted
+from soma_schemas.dead_letters import DEAD_LETTER_HEADERS, OMITTED_HEADER, Omitted
 from soma_schemas.groups import SinkGroup
 from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, TopicSettings
@@ -163,7 +163,7 @@ class Originals:
         ours = tuple(
             (name, value)
             for name, value in record.headers
-            if name in LETTER_HEADERS and name != OMITTED_HEADER
+            if name in DEAD_LETTER_HEADERS and name != OMITTED_HEADER
         )
         return record._replace(key=original.key, value=original.value, headers=original.headers + ours)
 

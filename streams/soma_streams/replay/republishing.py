@@ -10,7 +10,7 @@ from enum import StrEnum
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from soma_schemas.dead_letters import (
-    LETTER_HEADERS,
+    DEAD_LETTER_HEADERS,
     REPLAY_EPOCH_HEADER,
     REPLAY_GROUP_HEADER,
     REPLAY_OFFSET_HEADER,
@@ -62,7 +62,7 @@ class Outgoing:
 
 def original_headers(record: Record) -> Headers:
     """Return the headers that a record had before it became a dead letter."""
-    return tuple((name, value) for name, value in record.headers if name not in LETTER_HEADERS)
+    return tuple((name, value) for name, value in record.headers if name not in DEAD_LETTER_HEADERS)
 
 
 def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:

@@ -9,7 +9,7 @@ import pytest
 
 from api_gateway import open_gateway
 from conftest import LocalParts
-from soma_api.keys import ApiKey
+from soma_api.api_keys import ApiKey
 from soma_api.principals import Role
 from soma_api.serving import bind, serve
 from soma_api.settings import GatewaySettings

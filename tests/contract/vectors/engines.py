@@ -14,7 +14,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_server import qdrant_server
 from soma_api.queries.vectors.qdrant import QdrantReader
 from soma_api.queries.vectors.reader import PointReader
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.settings import VectorSettings
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.server import ensure_collection, open_client

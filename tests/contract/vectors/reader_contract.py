@@ -19,8 +19,8 @@ from soma_api.queries.vectors.conditions import (
     conditions_of,
     of_tenant,
 )
+from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, Question
-from soma_api.queries.vectors.search import Search, SearchHit, SearchMode, SearchRequest
 from soma_schemas.fields import Kind
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.points import Point, SparseVector, point_id, unit_vector

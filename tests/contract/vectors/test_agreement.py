@@ -12,8 +12,8 @@ import pytest
 from contract.vectors.build import a_state
 from contract.vectors.engines import Engine, ShardEngine, server_engine
 from soma_api.queries.vectors.conditions import SearchFilter
-from soma_api.queries.vectors.search import Search, SearchMode, SearchRequest
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.fields import Kind
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection

@@ -17,7 +17,7 @@ from contract.vectors.engines import grpc_engine
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Question
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.points import unit_vector

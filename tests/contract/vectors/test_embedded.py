@@ -8,7 +8,7 @@ from contract.vectors.build import A_COLLECTION
 from contract.vectors.engines import ShardEngine
 from contract.vectors.reader_contract import PointReaderContract
 from contract.vectors.writer_contract import PointWriterContract
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contract.vectors.build import AN_AXIS, a_memory_id, a_point, a_tombstone
 from contract.vectors.engines import Engine
 from soma_schemas.fields import Kind
-from soma_schemas.vectors.errors import UnfitVectorError
+from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.progress import Fill, Header, Held, LogIdentity
 from soma_schemas.versions import VERSION_LIMIT
 from soma_streams.delivery.state import Content, MemoryName, MemoryState

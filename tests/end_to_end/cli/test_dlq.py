@@ -15,7 +15,7 @@ import pytest
 
 from builders import stored
 from dead_letter_makers import Raw, RawLog, handover_settings
-from soma_cli.handover import read_handover
+from soma_cli.client_file import read_client_file
 from soma_command import Ran, Soma
 from soma_schemas.versions import Position
 from soma_up import Up
@@ -27,9 +27,9 @@ TENANT = "local"
 @pytest.fixture
 def log(stack: Up) -> RawLog:
     """The stack's log, written byte by byte."""
-    handover = read_handover(stack.home)
-    assert handover is not None
-    return RawLog(handover_settings(handover.environment))
+    client_file = read_client_file(stack.home)
+    assert client_file is not None
+    return RawLog(handover_settings(client_file.environment))
 
 
 def letters(ran: Ran) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from soma_api.keys import ApiKey
+from soma_api.api_keys import ApiKey
 from soma_command import Soma
 from soma_schemas.topics import TOPICS
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from api_gateway import Gateway, body_of, open_gateway
-from soma_api.keys import ApiKey, new_key
+from soma_api.api_keys import ApiKey, new_key
 from soma_api.principals import Role
 from soma_api.settings import GatewaySettings
 from soma_schemas.settings import PostgresSettings

@@ -3,7 +3,7 @@
 import pytest
 
 from api_gateway import Gateway, body_of, open_gateway
-from soma_api.completeness import IndexState
+from soma_api.index_completeness import IndexState
 from soma_api.principals import Role
 from soma_api.probes import BackingPart, Probe
 from soma_api.settings import GatewaySettings

@@ -52,15 +52,19 @@ async def test_a_link_that_breaks_the_contract_is_refused(
 ) -> None:
     answer = await gateway.client.put(f"/v1/memories/{gateway.given_memory()}/links/{an_id()}", json=body)
 
-    assert [(fault["path"], fault["code"]) for fault in body_of(answer)["errors"]] == [(path, code)]
+    assert [(each["path"], each["code"]) for each in body_of(answer)["errors"]] == [(path, code)]
     assert gateway.published == []
 
 
 async def test_the_end_of_a_link_names_its_type(gateway: Gateway) -> None:
     answer = await gateway.client.delete(f"/v1/memories/{gateway.given_memory()}/links/{an_id()}")
 
-    (fault,) = body_of(answer)["errors"]
-    assert (fault["source"], fault["path"], fault["code"]) == ("query", "/type", "missing_field")
+    (error,) = body_of(answer)["errors"]
+    assert (error["source"], error["path"], error["code"]) == (
+        "query",
+        "/type",
+        "missing_field",
+    )
     assert gateway.published == []
 
 

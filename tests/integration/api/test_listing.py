@@ -122,7 +122,7 @@ async def test_rare_and_common_tags_find_the_same(gateway: Gateway, monkeypatch:
     gateway.given_memory(tags=["coffee"])
 
     for few in (1000, 2):
-        monkeypatch.setattr("soma_api.queries.memories._FEW_TAGGED", few)
+        monkeypatch.setattr("soma_api.queries.memory_queries._FEW_TAGGED", few)
         assert set(await listed(gateway, tags=["tea"])) == wanted
 
 
@@ -196,8 +196,8 @@ class TestRefusals:
         answer = await gateway.client.get("/v1/memories", params=asked)
         problem = body_of(answer)
         assert answer.headers["content-type"] == "application/problem+json"
-        faults = [(fault["path"], fault["code"]) for fault in problem.get("errors", [])]
-        return answer.status_code, problem["code"], faults
+        errors = [(each["path"], each["code"]) for each in problem.get("errors", [])]
+        return answer.status_code, problem["code"], errors
 
     async def test_a_tampered_cursor(self, gateway: Gateway) -> None:
         for _ in range(2):
@@ -227,7 +227,7 @@ class TestRefusals:
         assert (await self.refusal(gateway, limit=1, cursor=page["next_cursor"]))[1] == "invalid_cursor"
 
     @pytest.mark.parametrize(
-        ("asked", "fault"),
+        ("asked", "error"),
         [
             ({"colour": "green"}, ("/colour", "unknown_field")),
             ({"limit": 0}, ("/limit", "out_of_range")),
@@ -257,12 +257,12 @@ class TestRefusals:
         ],
     )
     async def test_a_filter_that_cannot_be_asked(
-        self, gateway: Gateway, asked: dict[str, Any], fault: tuple[str, str]
+        self, gateway: Gateway, asked: dict[str, Any], error: tuple[str, str]
     ) -> None:
-        status, code, faults = await self.refusal(gateway, **asked)
+        status, code, errors = await self.refusal(gateway, **asked)
 
         assert (status, code) == (422, "invalid_input")
-        assert fault in faults
+        assert error in errors
 
     async def test_a_namespace_that_the_key_does_not_cover(self, gateway: Gateway) -> None:
         gateway.use(gateway.a_key(namespaces=["team/a"]))

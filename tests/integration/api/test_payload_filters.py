@@ -13,11 +13,11 @@ import pytest
 from contract.vectors.build import A_COLLECTION, AN_AXIS, a_point
 from soma_api.models.json_numbers import with_one_spelling
 from soma_api.models.payload_filter import compared
-from soma_api.models.searching import FilterBody
+from soma_api.models.search_models import FilterBody
 from soma_api.queries.payload_path import has_fields
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.reader import Question
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 
 # Names and values that come close to each other, and the ways in which one of them is written.
 _NAMES = ["a", "b", "a.b", "b.a", "", "a.", ".", 'é"\\', "long" * 80]

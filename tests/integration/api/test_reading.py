@@ -282,8 +282,12 @@ class TestNamespaces:
     ) -> None:
         answer = await gateway.client.get("/v1/namespaces", params=asked)
 
-        (fault,) = body_of(answer)["errors"]
-        assert (answer.status_code, fault["source"], fault["path"]) == (422, "query", f"/{next(iter(asked))}")
+        (error,) = body_of(answer)["errors"]
+        assert (answer.status_code, error["source"], error["path"]) == (
+            422,
+            "query",
+            f"/{next(iter(asked))}",
+        )
 
     async def test_statistics_count_what_the_key_sees(self, gateway: Gateway) -> None:
         everything = body_of(await gateway.client.get("/v1/stats"))

@@ -14,8 +14,8 @@ from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
 GOOD: dict[str, Any] = {"namespace": "team/notes", "text": "tea at four"}
 
 
-def faults_of(answer: Any) -> list[tuple[str, str, str]]:
-    return [(fault["source"], fault["path"], fault["code"]) for fault in answer["errors"]]
+def field_errors_of(answer: Any) -> list[tuple[str, str, str]]:
+    return [(each["source"], each["path"], each["code"]) for each in answer["errors"]]
 
 
 async def refusal(gateway: Gateway, body: bytes | dict[str, Any], path: str = "/v1/memories") -> Any:
@@ -92,7 +92,7 @@ async def test_a_body_that_breaks_the_contract(
     problem = await refusal(gateway, GOOD | fields)
 
     assert (problem["status"], problem["code"]) == (422, "invalid_input")
-    assert faults_of(problem) == [("body", path, code)]
+    assert field_errors_of(problem) == [("body", path, code)]
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -112,14 +112,14 @@ async def test_a_number_that_is_not_finite(
 
     problem = await refusal(gateway, body.encode())
 
-    assert faults_of(problem) == [("body", path, "not_finite")]
+    assert field_errors_of(problem) == [("body", path, "not_finite")]
 
 
 async def test_a_tenant_that_is_not_the_keys(gateway: Gateway) -> None:
     problem = await refusal(gateway, GOOD | {"tenant": "globex"})
 
     assert (problem["status"], problem["code"]) == (403, "tenant_mismatch")
-    assert faults_of(problem) == [("body", "/tenant", "invalid_tenant")]
+    assert field_errors_of(problem) == [("body", "/tenant", "invalid_tenant")]
 
 
 @pytest.mark.parametrize(
@@ -135,13 +135,13 @@ async def test_an_id_that_disagrees_with_its_key_or_coordinate(
 ) -> None:
     problem = await refusal(gateway, GOOD | fields)
 
-    assert [code for _, _, code in faults_of(problem)] == ["identity_mismatch"]
+    assert [code for _, _, code in field_errors_of(problem)] == ["identity_mismatch"]
 
 
 async def test_an_empty_batch(gateway: Gateway) -> None:
     problem = await refusal(gateway, {"memories": []}, "/v1/memories:batch")
 
-    assert faults_of(problem) == [("body", "/memories", "empty")]
+    assert field_errors_of(problem) == [("body", "/memories", "empty")]
 
 
 async def test_a_batch_above_the_limit(gateway: Gateway) -> None:
@@ -149,7 +149,7 @@ async def test_a_batch_above_the_limit(gateway: Gateway) -> None:
 
     problem = await refusal(gateway, {"memories": [GOOD] * too_many}, "/v1/memories:batch")
 
-    assert faults_of(problem) == [("body", "/memories", "too_many")]
+    assert field_errors_of(problem) == [("body", "/memories", "too_many")]
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,14 @@ async def test_a_batch_with_one_bad_item_is_refused_as_a_whole(
 ) -> None:
     problem = await refusal(gateway, {"memories": [GOOD, GOOD | bad, GOOD]}, "/v1/memories:batch")
 
-    assert faults_of(problem) == [("body", path, code)]
+    assert field_errors_of(problem) == [("body", path, code)]
 
 
 async def test_a_batch_with_one_item_of_another_tenant(gateway: Gateway) -> None:
     problem = await refusal(gateway, {"memories": [GOOD, GOOD | {"tenant": "globex"}]}, "/v1/memories:batch")
 
     assert problem["code"] == "tenant_mismatch"
-    assert faults_of(problem) == [("body", "/memories/1/tenant", "invalid_tenant")]
+    assert field_errors_of(problem) == [("body", "/memories/1/tenant", "invalid_tenant")]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_a_header_that_cannot_be_understood(gateway: Gateway, header: str,
     answer = await gateway.client.post("/v1/memories", json=GOOD, headers={header: value})
 
     assert (answer.status_code, body_of(answer)["code"]) == (400, "invalid_header")
-    assert [fault["path"] for fault in body_of(answer)["errors"]] == [f"/{header}"]
+    assert [each["path"] for each in body_of(answer)["errors"]] == [f"/{header}"]
     assert gateway.published == []
 
 
@@ -224,7 +224,7 @@ async def test_an_id_in_the_path_that_is_none(gateway: Gateway, method: str) -> 
 
     problem = body_of(answer)
     assert (answer.status_code, problem["code"]) == (422, "invalid_input")
-    assert ("path", "/memory_id", "wrong_type") in faults_of(problem)
+    assert ("path", "/memory_id", "wrong_type") in field_errors_of(problem)
     assert gateway.published == []
 
 
@@ -243,7 +243,7 @@ async def test_a_patch_that_breaks_the_contract(gateway: Gateway, body: dict[str
     answer = await gateway.client.patch(f"/v1/memories/{memory}", json=body)
 
     assert answer.status_code == 422
-    assert code in [each for _, _, each in faults_of(body_of(answer))]
+    assert code in [each for _, _, each in field_errors_of(body_of(answer))]
     assert gateway.published == []
 
 
@@ -290,7 +290,7 @@ async def test_a_plus_that_did_not_arrive_is_hinted_at(gateway: Gateway, query: 
     as_written = body_of(await gateway.client.get(f"/v1/memories?namespace=team&{query}"))
     encoded = await gateway.client.get(f"/v1/memories?namespace=team&{query.replace('+', '%2B')}")
 
-    ((source, path, _),) = faults_of(as_written)
+    ((source, path, _),) = field_errors_of(as_written)
     assert (source, path) == ("query", f"/{name}")
     assert "`%2B`" in as_written["errors"][0]["message"]
     assert encoded.status_code == 200
@@ -299,14 +299,14 @@ async def test_a_plus_that_did_not_arrive_is_hinted_at(gateway: Gateway, query: 
 async def test_a_key_in_the_place_of_an_id_is_told_where_keys_go(gateway: Gateway) -> None:
     problem = body_of(await gateway.client.get("/v1/memories/preferences"))
 
-    assert faults_of(problem) == [("path", "/memory_id", "wrong_type")]
+    assert field_errors_of(problem) == [("path", "/memory_id", "wrong_type")]
     assert "key=" in problem["errors"][0]["message"]
 
 
 async def test_the_id_of_another_memory_in_body_and_path(gateway: Gateway) -> None:
     answer = await gateway.client.put(f"/v1/memories/{an_id()}", json=GOOD | {"memory_id": str(an_id())})
 
-    assert faults_of(body_of(answer)) == [("body", "/memory_id", "identity_mismatch")]
+    assert field_errors_of(body_of(answer)) == [("body", "/memory_id", "identity_mismatch")]
     assert gateway.published == []
 
 

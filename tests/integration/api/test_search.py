@@ -6,14 +6,14 @@ import pytest
 
 from api_gateway import Gateway, body_of
 from builders import A_MOMENT, A_TENANT, an_id
-from soma_api.completeness import IndexState
-from soma_api.queries.memories import Memory
+from soma_api.index_completeness import IndexState
+from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
 from soma_api.queries.vectors.fusion import Explanation
-from soma_api.queries.vectors.search import SearchHit, SearchMode, SearchRequest
+from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
 from soma_api.watermark_waiter import SETTLED
 from soma_schemas.fields import Kind
-from soma_schemas.vectors.errors import (
+from soma_schemas.vectors.index_errors import (
     EmbedderUnavailableError,
     EmbeddingRefusedError,
     IndexUnavailableError,
@@ -211,7 +211,7 @@ async def test_a_search_that_breaks_the_contract_does_not_reach_the_index(
     answer = await gateway.client.post("/v1/search", json=body)
 
     assert (answer.status_code, body_of(answer)["code"]) == (422, "invalid_input")
-    assert (path, code) in [(fault["path"], fault["code"]) for fault in body_of(answer)["errors"]]
+    assert (path, code) in [(each["path"], each["code"]) for each in body_of(answer)["errors"]]
     assert gateway.search.asked == []
 
 
@@ -222,7 +222,7 @@ async def test_a_vector_with_a_number_that_is_not_finite_is_refused(gateway: Gat
         headers={"Content-Type": "application/json"},
     )
 
-    assert [(fault["path"], fault["code"]) for fault in body_of(answer)["errors"]] == [
+    assert [(each["path"], each["code"]) for each in body_of(answer)["errors"]] == [
         ("/vector/1", "not_finite")
     ]
     assert gateway.search.asked == []
@@ -296,7 +296,7 @@ async def test_a_question_that_the_index_cannot_take_is_the_callers_to_mend(
     answer = await gateway.client.post("/v1/search", json=A_QUESTION)
 
     assert answer.status_code == 422
-    assert [fault["path"] for fault in body_of(answer)["errors"]] == [path]
+    assert [each["path"] for each in body_of(answer)["errors"]] == [path]
 
 
 async def test_a_mistake_of_ours_is_not_passed_off_as_an_outage(gateway: Gateway) -> None:

@@ -8,8 +8,14 @@ from psycopg import sql
 
 from api_gateway import Gateway
 from soma_api import watermark_feed
-from soma_api.queries import api_keys, dead_letters, memories, overview, writes
-from soma_api.queries.memories import Order, list_statement
+from soma_api.queries import (
+    api_key_queries,
+    dead_letter_queries,
+    memory_queries,
+    overview_queries,
+    write_queries,
+)
+from soma_api.queries.memory_queries import Order, list_statement
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 
@@ -17,7 +23,14 @@ _PLACEHOLDER = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 def _statements() -> dict[str, str]:
     found = {
         f"{module.__name__}.{name}": text
-        for module in (api_keys, dead_letters, memories, overview, writes, watermark_feed)
+        for module in (
+            api_key_queries,
+            dead_letter_queries,
+            memory_queries,
+            overview_queries,
+            write_queries,
+            watermark_feed,
+        )
         for name, text in vars(module).items()
         if isinstance(text, str) and re.match(r"\s*SELECT\b", text)
     }

@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry
 
 from api_gateway import CannedSearch, body_of
 from conftest import LocalParts
+from soma_api.api_keys import new_key
 from soma_api.application import create_application
-from soma_api.completeness import PointsById
-from soma_api.keys import new_key
-from soma_api.parts import Parts, open_parts
+from soma_api.index_completeness import PointsById
+from soma_api.resources import Resources, open_resources
 from soma_api.serving import bind, serve
 from soma_api.settings import ApiSettings, GatewaySettings
 from soma_cli.local.postgres import Login
@@ -57,7 +57,7 @@ class Running:
     """The API on a port, with a writer's key."""
 
     client: httpx.AsyncClient
-    parts: Parts
+    parts: Resources
     stop: asyncio.Event
     serving: "asyncio.Task[None]"
 
@@ -73,7 +73,7 @@ async def running_api(settings: ApiSettings, owner_dsn: str, points: PointsById)
         )
     publisher = EventPublisher(settings)
     try:
-        async with open_parts(
+        async with open_resources(
             settings,
             clock=SystemClock(),
             publisher=publisher,

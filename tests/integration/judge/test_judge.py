@@ -19,8 +19,8 @@ from judge.log import read_ends
 from judge.stores import Point
 from judge.verdict import Verdict, behind, judge, read_log
 from judging import embedded_points, installation
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
-from soma_cli.local.vectors import EmbeddedIndex
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import DEAD_LETTERS
 from soma_schemas.vectors.collection import Collection

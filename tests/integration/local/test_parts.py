@@ -18,10 +18,10 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_service import BackingService
+from soma_cli.local.backing_services import BackingServices, open_backing_services
 from soma_cli.local.errors import HomeInUseError
 from soma_cli.local.home import LOOPBACK, Home
-from soma_cli.local.part import Part
-from soma_cli.local.parts import Parts, open_parts
 from soma_cli.local.postgres import Login
 from soma_cli.local.unit import PartChange, PartState
 from soma_schemas.clock import SystemClock
@@ -35,13 +35,13 @@ BROKEN = '{"type": "record", "name": "Word", "fields": [{"name": "word", "type":
 
 @dataclass
 class Running:
-    """Parts that run, and what was heard of them since they were first started."""
+    """BackingServices that run, and what was heard of them since they were first started."""
 
-    parts: Parts
+    parts: BackingServices
     changes: list[PartChange]
     home: Home
 
-    def part(self, name: str) -> Part:
+    def part(self, name: str) -> BackingService:
         return next(part for part in self.parts.all if part.name == name)
 
 
@@ -52,15 +52,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def running(home: Home, artifacts: Artifacts) -> AsyncIterator[Running]:
-    """Parts at their second start, with a record, a schema and a row from the first."""
-    async with open_parts(home, artifacts, SystemClock()) as parts:
+    """BackingServices at their second start, with a record, a schema and a row from the first."""
+    async with open_backing_services(home, artifacts, SystemClock()) as parts:
         await asyncio.to_thread(_leave_traces, parts)
     changes: list[PartChange] = []
-    async with open_parts(Home(home.path, Random()), artifacts, SystemClock(), changes.append) as parts:
+    async with open_backing_services(
+        Home(home.path, Random()), artifacts, SystemClock(), changes.append
+    ) as parts:
         yield Running(parts, changes, home)
 
 
-def _leave_traces(parts: Parts) -> None:
+def _leave_traces(parts: BackingServices) -> None:
     admin = AdminClient(parts.kafka.settings().librdkafka())
     admin.create_topics([NewTopic(TOPIC, 1)])[TOPIC].result(timeout=10)
     publish(parts, "first")
@@ -70,7 +72,7 @@ def _leave_traces(parts: Parts) -> None:
         connection.execute("INSERT INTO words VALUES ('first')")
 
 
-def publish(parts: Parts, word: str) -> None:
+def publish(parts: BackingServices, word: str) -> None:
     """Publish a word, and return when it is acknowledged."""
     refused: list[object] = []
     producer = Producer({**parts.kafka.settings().librdkafka(), "acks": "all", "delivery.timeout.ms": 20_000})
@@ -79,7 +81,7 @@ def publish(parts: Parts, word: str) -> None:
     assert refused == [None]
 
 
-def published(parts: Parts) -> list[str]:
+def published(parts: BackingServices) -> list[str]:
     """Return all words of the topic."""
     with reading(parts) as consumer:
         _, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=20)
@@ -88,7 +90,7 @@ def published(parts: Parts) -> list[str]:
 
 
 @contextmanager
-def reading(parts: Parts) -> Iterator[Consumer]:
+def reading(parts: BackingServices) -> Iterator[Consumer]:
     consumer = Consumer({**parts.kafka.settings().librdkafka(), "group.id": "reader"})
     try:
         yield consumer
@@ -96,17 +98,17 @@ def reading(parts: Parts) -> Iterator[Consumer]:
         consumer.close()
 
 
-def register(parts: Parts, schema: str) -> int:
+def register(parts: BackingServices, schema: str) -> int:
     with SchemaRegistryClient({"url": parts.registry.url}) as registry:
         return int(registry.register_schema(TOPIC, Schema(schema, "AVRO")))
 
 
-def registered(parts: Parts) -> list[str]:
+def registered(parts: BackingServices) -> list[str]:
     with SchemaRegistryClient({"url": parts.registry.url}) as registry:
         return list(registry.get_subjects())
 
 
-def rows(parts: Parts) -> list[str]:
+def rows(parts: BackingServices) -> list[str]:
     with psycopg.connect(parts.postgres.dsn(Login.OWNER)) as connection:
         return [word for (word,) in connection.execute("SELECT word FROM words")]
 
@@ -150,7 +152,7 @@ async def test_everything_listens_on_loopback_alone(running: Running) -> None:
 
 async def test_a_second_stack_on_this_home_is_refused(running: Running, artifacts: Artifacts) -> None:
     with pytest.raises(HomeInUseError):
-        async with open_parts(Home(running.home.path, Random()), artifacts, SystemClock()):
+        async with open_backing_services(Home(running.home.path, Random()), artifacts, SystemClock()):
             pass
 
     assert running.parts.kafka.state is PartState.READY

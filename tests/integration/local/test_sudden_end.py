@@ -15,10 +15,18 @@ from waiting import eventually_so, still_running
 
 
 class Command:
-    """`python -m soma_cli.local.parts`, running."""
+    """`python -m soma_cli.local.backing_services`, running."""
 
     def __init__(self, home: Path, cache: Path) -> None:
-        command = [sys.executable, "-m", "soma_cli.local.parts", "--home", str(home), "--cache", str(cache)]
+        command = [
+            sys.executable,
+            "-m",
+            "soma_cli.local.backing_services",
+            "--home",
+            str(home),
+            "--cache",
+            str(cache),
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     @property

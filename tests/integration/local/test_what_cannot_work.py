@@ -9,12 +9,12 @@ from random import Random
 import pytest
 
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_service import BackingService
 from soma_cli.local.errors import PartError
 from soma_cli.local.home import LOOPBACK, Home
 from soma_cli.local.kafka import KafkaBroker, plan_nodes
-from soma_cli.local.ours import OwnProcess
-from soma_cli.local.part import Part
 from soma_cli.local.postgres import Postgres
+from soma_cli.local.soma_process import SomaProcess
 from soma_cli.local.supervision import Supervisor
 from soma_cli.local.unit import ignore
 from soma_schemas.clock import SystemClock
@@ -38,7 +38,7 @@ def postgres(home: Home) -> Postgres:
     return Postgres(home, CLOCK, ignore)
 
 
-def a_process(home: Home, port: int, **environment: str) -> OwnProcess:
+def a_process(home: Home, port: int, **environment: str) -> SomaProcess:
     """The API on a port, with its parts nowhere: it gets as far as it can without them."""
     nowhere = {
         "SOMA_KAFKA__BOOTSTRAP_SERVERS": f"{LOOPBACK}:9",
@@ -47,7 +47,7 @@ def a_process(home: Home, port: int, **environment: str) -> OwnProcess:
         "SOMA_POSTGRES__PORT": "9",
         "SOMA_API__PORT": str(port),
     }
-    return OwnProcess(
+    return SomaProcess(
         "api",
         home,
         CLOCK,
@@ -60,7 +60,7 @@ def a_process(home: Home, port: int, **environment: str) -> OwnProcess:
     )
 
 
-async def refused(part: Part) -> str:
+async def refused(part: BackingService) -> str:
     """Start a part that cannot work, and return what was said of it."""
     supervisor = Supervisor([part], CLOCK)
     with pytest.raises(PartError) as caught:

@@ -18,8 +18,8 @@ from builders import A_MOMENT, A_TENANT, an_id, stored
 from conftest import LocalParts
 from cranked_sinks import Sinks
 from dead_letter_makers import RawLog
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
-from soma_cli.local.vectors import EmbeddedIndex
 from soma_schemas.clock import SystemClock
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import Limits
@@ -59,7 +59,7 @@ def embedder() -> Iterator[Embedder]:
 
 @dataclass
 class Site:
-    """A log, both stores, and an operator at their desk."""
+    """A log, both stores, and an operator at their session."""
 
     settings: PublishingSettings
     log: RawLog

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from postgres_tables import counts_that_differ, rows
-from soma_cli.verifying import count_differences, rebuild_counts
+from soma_cli.count_verification import count_differences, rebuild_counts
 from soma_schemas.tables.migrations import downgrade, migrate
 
 A_MEMORY = """

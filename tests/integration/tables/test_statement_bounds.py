@@ -30,7 +30,7 @@ import soma_cli
 import soma_streams
 from conftest import LocalParts
 from soma_api.queries.database import connection_string
-from soma_api.queries.memories import Filters, Order, _values, list_statement
+from soma_api.queries.memory_queries import Filters, Order, _values, list_statement
 from soma_cli.local.postgres import Login
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables.migrations import migrate
@@ -200,9 +200,11 @@ class Rows:
 
 
 STATEMENTS: Mapping[str, Mapping[str, Case]] = {
-    "soma_api.queries.api_keys._FIND": {"": Case(220, lambda _: {"key_id": "k"})},
-    "soma_api.queries.dead_letters._GET": {"": Case(10, lambda t: {"tenant": t, "letter_id": ids(t, 1)[0]})},
-    "soma_api.queries.dead_letters._PAGE": {
+    "soma_api.queries.api_key_queries._FIND": {"": Case(220, lambda _: {"key_id": "k"})},
+    "soma_api.queries.dead_letter_queries._GET": {
+        "": Case(10, lambda t: {"tenant": t, "dead_letter_id": ids(t, 1)[0]})
+    },
+    "soma_api.queries.dead_letter_queries._PAGE": {
         "": Case(
             10,
             lambda t: {
@@ -221,21 +223,23 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             kept=False,
         )
     },
-    "soma_api.queries.memories._GET": {
+    "soma_api.queries.memory_queries._GET": {
         "": Case(10, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "embeddings": False})
     },
-    "soma_api.queries.memories._WHEREABOUTS": {
+    "soma_api.queries.memory_queries._WHEREABOUTS": {
         "of 100": Case(600, lambda t: {"tenant": t, "memory_ids": ids(t, 100)})
     },
-    "soma_api.queries.memories._TAGGED": {
+    "soma_api.queries.memory_queries._TAGGED": {
         "rare": Case(480, lambda _: {"tags": ["rare7"], "most": 1000}),
         "common": Case(480, lambda _: {"tags": ["common"], "most": 1000}),
     },
-    "soma_api.queries.overview._KINDS": {"": Case(27, lambda t: {"tenant": t, "allowed": None}, kept=False)},
-    "soma_api.queries.overview._NAMESPACE_COUNT": {
+    "soma_api.queries.overview_queries._KINDS": {
+        "": Case(27, lambda t: {"tenant": t, "allowed": None}, kept=False)
+    },
+    "soma_api.queries.overview_queries._NAMESPACE_COUNT": {
         "": Case(23, lambda t: {"tenant": t, "allowed": ["users/7"]}, kept=False)
     },
-    "soma_api.queries.overview._NAMESPACES": {
+    "soma_api.queries.overview_queries._NAMESPACES": {
         "": Case(
             23,
             lambda t: {
@@ -249,12 +253,12 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             kept=False,
         )
     },
-    "soma_api.queries.overview._OTHERS": {"": Case(11, lambda t: {"tenant": t})},
-    "soma_api.queries.writes._OUTCOMES": {
+    "soma_api.queries.overview_queries._OTHERS": {"": Case(11, lambda t: {"tenant": t})},
+    "soma_api.queries.write_queries._OUTCOMES": {
         "of one": Case(33, lambda t: {"tenant": t, **positions(t, 1)}),
         "of 1,000": Case(26_000, lambda t: {"tenant": t, **positions(t, 1000)}),
     },
-    "soma_api.queries.writes._LETTERS": {
+    "soma_api.queries.write_queries._LETTERS": {
         "": Case(
             10,
             lambda t: {
@@ -371,7 +375,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_streams.replay.outcomes._HISTORY": {"of 500": Case(9800, lambda t: positions(t, 500))},
-    "soma_cli.keys._CREATE": {
+    "soma_cli.api_key_admin._CREATE": {
         "": Case(
             56,
             lambda t: {
@@ -386,8 +390,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             },
         )
     },
-    "soma_cli.keys._LIST": {"": Case(11, lambda t: {"tenant": t})},
-    "soma_cli.keys._RECORD": {
+    "soma_cli.api_key_admin._LIST": {"": Case(11, lambda t: {"tenant": t})},
+    "soma_cli.api_key_admin._RECORD": {
         "": Case(
             96,
             lambda t: {
@@ -400,13 +404,13 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             },
         )
     },
-    "soma_cli.keys._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
-    "soma_cli.verifying._COUNTS_THAT_DIFFER": {"": Case(22_000)},
-    "soma_cli.verifying._COUNT_MEMORIES": {"": Case(9500)},
-    "soma_cli.verifying._COUNT_OTHERS": {"": Case(12_000)},
-    "soma_cli.verifying._FORGET_MEMORIES": {"": Case(3300, lambda _: {"shards": [0]})},
-    "soma_cli.verifying._FORGET_OTHERS": {"": Case(6200, lambda _: {"shards": [0]})},
-    "soma_cli.verifying._HOLD_SHARDS": {"": Case(160)},
+    "soma_cli.api_key_admin._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
+    "soma_cli.count_verification._COUNTS_THAT_DIFFER": {"": Case(22_000)},
+    "soma_cli.count_verification._COUNT_MEMORIES": {"": Case(9500)},
+    "soma_cli.count_verification._COUNT_OTHERS": {"": Case(12_000)},
+    "soma_cli.count_verification._FORGET_MEMORIES": {"": Case(3300, lambda _: {"shards": [0]})},
+    "soma_cli.count_verification._FORGET_OTHERS": {"": Case(6200, lambda _: {"shards": [0]})},
+    "soma_cli.count_verification._HOLD_SHARDS": {"": Case(160)},
 }
 
 CASES = {

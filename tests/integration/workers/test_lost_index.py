@@ -29,7 +29,7 @@ from integration.workers.test_workers import (
     worker_settings,
 )
 from qdrant_server import QdrantServer, qdrant_server
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.clock import SystemClock
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.settings import PublishingSettings, VectorSettings

@@ -32,7 +32,7 @@ from integration.workers.test_workers import (
 from odd_headers import name_of, odd_producer
 from own_processes import a_free_port
 from probing import probing
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.avro_schemas import latest
 from soma_schemas.clock import SystemClock
 from soma_schemas.registry import open_registry

@@ -19,8 +19,8 @@ from cranked_sinks import Sinks
 from dead_letter_makers import Raw, RawLog
 from odd_events import PAYLOADS, raw, wire
 from postgres_tables import rows
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
-from soma_cli.local.vectors import EmbeddedIndex
 from soma_schemas.events import MemoryStored
 from soma_schemas.identity import memory_id_for_key
 from soma_schemas.settings import PublishingSettings

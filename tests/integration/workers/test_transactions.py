@@ -16,8 +16,8 @@ from integration.api.test_with_the_log import running_api
 from integration.transport.harness import a_name
 from integration.workers.test_workers import COLLECTION, postgres_worker, rows, vector_worker
 from soma_api.settings import ApiSettings, GatewaySettings
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
-from soma_cli.local.vectors import EmbeddedIndex
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import Position

@@ -23,8 +23,8 @@ from conftest import LocalParts
 from own_processes import a_free_port
 from postgres_tables import tables
 from qdrant_server import QdrantServer
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
-from soma_cli.local.vectors import EmbeddedIndex
 from soma_schemas.clock import SystemClock
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import PatchField

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from soma_api.json_body import parsed
-from soma_api.models.inputs import PatchMemory, PutLink, StoreBatch, StoreMemory
+from soma_api.models.requests import PatchMemory, PutLink, StoreBatch, StoreMemory
 from soma_api.problems import InvalidInputError, NotJsonError
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.violations import ViolationCode
@@ -12,11 +12,11 @@ from soma_schemas.violations import ViolationCode
 GOOD: dict[str, Any] = {"namespace": "team/notes", "text": "tea at four"}
 
 
-def faults(body: bytes, limits: Limits = DEFAULT_LIMITS) -> list[tuple[str, ViolationCode]]:
+def errors(body: bytes, limits: Limits = DEFAULT_LIMITS) -> list[tuple[str, ViolationCode]]:
     """What is wrong with a body that stores a memory."""
     with pytest.raises(InvalidInputError) as refused:
         parsed(StoreMemory, body, {"limits": limits})
-    return [(fault.path, fault.code) for fault in refused.value.faults]
+    return [(each.path, each.code) for each in refused.value.errors]
 
 
 def as_json(**fields: Any) -> bytes:
@@ -42,7 +42,7 @@ def test_what_is_no_json_is_told_apart_from_what_breaks_the_contract(body: bytes
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b'"tea"', b"7"])
 def test_json_that_is_no_object_is_the_wrong_type(body: bytes) -> None:
-    assert faults(body) == [("", ViolationCode.WRONG_TYPE)]
+    assert errors(body) == [("", ViolationCode.WRONG_TYPE)]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_json_that_is_no_object_is_the_wrong_type(body: bytes) -> None:
 def test_a_wrong_field_is_named_with_what_is_wrong(
     fields: dict[str, Any], path: str, code: ViolationCode
 ) -> None:
-    assert faults(as_json(**fields)) == [(path, code)]
+    assert errors(as_json(**fields)) == [(path, code)]
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -98,7 +98,7 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(
 ) -> None:
     body = f'{{"namespace": "team", "text": "tea", "{field}": {value.format(number)}}}'
 
-    assert faults(body.encode()) == [(path, ViolationCode.NOT_FINITE)]
+    assert errors(body.encode()) == [(path, ViolationCode.NOT_FINITE)]
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:
@@ -107,11 +107,11 @@ def test_half_a_surrogate_pair_is_refused() -> None:
 
 
 def test_a_text_is_measured_in_bytes_by_the_limits_of_the_installation() -> None:
-    assert faults(as_json(text="é" * 6), Limits(text_bytes=11)) == [("/text", ViolationCode.TOO_LONG)]
+    assert errors(as_json(text="é" * 6), Limits(text_bytes=11)) == [("/text", ViolationCode.TOO_LONG)]
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
-    assert faults(b'{"text": 7, "colour": 1}') == [
+    assert errors(b'{"text": 7, "colour": 1}') == [
         ("/namespace", ViolationCode.MISSING_FIELD),
         ("/text", ViolationCode.WRONG_TYPE),
         ("/colour", ViolationCode.UNKNOWN_FIELD),
@@ -124,7 +124,7 @@ def test_a_fault_never_shows_the_value() -> None:
             StoreMemory, as_json(importance="a secret", namespace="a secret//"), {"limits": DEFAULT_LIMITS}
         )
 
-    shown = str(refused.value) + "".join(fault.model_dump_json() for fault in refused.value.faults)
+    shown = str(refused.value) + "".join(each.model_dump_json() for each in refused.value.errors)
     assert "a secret" not in shown
 
 
@@ -150,9 +150,7 @@ def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(InvalidInputError) as refused:
         parsed(StoreBatch, b'{"memories": []}', {"limits": DEFAULT_LIMITS})
 
-    assert [(fault.path, fault.code) for fault in refused.value.faults] == [
-        ("/memories", ViolationCode.EMPTY)
-    ]
+    assert [(each.path, each.code) for each in refused.value.errors] == [("/memories", ViolationCode.EMPTY)]
 
 
 def test_a_batch_above_the_limit_is_refused() -> None:
@@ -161,7 +159,7 @@ def test_a_batch_above_the_limit_is_refused() -> None:
     with pytest.raises(InvalidInputError) as refused:
         parsed(StoreBatch, body, {"limits": Limits(batch_items=2)})
 
-    assert [(fault.path, fault.code) for fault in refused.value.faults] == [
+    assert [(each.path, each.code) for each in refused.value.errors] == [
         ("/memories", ViolationCode.TOO_MANY)
     ]
 
@@ -172,7 +170,7 @@ def test_a_wrong_item_is_named_by_its_index() -> None:
     with pytest.raises(InvalidInputError) as refused:
         parsed(StoreBatch, body, {"limits": DEFAULT_LIMITS})
 
-    assert [fault.path for fault in refused.value.faults] == ["/memories/1/tags/0"]
+    assert [each.path for each in refused.value.errors] == ["/memories/1/tags/0"]
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"actor": "agent"}', b'{"namespace": "team"}'])
@@ -180,14 +178,14 @@ def test_a_patch_that_changes_nothing_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidInputError) as refused:
         parsed(PatchMemory, body, {"limits": DEFAULT_LIMITS})
 
-    assert [fault.code for fault in refused.value.faults] == [ViolationCode.INVALID_PATCH]
+    assert [each.code for each in refused.value.errors] == [ViolationCode.INVALID_PATCH]
 
 
 def test_a_patch_of_the_identity_is_refused() -> None:
     with pytest.raises(InvalidInputError) as refused:
         parsed(PatchMemory, b'{"text": "tea", "key": "other"}', {"limits": DEFAULT_LIMITS})
 
-    assert [(fault.path, fault.code) for fault in refused.value.faults] == [
+    assert [(each.path, each.code) for each in refused.value.errors] == [
         ("/key", ViolationCode.UNKNOWN_FIELD)
     ]
 
@@ -197,4 +195,4 @@ def test_a_link_has_a_weight_that_can_be_added_up(weight: bytes) -> None:
     with pytest.raises(InvalidInputError) as refused:
         parsed(PutLink, b'{"type": "about", "weight": ' + weight + b"}", {"limits": DEFAULT_LIMITS})
 
-    assert [fault.path for fault in refused.value.faults] == ["/weight"]
+    assert [each.path for each in refused.value.errors] == ["/weight"]

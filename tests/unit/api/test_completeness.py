@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from fakes import FakeClock
-from soma_api.completeness import UNKNOWN, Completeness, IndexState, state_of
+from soma_api.index_completeness import UNKNOWN, Completeness, IndexState, state_of
 from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.groups import SinkGroup
 from soma_schemas.topic_admin import BrokerError

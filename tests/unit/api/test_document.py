@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from soma_api.application import api_document
 from soma_api.json_body import JsonBody
-from soma_api.models import inputs, letters, outputs, searching
+from soma_api.models import dead_letter_views, requests, responses, search_models
 from soma_api.problems import Problem
 from soma_api.routes import dead_letters, health, links, memories, overview, search, writes
 
@@ -28,7 +28,7 @@ MODELS: list[type[BaseModel]] = [
     Problem,
     *(
         each
-        for module in (inputs, letters, outputs, searching)
+        for module in (requests, dead_letter_views, responses, search_models)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__
     ),

@@ -5,7 +5,7 @@ import pytest
 
 from builders import A_MOMENT, A_TENANT, an_id
 from soma_api.event_factory import EventFactory
-from soma_api.models.inputs import BatchItem, PatchMemory, PutLink, StoreMemory
+from soma_api.models.requests import BatchItem, PatchMemory, PutLink, StoreMemory
 from soma_api.principals import Principal, Role
 from soma_api.problems import (
     InvalidHeaderError,
@@ -53,7 +53,7 @@ def test_another_tenant_in_the_body_is_refused() -> None:
     with pytest.raises(TenantMismatchError) as refused:
         a_factory().store(a_body(tenant="globex"))
 
-    assert [fault.path for fault in refused.value.faults] == ["/tenant"]
+    assert [each.path for each in refused.value.errors] == ["/tenant"]
 
 
 def test_a_memory_with_a_key_gets_the_id_of_its_key() -> None:
@@ -74,14 +74,14 @@ def test_an_id_that_disagrees_with_its_key_is_refused() -> None:
     with pytest.raises(InvalidInputError) as refused:
         a_factory().store(a_body(key="tea", memory_id=str(an_id())))
 
-    assert [fault.code for fault in refused.value.faults] == [ViolationCode.IDENTITY_MISMATCH]
+    assert [each.code for each in refused.value.errors] == [ViolationCode.IDENTITY_MISMATCH]
 
 
 def test_an_id_in_the_body_must_be_the_one_in_the_path() -> None:
     with pytest.raises(InvalidInputError) as refused:
         a_factory().store(a_body(memory_id=str(an_id())), an_id())
 
-    assert [(fault.path, fault.code) for fault in refused.value.faults] == [
+    assert [(each.path, each.code) for each in refused.value.errors] == [
         ("/memory_id", ViolationCode.IDENTITY_MISMATCH)
     ]
 
@@ -97,7 +97,7 @@ def test_a_key_for_some_namespaces_cannot_take_the_place_of_a_named_memory_elsew
     with pytest.raises(InvalidInputError) as refused:
         a_factory(namespaces=("team",)).store(a_body(), elsewhere)
 
-    assert [fault.code for fault in refused.value.faults] == [ViolationCode.IDENTITY_MISMATCH]
+    assert [each.code for each in refused.value.errors] == [ViolationCode.IDENTITY_MISMATCH]
 
 
 def test_the_version_that_a_header_expects_is_expected_of_the_event() -> None:
@@ -122,7 +122,7 @@ def test_every_wrong_item_of_a_batch_is_named_by_its_index() -> None:
     with pytest.raises(InvalidInputError) as refused:
         a_factory().store_all(items)
 
-    assert [(fault.path, fault.code) for fault in refused.value.faults] == [
+    assert [(each.path, each.code) for each in refused.value.errors] == [
         ("/memories/1", ViolationCode.KEY_AND_COORDINATE),
         ("/memories/3", ViolationCode.MISSING_FIELD),
     ]
@@ -161,7 +161,7 @@ def test_null_clears_only_what_can_be_cleared() -> None:
     with pytest.raises(InvalidInputError) as refused:
         a_factory().patch(change, an_id(), "team/notes")
 
-    assert [fault.code for fault in refused.value.faults] == [ViolationCode.INVALID_PATCH]
+    assert [each.code for each in refused.value.errors] == [ViolationCode.INVALID_PATCH]
 
 
 def test_a_patch_of_the_payload_keeps_its_nulls() -> None:
@@ -195,8 +195,12 @@ def test_an_embedding_of_the_indexs_model_has_its_size() -> None:
     with pytest.raises(InvalidInputError) as batched:
         a_factory().store_all([an_item(), an_item(**wrong)])
 
-    faults = [*stored.value.faults, *patched.value.faults, *batched.value.faults]
-    assert [fault.path for fault in faults] == ["/embedding", "/embedding", "/memories/1/embedding"]
+    errors = [*stored.value.errors, *patched.value.errors, *batched.value.errors]
+    assert [each.path for each in errors] == [
+        "/embedding",
+        "/embedding",
+        "/memories/1/embedding",
+    ]
 
 
 def test_an_embedding_of_another_model_has_any_size() -> None:

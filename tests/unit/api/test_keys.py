@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soma_api.keys import ApiKey, new_key
+from soma_api.api_keys import ApiKey, new_key
 
 
 def test_a_key_survives_being_written_down() -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from builders import A_TENANT
-from soma_api.models.listing import ListQuery, visible_below
+from soma_api.models.list_query import ListQuery, visible_below
 from soma_api.principals import Principal, Role
 from soma_api.problems import InvalidInputError, NamespaceForbiddenError
 from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
@@ -46,7 +46,7 @@ def test_a_coordinate_that_breaks_the_contract_is_refused(fields: dict[str, str]
     with pytest.raises(InvalidInputError) as refused:
         a_query(namespace="team", **fields).filters(a_reader(), DEFAULT_LIMITS)
 
-    assert {fault.source.value for fault in refused.value.faults} == {"query"}
+    assert {each.source.value for each in refused.value.errors} == {"query"}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_corners_of_a_box_have_as_many_dimensions() -> None:
     with pytest.raises(InvalidInputError) as refused:
         a_query(min="1,2", max="1").filters(a_reader(), DEFAULT_LIMITS)
 
-    assert [(fault.path, fault.code) for fault in refused.value.faults] == [
+    assert [(each.path, each.code) for each in refused.value.errors] == [
         ("/max", ViolationCode.INVALID_VALUE)
     ]
 

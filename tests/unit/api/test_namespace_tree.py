@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soma_api.queries.overview import NamespaceCount, tree
+from soma_api.queries.overview_queries import NamespaceCount, tree
 
 PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map("/".join)
 

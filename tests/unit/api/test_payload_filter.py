@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from soma_api.models.listing import ListQuery
+from soma_api.models.list_query import ListQuery
 from soma_api.models.payload_filter import compared
-from soma_api.models.searching import FilterBody
+from soma_api.models.search_models import FilterBody
 from soma_schemas.violations import violations_of
 
 

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from fakes import FakeClock
-from soma_api.keys import ApiKey, new_key
+from soma_api.api_keys import ApiKey, new_key
 from soma_api.principals import Authenticator, Principal, Role, StoredKey
 from soma_api.problems import NamespaceForbiddenError, RoleTooLowError, UnauthenticatedError
 

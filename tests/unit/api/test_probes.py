@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from fakes import FakeClock
 from soma_api.probes import BackingPart, check
-from soma_schemas.vectors.errors import IndexServerError, IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexServerError, IndexUnavailableError
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from soma_api import problems
 from soma_api.problems import (
     ApiError,
-    Fault,
+    FieldError,
     InvalidInputError,
     NotYetVisibleError,
     Problem,
@@ -54,9 +54,9 @@ def test_only_what_may_pass_by_itself_is_retryable(error: type[ApiError]) -> Non
 
 
 def test_faults_are_listed_with_their_place() -> None:
-    fault = Fault(source=Source.BODY, path="/text", code=ViolationCode.EMPTY, message="is empty")
+    field_error = FieldError(source=Source.BODY, path="/text", code=ViolationCode.EMPTY, message="is empty")
 
-    problem = json.loads(bytes(problem_response(InvalidInputError("wrong", faults=[fault]), "r").body))
+    problem = json.loads(bytes(problem_response(InvalidInputError("wrong", errors=[field_error]), "r").body))
 
     assert problem["errors"] == [{"source": "body", "path": "/text", "code": "empty", "message": "is empty"}]
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canned_api import CannedApi
-from soma_cli.bench.figures import Asked, percentile
-from soma_cli.bench.memories import example_memories, made_up_memories
-from soma_cli.bench.questions import Name, copied_id, read_questions
+from soma_cli.benchmark.figures import Asked, percentile
+from soma_cli.benchmark.memories import example_memories, made_up_memories
+from soma_cli.benchmark.questions import Name, copied_id, read_questions
 from soma_cli.examples import example
 from soma_command import Soma
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from soma_cli.client_file import ClientFile, read_client_file, remove_client_file
 from soma_cli.connection import Connection, find_connection, find_settings
 from soma_cli.failures import UsageError
-from soma_cli.handover import Handover, read_handover, remove_handover
-from soma_cli.root import Root
+from soma_cli.invocation import Invocation
 from soma_schemas.errors import ConfigurationError
 
-LOCAL = Handover(
+LOCAL = ClientFile(
     url="http://127.0.0.1:8420",
     api_key="local-key",
     tenant="local",
@@ -25,8 +25,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _root(home: Path, **variables: str) -> Root:
-    return Root({"SOMA_HOME": str(home), **variables})
+def _root(home: Path, **variables: str) -> Invocation:
+    return Invocation({"SOMA_HOME": str(home), **variables})
 
 
 def test_the_command_line_comes_before_the_environment_and_that_before_the_local_stack(home: Path) -> None:
@@ -116,29 +116,29 @@ def test_a_stack_leaves_its_address_and_key_for_its_owner_alone(tmp_path: Path) 
     path = LOCAL.write(tmp_path)
 
     assert path.stat().st_mode & 0o777 == 0o600
-    assert read_handover(tmp_path) == LOCAL
+    assert read_client_file(tmp_path) == LOCAL
 
 
 def test_a_stopped_stack_leaves_nothing(home: Path) -> None:
-    remove_handover(home)
-    remove_handover(home)
+    remove_client_file(home)
+    remove_client_file(home)
 
-    assert read_handover(home) is None
+    assert read_client_file(home) is None
 
 
 def test_a_file_of_another_version_is_said_so(home: Path) -> None:
     (home / "client.json").write_text("{}")
 
     with pytest.raises(ConfigurationError, match="another version"):
-        read_handover(home)
+        read_client_file(home)
 
 
 def test_the_home_is_where_the_variable_says_or_in_the_users_own_folder() -> None:
-    assert Root({"SOMA_HOME": "/srv/soma"}).home == Path("/srv/soma")
-    assert Root({}).home == Path.home() / ".soma"
+    assert Invocation({"SOMA_HOME": "/srv/soma"}).home == Path("/srv/soma")
+    assert Invocation({}).home == Path.home() / ".soma"
 
 
 def test_downloads_lie_in_the_users_cache_unless_a_variable_says_otherwise() -> None:
-    assert Root({"SOMA_CACHE": "/srv/cache"}).cache == Path("/srv/cache")
-    assert Root({"XDG_CACHE_HOME": "/srv/xdg"}).cache == Path("/srv/xdg/somafractalmemory")
-    assert Root({}).cache == Path.home() / ".cache" / "somafractalmemory"
+    assert Invocation({"SOMA_CACHE": "/srv/cache"}).cache == Path("/srv/cache")
+    assert Invocation({"XDG_CACHE_HOME": "/srv/xdg"}).cache == Path("/srv/xdg/somafractalmemory")
+    assert Invocation({}).cache == Path.home() / ".cache" / "somafractalmemory"

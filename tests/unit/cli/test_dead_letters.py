@@ -9,9 +9,9 @@ from rich.console import Console
 
 from builders import A_MOMENT, an_id
 from dead_letters import a_letter
-from soma_cli.dead_letters.answers import Count
-from soma_cli.dead_letters.choosing import Choice, Group, ShownStatus
+from soma_cli.dead_letters.output_models import Count
 from soma_cli.dead_letters.reports import Planned, Replay
+from soma_cli.dead_letters.selection import Choice, Group, ShownStatus
 from soma_cli.failures import UsageError
 from soma_cli.output import Result
 from soma_schemas.dead_letters import Stage

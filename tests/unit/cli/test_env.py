@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from soma_cli.handover import Handover
+from soma_cli.client_file import ClientFile
 from soma_command import Soma
 from soma_schemas.configuration import load
 from soma_schemas.settings import PublishingSettings
 
-LOCAL = Handover(
+LOCAL = ClientFile(
     url="http://127.0.0.1:8421",
     api_key="it's; a `key`",
     tenant="local",

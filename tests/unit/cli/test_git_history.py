@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from soma_cli.formats.git import Commit, GitError, GitHistory, open_history
-from soma_cli.formats.lines import MemoryLine
+from soma_cli.formats.git_history import Commit, GitError, GitHistory, open_history
+from soma_cli.formats.json_lines import MemoryLine
 from soma_cli.formats.sources import GitSource
 from soma_command import Soma
 from soma_schemas.fields import Kind

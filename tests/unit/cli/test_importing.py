@@ -14,9 +14,9 @@ import pytest
 
 from fakes import FakeClock
 from soma_cli.failures import FindingsError
-from soma_cli.formats.lines import MemoryLine
+from soma_cli.formats.json_lines import MemoryLine
 from soma_cli.formats.sources import FileSource, Item, Source, SourceChangedError, open_lines, spooled
-from soma_cli.importing import Importer, ImportInterruptedError
+from soma_cli.importer import Importer, ImportInterruptedError
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_schemas.producer import DeliveryTimeoutError, Receipt

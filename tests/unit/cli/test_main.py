@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from soma_cli.failures import FindingsError, UsageError, report
-from soma_cli.lazy import Entry
+from soma_cli.lazy_commands import Entry
 from soma_cli.local.errors import PartError
 from soma_cli.main import COMMANDS
 from soma_command import Soma

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import A_MOMENT
-from soma_cli.formats.lines import MemoryLine, format_line, parse_line
+from soma_cli.formats.json_lines import MemoryLine, format_line, parse_line
 from soma_schemas.fields import Kind
 from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
 from soma_schemas.limits import DEFAULT_LIMITS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract.vectors.build import A_COLLECTION
-from soma_cli.local.vectors import EmbeddedIndex, is_discarded
+from soma_cli.local.embedded_index import EmbeddedIndex, is_discarded
 from soma_command import Soma
 
 

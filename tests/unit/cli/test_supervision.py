@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from fakes import FakeClock
+from soma_cli.local.backing_service import was_told_to_end
 from soma_cli.local.errors import GaveUpError, PartError
-from soma_cli.local.part import was_told_to_end
 from soma_cli.local.supervision import Supervisor, restart_pause
 from soma_cli.local.unit import PartChange, PartState, Unit
 from soma_schemas.clock import yield_now

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from builders import SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, stored
 from odd_events import raw, wire
 from soma_api.json_body import parsed
-from soma_api.models.inputs import StoreMemory
-from soma_api.models.searching import FilterBody
+from soma_api.models.requests import StoreMemory
+from soma_api.models.search_models import FilterBody
 from soma_api.problems import InvalidInputError
-from soma_cli.formats.lines import parse_line
+from soma_cli.formats.json_lines import parse_line
 from soma_schemas.events import SINK_EVENTS, MemoryStored
 from soma_schemas.json_text import JsonError, json_text, read_json
 from soma_schemas.limits import DEFAULT_LIMITS
@@ -179,7 +179,7 @@ def of_gateway(payload: str) -> object:
     try:
         return json_text(parsed(StoreMemory, body, {"limits": DEFAULT_LIMITS}).payload)
     except InvalidInputError as error:
-        return error.faults[0].code
+        return error.errors[0].code
 
 
 def of_line(payload: str) -> object:
@@ -225,7 +225,7 @@ def test_a_body_is_refused_for_such_a_number_wherever_it_stands(model: Any, body
     with pytest.raises(InvalidInputError) as caught:
         parsed(model, body.format(literal).encode(), {"limits": DEFAULT_LIMITS})
 
-    assert {fault.code for fault in caught.value.faults} <= {
+    assert {fault.code for fault in caught.value.errors} <= {
         ViolationCode.NOT_FINITE,
         ViolationCode.OUT_OF_RANGE,
     }

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from builders import A_MOMENT, stored
-from soma_api.models.inputs import PatchMemory, StoreMemory
-from soma_api.models.letters import LetterQuery
-from soma_api.models.listing import ListQuery
-from soma_api.models.searching import FilterBody
-from soma_cli.dead_letters.choosing import Choice
+from soma_api.models.dead_letter_views import DeadLetterQuery
+from soma_api.models.list_query import ListQuery
+from soma_api.models.requests import PatchMemory, StoreMemory
+from soma_api.models.search_models import FilterBody
+from soma_cli.dead_letters.selection import Choice
 from soma_cli.failures import UsageError
-from soma_cli.formats.lines import parse_line
+from soma_cli.formats.json_lines import parse_line
 from soma_cli.parsing import moment_of
 from soma_schemas.events import RECORDS, MemoryStored
 from soma_schemas.moments import of_rfc3339
@@ -97,8 +97,8 @@ READERS: dict[str, Callable[[Any], datetime]] = {
     "patch.expires_at": of_model(PatchMemory, "expires_at"),
     **{f"list.{name}": of_model(ListQuery, name) for name in _BOUNDS},
     **{f"search.{name}": of_model(FilterBody, name) for name in _BOUNDS},
-    "letters.failed_from": of_model(LetterQuery, "failed_from"),
-    "letters.failed_before": of_model(LetterQuery, "failed_before"),
+    "letters.failed_from": of_model(DeadLetterQuery, "failed_from"),
+    "letters.failed_before": of_model(DeadLetterQuery, "failed_before"),
     "line.occurred_at": of_line("occurred_at"),
     "line.expires_at": of_line("expires_at"),
 }

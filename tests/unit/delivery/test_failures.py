@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soma_schemas.errors import MismatchError
-from soma_schemas.vectors.errors import IndexServerError, IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexServerError, IndexUnavailableError
 from soma_schemas.violations import ContractError, Violation, ViolationCode
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.retry import full_jitter

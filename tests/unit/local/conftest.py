@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
+from soma_cli.local.child_process import Launch
 from soma_cli.local.home import Home
-from soma_cli.local.process import Launch
 
 Launching = Callable[..., Launch]
 

@@ -9,17 +9,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from soma_cli.local.backing_service import BackingService
+from soma_cli.local.child_process import Launch
 from soma_cli.local.errors import LocalStackError, PartError
 from soma_cli.local.home import Home
-from soma_cli.local.part import Part
-from soma_cli.local.process import Launch
 from soma_cli.local.unit import PartChange, PartState
 from soma_cli.tasks import first_of, in_thread, together
 from soma_schemas.clock import SystemClock, yield_now
 from waiting import eventually_so
 
 
-class Sleeper(Part):
+class Sleeper(BackingService):
     """A part that sleeps, and is ready when it has said so.
 
     Attributes:

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from fakes import FakeClock
+from soma_cli.local.child_process import ChildProcess, Launch, end_leftover, hold
 from soma_cli.local.errors import HomeInUseError, PartError, PartSilentError
 from soma_cli.local.home import Home
-from soma_cli.local.process import ChildProcess, Launch, end_leftover, hold
 from soma_schemas.clock import SystemClock
 from waiting import eventually_so
 
@@ -250,7 +250,7 @@ async def test_the_log_of_the_last_run_is_kept(started: Started, launching: Laun
 async def test_a_log_that_grows_too_large_begins_anew(
     launching: Launching, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soma_cli.local.process._LOG_BYTES_MAX", 1000)
+    monkeypatch.setattr("soma_cli.local.child_process._LOG_BYTES_MAX", 1000)
     clock = FakeClock(skips=False)
     child = await ChildProcess.start(launching("print('x' * 2000); " + SLEEP), clock)
     await eventually_so(says_here(child))
@@ -267,7 +267,7 @@ async def test_a_child_dies_with_its_parent_whatever_ended_that(home: Home, tmp_
     parent_code.write_text(
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from soma_cli.local.process import ChildProcess, Launch\n"
+        "from soma_cli.local.child_process import ChildProcess, Launch\n"
         "from soma_schemas.clock import SystemClock\n"
         "home = Path(sys.argv[1])\n"
         "async def main():\n"

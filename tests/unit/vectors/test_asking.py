@@ -3,8 +3,8 @@
 import pytest
 
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter, conditions_of
-from soma_cli.local.asking import search_filter
-from soma_schemas.vectors.errors import SearchTooCostlyError
+from soma_cli.local.embedded_filters import search_filter
+from soma_schemas.vectors.index_errors import SearchTooCostlyError
 
 _WIDE = NumberRange(at_least=0.5)
 

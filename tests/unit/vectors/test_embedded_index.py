@@ -14,11 +14,11 @@ from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_point, a_t
 from contract.vectors.engines import ShardEngine
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.reader import Question
-from soma_cli.local.vectors import EmbeddedIndex, IndexInUseError, discard, is_discarded, translate
+from soma_cli.local.embedded_index import EmbeddedIndex, IndexInUseError, discard, is_discarded, translate
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
-from soma_schemas.vectors.errors import IndexRefusedError, IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexRefusedError, IndexUnavailableError
 from soma_schemas.vectors.payload import TENANT
 from soma_streams.delivery.failures import FailureClass, classify
 
@@ -26,7 +26,7 @@ _WRITE_FLUSH_AND_WAIT = """
 import asyncio, sys
 from pathlib import Path
 from contract.vectors.build import A_COLLECTION, a_point
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 
 async def work():
     index = EmbeddedIndex.open(Path(sys.argv[1]), A_COLLECTION)
@@ -207,7 +207,7 @@ async def test_using_it_after_closing_it_is_nobodys_outage(tmp_path: Path) -> No
 async def test_the_write_ahead_log_is_not_kept_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soma_cli.local.vectors._POINTS_PER_CHECKPOINT", 10)
+    monkeypatch.setattr("soma_cli.local.embedded_index._POINTS_PER_CHECKPOINT", 10)
     index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
     needed_from = (tmp_path / "shard" / "wal" / "first-index").read_text
 
@@ -235,7 +235,7 @@ async def test_flushing_does_not_mind_the_engine_renaming_a_file_of_its_log(
             passing.rename(passing.with_name("renamed"))
         return opened(path, flags)
 
-    monkeypatch.setattr("soma_cli.local.vectors.os.open", renamed_before_opening)
+    monkeypatch.setattr("soma_cli.local.embedded_index.os.open", renamed_before_opening)
 
     await index.flush()
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.settings import EmbedderKind, EmbedderSettings
 from soma_schemas.vectors.endpoint import EndpointEmbedder
-from soma_schemas.vectors.errors import EmbedderError, EmbedderUnavailableError, EmbeddingRefusedError
+from soma_schemas.vectors.index_errors import EmbedderError, EmbedderUnavailableError, EmbeddingRefusedError
 from soma_streams.delivery.failures import FailureClass, classify
 
 _SETTINGS = EmbedderSettings(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.vectors.build import a_point
-from soma_schemas.vectors.errors import UnfitVectorError
+from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.points import Point, point_id, unit_vector
 
 _MEMORY = UUID("0195a3c4-0000-7000-8000-000000000001")

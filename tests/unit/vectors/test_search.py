@@ -10,10 +10,10 @@ import pytest
 from contract.vectors.build import AN_AXIS, a_point
 from soma_api.queries.vectors.conditions import Condition, NumberRange, OneOf, SearchFilter, conditions_of
 from soma_api.queries.vectors.fusion import Candidate, Explanation
+from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, Question
-from soma_api.queries.vectors.search import Search, SearchMode, SearchRequest
 from soma_schemas.vectors.bm25 import Bm25Encoder
-from soma_schemas.vectors.errors import UnfitVectorError
+from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.points import Point
 
 

@@ -19,7 +19,7 @@ from contract.vectors.build import A_COLLECTION, a_point
 from qdrant_server import Line, QdrantServer, qdrant_server
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.settings import VectorSettings
-from soma_schemas.vectors.errors import IndexRefusedError, IndexServerError, IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexRefusedError, IndexServerError, IndexUnavailableError
 from soma_schemas.vectors.server import check_collection, open_client
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.sinks.vectors.qdrant import QdrantWriter

@@ -6,7 +6,7 @@ from grpc.aio import AioRpcError, Metadata
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
 from soma_schemas.errors import SomaError
-from soma_schemas.vectors.errors import IndexRefusedError, IndexServerError, IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexRefusedError, IndexServerError, IndexUnavailableError
 from soma_schemas.vectors.server_errors import server_errors
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.sinks.vectors.points import poison_named

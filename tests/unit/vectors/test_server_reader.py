@@ -7,7 +7,7 @@ from soma_api.queries.vectors.conditions import of_tenant
 from soma_api.queries.vectors.qdrant import QdrantReader
 from soma_api.queries.vectors.reader import Question
 from soma_schemas.settings import VectorSettings
-from soma_schemas.vectors.errors import IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexUnavailableError
 from soma_schemas.vectors.server import open_client
 
 _NOBODY_LISTENS = 1

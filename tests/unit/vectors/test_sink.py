@@ -14,7 +14,7 @@ from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
-from soma_schemas.vectors.errors import (
+from soma_schemas.vectors.index_errors import (
     EmbedderUnavailableError,
     EmbeddingRefusedError,
     IndexRefusedError,

@@ -11,9 +11,9 @@ import pytest
 
 from contract.vectors.build import a_state
 from soma_api.queries.vectors.conditions import SearchFilter
-from soma_api.queries.vectors.search import Search, SearchHit, SearchMode, SearchRequest
+from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.settings import PACKAGED_WEAK_BELOW, ApiSettings, GatewaySettings
-from soma_cli.local.vectors import EmbeddedIndex
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.fields import Kind
 from soma_schemas.identity import identified
 from soma_schemas.settings import EmbedderKind, EmbedderSettings

@@ -11,7 +11,7 @@ from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoi
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_schemas.errors import SomaError, told
-from soma_schemas.vectors.errors import IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexUnavailableError
 from soma_schemas.vectors.points import DENSE, SPARSE
 from soma_schemas.vectors.server_errors import server_errors
 

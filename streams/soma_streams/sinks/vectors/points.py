@@ -12,7 +12,7 @@ from soma_schemas.events import MemoryPatched, MemoryStored
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import REINDEX_REMEDY, Collection
 from soma_schemas.vectors.embedders import Embedder
-from soma_schemas.vectors.errors import EmbeddingRefusedError, IndexRefusedError, UnfitVectorError
+from soma_schemas.vectors.index_errors import EmbeddingRefusedError, IndexRefusedError, UnfitVectorError
 from soma_schemas.vectors.points import Point, SparseVector, unit_vector
 from soma_schemas.vectors.text import indexed_text
 from soma_streams.delivery.state import Content, MemoryName, MemoryState

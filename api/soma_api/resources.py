@@ -12,14 +12,14 @@ import psycopg
 from prometheus_client import CollectorRegistry
 from psycopg_pool import AsyncConnectionPool
 
-from soma_api.completeness import Completeness, IndexLook, PointsById
 from soma_api.freshness import Freshness, LogEnds
-from soma_api.kafka import KafkaLogEnds
+from soma_api.index_completeness import Completeness, IndexLook, PointsById
+from soma_api.log_ends import KafkaLogEnds
 from soma_api.metrics import ApiMetrics
 from soma_api.probes import BackingPart, Probe, kafka_probe, postgres_probe, registry_probe
 from soma_api.publishing import Publisher
 from soma_api.queries.database import connection_string, database_pool
-from soma_api.queries.vectors.search import SearchHit, SearchRequest
+from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
 from soma_api.settings import ApiSettings
 from soma_api.start_checks import check_database, check_database_later
 from soma_api.watermark_feed import WatermarkFeed
@@ -29,7 +29,7 @@ from soma_schemas.topics import MEMORY_EVENTS
 
 
 class Searcher(Protocol):
-    """What the API needs of the vector index; `soma_api.queries.vectors.search.Search` is one."""
+    """What the API needs of the vector index; `soma_api.queries.vectors.hybrid_search.Search` is one."""
 
     async def __call__(self, request: SearchRequest) -> list[SearchHit]:
         """Return the best hits, best first.
@@ -44,7 +44,7 @@ class Searcher(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Resources:
     """What the application needs, ready for use; it opens and closes none of it.
 
     Attributes:
@@ -77,7 +77,7 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(
+async def open_resources(
     settings: ApiSettings,
     *,
     clock: Clock,
@@ -86,7 +86,7 @@ async def open_parts(
     points: PointsById,
     vectors_probe: Probe,
     registry: CollectorRegistry,
-) -> AsyncIterator[Parts]:
+) -> AsyncIterator[Resources]:
     """Open everything that the API needs of its own, run its side tasks, and close it all at the end.
 
     Args:
@@ -134,7 +134,7 @@ async def open_parts(
             running = [tasks.create_task(each.run()) for each in (feed, freshness, index)]
             if not checked:
                 running.append(tasks.create_task(check_database_later(settings.postgres, clock)))
-            yield Parts(
+            yield Resources(
                 settings=settings,
                 clock=clock,
                 pool=pool,

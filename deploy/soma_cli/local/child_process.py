@@ -24,7 +24,7 @@ from soma_cli.local.progress import until_silent
 from soma_cli.tasks import first_of
 from soma_schemas.clock import Clock
 
-_BECOME = Path(__file__).with_name("become.py")
+_BOOTSTRAP = Path(__file__).with_name("child_bootstrap.py")
 _LOOK_EVERY_SECONDS = 0.05
 _LOOK_EVERY_SHARE = 0.01  # of the time that was waited
 _LOG_BYTES_MAX = 16 * 1024 * 1024
@@ -112,7 +112,7 @@ class ChildProcess:
                 sys.executable,
                 "-I",
                 "-S",
-                str(_BECOME),
+                str(_BOOTSTRAP),
                 str(os.getpid()),
                 str(int(launch.stop_signal)),
                 account,

@@ -11,17 +11,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
+from soma_cli.invocation import Invocation
 from soma_cli.local.artifacts import Artifacts
+from soma_cli.local.backing_service import BackingService
+from soma_cli.local.child_process import hold
 from soma_cli.local.errors import PartError
 from soma_cli.local.home import Home
 from soma_cli.local.kafka import KafkaBroker, plan_nodes
-from soma_cli.local.part import Part
 from soma_cli.local.postgres import Login, Postgres
-from soma_cli.local.process import hold
 from soma_cli.local.registry import Registry
 from soma_cli.local.supervision import Supervisor
 from soma_cli.local.unit import Observer, PartChange, ignore
-from soma_cli.root import Root
 from soma_cli.tasks import together
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.errors import SomaError
@@ -29,8 +29,8 @@ from soma_schemas.logs import configure_logging
 from soma_schemas.settings import LogSettings
 
 
-class Parts:
-    """The parts of one home. Made by `open_parts`."""
+class BackingServices:
+    """The parts of one home. Made by `open_backing_services`."""
 
     def __init__(self, home: Home, artifacts: Artifacts, clock: Clock, observe: Observer) -> None:
         nodes = plan_nodes(home, 1)
@@ -40,7 +40,7 @@ class Parts:
         self._clock = clock
 
     @property
-    def all(self) -> tuple[Part, ...]:
+    def all(self) -> tuple[BackingService, ...]:
         """Every part."""
         return self.registry, self.kafka, self.postgres
 
@@ -61,9 +61,9 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(
+async def open_backing_services(
     home: Home, artifacts: Artifacts, clock: Clock, observe: Observer = ignore
-) -> AsyncIterator[Parts]:
+) -> AsyncIterator[BackingServices]:
     """Run the parts of a home until the block ends; all are ready when it begins.
 
     Args:
@@ -77,7 +77,7 @@ async def open_parts(
         LocalStackError: A part could not be fetched or started; none is left running.
     """
     async with hold(home, clock):
-        parts = Parts(home, artifacts, clock, observe)
+        parts = BackingServices(home, artifacts, clock, observe)
         try:
             await parts.start()
             yield parts
@@ -96,13 +96,13 @@ async def _run(home: Path, cache: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(signal_number, running.cancel)
     random = Random()  # noqa: S311  # chooses ports
     with suppress(asyncio.CancelledError):
-        async with open_parts(Home(home, random), Artifacts(cache), SystemClock(), say) as parts:
+        async with open_backing_services(Home(home, random), Artifacts(cache), SystemClock(), say) as parts:
             sys.stdout.write(json.dumps(_addresses(parts)) + "\n")
             sys.stdout.flush()
             await asyncio.Event().wait()
 
 
-def _addresses(parts: Parts) -> dict[str, object]:
+def _addresses(parts: BackingServices) -> dict[str, object]:
     return {
         "kafka": parts.kafka.bootstrap,
         "registry": parts.registry.url,
@@ -115,8 +115,10 @@ def main() -> None:
 
     For work on the platform itself: `soma up` runs our own processes too.
     """
-    root = Root(os.environ)
-    parser = argparse.ArgumentParser(prog="python -m soma_cli.local.parts", description=main.__doc__)
+    root = Invocation(os.environ)
+    parser = argparse.ArgumentParser(
+        prog="python -m soma_cli.local.backing_services", description=main.__doc__
+    )
     parser.add_argument("--home", type=Path, default=root.home, help="folder for data, logs and secrets")
     parser.add_argument("--cache", type=Path, default=root.cache, help="folder for downloaded programs")
     arguments = parser.parse_args()

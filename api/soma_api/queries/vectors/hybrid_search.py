@@ -7,13 +7,13 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from soma_api.queries.memories import Memory
+from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import Embedder
-from soma_schemas.vectors.errors import UnfitVectorError
+from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.payload import CONTENT, MEMORY_ID, TENANT, VERSION, content_of
 from soma_schemas.vectors.points import unit_vector
 

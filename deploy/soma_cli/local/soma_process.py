@@ -6,15 +6,15 @@ from typing import Any
 
 import httpx
 
+from soma_cli.local.backing_service import BackingService
+from soma_cli.local.child_process import Launch
 from soma_cli.local.home import LOOPBACK, Home
-from soma_cli.local.part import Part
-from soma_cli.local.process import Launch
 from soma_cli.local.unit import Observer, Unit
 from soma_schemas.clock import Clock
-from soma_schemas.vectors.errors import IndexIncompleteError
+from soma_schemas.vectors.index_errors import IndexIncompleteError
 
 
-class OwnProcess(Part):
+class SomaProcess(BackingService):
     """One of our processes.
 
     Args:

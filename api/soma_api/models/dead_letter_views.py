@@ -8,16 +8,16 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from soma_api.models.query_numbers import PageSize
-from soma_api.queries.dead_letters import DeadLetter, LetterFilters
+from soma_api.models.query_parameters import PageSize
+from soma_api.queries.dead_letter_queries import DeadLetter, DeadLetterFilters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.fields import Moment, StorableString
 from soma_schemas.remedies import remedy_of
 from soma_schemas.versions import Position
 
 
-class LetterStatus(StrEnum):
-    """What was decided about a letter."""
+class DeadLetterStatus(StrEnum):
+    """What was decided about a dead letter."""
 
     OPEN = "open"
     REPLAYED = "replayed"
@@ -33,7 +33,7 @@ class ListedStatus(StrEnum):
     ALL = "all"
 
 
-class LetterQuery(BaseModel):
+class DeadLetterQuery(BaseModel):
     """Filters and page of a list of dead letters. What is left out asks nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,10 +54,10 @@ class LetterQuery(BaseModel):
         None, max_length=1024, description="`next_cursor` of the page before, with the same filters."
     )
 
-    def filters(self) -> LetterFilters:
+    def filters(self) -> DeadLetterFilters:
         """Return what to ask the database."""
-        wanted = list(LetterStatus) if self.status is ListedStatus.ALL else [self.status]
-        return LetterFilters(
+        wanted = list(DeadLetterStatus) if self.status is ListedStatus.ALL else [self.status]
+        return DeadLetterFilters(
             statuses=[status.value for status in wanted],
             consumer_group=self.consumer_group,
             stage=None if self.stage is None else self.stage.value,
@@ -72,7 +72,7 @@ class LetterQuery(BaseModel):
         return self.model_dump(mode="json", exclude={"limit", "cursor"}, exclude_none=True)
 
 
-_A_LETTER: JsonDict = {
+_A_DEAD_LETTER: JsonDict = {
     "id": "e1696596-6bd6-5d9b-980e-0e9cce1c7fd1",
     "status": "open",
     "status_changed_at": None,
@@ -91,13 +91,13 @@ _A_LETTER: JsonDict = {
 }
 
 
-class LetterView(BaseModel):
+class DeadLetterView(BaseModel):
     """An event that a sink gave up on, without what it holds; null where its headers do not say."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_A_LETTER]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_A_DEAD_LETTER]})
 
-    id: UUID = Field(description="Names the letter, also for `soma dlq`.")
-    status: LetterStatus = Field(description="What was decided about it.")
+    id: UUID = Field(description="Names the dead letter, also for `soma dlq`.")
+    status: DeadLetterStatus = Field(description="What was decided about it.")
     status_changed_at: datetime | None = Field(description="When that was.")
     first_failed_at: datetime | None
     consumer_group: str | None = Field(description="Which sink gave up on it.")
@@ -113,23 +113,23 @@ class LetterView(BaseModel):
     logged_at: datetime | None = Field(description="When the log received the event.")
 
 
-class LetterPage(BaseModel):
+class DeadLetterPage(BaseModel):
     """Some dead letters, newest first, and where the list goes on."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"dead_letters": [_A_LETTER], "next_cursor": None}]}
+        json_schema_extra={"examples": [{"dead_letters": [_A_DEAD_LETTER], "next_cursor": None}]}
     )
 
-    dead_letters: list[LetterView]
+    dead_letters: list[DeadLetterView]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null at the end.")
 
 
-def letter_view(letter: DeadLetter) -> dict[str, Any]:
-    """Return a letter as `LetterView` describes it."""
-    view = letter._asdict()
+def dead_letter_view(dead_letter: DeadLetter) -> dict[str, Any]:
+    """Return a dead letter as `DeadLetterView` describes it."""
+    view = dead_letter._asdict()
     partition, offset = view.pop("partition"), view.pop("log_offset")
     known = partition is not None and offset is not None
     return view | {
-        "remedy": remedy_of(letter.code),
+        "remedy": remedy_of(dead_letter.code),
         "position": str(Position(partition, offset)) if known else None,
     }

@@ -6,7 +6,7 @@ from typing import assert_never
 import qdrant_edge as edge
 
 from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, OneOf
-from soma_schemas.vectors.errors import SearchTooCostlyError
+from soma_schemas.vectors.index_errors import SearchTooCostlyError
 
 # The engine walks the points of the condition that fewest meet, and checks the others on each. To check
 # `within`, a list of words, takes six times as long as to check a number (docs/internals/search.md).

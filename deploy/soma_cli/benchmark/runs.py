@@ -6,12 +6,12 @@ from itertools import cycle, islice
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from soma_cli.bench.figures import Asked
-from soma_cli.bench.questions import Question, name_of
+from soma_cli.benchmark.figures import Asked
+from soma_cli.benchmark.questions import Question, name_of
 from soma_cli.client import SomaClient
 from soma_cli.failures import FindingsError
 from soma_cli.output import progress
-from soma_cli.waiting import last_positions, wait_until_searchable
+from soma_cli.search_visibility import last_positions, wait_until_searchable
 from soma_schemas.clock import SystemClock
 from soma_schemas.versions import Position
 

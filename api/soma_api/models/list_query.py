@@ -16,10 +16,10 @@ from pydantic import (
 )
 
 from soma_api.models.payload_filter import MEANING, compared
-from soma_api.models.query_numbers import PageSize, QueryImportance
+from soma_api.models.query_parameters import PageSize, QueryImportance
 from soma_api.principals import Principal
-from soma_api.problems import InvalidInputError, Source, faults_of
-from soma_api.queries.memories import Filters, Memory, Order
+from soma_api.problems import InvalidInputError, Source, field_errors_of
+from soma_api.queries.memory_queries import Filters, Memory, Order
 from soma_schemas.fields import (
     Coordinate,
     Kind,
@@ -214,4 +214,6 @@ def _numbers(name: str, text: str | None, limits: Limits) -> list[float] | None:
 
 
 def _refused(*violations: Violation) -> InvalidInputError:
-    return InvalidInputError("the query breaks the contract", faults=faults_of(violations, Source.QUERY))
+    return InvalidInputError(
+        "the query breaks the contract", errors=field_errors_of(violations, Source.QUERY)
+    )

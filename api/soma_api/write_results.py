@@ -11,7 +11,7 @@ from soma_api.problems import (
     PreconditionFailedError,
     SupersededError,
 )
-from soma_api.queries.writes import Outcome, SettledWrite, SupersededReason
+from soma_api.queries.write_queries import Outcome, SettledWrite, SupersededReason
 from soma_schemas.producer import Receipt
 
 

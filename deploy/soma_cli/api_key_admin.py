@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
-from soma_api.keys import ApiKey, new_key
+from soma_api.api_keys import ApiKey, new_key
 from soma_api.principals import Role
 
 _ACTOR = "operator"

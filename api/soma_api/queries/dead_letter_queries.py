@@ -13,8 +13,8 @@ _COLUMNS = """
     application_version, memory_id, partition, log_offset, epoch, logged_at
 """
 
-# Backwards along the index, where nulls come first: letters whose headers cannot be read want to be seen. The
-# tenant is a subquery, so that it is any tenant to the planner, not one of a single letter.
+# Backwards along the index, where nulls come first: dead letters with unreadable headers want to be seen. The
+# tenant is a subquery, so that it is any tenant to the planner, not one of a single dead letter.
 _PAGE = (
     "SELECT"
     + _COLUMNS
@@ -41,9 +41,9 @@ LIMIT %(limit)s::integer
 """
 )
 
-# The tenant is asked outside, where it cannot open the index of all its letters.
+# The tenant is asked outside, where it cannot open the index of all its dead letters.
 _BY_ID = """
-FROM (SELECT * FROM dead_letters WHERE id = %(letter_id)s::uuid OFFSET 0) AS held
+FROM (SELECT * FROM dead_letters WHERE id = %(dead_letter_id)s::uuid OFFSET 0) AS held
 WHERE tenant = %(tenant)s::text
 """
 _GET = "SELECT" + _COLUMNS + _BY_ID
@@ -70,8 +70,8 @@ class DeadLetter(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LetterFilters:
-    """Which letters a list holds; None asks nothing.
+class DeadLetterFilters:
+    """Which dead letters a list holds; None asks nothing.
 
     Attributes:
         failed_from: First failed at this time or later.
@@ -94,14 +94,14 @@ class DeadLetterQueries:
         self._database = database
 
     async def page(
-        self, tenant: str, filters: LetterFilters, *, after: tuple[str | None, UUID] | None, limit: int
+        self, tenant: str, filters: DeadLetterFilters, *, after: tuple[str | None, UUID] | None, limit: int
     ) -> list[DeadLetter]:
-        """Return at most `limit` letters, newest first.
+        """Return at most `limit` dead letters, newest first.
 
         Args:
             tenant: Whose.
             filters: Which.
-            after: When the letter failed after which the page begins, and its id.
+            after: When the dead letter failed after which the page begins, and its id.
             limit: How many.
 
         Raises:
@@ -122,11 +122,11 @@ class DeadLetterQueries:
         }
         return [DeadLetter(*row) for row in await self._database.rows(tenant, _PAGE, values, prepare=False)]
 
-    async def get(self, tenant: str, letter_id: UUID) -> DeadLetter | None:
-        """Return one letter, or None.
+    async def get(self, tenant: str, dead_letter_id: UUID) -> DeadLetter | None:
+        """Return one dead letter, or None.
 
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        rows = await self._database.rows(tenant, _GET, {"letter_id": letter_id}, prepare=True)
+        rows = await self._database.rows(tenant, _GET, {"dead_letter_id": dead_letter_id}, prepare=True)
         return DeadLetter(*rows[0]) if rows else None

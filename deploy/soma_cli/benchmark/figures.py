@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from soma_cli.bench.questions import Name
+from soma_cli.benchmark.questions import Name
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -10,8 +10,8 @@ from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from soma_api.models.json_numbers import with_one_spelling
-from soma_api.queries.memories import Memory
-from soma_api.queries.writes import Outcome
+from soma_api.queries.memory_queries import Memory
+from soma_api.queries.write_queries import Outcome
 from soma_schemas.fields import Kind
 
 _OPTIONS = orjson.OPT_UTC_Z

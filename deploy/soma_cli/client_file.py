@@ -10,7 +10,7 @@ from soma_schemas.errors import ConfigurationError
 _FILE = "client.json"
 
 
-class Handover(BaseModel):
+class ClientFile(BaseModel):
     """The address and the credentials of a local stack, secrets in the clear.
 
     Attributes:
@@ -34,7 +34,7 @@ class Handover(BaseModel):
         return path
 
 
-def read_handover(home: Path) -> Handover | None:
+def read_client_file(home: Path) -> ClientFile | None:
     """Return what the stack of this home left, or None when none runs there.
 
     Raises:
@@ -42,7 +42,7 @@ def read_handover(home: Path) -> Handover | None:
     """
     path = home / _FILE
     try:
-        return Handover.model_validate_json(path.read_bytes())
+        return ClientFile.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
@@ -56,6 +56,6 @@ def read_handover(home: Path) -> Handover | None:
         ) from None
 
 
-def remove_handover(home: Path) -> None:
+def remove_client_file(home: Path) -> None:
     """Take it away again: nobody answers there any more, and somebody else may be given the port."""
     (home / _FILE).unlink(missing_ok=True)

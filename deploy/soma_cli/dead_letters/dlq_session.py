@@ -9,7 +9,7 @@ import httpx2
 import psycopg
 from confluent_kafka.schema_registry import SchemaRegistryError
 
-from soma_cli.root import Root
+from soma_cli.invocation import Invocation
 from soma_cli.settings import OperatorSettings
 from soma_schemas.clock import SystemClock
 from soma_schemas.identity import new_id
@@ -27,8 +27,8 @@ from soma_streams.replay.session import open_session
 from soma_streams.transport.records import Record
 
 
-class Desk:
-    """Where an operator works. Made by `open_desk`.
+class DlqSession:
+    """Where an operator works. Made by `open_dlq_session`.
 
     Attributes:
         index: The letters.
@@ -99,8 +99,8 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(settings: OperatorSettings, root: Root) -> AsyncIterator[Desk]:
-    """Yield a desk; whoever is logged in to this machine sits at it.
+async def open_dlq_session(settings: OperatorSettings, root: Invocation) -> AsyncIterator[DlqSession]:
+    """Yield a session; whoever is logged in to this machine sits at it.
 
     Raises:
         RoleError: The login may not decide about dead letters.
@@ -109,9 +109,9 @@ async def open_desk(settings: OperatorSettings, root: Root) -> AsyncIterator[Des
     async with AsyncExitStack() as opened:
         connection = await opened.enter_async_context(open_session(settings.postgres))
         originals = opened.enter_context(Originals(settings.kafka, settings.topics, SystemClock()))
-        yield Desk(settings, _actor(root), connection, originals, opened)
+        yield DlqSession(settings, _actor(root), connection, originals, opened)
 
 
-def _actor(root: Root) -> str:
+def _actor(root: Invocation) -> str:
     login = root.environment.get("USER") or root.environment.get("LOGNAME")
     return "operator" if login is None else f"operator:{login}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from soma_cli.answers import Memory
+from soma_cli.api_responses import Memory
 
 
 class Name(NamedTuple):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from soma_cli.local.child_process import ChildProcess, Launch, in_words
 from soma_cli.local.errors import PartError
 from soma_cli.local.home import Home
-from soma_cli.local.process import ChildProcess, Launch, in_words
 from soma_cli.local.unit import Observer, PartState, Unit
 from soma_cli.tasks import first_of
 from soma_schemas.clock import Clock
@@ -25,7 +25,7 @@ _SHELL_SIGNALS = 128  # a Java program spells the signal that it took care of as
 log = structlog.get_logger(__name__)
 
 
-class Part(Unit):
+class BackingService(Unit):
     """One program of somebody else's, run by us.
 
     Args:

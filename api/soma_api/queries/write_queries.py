@@ -30,7 +30,7 @@ LEFT JOIN LATERAL (
 WHERE settled.tenant = %(tenant)s::text
 """
 
-_LETTERS = """
+_DEAD_LETTERS = """
 SELECT consumer_group, code
 FROM (
     SELECT tenant, consumer_group, code FROM dead_letters
@@ -39,7 +39,7 @@ FROM (
         AND log_offset = %(offset)s::bigint
         AND epoch = %(epoch)s::integer
     OFFSET 0
-) AS letter
+) AS dead_letter
 WHERE tenant = %(tenant)s::text
 ORDER BY consumer_group
 """
@@ -154,7 +154,7 @@ class WriteQueries:
             "offset": position.offset,
             "epoch": self.epoch,
         }
-        return dict(await self.database.rows(tenant, _LETTERS, values))
+        return dict(await self.database.rows(tenant, _DEAD_LETTERS, values))
 
     def version(self, position: Position) -> int:
         """Return the version that the event at a position has."""

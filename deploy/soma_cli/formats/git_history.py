@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
-from soma_cli.formats.lines import MemoryLine
+from soma_cli.formats.json_lines import MemoryLine
 from soma_schemas.errors import SomaError
 from soma_schemas.fields import Kind
 from soma_schemas.limits import MAX_SEGMENT_CHARACTERS, Limits

@@ -5,8 +5,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from soma_cli.bench.questions import copied_id
-from soma_cli.formats.lines import parse_line
+from soma_cli.benchmark.questions import copied_id
+from soma_cli.formats.json_lines import parse_line
 
 _SENTENCES = 3
 _NAMESPACES = 20

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from soma_api.problems import Fault, InvalidInputError, Source
+from soma_api.problems import FieldError, InvalidInputError, Source
 from soma_api.settings import GatewaySettings
 from soma_schemas.fields import broken
 from soma_schemas.json_text import JsonError, number_of
@@ -34,8 +34,8 @@ def page_limit(wanted: int | None, settings: GatewaySettings) -> int:
     """
     most = settings.page_size_max
     if wanted is not None and wanted > most:
-        fault = Fault(
+        error = FieldError(
             source=Source.QUERY, path="/limit", code=ViolationCode.OUT_OF_RANGE, message=f"is at most {most}"
         )
-        raise InvalidInputError("the query breaks the contract", faults=[fault])
+        raise InvalidInputError("the query breaks the contract", errors=[error])
     return wanted or settings.page_size

@@ -10,15 +10,15 @@ from uuid import UUID
 
 import typer
 
-from soma_cli.database import told_in_words
-from soma_cli.dead_letters.answers import GONE
-from soma_cli.dead_letters.choosing import named
-from soma_cli.dead_letters.desk import Desk, open_desk
+from soma_cli.database_errors import told_in_words
+from soma_cli.dead_letters.dlq_session import DlqSession, open_dlq_session
 from soma_cli.dead_letters.editor import edited
+from soma_cli.dead_letters.output_models import GONE
 from soma_cli.dead_letters.reports import Edited
+from soma_cli.dead_letters.selection import named
 from soma_cli.failures import FindingsError, UsageError, report
+from soma_cli.invocation import Invocation
 from soma_cli.output import say
-from soma_cli.root import Root
 from soma_cli.settings import OperatorSettings, operator_settings
 from soma_schemas.clock import SystemClock
 from soma_schemas.errors import SomaError
@@ -45,7 +45,7 @@ class _Opened:
 
 
 def edit_and_publish(
-    root: Root, begun: str, *, again: bool, yes: bool, wait: int, reason: str | None, as_json: bool
+    root: Invocation, begun: str, *, again: bool, yes: bool, wait: int, reason: str | None, as_json: bool
 ) -> Edited:
     """Have the event of a letter edited, publish it as a new event, and mark the letter as replayed.
 
@@ -62,52 +62,52 @@ def edit_and_publish(
         SomaError: The event cannot be had, breaks the contract, or is not taken.
     """
     settings, _ = operator_settings(root)
-    opened = _run(settings, root, lambda desk: _open(desk, begun, again=again))
+    opened = _run(settings, root, lambda session: _open(session, begun, again=again))
     event = _edited(root, opened, settings)
-    newer = _run(settings, root, lambda desk: _newer(desk, opened.letter, event))
+    newer = _run(settings, root, lambda session: _newer(session, opened.letter, event))
     if newer is not None:
         say(newer)
     if not (yes or _agreed(event, as_json=as_json)):
         return _answer(opened.letter, event, None, None, None)
     return _run(
-        settings, root, lambda desk: _publish(desk, settings, opened, event, wait=wait, reason=reason)
+        settings, root, lambda session: _publish(session, settings, opened, event, wait=wait, reason=reason)
     )
 
 
-def _run(settings: OperatorSettings, root: Root, work: Callable[[Desk], Awaitable[T]]) -> T:
+def _run(settings: OperatorSettings, root: Invocation, work: Callable[[DlqSession], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with open_desk(settings, root) as desk:
-            return await work(desk)
+        async with open_dlq_session(settings, root) as session:
+            return await work(session)
 
     with told_in_words(settings.postgres):
         return asyncio.run(run())
 
 
-async def _open(desk: Desk, begun: str, *, again: bool) -> _Opened:
-    letter = await named(desk.index, begun)
+async def _open(session: DlqSession, begun: str, *, again: bool) -> _Opened:
+    letter = await named(session.index, begun)
     if letter.status is not Status.OPEN and not again:
         raise UsageError(
             f"letter {letter.id} is {letter.status.value} already",
             remedy="add --again to edit it anyhow",
         )
-    record = await desk.original(letter)
+    record = await session.original(letter)
     if isinstance(record, Gone):
         raise FindingsError(
             f"there is nothing to edit: {GONE[record]}",
             (),
             remedy="store the memory anew, then `soma dlq discard` the letter",
         )
-    content = content_of(record.value, await desk.schemas([record]))
-    await desk.index.record(desk.deed(Action.SHOW), [letter])
-    same = await desk.index.originals(
-        Filters(ids=[letter.id], statuses=tuple(Status)), await desk.index.ends(), None, 1
+    content = content_of(record.value, await session.schemas([record]))
+    await session.index.record(session.deed(Action.SHOW), [letter])
+    same = await session.index.originals(
+        Filters(ids=[letter.id], statuses=tuple(Status)), await session.index.ends(), None, 1
     )
     others = [each for original in same for each in original.letters if each.status is Status.OPEN]
     about = {each.id: each for each in (letter, *others)}
     return _Opened(letter, tuple(about.values()), content)
 
 
-def _edited(root: Root, opened: _Opened, settings: OperatorSettings) -> MemoryEvent:
+def _edited(root: Invocation, opened: _Opened, settings: OperatorSettings) -> MemoryEvent:
     draft = draft_of(opened.letter, opened.content)
     text = draft
     while True:
@@ -130,11 +130,11 @@ def _again(error: SomaError) -> bool:
     return typer.confirm("edit it again?", default=True, err=True)
 
 
-async def _newer(desk: Desk, letter: Letter, event: MemoryEvent) -> str | None:
+async def _newer(session: DlqSession, letter: Letter, event: MemoryEvent) -> str | None:
     if letter.epoch is None or letter.log_offset is None:
         return None
     version = pack_version(letter.epoch, letter.log_offset)
-    changed = await desk.index.newer_change(event.tenant, event.memory_id, version)
+    changed = await session.index.newer_change(event.tenant, event.memory_id, version)
     if changed is None:
         return None
     return (
@@ -144,7 +144,7 @@ async def _newer(desk: Desk, letter: Letter, event: MemoryEvent) -> str | None:
 
 
 async def _publish(
-    desk: Desk,
+    session: DlqSession,
     settings: OperatorSettings,
     opened: _Opened,
     event: MemoryEvent,
@@ -154,13 +154,13 @@ async def _publish(
 ) -> Edited:
     with closing(EventPublisher(settings)) as publisher:
         receipt = await asyncio.wrap_future(await asyncio.to_thread(publisher.publish, event))
-    deed = desk.deed(Action.EDIT, reason)
+    deed = session.deed(Action.EDIT, reason)
     details = {"position": str(receipt.position), "event_id": str(event.event_id)}
-    await desk.index.decide(opened.about, Status.REPLAYED, deed, [details] * len(opened.about))
+    await session.index.decide(opened.about, Status.REPLAYED, deed, [details] * len(opened.about))
     outcome = None
     if wait > 0:
         version = pack_version(settings.topics.epoch, receipt.position.offset)
-        (outcome,), _ = await desk.outcomes().of([Sent(receipt.position, version, None)], wait)
+        (outcome,), _ = await session.outcomes().of([Sent(receipt.position, version, None)], wait)
     return _answer(opened.letter, event, str(receipt.position), outcome, deed.run)
 
 

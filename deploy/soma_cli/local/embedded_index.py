@@ -17,12 +17,12 @@ import structlog
 from soma_api.queries.vectors.conditions import Condition, IsPoint, OneOf, of_tenant
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
-from soma_cli.local.asking import filter_of, search_filter
+from soma_cli.local.embedded_filters import filter_of, search_filter
 from soma_cli.local.errors import LocalStackError
 from soma_schemas.clock import Clock, yield_now
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
-from soma_schemas.vectors.errors import IndexRefusedError, IndexUnavailableError
+from soma_schemas.vectors.index_errors import IndexRefusedError, IndexUnavailableError
 from soma_schemas.vectors.payload import TENANT, VERSION
 from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
 

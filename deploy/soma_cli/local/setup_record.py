@@ -14,7 +14,7 @@ _FILE = "arranged"
 _RELEASED = (("avro", ".avsc"), ("tables", ".py"), ("tables", ".sql"))
 
 
-class Arrangement:
+class SetupRecord:
     """Whether the tables were migrated and the schemas registered by exactly this version.
 
     A wrong yes does no harm: workers and API check both themselves when they start, and say what to run.

@@ -3,13 +3,13 @@
 from datetime import datetime
 from pathlib import Path
 
-from soma_api.keys import ApiKey
+from soma_api.api_keys import ApiKey
 from soma_api.principals import Role
-from soma_cli.keys import NewKey, create_key, list_keys
+from soma_cli.api_key_admin import NewKey, create_key, list_keys
 from soma_cli.local.home import write_private
 
 
-def kept_key(path: Path, dsn: str, tenant: str, now: datetime) -> str:
+def local_api_key(path: Path, dsn: str, tenant: str, now: datetime) -> str:
     """Return the key in a file, made at the first start and then kept.
 
     Args:

@@ -104,7 +104,7 @@ class Counts:
 
     Attributes:
         links: None for a reader who sees only some namespaces: links are not kept by namespace.
-        dead_letters: Open ones; None likewise.
+        dead letters: Open ones; None likewise.
     """
 
     memories: int

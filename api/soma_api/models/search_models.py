@@ -5,13 +5,13 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from soma_api.models.inputs import Input, JsonObject, RequestId
-from soma_api.models.listing import visible_below
-from soma_api.models.outputs import IndexView, MemoryView, memory_view
+from soma_api.models.list_query import visible_below
 from soma_api.models.payload_filter import MEANING, SEARCHED, compared
+from soma_api.models.requests import Input, JsonObject, RequestId
+from soma_api.models.responses import IndexView, MemoryView, memory_view
 from soma_api.principals import Principal
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
-from soma_api.queries.vectors.search import SearchHit, SearchMode, SearchRequest
+from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
 from soma_schemas.fields import (
     Coordinate,
     Embedding,

@@ -8,7 +8,7 @@ import typer
 
 
 @dataclass
-class Root:
+class Invocation:
     """One run of `soma`.
 
     Attributes:
@@ -33,9 +33,9 @@ class Root:
         return Path(caches) / "somafractalmemory"
 
 
-def root_of(context: typer.Context) -> Root:
+def invocation_of(context: typer.Context) -> Invocation:
     """Return what `main` put into the context."""
     root = context.find_root().obj
-    if not isinstance(root, Root):
+    if not isinstance(root, Invocation):
         raise TypeError("this command was not started by soma_cli.main.run")
     return root
