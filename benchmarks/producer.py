@@ -1,6 +1,7 @@
 """How fast the platform's producer publishes: one after the other, many at once, from one thread."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ def _publish(stage: Stage, topics: TopicSettings, budget: Budget) -> dict[str, A
             tags=event.tags,
             importance=event.importance,
             subject=event.subject,
+            payload=json.loads(event.payload),
         )
         for event in made_up_events(min(_AT_ONCE, budget.events(_AT_ONCE)))
     ]

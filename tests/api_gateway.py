@@ -43,7 +43,7 @@ class RecordingPublisher:
 
     Attributes:
         events: Everything that was published, in order.
-        refuses: Raised instead of taking an event.
+        refuses: Raised instead of taking events.
         silent: Never acknowledges.
     """
 
@@ -52,16 +52,20 @@ class RecordingPublisher:
         self.refuses: Exception | None = None
         self.silent = False
 
-    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
-        """Take an event at the next offset of partition 0."""
+    def publish(self, events: Sequence[MemoryEvent]) -> "Future[list[Receipt]]":
+        """Take events at the next offsets of partition 0."""
         if self.refuses is not None:
             raise self.refuses
-        receipt: Future[Receipt] = Future()
-        self.events.append(event)
+        receipts: Future[list[Receipt]] = Future()
         if not self.silent:
-            place = Position(0, len(self.events) - 1)
-            receipt.set_result(Receipt(event.event_id, event.memory_id, place))
-        return receipt
+            receipts.set_result(
+                [
+                    Receipt(event.event_id, event.memory_id, Position(0, offset))
+                    for offset, event in enumerate(events, start=len(self.events))
+                ]
+            )
+        self.events += events
+        return receipts
 
 
 @dataclass

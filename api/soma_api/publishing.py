@@ -19,12 +19,12 @@ log = structlog.get_logger(__name__)
 class Publisher(Protocol):
     """What the API needs of a producer; `soma_schemas.producer.EventPublisher` is one."""
 
-    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
-        """Queue an event; the future ends when all replicas have it.
+    def publish(self, events: Sequence[MemoryEvent]) -> "Future[list[Receipt]]":
+        """Queue events, in their order; the future ends when all replicas have them all.
 
         Raises:
             RegistryError: The event's schema is not registered, or the registry cannot be reached.
-            ProducerError: The event could not be queued.
+            ProducerError: The events could not be queued.
         """
         ...
 
@@ -56,8 +56,8 @@ class EventLog:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                queued = await asyncio.wrap_future(self._threads.submit(self._queue, events))
-                return [await asyncio.wrap_future(receipt) for receipt in queued]
+                receipts = await asyncio.wrap_future(self._threads.submit(self._publisher.publish, events))
+                return await asyncio.wrap_future(receipts)
         except TimeoutError:
             log.warning("publish_timed_out", events=len(events), seconds=self._timeout)
             raise _unavailable("the log did not acknowledge it in time", idempotency_key) from None
@@ -68,9 +68,6 @@ class EventLog:
     def close(self) -> None:
         """Let go of the threads; the publisher belongs to whoever made it."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _queue(self, events: Sequence[MemoryEvent]) -> "list[Future[Receipt]]":
-        return [self._publisher.publish(event) for event in events]
 
 
 def _unavailable(message: str, idempotency_key: UUID) -> LogUnavailableError:

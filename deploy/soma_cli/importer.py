@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import Protocol
 
 from soma_cli.failures import FindingsError
@@ -15,21 +16,22 @@ from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import Limits
-from soma_schemas.producer import Receipt
+from soma_schemas.producer import ProducerError, Receipt
 from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError
 
 _FAULTS_SHOWN = 20
-_IN_FLIGHT = 5_000
+_GROUP = 500
+_GROUPS_IN_FLIGHT = 10
 
 Advance = Callable[[int], None]
 
 
 class Publishes(Protocol):
-    """What takes an event to the log, such as `MemoryProducer`."""
+    """What takes events to the log, such as `MemoryProducer`."""
 
-    def publish(self, event: MemoryStored) -> "Future[Receipt]":
-        """Send an event; the future ends when the log has it."""
+    def publish(self, events: Sequence[MemoryStored]) -> "Future[list[Receipt]]":
+        """Send events, in their order; the future ends when the log has them all."""
         ...
 
 
@@ -119,28 +121,20 @@ class Importer:
         count = 0
         digest = sha256()
         last: dict[int, Position] = {}
-        in_flight: deque[tuple[Item, Future[Receipt]]] = deque()
+        in_flight: deque[_Group] = deque()
 
         def settle() -> None:
-            item, receipt = in_flight.popleft()
-            with _told_where(item, source):
-                position = receipt.result().position
-            last[position.partition] = max(position, last.get(position.partition, position))
-            advance(1)
+            for receipt in in_flight.popleft().receipts():
+                position = receipt.position
+                last[position.partition] = max(position, last.get(position.partition, position))
+                advance(1)
 
         with _occurrences() as occurrence_of:
-            for item in source.items():
-                with _told_where(item, source):
-                    try:
-                        event = self._event(item, occurrence_of)
-                    except ContractError:
-                        if source.correctable:
-                            raise
-                        continue
-                    in_flight.append((item, log.publish(event)))
-                count += 1
-                digest.update(_spelled(item))
-                if len(in_flight) >= _IN_FLIGHT:
+            prepared = self._prepared(source, occurrence_of, digest.update)
+            while some := list(islice(prepared, _GROUP)):
+                in_flight.append(_Group(source, some, log))
+                count += len(some)
+                if len(in_flight) == _GROUPS_IN_FLIGHT:
                     settle()
             while in_flight:
                 settle()
@@ -150,6 +144,20 @@ class Importer:
                 f"the {checked.count:,} that were checked"
             )
         return last
+
+    def _prepared(
+        self, source: Source, occurrence_of: Callable[[str], int], take: Callable[[bytes], None]
+    ) -> Iterator[tuple[str, MemoryStored]]:
+        """Yield the place and the event of each memory that is fit; `take` gets its spelling first."""
+        for item in source.items():
+            try:
+                event = self._event(item, occurrence_of)
+            except ContractError as error:
+                if source.correctable:
+                    raise _interrupted(source, item.place, error) from error
+                continue
+            take(_spelled(item))
+            yield item.place, event
 
     def _event(self, item: Item, occurrence_of: Callable[[str], int]) -> MemoryStored:
         if isinstance(item.memory, ContractError):
@@ -173,16 +181,39 @@ def _spelled(item: Item) -> bytes:
     return b"" if isinstance(item.memory, ContractError) else item.memory.canonical.encode() + b"\n"
 
 
-@contextmanager
-def _told_where(item: Item, source: Source) -> Iterator[None]:
-    try:
-        yield
-    except SomaError as error:
-        reason = f"{error.remedy} Then run" if error.remedy else "run"
-        raise ImportInterruptedError(
-            f"stopped at {item.place} of {source.name}: {error}",
-            remedy=f"{reason} the same import again: what is stored already stays as it is",
-        ) from error
+class _Group:
+    """Memories that were sent together, with the places where they stand.
+
+    Raises:
+        ImportInterruptedError: None of them could be sent.
+    """
+
+    def __init__(self, source: Source, memories: Sequence[tuple[str, MemoryStored]], log: Publishes) -> None:
+        self._source = source
+        self._places = {event.event_id: place for place, event in memories}
+        try:
+            self._answer = log.publish([event for _, event in memories])
+        except SomaError as error:
+            raise _interrupted(source, memories[0][0], error) from error
+
+    def receipts(self) -> list[Receipt]:
+        """Wait until the log has them all.
+
+        Raises:
+            ImportInterruptedError: It did not take one.
+        """
+        try:
+            return self._answer.result()
+        except ProducerError as error:
+            raise _interrupted(self._source, self._places[error.failed[0]], error) from error
+
+
+def _interrupted(source: Source, place: str, error: SomaError) -> ImportInterruptedError:
+    reason = f"{error.remedy} Then run" if error.remedy else "run"
+    return ImportInterruptedError(
+        f"stopped at {place} of {source.name}: {error}",
+        remedy=f"{reason} the same import again: what is stored already stays as it is",
+    )
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationInfo
@@ -16,6 +17,8 @@ from soma_schemas.moments import of_rfc3339
 from soma_schemas.namespaces import namespace_fault
 from soma_schemas.violations import ViolationCode
 
+# Most events of a process are of few tenants and namespaces. What is refused is not kept.
+_SOUND_NAMES = 1024
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 # What an embedding's numbers become, in events and in both stores: IEEE 754 single precision.
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
@@ -37,10 +40,8 @@ def broken(code: ViolationCode, message: str) -> PydanticCustomError:
 
 def limits_of(info: ValidationInfo) -> Limits:
     """Return the limits that the caller of `model_validate` handed in as context."""
-    context = info.context
-    if isinstance(context, dict) and isinstance(limits := context.get("limits"), Limits):
-        return limits
-    return DEFAULT_LIMITS
+    context: Mapping[str, Limits] | None = info.context
+    return DEFAULT_LIMITS if context is None else context["limits"]
 
 
 def _storable(text: str) -> str:
@@ -52,10 +53,10 @@ def _storable(text: str) -> str:
     return text
 
 
-def _at_most_characters(limit: str) -> Callable[[str, ValidationInfo], str]:
+def _storable_at_most(limit: str) -> Callable[[str, ValidationInfo], str]:
     def check(text: str, info: ValidationInfo) -> str:
         most = getattr(limits_of(info), limit)
-        if len(text) > most:
+        if len(_storable(text)) > most:
             raise broken(ViolationCode.TOO_LONG, f"has {len(text)} characters, at most {most} are allowed")
         return text
 
@@ -72,14 +73,18 @@ def _at_most_items(limit: str) -> Callable[[list[Any], ValidationInfo], list[Any
     return check
 
 
-def _text_within_limit(text: str, info: ValidationInfo) -> str:
-    most = limits_of(info).text_bytes
-    size = len(text) if text.isascii() else len(text.encode())
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def _storable_text(text: str, info: ValidationInfo) -> str:
+    size, most = _utf8_bytes(_storable(text)), limits_of(info).text_bytes
     if size > most:
         raise broken(ViolationCode.TOO_LONG, f"has {size} bytes, at most {most} are allowed")
     return text
 
 
+@lru_cache(_SOUND_NAMES)
 def _tenant(tenant: str) -> str:
     if _TENANT.fullmatch(tenant) is None:
         raise broken(
@@ -89,6 +94,7 @@ def _tenant(tenant: str) -> str:
     return tenant
 
 
+@lru_cache(_SOUND_NAMES)
 def _namespace(namespace: str) -> str:
     if (fault := namespace_fault(namespace)) is not None:
         raise broken(ViolationCode.INVALID_NAMESPACE, fault)
@@ -136,26 +142,35 @@ def check_json_object(value: object) -> None:
     if not isinstance(value, dict):
         raise broken(ViolationCode.WRONG_TYPE, "is not a JSON object")
     # A JSON text of n bytes has fewer than n values, so the size limit bounds this walk.
-    pending: list[tuple[object, int]] = [(value, 1)]
-    while pending:
-        item, depth = pending.pop()
-        if depth > MAX_PAYLOAD_DEPTH and isinstance(item, dict | list):
+    level: list[Any] = [value]
+    depth = 1
+    while level:
+        if depth > MAX_PAYLOAD_DEPTH:
             raise broken(ViolationCode.TOO_DEEP, f"nests deeper than {MAX_PAYLOAD_DEPTH} levels")
-        match item:
-            case str():
-                _storable(item)
-            case float():
-                if not math.isfinite(item):
-                    raise broken(ViolationCode.NOT_FINITE, "holds a number that is not finite")
-            case int():
-                if not -LARGEST_DOUBLE <= item <= LARGEST_DOUBLE:
-                    raise broken(ViolationCode.NOT_FINITE, str(too_large()))
-            case dict():
-                for name, child in item.items():
-                    _storable(name)
-                    pending.append((child, depth + 1))
-            case list():
-                pending.extend((child, depth + 1) for child in item)
+        children: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                children += item
+                children += item.values()
+            else:
+                children += item
+        level = [child for child in children if not _is_kept_scalar(child)]
+        depth += 1
+
+
+def _is_kept_scalar(item: object) -> bool:
+    """Say whether a value is no list and no object, and refuse what the stores cannot keep."""
+    if isinstance(item, str):
+        _storable(item)
+    elif isinstance(item, float):
+        if not math.isfinite(item):
+            raise broken(ViolationCode.NOT_FINITE, "holds a number that is not finite")
+    elif isinstance(item, int):
+        if not -LARGEST_DOUBLE <= item <= LARGEST_DOUBLE:
+            raise broken(ViolationCode.NOT_FINITE, str(too_large()))
+    else:
+        return not isinstance(item, dict | list)
+    return True
 
 
 def json_object(text: str) -> str:
@@ -173,28 +188,33 @@ def json_object(text: str) -> str:
 
 
 def _within_payload_limit(text: str, info: ValidationInfo) -> str:
-    size, most = len(text.encode(errors="surrogatepass")), limits_of(info).payload_bytes
+    size, most = _utf8_bytes(text), limits_of(info).payload_bytes
     if size > most:
         raise broken(ViolationCode.TOO_LONG, f"has {size} bytes, at most {most} are allowed")
     return text
 
 
 def _payload(text: str, info: ValidationInfo) -> str:
-    return _within_payload_limit(json_object(_within_payload_limit(text, info)), info)
+    kept = json_object(_within_payload_limit(text, info))
+    return text if kept is text else _within_payload_limit(kept, info)
 
 
 StorableString = Annotated[str, Field(strict=True), AfterValidator(_storable)]
 
 Tenant = Annotated[str, Field(strict=True), AfterValidator(_tenant)]
 Namespace = Annotated[str, Field(strict=True), AfterValidator(_namespace)]
-Key = Annotated[StorableString, Field(min_length=1), AfterValidator(_at_most_characters("key_characters"))]
+Key = Annotated[
+    str, Field(strict=True), AfterValidator(_storable_at_most("key_characters")), Field(min_length=1)
+]
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Coordinate = Annotated[
     list[Finite], Field(min_length=1), AfterValidator(_at_most_items("coordinate_dimensions"))
 ]
-Text = Annotated[StorableString, Field(min_length=1), AfterValidator(_text_within_limit)]
+Text = Annotated[str, Field(strict=True), AfterValidator(_storable_text), Field(min_length=1)]
 Payload = Annotated[str, Field(strict=True), AfterValidator(_payload)]
-Tag = Annotated[StorableString, Field(min_length=1), AfterValidator(_at_most_characters("tag_characters"))]
+Tag = Annotated[
+    str, Field(strict=True), AfterValidator(_storable_at_most("tag_characters")), Field(min_length=1)
+]
 Tags = Annotated[list[Tag], AfterValidator(_at_most_items("tags"))]
 Importance = Annotated[Finite, Field(ge=0.0, le=1.0)]
 Embedding = Annotated[
@@ -203,7 +223,9 @@ Embedding = Annotated[
     AfterValidator(_at_most_items("embedding_dimensions")),
     AfterValidator(_has_direction),
 ]
-Name = Annotated[StorableString, Field(min_length=1), AfterValidator(_at_most_characters("name_characters"))]
+Name = Annotated[
+    str, Field(strict=True), AfterValidator(_storable_at_most("name_characters")), Field(min_length=1)
+]
 Moment = Annotated[
     AwareDatetime,
     Field(description="RFC 3339 with an offset; kept in UTC, to the microsecond."),

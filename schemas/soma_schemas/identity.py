@@ -3,29 +3,30 @@
 The test vectors in `schemas/vectors/identity.json` hold implementations in other languages to the same rule.
 """
 
+import hashlib
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from uuid import UUID, uuid5
+from functools import lru_cache
+from uuid import UUID
 
 # uuid5(NAMESPACE_URL, "https://somafractalmemory.example/memory"), fixed for ever.
 MEMORY_NAMESPACE = UUID("d38f81e9-2cce-50c7-b481-ac6c6388e821")
+_NAMESPACE_BYTES = MEMORY_NAMESPACE.bytes
 
+_READ_AHEAD = 512  # numbers: 4 KiB
 _SEPARATOR = "\x1f"  # no tenant and no namespace can hold it, and a key stands last
 
 
 def memory_id_for_key(tenant: str, namespace: str, key: str) -> UUID:
     """Return the id of the memory that has this key within its tenant and namespace."""
-    return uuid5(MEMORY_NAMESPACE, _SEPARATOR.join((tenant, namespace, "key", key)))
+    return _named(_SEPARATOR.join((tenant, namespace, "key", key)))
 
 
 def memory_id_for_coordinate(tenant: str, namespace: str, coordinate: Sequence[float]) -> UUID:
     """Return the id of the memory that lies at this coordinate within its tenant and namespace."""
-    return uuid5(
-        MEMORY_NAMESPACE,
-        _SEPARATOR.join((tenant, namespace, "coordinate", canonical_coordinate(coordinate))),
-    )
+    return _named(_SEPARATOR.join((tenant, namespace, "coordinate", canonical_coordinate(coordinate))))
 
 
 def canonical_coordinate(coordinate: Sequence[float]) -> str:
@@ -53,19 +54,53 @@ def identified(
     return None
 
 
-def new_id(now: datetime) -> UUID:
+class RandomNumbers:
+    """Random numbers of 64 bits, read from their source many at a time. Thread-safe; a fork begins anew.
+
+    Args:
+        source: Returns so many random bytes.
+    """
+
+    def __init__(self, source: Callable[[int], bytes] = os.urandom) -> None:
+        self._source = source
+        self._numbers: list[int] = []
+        # Two processes with the same numbers would make the same ids.
+        os.register_at_fork(after_in_child=self._numbers.clear)
+
+    def next(self) -> int:
+        """Return a number that was not returned before."""
+        while True:
+            try:
+                # One step for the interpreter: no two threads get the same number.
+                return self._numbers.pop()
+            except IndexError:
+                self._numbers.extend(struct.unpack(f"{_READ_AHEAD}Q", self._source(8 * _READ_AHEAD)))
+
+
+_SYSTEM_RANDOM = RandomNumbers()
+
+
+def new_id(now: datetime, random: RandomNumbers = _SYSTEM_RANDOM) -> UUID:
     """Return a fresh UUIDv7 (RFC 9562 section 5.7): ids of one moment sort together.
 
     Args:
         now: The time that goes into its first 48 bits, in milliseconds.
+        random: Gives the others.
     """
     milliseconds = int(now.timestamp() * 1000)
-    random = int.from_bytes(os.urandom(10), "big")
     value = (
         (milliseconds & 0xFFFF_FFFF_FFFF) << 80
         | 0x7 << 76
-        | (random >> 68 & 0xFFF) << 64
+        | (random.next() & 0xFFF) << 64
         | 0b10 << 62
-        | random & 0x3FFF_FFFF_FFFF_FFFF
+        | random.next() & 0x3FFF_FFFF_FFFF_FFFF
     )
     return UUID(int=value)
+
+
+# Who makes an event asks just before the event's own check does.
+@lru_cache(16)
+def _named(name: str) -> UUID:
+    """Return the UUIDv5 of a name in `MEMORY_NAMESPACE`, in half the time of `uuid.uuid5`."""
+    digest = hashlib.sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).digest()
+    return UUID(bytes=digest[:16], version=5)

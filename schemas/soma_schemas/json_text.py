@@ -7,6 +7,7 @@ double can be is refused: larger than the largest, or so small that only zero is
 import json
 import math
 import re
+import threading
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
@@ -52,13 +53,8 @@ def read_json(text: str | bytes) -> ReadJson:
     Raises:
         JsonError: It is none, nests too deep to be read, or holds a number that cannot be kept.
     """
-    numbers = _Numbers()
     try:
-        value = json.loads(
-            text if isinstance(text, str) else text.decode(),
-            parse_float=numbers,
-            parse_constant=_refuse_constant,
-        )
+        return _READER.read(text if isinstance(text, str) else text.decode())
     except RecursionError:
         raise JsonError(ViolationCode.TOO_DEEP, "nests too deep to be read") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -67,7 +63,6 @@ def read_json(text: str | bytes) -> ReadJson:
         raise
     except ValueError:
         raise too_large() from None  # so many digits that Python does not read them
-    return ReadJson(value, numbers.respelled)
 
 
 def number_of(text: str) -> int | float:  # an integer stays one
@@ -87,7 +82,7 @@ def number_of(text: str) -> int | float:  # an integer stays one
 
 def json_text(value: object) -> str:
     """Return a value as JSON, without spaces; numbers are written as they are kept."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def may_hold_what_no_double_is(text: bytes) -> bool:
@@ -100,19 +95,25 @@ def too_large() -> JsonError:
     return JsonError(ViolationCode.NOT_FINITE, "holds a number larger than a double can be")
 
 
-class _Numbers:
-    """Reads the numbers of one text that are no integers."""
+class _Reader(threading.local):
+    """Reads JSON, one text at a time. Kept: making a decoder takes longer than reading a small text."""
 
     def __init__(self) -> None:
-        self.respelled = False
+        self._decoder = json.JSONDecoder(parse_float=self._number, parse_constant=_refuse_constant)
+        self._respelled = False
 
-    def __call__(self, literal: str) -> float:
+    def read(self, text: str) -> ReadJson:
+        self._respelled = False
+        value = self._decoder.decode(text)
+        return ReadJson(value, self._respelled)
+
+    def _number(self, literal: str) -> float:
         value = float(literal)
         if not math.isfinite(value):
             raise too_large()
         if value == 0 and _NOT_ZERO.search(re.split("[eE]", literal)[0]):
             raise JsonError(ViolationCode.OUT_OF_RANGE, "holds a number closer to zero than a double can be")
-        self.respelled |= not _is_kept(literal, value)
+        self._respelled |= not _is_kept(literal, value)
         return value
 
 
@@ -129,3 +130,7 @@ def _is_kept(literal: str, value: float) -> bool:
 def _refuse_constant(name: str) -> NoReturn:
     del name
     raise JsonError(ViolationCode.NOT_FINITE, "holds a number that is not finite")
+
+
+_READER = _Reader()
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -35,23 +36,37 @@ from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError, Violation, ViolationCode
 
 _POLL_SECONDS = 0.1
+_GROUP_EVENTS = 500
+# What contains itself nests too deep.
+_PAYLOADS = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 
 
 class ProducerError(SomaError):
-    """An event was not published, or nobody knows whether it was."""
+    """Events were not published, or nobody knows whether they were.
+
+    Args:
+        message: What happened, to which events.
+        remedy: What the reader can do next; overrides the class's own.
+        failed: The ids of these events, in the order in which they were given; those that were given with
+            them and are not among these are in the log.
+    """
 
     code = "producer"
 
+    def __init__(self, message: str, *, remedy: str | None = None, failed: Sequence[UUID] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.failed = tuple(failed)
+
 
 class DeliveryTimeoutError(ProducerError):
-    """No broker acknowledged the event in time. It may have been written all the same."""
+    """No broker acknowledged an event in time. It may have been written all the same."""
 
     code = "delivery_timeout"
     remedy = "Publish it again with the same event_id: applied twice it changes nothing."
 
 
 class DeliveryRefusedError(ProducerError):
-    """The brokers refuse the event."""
+    """The brokers refuse an event."""
 
     code = "delivery_refused"
     remedy = "Check the topic (`soma topics check`) and the rights of this client."
@@ -64,8 +79,7 @@ class ProducerClosedError(ProducerError):
     remedy = "Make a new producer."
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Proof that the log has an event.
 
     Attributes:
@@ -153,7 +167,7 @@ class MemoryProducer:
             ContractError: The memory breaks the contract; nothing was sent.
             ProducerError: The log did not acknowledge it.
         """
-        return self.publish(self.stored(memory)).result()
+        return self._published(self.stored(memory))
 
     async def store_async(self, memory: NewMemory) -> Receipt:
         """Publish a memory and wait until the log has it, without blocking the event loop.
@@ -162,17 +176,17 @@ class MemoryProducer:
             ContractError: The memory breaks the contract; nothing was sent.
             ProducerError: The log did not acknowledge it.
         """
-        return await self.publish_async(self.stored(memory))
+        (receipt,) = await asyncio.wrap_future(self.publish([self.stored(memory)]))
+        return receipt
 
     def store_many(self, memories: Iterable[NewMemory]) -> list[Receipt]:
         """Publish memories and wait until the log has them all, in the order given.
 
         Raises:
-            ContractError: One breaks the contract; those before it were sent.
-            ProducerError: The log did not acknowledge one; others may have been written.
+            ContractError: One breaks the contract; paths begin with its number. Those before it were sent.
+            ProducerError: The log did not acknowledge some, whose events are named.
         """
-        pending = [self.publish(self.stored(memory)) for memory in memories]
-        return [each.result() for each in pending]
+        return self.publish(self._numbered(memories)).result()
 
     def patch(
         self,
@@ -211,7 +225,7 @@ class MemoryProducer:
             },
             self._limits,
         )
-        return self.publish(event).result()
+        return self._published(event)
 
     def delete(self, namespace: str, memory_id: UUID, *, expected_version: int | None = None) -> Receipt:
         """Publish the end of a memory and wait until the log has it.
@@ -221,7 +235,7 @@ class MemoryProducer:
             ProducerError: The log did not acknowledge it.
         """
         fields = self._common(namespace, memory_id) | {"expected_version": expected_version}
-        return self.publish(MemoryDeleted.validated(fields, self._limits)).result()
+        return self._published(MemoryDeleted.validated(fields, self._limits))
 
     def link(
         self, namespace: str, memory_id: UUID, to_memory_id: UUID, link_type: str, weight: float = 1.0
@@ -234,7 +248,7 @@ class MemoryProducer:
         """
         edge = {"to_memory_id": to_memory_id, "link_type": link_type, "weight": weight}
         fields = self._common(namespace, memory_id) | edge
-        return self.publish(MemoryLinked.validated(fields, self._limits)).result()
+        return self._published(MemoryLinked.validated(fields, self._limits))
 
     def unlink(self, namespace: str, memory_id: UUID, to_memory_id: UUID, link_type: str) -> Receipt:
         """Publish the end of an edge and wait until the log has it.
@@ -245,7 +259,7 @@ class MemoryProducer:
         """
         edge = {"to_memory_id": to_memory_id, "link_type": link_type}
         fields = self._common(namespace, memory_id) | edge
-        return self.publish(MemoryUnlinked.validated(fields, self._limits)).result()
+        return self._published(MemoryUnlinked.validated(fields, self._limits))
 
     def stored(self, memory: NewMemory) -> MemoryStored:
         """Return the event that stores a memory, without sending it.
@@ -280,21 +294,16 @@ class MemoryProducer:
             self._limits,
         )
 
-    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
-        """Send a validated event; the future ends when all replicas have it.
+    def publish(self, events: Iterable[MemoryEvent]) -> "Future[list[Receipt]]":
+        """Send validated events, in their order; the future ends when all replicas have them all.
+
+        It fails with a `ProducerError` that names the events which the log did not acknowledge.
 
         Raises:
-            ProducerError: It could not even be queued.
+            RegistryError: A schema is not registered, or the registry cannot be reached.
+            ProducerError: The producer is closed.
         """
-        return self._events.publish(event)
-
-    async def publish_async(self, event: MemoryEvent) -> Receipt:
-        """Send a validated event and wait until the log has it, without blocking the event loop.
-
-        Raises:
-            ProducerError: The log did not acknowledge it.
-        """
-        return await asyncio.wrap_future(self.publish(event))
+        return self._events.publish(events)
 
     def flush(self) -> None:
         """Wait until everything that was sent has its answer."""
@@ -303,6 +312,17 @@ class MemoryProducer:
     def close(self) -> None:
         """Wait until everything that was sent has its answer, then let go of the brokers."""
         self._events.close()
+
+    def _published(self, event: MemoryEvent) -> Receipt:
+        (receipt,) = self.publish([event]).result()
+        return receipt
+
+    def _numbered(self, memories: Iterable[NewMemory]) -> Iterator[MemoryStored]:
+        for number, memory in enumerate(memories):
+            try:
+                yield self.stored(memory)
+            except ContractError as error:
+                raise error.within(f"/{number}") from None
 
     def _common(self, namespace: str, memory_id: UUID) -> dict[str, Any]:
         now = self._clock.now()
@@ -347,39 +367,46 @@ class EventPublisher:
         self._poller = threading.Thread(target=self._poll, name="soma-producer", daemon=True)
         self._poller.start()
 
-    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
-        """Queue an event; the future ends when all replicas have it. A full queue blocks.
+    def publish(self, events: Iterable[MemoryEvent]) -> "Future[list[Receipt]]":
+        """Queue events, in their order; the future ends when all replicas have them all. A full queue blocks.
+
+        It fails with a `ProducerError` that names the events which the log did not acknowledge. An error that
+        `events` raises is passed on; what it gave before is sent.
 
         Raises:
-            RegistryError: The event's schema is not registered, or the registry cannot be reached.
-            ProducerError: The producer is closed or the client refuses the event.
+            RegistryError: A schema is not registered, or the registry cannot be reached.
+            ProducerError: The producer is closed.
         """
         if self._closing.is_set():
             raise ProducerClosedError("this producer is closed")
-        value = self._serializer.serialize(event, self._topic)
-        receipt: Future[Receipt] = Future()
-        # From here on a waiter that gives up cannot cancel it: the event is under way all the same.
-        receipt.set_running_or_notify_cancel()
+        answers = _Answers()
+        group: list[tuple[MemoryEvent, bytes]] = []
+        try:
+            for event in events:
+                group.append((event, self._serializer.serialize(event, self._topic)))
+                if len(group) == _GROUP_EVENTS:
+                    self._queue(group, answers)
+                    group = []
+        finally:
+            self._queue(group, answers)
+        return answers.complete()
 
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                receipt.set_exception(_delivery_error(error))
-                return
-            partition, offset = message.partition(), message.offset()
-            if partition is None or offset is None:
-                receipt.set_exception(ProducerError("the broker acknowledged without a position"))
-                return
-            receipt.set_result(Receipt(event.event_id, event.memory_id, Position(partition, offset)))
-
-        while True:
-            try:
-                self._producer.produce(self._topic, key=event.log_key(), value=value, on_delivery=delivered)
-            except BufferError:
-                self._producer.poll(_POLL_SECONDS)
-            except KafkaException as error:
-                raise _delivery_error(error.args[0]) from error
-            else:
-                return receipt
+    def _queue(self, group: Sequence[tuple[MemoryEvent, bytes]], answers: "_Answers") -> None:
+        """Queue events one right after the other: what is queued at once shares requests."""
+        for event, value in group:
+            delivered = answers.expected(event)
+            while True:
+                try:
+                    self._producer.produce(
+                        self._topic, key=event.log_key(), value=value, on_delivery=delivered
+                    )
+                except BufferError:
+                    self._producer.poll(_POLL_SECONDS)
+                except KafkaException as error:
+                    delivered(error.args[0], None)
+                    break
+                else:
+                    break
 
     def flush(self) -> None:
         """Wait until every queued event has its answer: at most the delivery timeout."""
@@ -398,11 +425,71 @@ class EventPublisher:
             self._producer.poll(_POLL_SECONDS)
 
 
+class _Answers:
+    """What the brokers say to each of some events."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[UUID, UUID]] = []
+        self._answers: list[Position | KafkaError | None] = []
+        self._receipts: Future[list[Receipt]] = Future()
+        # From here on a waiter that gives up cannot cancel it: the events are under way all the same.
+        self._receipts.set_running_or_notify_cancel()
+        self._lock = threading.Lock()
+        self._answered = 0
+        self._expected: int | None = None  # not known until all is sent
+
+    def expected(self, event: MemoryEvent) -> Callable[[KafkaError | None, Message | None], None]:
+        """Return what takes the answer to this event."""
+        number = len(self._events)
+        self._events.append((event.event_id, event.memory_id))
+        self._answers.append(None)
+        return partial(self._answer, number)
+
+    def complete(self) -> "Future[list[Receipt]]":
+        """Return the receipts of all that was expected; no more events come."""
+        with self._lock:
+            self._expected = len(self._events)
+            whole = self._answered == self._expected
+        if whole:
+            self._tell()
+        return self._receipts
+
+    def _answer(self, number: int, error: KafkaError | None, message: Message | None) -> None:
+        self._answers[number] = error or _position(message)
+        with self._lock:
+            self._answered += 1
+            whole = self._answered == self._expected
+        if whole:
+            self._tell()
+
+    def _tell(self) -> None:
+        receipts: list[Receipt] = []
+        failed: list[UUID] = []
+        first: KafkaError | None = None
+        for (event_id, memory_id), answer in zip(self._events, self._answers, strict=True):
+            if isinstance(answer, Position):
+                receipts.append(Receipt(event_id, memory_id, answer))
+            else:
+                failed.append(event_id)
+                first = first or answer
+        if first is None:
+            self._receipts.set_result(receipts)
+        else:
+            self._receipts.set_exception(_delivery_error(first, failed))
+
+
+def _position(message: Message | None) -> Position | KafkaError:
+    partition, offset = (None, None) if message is None else (message.partition(), message.offset())
+    if partition is None or offset is None:
+        return KafkaError(KafkaError._FAIL, "the broker acknowledged without a position")  # noqa: SLF001  # public
+    return Position(partition, offset)
+
+
 def _listed(items: object) -> object:
     """Return a sequence of any kind as a list; what is none stays as it is, for validation to refuse."""
-    if isinstance(items, Iterable) and not isinstance(items, str | bytes | Mapping):
-        return list(items)
-    return items
+    if items is None or isinstance(items, list | str | bytes | Mapping) or not isinstance(items, Iterable):
+        return items
+    return list(items)
 
 
 def _payload_text(payload: Mapping[str, Any]) -> str:
@@ -412,12 +499,7 @@ def _payload_text(payload: Mapping[str, Any]) -> str:
         ContractError: It holds what JSON cannot write.
     """
     try:
-        # What contains itself nests too deep.
-        return json.dumps(
-            dict(payload) if isinstance(payload, Mapping) else payload,
-            ensure_ascii=False,
-            check_circular=False,
-        )
+        return _PAYLOADS.encode(dict(payload) if isinstance(payload, Mapping) else payload)
     except RecursionError:
         raise _broken_payload(ViolationCode.TOO_DEEP, "nests too deep to be written") from None
     except TypeError:
@@ -431,13 +513,17 @@ def _broken_payload(code: ViolationCode, message: str) -> ContractError:
     return ContractError([Violation("/payload", code, message)])
 
 
-def _delivery_error(error: KafkaError) -> ProducerError:
+def _delivery_error(error: KafkaError, failed: Sequence[UUID]) -> ProducerError:
+    """Return what the first failure of these events is for whoever sent them."""
+    events = f"event {failed[0]}" + (f" and {len(failed) - 1:,} more" if len(failed) > 1 else "")
     match error.code():
         case KafkaError._MSG_TIMED_OUT | KafkaError.REQUEST_TIMED_OUT:  # noqa: SLF001  # the client's public spelling
-            return DeliveryTimeoutError("no broker acknowledged the event in time")
+            return DeliveryTimeoutError(f"no broker acknowledged {events} in time", failed=failed)
         case KafkaError.TOPIC_AUTHORIZATION_FAILED | KafkaError.CLUSTER_AUTHORIZATION_FAILED:
             return DeliveryRefusedError(
-                "this client may not write to the topic", remedy="Grant it WRITE and IDEMPOTENT_WRITE."
+                f"this client may not write {events} to the topic",
+                remedy="Grant it WRITE and IDEMPOTENT_WRITE.",
+                failed=failed,
             )
         case _:
-            return DeliveryRefusedError(f"the brokers did not take the event: {error.str()}")
+            return DeliveryRefusedError(f"the brokers did not take {events}: {error.str()}", failed=failed)

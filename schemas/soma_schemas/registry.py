@@ -1,10 +1,13 @@
 """The schema registry: register and check what is released, and serialize events under it."""
 
+import io
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import fastavro
 import httpx2
 from confluent_kafka.schema_registry import (
     AsyncSchemaRegistryClient,
@@ -12,10 +15,7 @@ from confluent_kafka.schema_registry import (
     Schema,
     SchemaRegistryClient,
     SchemaRegistryError,
-    topic_record_subject_name_strategy,
 )
-from confluent_kafka.schema_registry.avro import AvroSerializer
-from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
 
 from soma_schemas.avro_schemas import AvroSchema, latest, released
 from soma_schemas.errors import MismatchError, SomaError
@@ -26,6 +26,7 @@ from soma_schemas.topics import TOPICS, Topic
 
 COMPATIBILITY = ConfigCompatibilityLevel.FULL_TRANSITIVE
 
+_MAGIC = 0  # the first byte of Confluent's wire format
 _NOT_FOUND = 404
 _REQUESTS_AT_ONCE = 4
 _CONFLICT = 409
@@ -187,7 +188,7 @@ class EventSerializer:
 
     def __init__(self, client: SchemaRegistryClient) -> None:
         self._client = client
-        self._serializers: dict[str, AvroSerializer] = {}
+        self._writers: dict[tuple[str, str], _Writer] = {}
 
     def serialize(self, event: Record, full_topic_name: str) -> bytes:
         """Return the event as it goes to the topic.
@@ -196,41 +197,38 @@ class EventSerializer:
             RegistryError: Its schema is not registered, or the registry cannot be reached.
         """
         record = type(event).__name__
-        context = SerializationContext(full_topic_name, MessageField.VALUE)
-        try:
-            value = self._serializer(record)(event, context)
-        except (SchemaRegistryError, httpx2.HTTPError, OSError, SerializationError) as error:
-            raise registry_error(error, record) from error
-        if not isinstance(value, bytes):
-            raise RegistryError(f"{record} was serialized to nothing")
-        return value
+        writer = self._writers.get((full_topic_name, record))
+        if writer is None:
+            writer = self._writers[full_topic_name, record] = self._writer(full_topic_name, record)
+        value = io.BytesIO()
+        value.write(writer.header)
+        fastavro.schemaless_writer(value, writer.schema, event.model_dump())
+        return value.getvalue()
 
-    def _serializer(self, record: str) -> AvroSerializer:
-        if record not in self._serializers:
-            self._serializers[record] = AvroSerializer(
-                self._client,
-                latest(record).text,
-                to_dict=_to_dict,
-                conf={
-                    "auto.register.schemas": False,
-                    "subject.name.strategy": topic_record_subject_name_strategy,
-                },
-            )
-        return self._serializers[record]
+    def _writer(self, full_topic_name: str, record: str) -> "_Writer":
+        schema = latest(record)
+        schema_id = _lookup(self._client, f"{full_topic_name}-{schema.full_name}", schema)
+        if schema_id is None:
+            raise _not_registered(record)
+        return _Writer(struct.pack(">BI", _MAGIC, schema_id), fastavro.parse_schema(schema.parsed()))
 
 
-def _to_dict(event: object, context: SerializationContext) -> dict[str, Any]:
-    del context
-    if not isinstance(event, Record):
-        raise TypeError(f"{type(event).__name__} is no event")
-    return event.model_dump(mode="python")
+class _Writer(NamedTuple):
+    """What every value of a record begins with, and its schema."""
+
+    header: bytes
+    schema: Any
+
+
+def _not_registered(subject: str) -> SchemaNotRegisteredError:
+    return SchemaNotRegisteredError(f"the schema of {subject} is not registered")
 
 
 def registry_error(error: Exception, subject: str) -> RegistryError:
     """Translate what the registry's client raises."""
     match error:
         case SchemaRegistryError(http_status_code=404):
-            return SchemaNotRegisteredError(f"the schema of {subject} is not registered")
+            return _not_registered(subject)
         case SchemaRegistryError(http_status_code=409):
             return IncompatibleSchemaError(
                 f"the registry refuses the schema of {subject}: {error.error_message}"

@@ -1,7 +1,7 @@
 """What can be wrong with input, named once for producers, the gateway and the sinks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import ValidationError
@@ -97,6 +97,10 @@ class ContractError(SomaError):
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         super().__init__(f"{first.path or 'input'}: {first.message}{more}")
         self.violations = tuple(violations)
+
+    def within(self, path: str) -> "ContractError":
+        """Return the same of an input that lies at this JSON pointer within another."""
+        return ContractError([replace(each, path=path + each.path) for each in self.violations])
 
 
 _OWN_TYPES = frozenset(code.value for code in ViolationCode)

@@ -122,7 +122,7 @@ class Publishing:
             if (spoiled_key, spoiled_value) != (key, value):
                 self._raw(sent, spoiled_key, spoiled_value)
                 return
-        self._events.publish(sent.event).add_done_callback(lambda receipt: self._told(sent, receipt))
+        self._events.publish([sent.event]).add_done_callback(lambda receipts: self._told(sent, receipts))
 
     def _raw(self, sent: Sent, key: bytes, value: bytes | None) -> None:
         def told(error: KafkaError | None, message: Message) -> None:
@@ -134,12 +134,13 @@ class Publishing:
 
         self._producer.produce(self._topic, key=key, value=value, on_delivery=told)
 
-    def _told(self, sent: Sent, receipt: "Future[Receipt]") -> None:
-        if receipt.exception() is not None:
+    def _told(self, sent: Sent, receipts: "Future[list[Receipt]]") -> None:
+        if receipts.exception() is not None:
             self._lost(sent)
             return
-        self._workload.acknowledged(sent.event, receipt.result().position)
-        self._has(receipt.result().position)
+        (receipt,) = receipts.result()
+        self._workload.acknowledged(sent.event, receipt.position)
+        self._has(receipt.position)
 
     def _has(self, position: Position) -> None:
         with self._counted:

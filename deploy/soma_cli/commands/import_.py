@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,11 +24,7 @@ from soma_cli.settings import operator_settings
 from soma_schemas.clock import SystemClock
 from soma_schemas.limits import Limits
 from soma_schemas.producer import MemoryProducer
-from soma_schemas.settings import PublishingSettings
 from soma_schemas.versions import Position
-
-# Nobody waits for a single event of many, and full requests take a third less of the processor.
-_LINGER = timedelta(milliseconds=10)
 
 app = typer.Typer(add_completion=False)
 
@@ -120,7 +115,7 @@ def import_(
             # Found before anything is sent: a key that is missing must not be noticed afterwards.
             client = open_client(context, url, api_key) if wait else None
             with (
-                MemoryProducer(_for_many(settings), tenant=importer.tenant) as producer,
+                MemoryProducer(settings, tenant=importer.tenant) as producer,
                 progress(f"Importing {checked.count:,} memories", checked.count) as advance,
             ):
                 last = importer.publish(source, checked, producer, advance)
@@ -145,11 +140,6 @@ def import_(
             f"{len(refused):,} of {source.name} {are} refused, and {are} not among these memories",
             first_of(refused, len(refused)),
         )
-
-
-def _for_many(settings: PublishingSettings) -> PublishingSettings:
-    fuller = settings.producer.model_copy(update={"linger": max(settings.producer.linger, _LINGER)})
-    return settings.model_copy(update={"producer": fuller})
 
 
 @contextmanager

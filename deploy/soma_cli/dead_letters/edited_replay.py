@@ -153,7 +153,7 @@ async def _publish(
     reason: str | None,
 ) -> Edited:
     with closing(EventPublisher(settings)) as publisher:
-        receipt = await asyncio.wrap_future(await asyncio.to_thread(publisher.publish, event))
+        (receipt,) = await asyncio.wrap_future(await asyncio.to_thread(publisher.publish, [event]))
     deed = session.deed(Action.EDIT, reason)
     details = {"position": str(receipt.position), "event_id": str(event.event_id)}
     await session.index.decide(opened.about, Status.REPLAYED, deed, [details] * len(opened.about))

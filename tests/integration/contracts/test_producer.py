@@ -23,6 +23,7 @@ from soma_schemas.errors import MismatchError
 from soma_schemas.events import PatchField
 from soma_schemas.identity import memory_id_for_key
 from soma_schemas.producer import (
+    DeliveryRefusedError,
     DeliveryTimeoutError,
     MemoryProducer,
     NewMemory,
@@ -119,6 +120,53 @@ def test_partitions_are_chosen_as_the_java_client_does(publishing_settings: Publ
     assert len({receipt.position.partition for receipt in receipts}) == 3
 
 
+def test_of_many_memories_those_before_one_that_breaks_the_contract_are_sent(
+    publishing_settings: PublishingSettings,
+) -> None:
+    texts = [*(f"{number}" for number in range(700)), "", "late"]
+
+    with MemoryProducer(publishing_settings, tenant="acme") as producer:
+        with pytest.raises(ContractError) as caught:
+            producer.store_many(NewMemory(namespace=A_NAMESPACE, text=text) for text in texts)
+        producer.flush()
+        producer.store(NewMemory(namespace=A_NAMESPACE, text="last"))
+
+    assert [each.path for each in caught.value.violations] == ["/700/text"]
+    messages = read_all(publishing_settings, 701)
+    assert not any(b"late" in (message.value() or b"") for message in messages)
+
+
+def test_of_many_events_those_that_the_brokers_refuse_are_named_and_the_others_are_in_the_log(
+    publishing_settings: PublishingSettings,
+) -> None:
+    with MemoryProducer(publishing_settings, tenant="acme") as producer:
+        events = [producer.stored(NewMemory(namespace=A_NAMESPACE, text=f"{number}")) for number in range(6)]
+        # Past the check of the contract, which no broker knows.
+        for number in (2, 4):
+            events[number] = events[number].model_copy(update={"text": "x" * 10_000_000})
+
+        with pytest.raises(DeliveryRefusedError, match=f"event {events[2].event_id} and 1 more") as caught:
+            producer.publish(events).result()
+
+    assert caught.value.failed == (events[2].event_id, events[4].event_id)
+    assert {message.key() for message in read_all(publishing_settings, 4)} == {
+        event.log_key() for number, event in enumerate(events) if number not in {2, 4}
+    }
+
+
+def test_memories_of_one_partition_lie_in_the_order_in_which_they_were_given(
+    publishing_settings: PublishingSettings,
+) -> None:
+    with MemoryProducer(publishing_settings, tenant="acme") as producer:
+        receipts = producer.store_many(
+            NewMemory(namespace=A_NAMESPACE, text=f"{number}") for number in range(1_200)
+        )
+
+    for partition in range(publishing_settings.topics.partitions):
+        offsets = [each.position.offset for each in receipts if each.position.partition == partition]
+        assert offsets == list(range(len(offsets)))
+
+
 async def test_storing_works_inside_an_event_loop_too(publishing_settings: PublishingSettings) -> None:
     async with MemoryProducer(publishing_settings, tenant="acme") as producer:
         receipt = await producer.store_async(NewMemory(namespace=A_NAMESPACE, text="x"))
@@ -156,14 +204,13 @@ def test_what_breaks_the_contract_is_never_sent(publishing_settings: PublishingS
 
 def test_closing_flushes_what_was_sent(publishing_settings: PublishingSettings) -> None:
     producer = MemoryProducer(publishing_settings, tenant="acme")
-    pending = [
-        producer.publish(producer.stored(NewMemory(namespace=A_NAMESPACE, text=f"{number}")))
-        for number in range(500)
-    ]
+    pending = producer.publish(
+        producer.stored(NewMemory(namespace=A_NAMESPACE, text=f"{number}")) for number in range(500)
+    )
 
     producer.close()
 
-    assert all(each.done() for each in pending)
+    assert pending.done()
     assert len(read_all(publishing_settings, 500)) == 500
     with pytest.raises(ProducerClosedError):
         producer.store(NewMemory(namespace=A_NAMESPACE, text="late"))

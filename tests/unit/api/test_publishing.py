@@ -1,16 +1,21 @@
+import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
+from itertools import count
 
 import pytest
 
 from builders import an_id, stored
 from soma_api.problems import LogUnavailableError
 from soma_api.publishing import EventLog
+from soma_schemas.clock import yield_now
 from soma_schemas.events import MemoryEvent
 from soma_schemas.producer import DeliveryTimeoutError, Receipt
 from soma_schemas.registry import RegistryUnreachableError
 from soma_schemas.versions import Position
+
+Receipts = Future[list[Receipt]]
 
 
 class Publisher:
@@ -18,18 +23,24 @@ class Publisher:
 
     def __init__(self) -> None:
         self.threads: set[str] = set()
-        self.answer: Callable[[MemoryEvent, Future[Receipt]], None] = self.acknowledge
+        self.answer: Callable[[Sequence[MemoryEvent], Receipts], None] = self.acknowledge
         self.offset = 0
 
-    def publish(self, event: MemoryEvent) -> "Future[Receipt]":
+    def publish(self, events: Sequence[MemoryEvent]) -> Receipts:
         self.threads.add(threading.current_thread().name)
-        receipt: Future[Receipt] = Future()
-        self.answer(event, receipt)
-        return receipt
+        receipts: Receipts = Future()
+        self.answer(events, receipts)
+        return receipts
 
-    def acknowledge(self, event: MemoryEvent, receipt: "Future[Receipt]") -> None:
-        receipt.set_result(Receipt(event.event_id, event.memory_id, Position(0, self.offset)))
-        self.offset += 1
+    def acknowledge(self, events: Sequence[MemoryEvent], receipts: Receipts) -> None:
+        positions = (Position(0, offset) for offset in count(self.offset))
+        receipts.set_result(
+            [
+                Receipt(event.event_id, event.memory_id, position)
+                for event, position in zip(events, positions, strict=False)
+            ]
+        )
+        self.offset += len(events)
 
 
 @pytest.fixture
@@ -39,6 +50,13 @@ def publisher() -> Publisher:
 
 @pytest.fixture
 async def log(publisher: Publisher) -> AsyncIterator[EventLog]:
+    log = EventLog(publisher, threads=1, timeout=30)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+async def impatient_log(publisher: Publisher) -> AsyncIterator[EventLog]:
     log = EventLog(publisher, threads=1, timeout=0.05)
     yield log
     log.close()
@@ -62,13 +80,13 @@ async def test_the_event_loop_is_never_given_to_a_publisher_that_may_block(
 
 
 async def test_a_log_that_does_not_acknowledge_is_unavailable_and_says_how_to_try_again(
-    log: EventLog, publisher: Publisher
+    impatient_log: EventLog, publisher: Publisher
 ) -> None:
-    publisher.answer = lambda event, receipt: None  # noqa: ARG005  # never answers
+    publisher.answer = lambda events, receipts: None  # noqa: ARG005  # never answers
     key = an_id()
 
     with pytest.raises(LogUnavailableError) as failed:
-        await log.publish([stored()], key)
+        await impatient_log.publish([stored()], key)
 
     assert failed.value.members == {"idempotency_key": str(key)}
     assert "may have been written" in (failed.value.remedy or "")
@@ -76,9 +94,9 @@ async def test_a_log_that_does_not_acknowledge_is_unavailable_and_says_how_to_tr
 
 
 async def test_a_failed_delivery_is_unavailable(log: EventLog, publisher: Publisher) -> None:
-    def fail(event: MemoryEvent, receipt: "Future[Receipt]") -> None:
-        del event
-        receipt.set_exception(DeliveryTimeoutError("no broker acknowledged the event in time"))
+    def fail(events: Sequence[MemoryEvent], receipts: Receipts) -> None:
+        del events
+        receipts.set_exception(DeliveryTimeoutError("no broker acknowledged the event in time"))
 
     publisher.answer = fail
 
@@ -87,8 +105,8 @@ async def test_a_failed_delivery_is_unavailable(log: EventLog, publisher: Publis
 
 
 async def test_an_unreachable_registry_is_unavailable(log: EventLog, publisher: Publisher) -> None:
-    def fail(event: MemoryEvent, receipt: "Future[Receipt]") -> None:
-        del event, receipt
+    def fail(events: Sequence[MemoryEvent], receipts: Receipts) -> None:
+        del events, receipts
         raise RegistryUnreachableError("the schema registry gives no answer")
 
     publisher.answer = fail
@@ -100,16 +118,21 @@ async def test_an_unreachable_registry_is_unavailable(log: EventLog, publisher: 
 async def test_a_request_that_gave_up_before_its_turn_is_not_published(
     log: EventLog, publisher: Publisher
 ) -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
 
-    def block(event: MemoryEvent, receipt: "Future[Receipt]") -> None:
-        release.wait(5)
-        publisher.acknowledge(event, receipt)
+    def block(events: Sequence[MemoryEvent], receipts: Receipts) -> None:
+        begun.set()
+        release.wait(30)
+        publisher.acknowledge(events, receipts)
 
     publisher.answer = block
-    for _ in range(2):
-        with pytest.raises(LogUnavailableError):
-            await log.publish([stored()], an_id())
+    first = asyncio.create_task(log.publish([stored()], an_id()))
+    await asyncio.to_thread(begun.wait, 30)
+    second = asyncio.create_task(log.publish([stored()], an_id()))
+    await yield_now()
+    for each in (first, second):
+        each.cancel()
+    await asyncio.wait([first, second])
     release.set()
     publisher.answer = publisher.acknowledge
 

@@ -3,7 +3,7 @@
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,15 +31,16 @@ class Log:
         self.events: list[MemoryStored] = []
         self._fails_at = fails_at
 
-    def publish(self, event: MemoryStored) -> "Future[Receipt]":
-        answer: Future[Receipt] = Future()
-        number = len(self.events)
-        if number == self._fails_at:
-            answer.set_exception(DeliveryTimeoutError("no broker acknowledged the event in time"))
-        else:
-            position = Position(number % 2, number)
-            answer.set_result(Receipt(event.event_id, event.memory_id, position))
-        self.events.append(event)
+    def publish(self, events: Sequence[MemoryStored]) -> "Future[list[Receipt]]":
+        answer: Future[list[Receipt]] = Future()
+        receipts = []
+        for number, event in enumerate(events, start=len(self.events)):
+            if number == self._fails_at:
+                answer.set_exception(DeliveryTimeoutError("nobody acknowledged it", failed=[event.event_id]))
+            receipts.append(Receipt(event.event_id, event.memory_id, Position(number % 2, number)))
+        if not answer.done():
+            answer.set_result(receipts)
+        self.events += events
         return answer
 
 

@@ -22,6 +22,8 @@ from soma_streams.delivery.state import (
     Content,
     DeadLettered,
     Folded,
+    GlimpsedState,
+    KnownState,
     LinkChange,
     MemoryName,
     MemoryState,
@@ -70,6 +72,11 @@ def changes_of(folded: Folded) -> Changes:
     )
 
 
+def is_unseen(row: MemoryRow) -> bool:
+    """Say whether a new state seems to be of a memory without a past: it remembers one event alone."""
+    return len(row.recent_event_ids) == 1
+
+
 def history_rows(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[HistoryRow]:
     """Return what became of a batch, one row per place in the log.
 
@@ -99,7 +106,7 @@ def history_months(settlements: Iterable[Settlement], dead: Iterable[DeadLettere
 
 
 def whole_state(row: Sequence[Any]) -> MemoryState:
-    """Return the state that a row of `read_memories` holds."""
+    """Return the state that a row of `read_whole` holds."""
     tenant, memory_id, version, deleted, recent, *content = row
     return MemoryState(
         name=MemoryName(tenant, memory_id),
@@ -107,6 +114,15 @@ def whole_state(row: Sequence[Any]) -> MemoryState:
         content=None if deleted else _content(content),
         recent_event_ids=tuple(recent),
     )
+
+
+def glimpsed_state(row: Sequence[Any]) -> KnownState:
+    """Return the state that a row of `read_glimpses` holds."""
+    tenant, memory_id, version, deleted, recent, namespace, created_at, access_count, last_accessed_at = row
+    name = MemoryName(tenant, memory_id)
+    if deleted:
+        return MemoryState(name, version, None, tuple(recent))
+    return GlimpsedState(name, version, tuple(recent), namespace, created_at, access_count, last_accessed_at)
 
 
 @dataclass(frozen=True, slots=True)
