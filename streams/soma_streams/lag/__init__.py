@@ -1,0 +1,1 @@
+"""How far consumer groups are behind, as the brokers tell it and as an operator needs it."""
