@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from benchmarks import road
+from benchmarks import platform_worker, road
 from benchmarks.budget import Budget
 from benchmarks.results import as_json
 from benchmarks.stage import Stage, tell
@@ -13,12 +13,11 @@ _SIZES = {1: 3_000, 10: 15_000, 100: 60_000, 500: 120_000, 2000: 150_000, 5000: 
 
 
 async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
-    """Return runs of ours, same work, with batches of several sizes."""
+    """Return runs of the platform's worker with batches of several sizes."""
     topics = await asyncio.to_thread(stage.filled, budget.events(road.FILLED))
-    ours = next(each for each in road.CONTENDERS if each.name == road.OURS)
     runs: dict[str, list[dict[str, Any]]] = {}
     for size, events in _SIZES.items():
-        run = await road.once(stage, topics, ours, budget.events(events), batch=size)
+        run = await platform_worker.everything(stage, topics, budget.events(events), batch=size)
         runs[str(size)] = [as_json(run)]
         tell(f"batches of {size:5,}  {run.seconds / run.events * 1e6:8,.1f} us an event")
     return {"runs": runs}

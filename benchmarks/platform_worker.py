@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -83,22 +83,30 @@ class Worker:
 
 @contextmanager
 def running(
-    stage: Stage, topics: TopicSettings, count: int = 1, command: Sequence[str] = WORK_POSTGRES
+    stage: Stage,
+    topics: TopicSettings,
+    count: int = 1,
+    command: Sequence[str] = WORK_POSTGRES,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[list[Worker]]:
-    """Run a worker so many times until the block ends."""
+    """Run a worker so many times until the block ends, with more in its environment."""
     with ExitStack() as started:
-        yield [started.enter_context(_one(stage, topics, number, command)) for number in range(count)]
+        yield [
+            started.enter_context(_one(stage, topics, number, command, more or {})) for number in range(count)
+        ]
 
 
 @contextmanager
-def _one(stage: Stage, topics: TopicSettings, number: int, command: Sequence[str]) -> Iterator[Worker]:
+def _one(
+    stage: Stage, topics: TopicSettings, number: int, command: Sequence[str], more: Mapping[str, str]
+) -> Iterator[Worker]:
     places = _Places(
         kafka=stage.parts.kafka.settings(),
         registry=stage.parts.registry.settings(),
         topics=topics,
         postgres=stage.worker_database(),
     )
-    environment = {**os.environ, **as_environment(places), "SOMA_WORKER__PORT": "0"}
+    environment = {**os.environ, **as_environment(places), "SOMA_WORKER__PORT": "0", **more}
     log = stage.folder / f"worker-{number}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603  # ours
@@ -181,8 +189,11 @@ async def timed(
     )
 
 
-async def everything(stage: Stage, topics: TopicSettings, events: int, workers: int = 1) -> Run:
-    """Return how long the platform takes for so many events, into empty tables."""
+async def everything(
+    stage: Stage, topics: TopicSettings, events: int, workers: int = 1, batch: int | None = None
+) -> Run:
+    """Return how long the platform takes for so many events, into empty tables; in batches of one size."""
     await asyncio.to_thread(reset, stage, topics)
-    with running(stage, topics, workers) as started:
+    more = {"SOMA_DELIVERY__BATCH_EVENTS": str(batch)} if batch is not None else {}
+    with running(stage, topics, workers, more=more) as started:
         return await timed(stage, started, events)

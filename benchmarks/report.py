@@ -26,7 +26,7 @@ seed) and brings it into one table of 15 columns: a batch of up to {batch:,} goe
 temporary table, is merged under a guard by version, and is acknowledged after its transaction has
 been committed. A run is timed from the first event in hand to the last one committed, in a process
 of its own; contenders take turns. The loops by hand and stock Faust have the same versions of their
-libraries as ours.
+libraries as the platform.
 
 Quix Streams brings its own sink and cannot do all of that: it upserts without a guard. "Everything
 the platform does" is `soma work postgres` as it is installed: every event is checked against its
@@ -133,7 +133,7 @@ def _road(found: dict[str, Any], pictures: Path) -> list[str]:
         (
             f"Medians of {count}; the spread is between the largest and the smallest. Processor time is "
             f"that of the "
-            "contender's own process, without its child, the broker and PostgreSQL."
+            "contender's own process, without the broker and PostgreSQL."
         ),
     ]
     sections += [f"{name} failed: {why}" for name, why in found["failures"].items()]
@@ -197,9 +197,9 @@ def _batches(found: dict[str, Any], pictures: Path) -> list[str]:
     return [
         "## What an event costs as batches grow",
         (
-            "Ours, same work, with the batch size held down. Batches are natural: as large as what arrived "
-            "while the "
-            "last one was written, so it is large ones under load and single events when idle."
+            "The platform's worker, with the batch size held down. Batches are natural: as large as what "
+            "arrived while the last one was written, so it is large ones under load and single events when "
+            "idle."
         ),
         f"![Cost of an event by batch size]({pictures.name}/batches.svg)",
     ]

@@ -1,4 +1,4 @@
-"""From the log into one table of PostgreSQL: ours beside what else could do the same work."""
+"""From the log into PostgreSQL: the platform's own worker beside what else could fill a table."""
 
 import asyncio
 import json
@@ -33,14 +33,12 @@ class Contender:
         name: For people.
         script: In `contenders`; none is the platform's own worker.
         events: How many it is given: some five seconds' worth.
-        variant: Which of its forms.
         elsewhere: Whether it has libraries of its own environment.
     """
 
     name: str
     script: str | None
     events: int
-    variant: str = ""
     elsewhere: bool = False
 
 
@@ -49,17 +47,13 @@ BY_HAND_AIOKAFKA = "by hand, aiokafka"
 STOCK_FAUST = "stock Faust"
 FASTSTREAM = "FastStream, batches"
 QUIX = "Quix Streams, its own sink"
-OURS = "ours, one process"
-OURS_CHILD = "ours, with a transcoding child"
-EVERYTHING = "ours, everything the platform does"
+OURS = "ours, everything the platform does"
 
 CONTENDERS = (
     Contender(BY_HAND_CONFLUENT, "by_hand_confluent", 100_000),
-    Contender(OURS, "ours", 180_000),
     Contender(BY_HAND_AIOKAFKA, "by_hand_aiokafka", 100_000),
-    Contender(OURS_CHILD, "ours", 180_000, variant="child"),
     Contender(STOCK_FAUST, "stock_faust", 40_000),
-    Contender(EVERYTHING, None, 150_000),
+    Contender(OURS, None, 150_000),
     Contender(FASTSTREAM, "faststream_batches", 100_000, elsewhere=True),
     Contender(QUIX, "quix_streams", 50_000, elsewhere=True),
 )
@@ -97,9 +91,7 @@ async def measure(stage: Stage, budget: Budget) -> dict[str, Any]:
     return {"runs": runs, "failures": failures, "batch": BATCH}
 
 
-async def once(
-    stage: Stage, topics: TopicSettings, contender: Contender, events: int, batch: int = BATCH
-) -> Run:
+async def once(stage: Stage, topics: TopicSettings, contender: Contender, events: int) -> Run:
     """Run a contender once on an empty table.
 
     Raises:
@@ -107,7 +99,7 @@ async def once(
     """
     if contender.script is None:
         return await platform_worker.everything(stage, topics, events)
-    return await asyncio.to_thread(run_script, stage, topics, contender, events, batch)
+    return await asyncio.to_thread(run_script, stage, topics, contender, events, BATCH)
 
 
 def _kept(stage: Stage, contender: Contender) -> dict[str, float]:
@@ -138,7 +130,6 @@ def run_script(stage: Stage, topics: TopicSettings, contender: Contender, events
         events=events,
         batch=batch,
         data=str(stage.folder / "scratch"),
-        variant=contender.variant,
     )
     python = str(PEERS_PYTHON) if contender.elsewhere else sys.executable
     script = Path(__file__).with_name("contenders") / f"{contender.script}.py"

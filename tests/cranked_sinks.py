@@ -84,8 +84,10 @@ class Sinks:
                 standing=await a_standing(self._index),
                 group=SinkGroup.VECTORS,
                 offer_watermark=reached.append,
+                limits=vectors or Limits(),
             )
-            settle_records = await self._settler(opened, PostgresSink(pool, SinkGroup.POSTGRES), records)
+            tables = PostgresSink(pool, SinkGroup.POSTGRES, records or Limits())
+            settle_records = await self._settler(opened, tables, records)
             settle_points = await self._settler(opened, sink, vectors)
             letters = DeadLetterIndex(pool)
 

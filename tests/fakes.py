@@ -1,19 +1,19 @@
 """Stand-ins for what a test must control: time and failure."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from soma_schemas.errors import MismatchError
 from soma_streams.delivery.dead_letters import DeadLetter
+from soma_streams.delivery.fold import after_guard, fold
 from soma_streams.delivery.state import (
     DeadLettered,
-    Folded,
-    KnownState,
     LoggedEvent,
     MemoryName,
     MemoryState,
     Refused,
+    Settlement,
     Watermark,
 )
 from soma_streams.errors import PoisonError
@@ -96,25 +96,20 @@ class MemorySink:
         if self.mismatch is not None:
             raise self.mismatch
 
-    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
-        """Return what it has."""
-        self._fail()
-        return {event.name: self.states[event.name] for event in events if event.name in self.states}
-
-    async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
+    async def write(
+        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> Sequence[Settlement]:
         """Take everything, or nothing when one state is refused."""
+        folded = fold(events, self.states)
         self.writes += 1
-        self._fail()
+        if self.outages:
+            raise self.outages.pop(0)
         if any(self._refuses(state) for state in folded.states):
             raise PoisonError("refused")
         self.states |= {state.name: state for state in folded.states}
         self.dead.extend(dead)
         self.watermarks.append(watermark.next_offset)
-        return self.newer
-
-    def _fail(self) -> None:
-        if self.outages:
-            raise self.outages.pop(0)
+        return after_guard(folded.settlements, self.newer)
 
 
 class RecordedDeadLetters:

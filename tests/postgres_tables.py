@@ -29,7 +29,7 @@ from soma_streams.delivery.state import (
     MemoryName,
     MemoryState,
     Outcome,
-    Refused,
+    Settlement,
     SupersededReason,
     Watermark,
 )
@@ -84,15 +84,14 @@ def a_watermark(next_offset: int, *, partition: int = 0, epoch: int = 1, group: 
 
 async def deliver(
     sink: PostgresSink, batch: Sequence[LoggedEvent], dead: Sequence[DeadLettered] = ()
-) -> Refused:
+) -> Sequence[Settlement]:
     """Have the sink apply a batch, as the settler does; a batch of nothing is none."""
     if not batch and not dead:
-        return frozenset()
+        return ()
     last = max([each.position for each in batch] + [each.position for each in dead])
     version = max([each.version for each in batch] + [each.version for each in dead])
-    folded = fold(batch, await sink.current(batch))
     watermark = a_watermark(last.offset + 1, partition=last.partition, epoch=unpack_version(version)[0])
-    return await sink.write(folded, dead, watermark)
+    return await sink.write(batch, dead, watermark)
 
 
 def rows(dsn: str, query: str, **values: object) -> list[dict[str, Any]]:

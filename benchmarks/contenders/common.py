@@ -39,7 +39,6 @@ CREATE TABLE IF NOT EXISTS {WATERMARKS} (partition integer PRIMARY KEY, next_off
 """
 INCOMING = f"CREATE TEMPORARY TABLE incoming (LIKE {TABLE}) ON COMMIT DELETE ROWS"
 COPY = f"COPY incoming ({_NAMES}) FROM STDIN"
-COPY_BINARY = f"{COPY} (FORMAT binary)"
 # A memory may come twice in a batch, and older never overwrites newer.
 MERGE = f"""
 INSERT INTO {TABLE} AS held ({_NAMES})
@@ -66,7 +65,6 @@ class Order:
         events: When to stop: after at least so many.
         batch: Most events in one write.
         data: A folder of its own.
-        variant: Which of a contender's forms.
     """
 
     bootstrap: str
@@ -77,7 +75,6 @@ class Order:
     events: int
     batch: int
     data: str
-    variant: str = ""
 
     def to_json(self) -> str:
         """Return the order for a command line."""

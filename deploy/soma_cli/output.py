@@ -89,3 +89,18 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda more: bar.advance(task, more)
+
+
+@contextmanager
+def waiting_for(whom: str) -> Iterator[None]:
+    """Show on a terminal that an answer is awaited, until the block ends.
+
+    Args:
+        whom: Who is to answer, such as "the brokers".
+    """
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(f"Waiting for {whom}"):
+        yield

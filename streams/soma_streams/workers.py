@@ -26,11 +26,9 @@ from soma_streams.consuming import ConsumerGroup, Settle
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import Decoder, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
-from soma_streams.delivery.plainly import Plainly
 from soma_streams.delivery.retry import Retry
-from soma_streams.delivery.settle import FasterWay, Settled, Settler, Sink
+from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Outcome, Watermark
-from soma_streams.delivery.unread import Unread
 from soma_streams.door import open_door
 from soma_streams.log_state import log_state
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
@@ -88,7 +86,7 @@ async def work_postgres(
         settler = await opened.enter_async_context(
             _settler(
                 settings,
-                PostgresSink(pool, SinkGroup.POSTGRES),
+                PostgresSink(pool, SinkGroup.POSTGRES, settings.limits),
                 _retry(settings, events, metrics.of(SinkName.POSTGRES), clock, random),
                 clock,
             )
@@ -190,6 +188,7 @@ async def work_vectors(
                         standing=standing,
                         group=SinkGroup.VECTORS,
                         offer_watermark=watermarks.offer,
+                        limits=settings.limits,
                     )
                     retry = _retry(settings, events, metrics.of(SinkName.VECTORS), clock, random)
                     settler = await opened.enter_async_context(_settler(settings, sink, retry, clock))
@@ -332,24 +331,17 @@ async def _settler(
         group=sink.group,
         application_version=version("somafractalmemory"),
     )
-    limits, epoch = settings.limits, settings.topics.epoch
-    decoder = Decoder(SINK_EVENTS, limits, epoch)
-    faster: list[FasterWay] = []
-    if isinstance(sink, PostgresSink):
-        faster.append(Plainly(sink, decoder, retry, limits, epoch))
-        faster.append(Unread(sink, decoder, retry, limits, epoch))
+    epoch = settings.topics.epoch
     try:
         yield Settler(
             sink=sink,
-            decoder=decoder,
+            decoder=Decoder(SINK_EVENTS, settings.limits, epoch),
             schemas=schemas,
             dead_letters=dead_letters,
             retry=retry,
             clock=clock,
             flood=FloodGuard(settings.delivery),
-            limits=limits,
             epoch=epoch,
-            faster=faster,
         )
     finally:
         dead_letters.close()

@@ -9,7 +9,7 @@ from soma_cli.commands.options import AsJson
 from soma_cli.compatibility import incompatibilities
 from soma_cli.failures import FindingsError
 from soma_cli.invocation import invocation_of
-from soma_cli.output import Result, say, show
+from soma_cli.output import Result, say, show, waiting_for
 from soma_cli.settings import operator_settings
 from soma_schemas.registry import SchemaStatus, check_schemas, open_registry, register_schemas
 
@@ -48,7 +48,7 @@ def register(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Register every released schema, oldest first, under the rule FULL_TRANSITIVE."""
     _require_compatible()
     settings, _ = operator_settings(invocation_of(context))
-    with open_registry(settings.registry) as registry:
+    with open_registry(settings.registry) as registry, waiting_for("the registry"):
         statuses = register_schemas(registry, settings.topics)
     show(_schemas(statuses, []), as_json=as_json)
 
@@ -61,7 +61,7 @@ def check(context: typer.Context, *, as_json: AsJson = False) -> None:
     """
     found = [str(each) for each in incompatibilities()]
     settings, _ = operator_settings(invocation_of(context))
-    with open_registry(settings.registry) as registry:
+    with open_registry(settings.registry) as registry, waiting_for("the registry"):
         statuses = check_schemas(registry, settings.topics)
     show(_schemas(statuses, found), as_json=as_json)
     faults = [status for status in statuses if status.fault is not None]

@@ -9,11 +9,14 @@ from rich.text import Text
 from soma_cli.commands.options import AsJson
 from soma_cli.failures import FindingsError
 from soma_cli.invocation import invocation_of
-from soma_cli.output import Result, show
+from soma_cli.output import Result, show, waiting_for
 from soma_cli.settings import operator_settings
 from soma_cli.topic_application import apply_visibly
 from soma_schemas.clock import SystemClock
 from soma_schemas.topic_admin import TopicDifference, open_admin, topic_differences
+
+# Brokers that run answer within one; who looks whether they do, does not wait for long.
+_CHECK_SECONDS = 10.0
 
 app = typer.Typer(help="Create and check the topics.", no_args_is_help=True, add_completion=False)
 
@@ -48,7 +51,8 @@ def apply(context: typer.Context, *, as_json: AsJson = False) -> None:
     """
     settings, _ = operator_settings(invocation_of(context))
     admin = open_admin(settings.kafka)
-    done, left = asyncio.run(apply_visibly(admin, settings.topics, SystemClock()))
+    with waiting_for("the brokers"):
+        done, left = asyncio.run(apply_visibly(admin, settings.topics, SystemClock()))
     _show(done, left, as_json=as_json)
 
 
@@ -56,7 +60,9 @@ def apply(context: typer.Context, *, as_json: AsJson = False) -> None:
 def check(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Say where the brokers' topics differ from the declaration, and change nothing; exit 1 if any does."""
     settings, _ = operator_settings(invocation_of(context))
-    _show([], topic_differences(open_admin(settings.kafka), settings.topics), as_json=as_json)
+    with waiting_for("the brokers"):
+        left = topic_differences(open_admin(settings.kafka), settings.topics, timeout_seconds=_CHECK_SECONDS)
+    _show([], left, as_json=as_json)
 
 
 def _show(done: list[str], left: list[TopicDifference], *, as_json: bool) -> None:

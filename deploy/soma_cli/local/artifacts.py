@@ -32,6 +32,9 @@ _UNFINISHED = ".fetch-"
 _DOWNLOADS_AT_ONCE = 6
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
+# One separates the files of Java's class path, one a jar from what is in it; with the others the registry's
+# server does not find its own files.
+_UNUSABLE = f"{os.pathsep}!?[]"
 # Without a byte for so long, a connection is dead. Ctrl-C while it stalls waits for this too.
 _TIMEOUT_SECONDS = 20
 _REPORT_EVERY_BYTES = 256 * 1024
@@ -73,7 +76,7 @@ class Artifacts:
         offline: bool = False,
     ) -> None:
         self.cache = cache.absolute()
-        require_usable_name(self.cache, os.pathsep)  # of Java's class path
+        require_usable_name(self.cache, _UNUSABLE)
         self._progress = progress
         self._repository = repository
         self._offline = offline

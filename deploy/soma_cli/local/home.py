@@ -131,12 +131,12 @@ def is_free(port: int) -> bool:
         return True
 
 
-def require_usable_name(path: Path, separators: str = "") -> None:
+def require_usable_name(path: Path, unusable: str = "") -> None:
     """Refuse a folder with whose name programs of others cannot work.
 
     Args:
         path: The folder.
-        separators: What stands between paths where programs are told of this one.
+        unusable: Characters that programs cannot take in it.
 
     Raises:
         UnusableFolderError: The name holds one of them, a control character, or bytes that are no UTF-8.
@@ -148,7 +148,7 @@ def require_usable_name(path: Path, separators: str = "") -> None:
             f"the path {str(path)!r} is no UTF-8, without which Java finds nothing"
         ) from None
     for character in text:
-        if character < " " or character == "\x7f" or character in separators:
+        if character < " " or character == "\x7f" or character in unusable:
             raise UnusableFolderError(
                 f"the path {str(path)!r} holds {character!r}, with which the parts cannot work"
             )

@@ -1,4 +1,5 @@
--- All that can make a table refuse a row: its columns, constraints, unique indexes and triggers, a line each.
+-- All that can make a table refuse a row: its columns, constraints, unique indexes and triggers, a line each; and
+-- the functions that statements call.
 -- What hangs on one partition alone is told as hanging on the whole table.
 WITH ours AS (
     SELECT pg_class.oid, coalesce(parent.relname, pg_class.relname) AS name, pg_class.relispartition AS part
@@ -24,3 +25,7 @@ UNION
 SELECT concat_ws(' ', name, 'trigger', tgname)
 FROM ours JOIN pg_trigger ON tgrelid = ours.oid
 WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgparentid = 0
+UNION
+SELECT concat_ws(' ', proname, 'function', nullif(pg_get_function_identity_arguments(oid), ''))
+FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'soma_') AND prorettype <> 'trigger'::regtype

@@ -25,8 +25,6 @@ from soma_streams.delivery.state import (
     Content,
     EdgeName,
     Folded,
-    GlimpsedState,
-    KnownState,
     LinkChange,
     LoggedEvent,
     MemoryName,
@@ -39,14 +37,9 @@ from soma_streams.delivery.state import (
 from soma_streams.errors import PoisonError
 
 
-def needs_whole_state(event: MemoryEvent) -> bool:
-    """Say whether folding this event reads the memory's content, not just its version and recent events."""
-    return isinstance(event, MemoryPatched | MemoryExpired | MemoryAccessed)
-
-
 def fold(
     events: Sequence[LoggedEvent],
-    current: Mapping[MemoryName, KnownState],
+    current: Mapping[MemoryName, MemoryState],
     limits: Limits = DEFAULT_LIMITS,
 ) -> Folded:
     """Return what a batch makes of the current state.
@@ -57,12 +50,10 @@ def fold(
     Args:
         events: Of one sink's batch, in arrival order.
         current: What the store has of the memories concerned, tombstones included; absent means never seen.
-            A glimpse is enough where no event of the batch about that memory `needs_whole_state`.
         limits: How large a memory may become by patches.
 
     Raises:
         PoisonError: A patch would make a memory larger than it may be.
-        TypeError: A glimpse was handed in for an event that needs the whole state.
     """
     states: dict[MemoryName, MemoryState] = {}
     links: dict[EdgeName, LinkChange] = {}
@@ -112,12 +103,12 @@ def _changed(logged: LoggedEvent) -> MemoryName | EdgeName:
     return logged.name
 
 
-def _living(before: KnownState | None) -> Content | GlimpsedState | None:
-    return before.content if isinstance(before, MemoryState) else before
+def _living(before: MemoryState | None) -> Content | None:
+    return before.content if before is not None else None
 
 
 def _link_refusal(
-    change: LinkChange, known: LinkChange | None, namespace: str, living: Content | GlimpsedState | None
+    change: LinkChange, known: LinkChange | None, namespace: str, living: Content | None
 ) -> SupersededReason | None:
     if living is not None and living.namespace != namespace:
         return SupersededReason.WRONG_NAMESPACE
@@ -126,7 +117,7 @@ def _link_refusal(
     return None
 
 
-def _apply(logged: LoggedEvent, before: KnownState | None, limits: Limits) -> MemoryState | SupersededReason:
+def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> MemoryState | SupersededReason:
     event = logged.event
     if before is not None and event.event_id in before.recent_event_ids:
         return SupersededReason.REPEATED
@@ -162,7 +153,7 @@ def _gives_its_id(event: MemoryEvent) -> bool:
 
 
 def _content_after(
-    event: MemoryEvent, logged_at: datetime, living: Content | GlimpsedState | None, limits: Limits
+    event: MemoryEvent, logged_at: datetime, living: Content | None, limits: Limits
 ) -> Content | SupersededReason | None:
     match event:
         case MemoryStored():
@@ -172,8 +163,6 @@ def _content_after(
             return None
         case _ if living is None:
             return SupersededReason.ABSENT
-        case _ if isinstance(living, GlimpsedState):
-            raise TypeError(f"{type(event).__name__} needs the whole state")
         case MemoryPatched():
             return _patched(event, logged_at, living, limits)
         case MemoryExpired():
@@ -186,7 +175,7 @@ def _content_after(
             raise TypeError(f"{type(event).__name__} is no event that changes a memory")
 
 
-def _stored(event: MemoryStored, logged_at: datetime, living: Content | GlimpsedState | None) -> Content:
+def _stored(event: MemoryStored, logged_at: datetime, living: Content | None) -> Content:
     return Content(
         namespace=event.namespace,
         key=event.key,

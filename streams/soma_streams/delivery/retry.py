@@ -141,21 +141,3 @@ class Retry:
         if self.state is not state:
             self.state = state
             self._listener.circuit_changed(state)
-
-
-async def unless_refused(retry: Retry, what: str, work: Callable[[], Awaitable[T]]) -> T | None:
-    """Return what work gives, however long the store is away; None when the store refuses an event.
-
-    Raises:
-        Exception: Something systemic.
-    """
-
-    async def attempt() -> T | None:
-        try:
-            return await work()
-        except Exception as error:
-            if classify(error) is FailureClass.POISON:
-                return None
-            raise
-
-    return await retry(what, attempt)

@@ -9,21 +9,16 @@ import structlog
 from soma_schemas.clock import Clock
 from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import SomaError
-from soma_schemas.limits import Limits
 from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
 from soma_streams.delivery.decode import Decoder, Poison, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
-from soma_streams.delivery.fold import after_guard, fold
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import (
     DeadLettered,
-    Folded,
-    KnownState,
     LoggedEvent,
-    MemoryName,
     Outcome,
-    Refused,
+    Settlement,
     Watermark,
 )
 from soma_streams.delivery.writer_schemas import WriterSchema
@@ -54,26 +49,22 @@ class Sink(Protocol):
         """
         ...
 
-    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
-        """Return what the store has of the memories that these events are about, tombstones included."""
-        ...
+    async def write(
+        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> Sequence[Settlement]:
+        """Make a batch durable, with its dead letters and its watermark. Safe to repeat.
 
-    async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
-        """Make it durable, all or nothing, and safe to repeat.
+        Args:
+            events: In arrival order.
+            dead: The rest of the batch.
+            watermark: What is settled with it.
 
         Returns:
-            The memories and links whose version guard refused the change, because the store has a newer one.
+            What became of the events, in their order.
+
+        Raises:
+            PoisonError: One of the events can never be applied; like any poison, it may name its memory.
         """
-        ...
-
-
-class FasterWay(Protocol):
-    """What settles a batch of ordinary events at a lower price."""
-
-    async def settle(
-        self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]
-    ) -> Mapping[Outcome, int] | None:
-        """Return the outcomes once everything is durable, or None when nothing was written."""
         ...
 
 
@@ -103,9 +94,7 @@ class Settler:
         retry: Waits out what passes.
         clock: Tells when an event failed.
         flood: Stops a flood of dead letters.
-        limits: How large a memory may become.
         epoch: Of the topic as it is now.
-        faster: Into the same sink, each for batches that it can settle.
     """
 
     def __init__(
@@ -118,9 +107,7 @@ class Settler:
         retry: Retry,
         clock: Clock,
         flood: FloodGuard,
-        limits: Limits,
         epoch: int,
-        faster: Sequence[FasterWay] = (),
     ) -> None:
         self._sink = sink
         self._decoder = decoder
@@ -129,9 +116,7 @@ class Settler:
         self._retry = retry
         self._clock = clock
         self._flood = flood
-        self._limits = limits
         self._epoch = epoch
-        self._faster = faster
         self._log = structlog.get_logger("soma_streams.delivery.settle").bind(group=sink.group)
 
     async def settle(self, batch: RecordBatch) -> Settled:
@@ -142,12 +127,6 @@ class Settler:
         """
         ids = schema_ids(batch.records)
         schemas = await self._retry("read schemas", lambda: self._schemas.fetch(ids))
-        for way in self._faster:
-            found = await way.settle(batch, schemas)
-            if found is not None:
-                for _ in batch.records:
-                    self._flood.observe(dead_lettered=False)
-                return Settled(batch.partition, batch.next_offset, {**dict.fromkeys(Outcome, 0), **found})
         decoded = await self._decoder.decode_in_turns(batch, schemas)
         for item in decoded.items:
             self._flood.observe(dead_lettered=isinstance(item, Poison))
@@ -173,9 +152,7 @@ class Settler:
         dead = [item for item in items if isinstance(item, DeadLettered)]
         watermark = Watermark(self._sink.group, batch.topic, batch.partition, self._epoch, next_offset)
         try:
-            current = await self._retry("read current state", lambda: self._sink.current(events))
-            folded = fold(events, current, self._limits)
-            refused = await self._retry("write", lambda: self._sink.write(folded, dead, watermark))
+            settlements = await self._retry("write", lambda: self._sink.write(events, dead, watermark))
         except Exception as error:
             if classify(error) is not FailureClass.POISON or not events:
                 if not isinstance(error, SomaError):
@@ -185,9 +162,7 @@ class Settler:
             if 0 < len(suspects) < len(items) and apart < _MEMORIES_APART:
                 return await self._set_apart(batch, items, suspects, next_offset, apart)
             return await self._isolate(batch, items, next_offset, error, checked=checked)
-        return [each.outcome for each in after_guard(folded.settlements, refused)] + [
-            Outcome.DEAD_LETTERED for _ in dead
-        ]
+        return [each.outcome for each in settlements] + [Outcome.DEAD_LETTERED for _ in dead]
 
     async def _set_apart(
         self,

@@ -57,8 +57,8 @@ _IDENTITY = sha1(MEMORY_NAMESPACE.bytes, usedforsecurity=False)
 # Three searches that begin with a set of characters are faster than one with a choice; the second is rare.
 _EXPONENT = re.compile(rb"[0-9][eE][-+0-9]").search
 _NUMBER_WITH_EXPONENT = re.compile(rb"[:\[,\s]-?[0-9.]+[eE]").search
-LONG_NUMBER = CERTAIN_CHARACTERS + 1
-_LONG_NUMBERS = re.compile(rb"[0-9.]{%d,}" % LONG_NUMBER).findall
+_LONG_NUMBER = CERTAIN_CHARACTERS + 1
+_LONG_NUMBERS = re.compile(rb"[0-9.]{%d,}" % _LONG_NUMBER).findall
 _LONGEST_SURE_INTEGER = 300
 _VERSION_LIMIT = 2**53
 _REMEMBERED = 10_000
@@ -87,13 +87,6 @@ class Repeated(dict[bytes, str]):
         self[raw] = text
         return text
 
-    def keeps(self, raw: bytes) -> bool:
-        """Say whether a text is valid, and is kept as it is."""
-        try:
-            return self[raw].encode() == raw
-        except ValueError:
-            return False
-
 
 class RepeatedTexts:
     """The texts of which many events have the same few.
@@ -108,23 +101,6 @@ class RepeatedTexts:
         self.actors = Repeated(Name, limits)
         self.tags = Repeated(Tag, limits)
         self.models = Repeated(Name, limits)
-
-
-class KeyHashes:
-    """Hashes keys as `memory_id_for_key` does, without setting the bits of uuid5; each namespace once."""
-
-    def __init__(self) -> None:
-        self._begun: dict[tuple[bytes, bytes], Any] = {}
-
-    def __call__(self, tenant: bytes, namespace: bytes, key: bytes) -> bytes:
-        """Return 16 bytes."""
-        begun = self._begun.get((tenant, namespace))
-        if begun is None:
-            begun = self._begun[tenant, namespace] = _IDENTITY.copy()
-            begun.update(b"%b\x1f%b\x1fkey\x1f" % (tenant, namespace))
-        hashed = begun.copy()
-        hashed.update(key)
-        return hashed.digest()[:16]
 
 
 def is_plain_schema(schema: object) -> bool:

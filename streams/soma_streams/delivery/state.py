@@ -127,32 +127,6 @@ class MemoryState:
     recent_event_ids: tuple[UUID, ...]
 
 
-@dataclass(slots=True)
-class GlimpsedState:
-    """A living memory of which a store read no more than replacing or deleting it needs.
-
-    A store may hand it to `fold` when no event of the batch needs the memory's content; see
-    `needs_whole_state`. It is never written.
-
-    Attributes:
-        version: Of the last event applied.
-        recent_event_ids: The last events applied, newest first, at most `REMEMBERED_EVENTS`.
-        namespace: What an event from elsewhere is refused by.
-        created_at: What a replacement inherits, like the two below.
-    """
-
-    name: MemoryName
-    version: int
-    recent_event_ids: tuple[UUID, ...]
-    namespace: str
-    created_at: datetime
-    access_count: int
-    last_accessed_at: datetime | None
-
-
-KnownState = MemoryState | GlimpsedState
-
-
 @dataclass(frozen=True, slots=True)
 class LinkChange:
     """The last word of a batch on one edge; `weight` is None when the edge ends."""

@@ -54,16 +54,6 @@ class Packed(NamedTuple):
     data: bytes
 
 
-class Elements(NamedTuple):
-    """Rows that are packed already, one after the other."""
-
-    data: bytes
-    rows: int
-
-
-NO_ELEMENTS = Elements(b"", 0)
-
-
 class PackedDumper(Dumper):
     """Sends what is packed as it is."""
 
@@ -123,22 +113,19 @@ def packer(row: type[tuple[Any, ...]]) -> Pack:
     return made
 
 
-def packed_rows(
-    pack: Pack, rows: Sequence[tuple[Any, ...]], row_oid: int, more: Elements = NO_ELEMENTS
-) -> Packed:
+def packed_rows(pack: Pack, rows: Sequence[tuple[Any, ...]], row_oid: int) -> Packed:
     """Return rows as a parameter.
 
     Args:
         pack: Made by `packer` for their type.
         rows: The rows.
         row_oid: The number of the row type in the session that gets the parameter.
-        more: Rows of the same type that come first.
 
     Raises:
         NumericValueOutOfRange: A number is too large for its column.
     """
     try:
-        return Packed(_array_head(row_oid, more.rows + len(rows)) + more.data + pack(rows))
+        return Packed(_array_head(row_oid, len(rows)) + pack(rows))
     except struct.error as error:
         raise NumericValueOutOfRange("a number is too large for its column") from error
 
@@ -146,18 +133,6 @@ def packed_rows(
 def packed_texts(values: Sequence[str]) -> Packed:
     """Return a parameter of type text[]."""
     return Packed(_texts(values))
-
-
-def packed_keys(tenants: Sequence[bytes], ids: bytes) -> tuple[Packed, Packed]:
-    """Return parameters of type text[] and uuid[], from UTF-8 and from 16 bytes for each."""
-    count = len(tenants)
-    sized = [part for tenant in tenants for part in (_LENGTH(len(tenant)), tenant)]
-    size = _LENGTH(_UUID_BYTES)
-    each = b"".join([size + ids[at : at + _UUID_BYTES] for at in range(0, len(ids), _UUID_BYTES)])
-    return (
-        Packed(_array_head(_TEXT, count) + b"".join(sized)),
-        Packed(_array_head(_UUID, count) + each),
-    )
 
 
 def packed_uuids(values: Sequence[UUID]) -> Packed:

@@ -20,8 +20,6 @@ from psycopg.types.composite import CompositeInfo
 from psycopg_pool import AsyncConnectionPool
 
 from soma_streams.sinks.packing import (
-    NO_ELEMENTS,
-    Elements,
     Packed,
     PackedDumper,
     database_type,
@@ -108,7 +106,6 @@ class Sessions:
         connection: Connection,
         name: str,
         rows: Sequence[tuple[Any, ...]],
-        more: Elements = NO_ELEMENTS,
     ) -> Packed:
         """Return rows as a parameter for a statement on a borrowed connection.
 
@@ -116,12 +113,11 @@ class Sessions:
             connection: That one and no other.
             name: Of the row type that they are of.
             rows: The rows.
-            more: Rows of the same type that are packed already.
 
         Raises:
             psycopg.DataError: A value can be in no column of its type.
         """
-        return packed_rows(self._packers[name], rows, self._taught[connection][name], more)
+        return packed_rows(self._packers[name], rows, self._taught[connection][name])
 
 
 async def _teach(connection: Connection, row_types: tuple[RowType, ...]) -> dict[str, int]:

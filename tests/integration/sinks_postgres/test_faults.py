@@ -8,10 +8,9 @@ import pytest
 
 from builders import a_log, an_id, linked, logged, patched, stored
 from conftest import LocalParts
-from postgres_tables import A_GROUP, a_dead_letter, a_watermark, deliver, history, memories, rows, tables
+from postgres_tables import A_GROUP, a_dead_letter, deliver, history, memories, rows, tables
 from soma_cli.local.postgres import Login
 from soma_streams.delivery.failures import FailureClass, classify
-from soma_streams.delivery.fold import fold
 from soma_streams.delivery.state import Outcome, SupersededReason, Watermark
 from soma_streams.sinks import watermarks
 from soma_streams.sinks.postgres import PostgresSink
@@ -123,17 +122,14 @@ async def until_blocked(dsn: str, sessions: int = 1) -> None:
             pass
 
 
-async def test_what_a_predecessor_wrote_since_the_state_was_read_is_guarded_all_the_same(
-    sink: PostgresSink, owner_dsn: str
-) -> None:
+async def test_what_a_predecessor_wrote_is_guarded_without_a_read(sink: PostgresSink, owner_dsn: str) -> None:
     newer, older = logged(stored(key="a", text="newer"), 7), logged(stored(key="a", text="older"), 3)
     other = logged(stored(key="b"), 4)
-    folded = fold([older, other], await sink.current([older, other]))  # nothing is there yet
     await deliver(sink, [newer])
 
-    refused = await sink.write(folded, [], a_watermark(5))
+    settled = await deliver(sink, [older, other])
 
-    assert refused == {older.name}
+    assert [each.reason for each in settled] == [SupersededReason.OLDER, None]
     assert {state.version for state in memories(owner_dsn).values()} == {newer.version, other.version}
     assert history(owner_dsn) == {
         (0, newer.version): (Outcome.APPLIED, None),

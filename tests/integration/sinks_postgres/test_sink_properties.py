@@ -68,6 +68,12 @@ def logs(draw: st.DrawFn) -> Log:
     return Log(tenant, [logged(event, offset, epoch=example) for offset, event in enumerate(events)])
 
 
+# Storing alone, which is offered without a read, comes most often.
+_KINDS = [
+    "store", "store", "store", "misplace", "patch", "cas", "delete", "expire", "access", "link", "repeat",
+]  # fmt: skip
+
+
 @st.composite
 def _events_of(
     draw: st.DrawFn,
@@ -77,7 +83,7 @@ def _events_of(
     earlier: Sequence[MemoryEvent],
 ) -> MemoryEvent:
     number = len(versions)
-    match draw(st.sampled_from(["store", "patch", "cas", "delete", "expire", "access", "link", "repeat"])):
+    match draw(st.sampled_from(_KINDS)):
         case "patch":
             return patched(memory, payload=json.dumps({f"n{number}": number}), tags=[f"n{number}"])
         case "cas":
@@ -93,6 +99,9 @@ def _events_of(
             if draw(st.booleans()):
                 return linked(memory, other.memory_id, weight=float(number))
             return unlinked(memory, other.memory_id)
+        case "misplace":
+            # Whoever guesses the id of a key or a coordinate first keeps its owner not out.
+            return stored(tenant=memory.tenant, namespace="elsewhere", memory_id=memory.memory_id)
         case "repeat" if earlier:
             return draw(st.sampled_from(earlier))
         case _:

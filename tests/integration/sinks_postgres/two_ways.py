@@ -1,10 +1,11 @@
-"""A settler on the real tables with a faster way and without, so that what both leave can be compared."""
+"""A settler on the real tables that reads what it has to, and one that reads everything, leave the same."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Any
 
 import psycopg
+import pytest
 
 from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, stored
 from fakes import FakeClock, RecordedDeadLetters
@@ -27,11 +28,12 @@ from soma_streams.checks import Waiting
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
-from soma_streams.delivery.settle import FasterWay, Settler
-from soma_streams.delivery.state import Outcome
+from soma_streams.delivery.settle import Settler
+from soma_streams.delivery.state import LoggedEvent, MemoryName, MemoryState, Outcome
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.sinks.postgres import PostgresSink
+from soma_streams.sinks.postgres import sink as postgres_sink
 from soma_streams.transport.records import Record, RecordBatch
 
 A_PARTITION = 471
@@ -51,54 +53,27 @@ QUERIES = (
 )
 
 
-Way = Callable[[PostgresSink, Decoder, Retry], FasterWay]
-
-
-class Told:
-    """Tells which batches a faster way settled."""
-
-    def __init__(self, way: FasterWay) -> None:
-        self._way = way
-        self.settled: list[bool] = []
-
-    async def settle(
-        self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]
-    ) -> Mapping[Outcome, int] | None:
-        found = await self._way.settle(batch, schemas)
-        self.settled.append(found is not None)
-        return found
-
-
 class KnownSchemas:
     async def fetch(self, ids: set[int]) -> Mapping[int, WriterSchema]:
         return {number: WRITER_SCHEMAS[number] for number in ids}
 
 
 class Road:
-    """A settler on the real tables, with a faster way or without."""
+    """A settler on the real tables."""
 
-    def __init__(self, sink: PostgresSink, way: Way | None = None) -> None:
-        clock, decoder = FakeClock(), Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1)
-        retry = Retry(RetrySettings.model_validate({}), clock, Random(7), Waiting())
-        self.faster = [Told(way(sink, decoder, retry))] if way is not None else []
+    def __init__(self, sink: PostgresSink) -> None:
+        clock = FakeClock()
         self.letters = RecordedDeadLetters()
         self.settler = Settler(
             sink=sink,
-            decoder=decoder,
+            decoder=Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1),
             schemas=KnownSchemas(),
             dead_letters=self.letters,
-            retry=retry,
+            retry=Retry(RetrySettings.model_validate({}), clock, Random(7), Waiting()),
             clock=clock,
             flood=FloodGuard(DeliverySettings.model_validate({})),
-            limits=DEFAULT_LIMITS,
             epoch=1,
-            faster=self.faster,
         )
-
-    @property
-    def settled_fast(self) -> list[bool]:
-        """Which batches went the faster way."""
-        return [settled for each in self.faster for settled in each.settled]
 
     async def outcomes(self, batches: Sequence[RecordBatch]) -> list[Mapping[Outcome, int]]:
         return [(await self.settler.settle(batch)).outcomes for batch in batches]
@@ -167,23 +142,46 @@ def judged(batches: Sequence[RecordBatch]) -> Ledger:
     return ledger
 
 
+class Reads:
+    """Tells how many memories each batch read, and has everything read when it is told to."""
+
+    def __init__(self, sink: PostgresSink, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.everything = False
+        self.counts: list[int] = []
+        needing, read = postgres_sink._needing_a_read, sink._read
+
+        def names(events: Sequence[LoggedEvent]) -> set[MemoryName]:
+            return {each.name for each in events} if self.everything else needing(events)
+
+        async def counted(names: Collection[MemoryName]) -> Mapping[MemoryName, MemoryState]:
+            self.counts.append(len(names))
+            return await read(names)
+
+        monkeypatch.setattr(postgres_sink, "_needing_a_read", names)
+        monkeypatch.setattr(sink, "_read", counted)
+
+
 async def agree(
-    sink: PostgresSink, dsn: str, batches: Sequence[RecordBatch], way: Way
-) -> tuple[Road, list[bool]]:
-    """Assert that both ways leave the rows that the judge expects.
+    sink: PostgresSink, dsn: str, batches: Sequence[RecordBatch], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Road, list[int]]:
+    """Assert that a sink that reads everything first leaves the same rows, and that the judge expects them.
 
     Returns:
-        The slow one, and what was settled fast.
+        The road that read no more than it has to, and how many memories it read, for each try of a batch.
     """
+    reads = Reads(sink, monkeypatch)
+    reads.everything = True
     emptied(dsn)
-    slow = Road(sink)
-    slow_outcomes = await slow.outcomes(batches)
+    whole = Road(sink)
+    outcomes = await whole.outcomes(batches)
     expected = held(dsn)
+    reads.everything = False
+    reads.counts.clear()
     emptied(dsn)
-    fast = Road(sink, way)
-    assert await fast.outcomes(batches) == slow_outcomes
+    road = Road(sink)
+    assert await road.outcomes(batches) == outcomes
     assert held(dsn) == expected
-    assert fast.letters.letters == slow.letters.letters
+    assert road.letters.letters == whole.letters.letters
     opinion = judged(batches)
     assert {name: memory_row(memory) for name, memory in opinion.memories.items()} == {
         (row["tenant"], row["memory_id"]): read_memory_row(row)
@@ -193,4 +191,4 @@ async def agree(
         (row["partition"], row["version"], row["logged_at"]): read_history_row(row)
         for row in judge_rows(dsn, f"{HISTORY} WHERE partition = {A_PARTITION}")
     }
-    return slow, fast.settled_fast
+    return road, reads.counts

@@ -192,6 +192,15 @@ def offered(row_type: str, count: int, **changed: str) -> Values:
     return lambda tenant: {"rows": Rows(text % tenant)}
 
 
+def recorded(**changed: str) -> Callable[[str], dict[str, Any]]:
+    return lambda tenant: {**offered("history_row", 100, **changed)(tenant), "replayed": []}
+
+
+def written(**changed: str) -> Callable[[str], dict[str, Any]]:
+    rows = offered("memory_row", 100, **changed)
+    return lambda tenant: {**rows(tenant), "offered": 100, "remembered": 16}
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows that a query makes, as text."""
@@ -308,25 +317,21 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "100": Case(2700, offered("letter_row", 100, id="gen_random_uuid()")),
         "100 again": Case(600, offered("letter_row", 100)),
     },
-    "soma_streams/sinks/postgres/append_history.sql": {
-        "100": Case(1100, offered("history_row", 100, version="version + 1000000"))
-    },
     "soma_streams/sinks/postgres/end_links.sql": {"of 100": Case(1300, lambda t: keys(t, 100))},
     "soma_streams/sinks/postgres/ensure_months.sql": {"": Case(81, lambda _: {"months": ["2026-01-01"]})},
-    "soma_streams/sinks/postgres/insert_memories.sql": {
-        "100": Case(2900, offered("memory_row", 100, memory_id="gen_random_uuid()"))
-    },
     "soma_streams/sinks/postgres/merge_links.sql": {
         "100": Case(3000, offered("link_row", 100, version="version + 1000000"))
     },
-    "soma_streams/sinks/postgres/merge_memories.sql": {
-        "100": Case(4100, offered("memory_row", 100, version="version + 1000000"))
-    },
-    "soma_streams/sinks/postgres/read_glimpses.sql": {"of 100": Case(610, lambda t: keys(t, 100))},
-    "soma_streams/sinks/postgres/read_seen.sql": {"of 100": Case(600, lambda t: keys(t, 100))},
-    "soma_streams/sinks/postgres/read_whole.sql": {"of 100": Case(600, lambda t: keys(t, 100))},
+    "soma_streams/sinks/postgres/read_memories.sql": {"of 100": Case(600, lambda t: keys(t, 100))},
     "soma_streams/sinks/postgres/record_history.sql": {
-        "100 again": Case(800, lambda t: {**offered("history_row", 100)(t), "replayed": []})
+        "100": Case(1300, recorded(version="version + 1000000")),
+        "100 again": Case(800, recorded()),
+    },
+    "soma_streams/sinks/postgres/write_memories.sql": {
+        "100 new": Case(2900, written(memory_id="gen_random_uuid()")),
+        "100 replaced": Case(
+            4100, written(version="version + 1000000", recent_event_ids="ARRAY[gen_random_uuid()]")
+        ),
     },
     "soma_streams/sinks/vectors/read_page.sql": {
         "of 1,000": Case(1100, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000})

@@ -184,7 +184,6 @@ async def test_an_hour_without_the_store_costs_no_membership_no_dead_letter_and_
         retry=Retry(RetrySettings.model_validate({}), clock, Random(3), group),
         clock=clock,
         flood=FloodGuard(DeliverySettings.model_validate(delivery)),
-        limits=DEFAULT_LIMITS,
         epoch=1,
     )
     events = [stored(key=f"memory {number}") for number in range(20)]

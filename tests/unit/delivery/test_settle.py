@@ -64,7 +64,6 @@ class Setting:
             ),
             clock=self.clock,
             flood=FloodGuard(delivery or DeliverySettings.model_validate({})),
-            limits=DEFAULT_LIMITS,
             epoch=1,
         )
 

@@ -15,7 +15,6 @@ from builders import stored
 from soma_schemas.avro_schemas import latest, record_names, released
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_streams.delivery.decode import UndecodableError, read_body
-from soma_streams.delivery.plain import PlainReader
 from soma_streams.delivery.shortcut import Shortcut
 from soma_streams.delivery.writer_schemas import judged
 
@@ -123,7 +122,6 @@ def test_only_released_versions_have_a_shortcut(text: str) -> None:
 
     assert schema.version is None
     assert Shortcut.of(schema.parsed, DEFAULT_LIMITS) is None
-    assert PlainReader.of(schema.parsed, DEFAULT_LIMITS) is None
 
 
 NASTY: dict[str, str | Callable[[], str]] = {

@@ -315,8 +315,11 @@ def test_two_processes_at_once_fetch_a_bundle_once(
     assert sorted(repository.requests) == sorted(JARS)
 
 
-def test_a_cache_that_a_class_path_would_take_for_two_is_refused_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("character", [os.pathsep, "!", "?", "[", "]"])
+def test_a_cache_of_whose_name_java_would_make_another_is_refused_at_once(
+    tmp_path: Path, character: str
+) -> None:
     with pytest.raises(UnusableFolderError) as refused:
-        Artifacts(tmp_path / f"a{os.pathsep}b")
+        Artifacts(tmp_path / f"a{character}b")
 
     assert "SOMA_CACHE" in str(refused.value.remedy)

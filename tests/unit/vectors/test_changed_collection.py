@@ -97,7 +97,6 @@ async def test_another_collection_behind_the_alias_stops_the_worker_and_buries_n
         retry=Retry(RetrySettings.model_validate({}), clock, Random(1), Waiting()),
         clock=clock,
         flood=FloodGuard(DeliverySettings.model_validate({})),
-        limits=DEFAULT_LIMITS,
         epoch=1,
     )
     events = [stored() for _ in range(_EVENTS)]

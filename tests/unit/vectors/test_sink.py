@@ -1,7 +1,7 @@
 """The vector sink: what is embedded, in which order things happen, and whose fault an error is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from collections.abc import Collection as Group
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,15 @@ from soma_schemas.vectors.index_errors import (
 from soma_schemas.vectors.points import Point
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.fold import fold
-from soma_streams.delivery.state import Folded, LoggedEvent, MemoryName, Watermark
+from soma_streams.delivery.state import (
+    LoggedEvent,
+    MemoryName,
+    MemoryState,
+    Outcome,
+    Settlement,
+    SupersededReason,
+    Watermark,
+)
 from soma_streams.sinks.vectors.errors import (
     EmbeddingDimensionsError,
     IndexLostError,
@@ -33,7 +41,7 @@ from soma_streams.sinks.vectors.errors import (
 from soma_streams.sinks.vectors.points import PointMaker
 from soma_streams.sinks.vectors.sink import VectorSink
 from soma_streams.sinks.vectors.standing import Standing, held_by
-from soma_streams.sinks.vectors.states import id_of
+from soma_streams.sinks.vectors.states import id_of, state_of
 from soma_streams.sinks.vectors.writer import PointWriter
 from standings import a_standing
 
@@ -75,6 +83,7 @@ class FaultyWriter:
         self._writer = writer
         self.calls: list[str] = []
         self.failures: dict[str, Exception] = {}
+        self.before_the_write: Callable[[], Awaitable[None]] | None = None
 
     async def prepare(self) -> None:
         """Pass on."""
@@ -92,6 +101,8 @@ class FaultyWriter:
     async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
         """Pass on."""
         self._note("write")
+        if self.before_the_write is not None:
+            await self.before_the_write()
         return await self._writer.write(points)
 
     async def flush(self) -> None:
@@ -118,6 +129,7 @@ class Rig:
 
     def __init__(self, engine: Engine, standing: Standing) -> None:
         self.engine = engine
+        self.standing = standing
         self.embedder = CountingEmbedder()
         self.writer = FaultyWriter(engine.writer)
         self.sink = VectorSink(
@@ -134,11 +146,14 @@ class Rig:
             place: point for place, point in (await self.engine.stored()).items() if "tenant" in point.payload
         }
 
-    async def apply(self, events: Sequence[LoggedEvent]) -> Folded:
-        """Fold events onto what the sink has, and write."""
-        folded = fold(events, await self.sink.current(events))
-        await self.sink.write(folded, [], _WATERMARK)
-        return folded
+    async def apply(self, events: Sequence[LoggedEvent]) -> Sequence[Settlement]:
+        """Write events, with the watermark behind them."""
+        return await self.sink.write(events, [], _WATERMARK)
+
+    async def states(self) -> dict[MemoryName, MemoryState]:
+        """What the engine has of memories, as states."""
+        found = [state_of(point.payload) for point in (await self.memories()).values()]
+        return {state.name: state for state in found}
 
 
 @pytest.fixture
@@ -152,15 +167,11 @@ async def test_states_are_read_back_as_they_were_folded(rig: Rig) -> None:
     tea, coffee = stored(text="tea", payload='{"a": 1.50}', tags=["x"]), stored(text="coffee")
     log = a_log([tea, coffee, deleted(coffee)])
 
-    folded = await rig.apply(log)
+    await rig.apply(log)
 
-    current = await rig.sink.current(log)
-    assert current == {state.name: state for state in folded.states}
+    current = await rig.states()
+    assert current == {state.name: state for state in fold(log, {}).states}
     assert [current[each.name].content is None for each in log] == [False, True, True]
-
-
-async def test_what_was_never_seen_is_absent(rig: Rig) -> None:
-    assert await rig.sink.current(a_log([stored()])) == {}
 
 
 async def test_a_patch_of_the_text_embeds_it_anew_with_all_the_rest_kept(rig: Rig) -> None:
@@ -189,12 +200,12 @@ async def test_an_embedding_of_the_collections_model_is_taken_as_it_is(rig: Rig)
 async def test_an_embedding_of_another_model_is_kept_but_the_text_is_embedded(rig: Rig) -> None:
     memory = stored(text="tea", embedding=[3.0, 4.0], embedding_model="another")
 
-    folded = await rig.apply([logged(memory, 0)])
+    await rig.apply([logged(memory, 0)])
 
     [point] = (await rig.memories()).values()
     assert point.dense == pytest.approx([0.0, 1.0, 0.0, 0.0])
-    [state] = (await rig.sink.current([logged(memory, 0)])).values()
-    assert (state,) == folded.states
+    [state] = (await rig.states()).values()
+    assert (state,) == fold([logged(memory, 0)], {}).states
     assert state.content is not None
     assert state.content.embedding == (3.0, 4.0)
 
@@ -218,13 +229,13 @@ async def test_an_embedding_that_has_not_the_size_of_its_model_is_poison_before_
     rig: Rig,
 ) -> None:
     wrong = stored(embedding=[1.0, 2.0], embedding_model="counting")
-    folded = fold(a_log([*(stored() for _ in range(100)), wrong]), {})
+    log = a_log([*(stored() for _ in range(100)), wrong])
 
     with pytest.raises(EmbeddingDimensionsError) as raised:
-        await rig.sink.write(folded, [], _WATERMARK)
+        await rig.apply(log)
 
     assert classify(raised.value) is FailureClass.POISON
-    assert rig.writer.calls == []
+    assert rig.writer.calls == ["read"]
     assert await rig.memories() == {}
 
 
@@ -236,27 +247,27 @@ async def test_an_embedding_of_a_wrong_size_is_poison_also_when_its_batch_goes_o
     mended = patched(wrong, text="another") if mended_by == "patch" else deleted(wrong)
 
     with pytest.raises(EmbeddingDimensionsError) as raised:
-        await rig.sink.write(fold(a_log([stored(), wrong, mended]), {}), [], _WATERMARK)
+        await rig.apply(a_log([stored(), wrong, mended]))
 
     assert raised.value.memory == MemoryName(wrong.tenant, wrong.memory_id)
-    assert rig.writer.calls == []
+    assert rig.writer.calls == ["read"]
 
 
 async def test_a_text_that_the_embedder_refuses_is_poison(rig: Rig) -> None:
     rig.embedder.failure = EmbeddingRefusedError("refused", status_code=413)
 
     with pytest.raises(UnembeddableError) as raised:
-        await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+        await rig.apply(a_log([stored()]))
 
     assert classify(raised.value) is FailureClass.POISON
-    assert rig.writer.calls == []
+    assert rig.writer.calls == ["read"]
 
 
 async def test_a_point_that_the_engine_refuses_is_poison(rig: Rig) -> None:
     rig.writer.failures["write"] = IndexRefusedError("refused")
 
     with pytest.raises(UnindexableError) as raised:
-        await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+        await rig.apply(a_log([stored()]))
 
     assert classify(raised.value) is FailureClass.POISON
 
@@ -265,9 +276,9 @@ async def test_a_vector_that_is_not_finite_never_reaches_the_engine(rig: Rig) ->
     rig.embedder.answer = [float("nan"), 0.0, 0.0, 1.0]
 
     with pytest.raises(UnindexableError):
-        await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+        await rig.apply(a_log([stored()]))
 
-    assert rig.writer.calls == []
+    assert rig.writer.calls == ["read"]
 
 
 async def test_a_text_that_says_nothing_to_the_model_is_kept_without_a_direction(rig: Rig) -> None:
@@ -294,47 +305,47 @@ async def test_an_outage_passes_as_it_is_and_no_watermark_is_told(
     break_down(rig)
 
     with pytest.raises(ConnectionError) as raised:
-        await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+        await rig.apply(a_log([stored()]))
 
     assert classify(raised.value) is FailureClass.TRANSIENT
     assert "offer 7" not in rig.writer.calls
 
 
 async def test_a_batch_that_an_outage_has_written_again_is_embedded_once(rig: Rig) -> None:
-    folded = fold(a_log([stored(text="tea")]), {})
+    log = a_log([stored(text="tea")])
     rig.writer.failures["write"] = IndexUnavailableError("away")
     for _ in range(3):
         with pytest.raises(IndexUnavailableError):
-            await rig.sink.write(folded, [], _WATERMARK)
+            await rig.apply(log)
     del rig.writer.failures["write"]
 
-    await rig.sink.write(folded, [], _WATERMARK)
-    await rig.sink.write(fold(a_log([stored(text="coffee")]), {}), [], _WATERMARK)
+    settled = await rig.apply(log)
+    await rig.apply(a_log([stored(text="coffee")]))
 
+    assert [each.outcome for each in settled] == [Outcome.APPLIED]
     assert rig.embedder.asked == ["2 March 2026: tea", "2 March 2026: coffee"]
     assert len(await rig.memories()) == 2
 
 
 async def test_the_watermark_is_told_after_everything_is_durable(rig: Rig) -> None:
-    await rig.sink.write(fold(a_log([stored()]), {}), [], _WATERMARK)
+    await rig.apply(a_log([stored()]))
 
-    assert rig.writer.calls == ["write", "flush", "offer 7"]
+    assert rig.writer.calls == ["read", "write", "flush", "offer 7"]
 
 
 async def test_how_far_it_has_come_is_in_the_index_before_anybody_is_told(rig: Rig) -> None:
-    refused = await rig.sink.write(Folded(), [], _WATERMARK)
+    assert await rig.apply([]) == ()
 
-    assert refused == frozenset()
-    assert rig.writer.calls == ["write", "flush", "offer 7"]
+    assert rig.writer.calls == ["read", "write", "flush", "offer 7"]
     held = await held_by(rig.engine.writer, [0, 1])
     assert held is not None
     assert held.progress == {0: 7}
 
 
 async def test_what_is_read_again_takes_no_progress_back(rig: Rig) -> None:
-    await rig.sink.write(Folded(), [], _WATERMARK)
+    await rig.apply([])
 
-    await rig.sink.write(Folded(), [], Watermark("soma-vectors", "memory.events", 0, 1, 3))
+    await rig.sink.write([], [], Watermark("soma-vectors", "memory.events", 0, 1, 3))
 
     held = await held_by(rig.engine.writer, [0])
     assert held is not None
@@ -345,41 +356,49 @@ async def test_an_index_that_was_made_anew_is_not_written_to(rig: Rig) -> None:
     await rig.engine.writer.renew(keep_former=False)
 
     with pytest.raises(IndexLostError) as raised:
-        await rig.sink.current(a_log([stored()]))
+        await rig.apply(a_log([stored()]))
 
     assert classify(raised.value) is FailureClass.SYSTEMIC
 
 
 async def test_what_a_worker_writes_that_missed_the_new_index_says_nothing_about_it(rig: Rig) -> None:
-    await rig.engine.writer.renew(keep_former=False)
-    await a_standing(rig.engine.writer, instance=2)
+    async def made_anew() -> None:
+        await rig.engine.writer.renew(keep_former=False)
+        await a_standing(rig.engine.writer, instance=2)
 
-    await rig.sink.write(Folded(), [], _WATERMARK)
+    rig.writer.before_the_write = made_anew
+
+    await rig.apply([])
 
     held = await held_by(rig.engine.writer, [0])
     assert held is not None
     assert held.progress == {}
 
 
-async def test_writing_a_batch_again_changes_nothing_and_refuses_nothing(rig: Rig) -> None:
-    folded = fold(a_log([stored(), stored()]), {})
-    await rig.sink.write(folded, [], _WATERMARK)
+async def test_writing_a_batch_again_changes_nothing(rig: Rig) -> None:
+    log = a_log([stored(), stored()])
+    await rig.apply(log)
     before = await rig.memories()
 
-    refused = await rig.sink.write(folded, [], _WATERMARK)
+    settled = await rig.apply(log)
 
-    assert refused == frozenset()
+    assert [each.reason for each in settled] == [SupersededReason.REPEATED] * 2
     assert await rig.memories() == before
 
 
-async def test_what_a_successor_has_written_since_is_refused_by_name(rig: Rig) -> None:
+async def test_what_a_successor_has_written_since_the_read_is_superseded(rig: Rig) -> None:
     contested, free = stored(), stored()
-    await rig.apply([logged(contested, 9)])
-    stale = fold([logged(contested, 3), logged(free, 4)], {})
+    successor = Rig(rig.engine, rig.standing)
 
-    refused = await rig.sink.write(stale, [], _WATERMARK)
+    async def overtake() -> None:
+        await successor.apply([logged(contested, 9)])
 
-    assert refused == {logged(contested, 3).name}
+    rig.writer.before_the_write = overtake
+
+    settled = await rig.apply([logged(contested, 3), logged(free, 4)])
+
+    assert [each.reason for each in settled] == [SupersededReason.OLDER, None]
+    assert (await rig.states())[logged(contested, 3).name].version == logged(contested, 9).version
 
 
 async def test_a_tombstone_tells_when_the_log_received_the_end(rig: Rig) -> None:
@@ -402,8 +421,7 @@ async def test_embedding_a_large_batch_leaves_the_event_loop_to_others(rig: Rig)
             await yield_now()
 
     task = asyncio.create_task(other())
-    folded = fold(a_log([stored() for _ in range(640)]), {})
-    await rig.sink.write(folded, [], _WATERMARK)
+    await rig.apply(a_log([stored() for _ in range(640)]))
     task.cancel()
 
     assert turns >= 10

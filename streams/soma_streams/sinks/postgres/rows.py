@@ -22,8 +22,6 @@ from soma_streams.delivery.state import (
     Content,
     DeadLettered,
     Folded,
-    GlimpsedState,
-    KnownState,
     LinkChange,
     MemoryName,
     MemoryState,
@@ -72,11 +70,6 @@ def changes_of(folded: Folded) -> Changes:
     )
 
 
-def is_unseen(row: MemoryRow) -> bool:
-    """Say whether a new state seems to be of a memory without a past: it remembers one event alone."""
-    return len(row.recent_event_ids) == 1
-
-
 def history_rows(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[HistoryRow]:
     """Return what became of a batch, one row per place in the log.
 
@@ -106,7 +99,7 @@ def history_months(settlements: Iterable[Settlement], dead: Iterable[DeadLettere
 
 
 def whole_state(row: Sequence[Any]) -> MemoryState:
-    """Return the state that a row of `read_whole` holds."""
+    """Return the state that a row of `read_memories` holds."""
     tenant, memory_id, version, deleted, recent, *content = row
     return MemoryState(
         name=MemoryName(tenant, memory_id),
@@ -114,15 +107,6 @@ def whole_state(row: Sequence[Any]) -> MemoryState:
         content=None if deleted else _content(content),
         recent_event_ids=tuple(recent),
     )
-
-
-def glimpsed_state(row: Sequence[Any]) -> KnownState:
-    """Return the state that a row of `read_glimpses` holds."""
-    tenant, memory_id, version, deleted, recent, namespace, created_at, access_count, last_accessed_at = row
-    name = MemoryName(tenant, memory_id)
-    if deleted:
-        return MemoryState(name, version, None, tuple(recent))
-    return GlimpsedState(name, version, tuple(recent), namespace, created_at, access_count, last_accessed_at)
 
 
 @dataclass(frozen=True, slots=True)

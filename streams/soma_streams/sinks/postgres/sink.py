@@ -1,39 +1,41 @@
-"""Applies folded batches to the tables, each in one transaction that ends with the watermark."""
+"""Applies batches to the tables, each in one transaction that ends with the watermark."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from psycopg.errors import UniqueViolation
-from psycopg.rows import TupleRow
+import psycopg
+import structlog
 
+from soma_schemas.events import MemoryStored
+from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.tables.layout import READ_LAYOUT, require_layout
-from soma_streams.delivery.fold import after_guard, needs_whole_state
-from soma_streams.delivery.plain import PlainEvents
+from soma_streams.delivery.fold import after_guard, fold
 from soma_streams.delivery.state import (
+    REMEMBERED_EVENTS,
     DeadLettered,
     EdgeName,
     Folded,
-    KnownState,
     LoggedEvent,
     MemoryName,
-    Refused,
+    MemoryState,
+    Settlement,
     Watermark,
 )
-from soma_streams.sinks.packing import packed_keys, packed_texts, packed_uuids
-from soma_streams.sinks.postgres.plain_rows import NO_PLAIN_ROWS, PlainRows, plain_rows
+from soma_streams.sinks.packing import packed_texts, packed_uuids
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 from soma_streams.sinks.postgres.rows import (
     changes_of,
-    glimpsed_state,
     history_months,
     history_rows,
-    is_unseen,
     replayed_versions,
     whole_state,
 )
 from soma_streams.sinks.sessions import Connection, Pool, RowType, Sessions
 from soma_streams.sinks.statements import statement
 from soma_streams.sinks.watermarks import advance
+
+# What `soma_require_written` raises.
+_NOT_ALL_WRITTEN = "SM001"
 
 
 class PostgresSink:
@@ -42,9 +44,10 @@ class PostgresSink:
     Args:
         pool: Connections of a login with role soma_sinks, straight to the server, as `Sessions` wants them.
         group: The consumer group whose watermark moves with the rows.
+        limits: How large a memory may become.
     """
 
-    def __init__(self, pool: Pool, group: str) -> None:
+    def __init__(self, pool: Pool, group: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._sessions = Sessions(
             pool,
             RowType("memory_row", MemoryRow),
@@ -52,6 +55,8 @@ class PostgresSink:
             RowType("history_row", HistoryRow),
         )
         self._group = group
+        self._limits = limits
+        self._log = structlog.get_logger("soma_streams.sinks.postgres").bind(group=group)
 
     @property
     def group(self) -> str:
@@ -69,146 +74,96 @@ class PostgresSink:
             lines = await connection.execute(READ_LAYOUT, prepare=False)
             require_layout([row[0] for row in await lines.fetchall()])
 
-    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, KnownState]:
-        """Return what the tables have of the memories that these events are about, tombstones included.
-
-        Memories that no event of the batch needs whole come as glimpses.
-        """
-        whole = {each.name for each in events if needs_whole_state(each.event)}
-        glimpsed = {each.name for each in events} - whole
-        states: list[KnownState] = []
-        async with self._sessions.borrow() as connection:
-            if whole:
-                states += map(whole_state, await _read(connection, "postgres/read_whole", whole))
-            if glimpsed:
-                states += map(glimpsed_state, await _read(connection, "postgres/read_glimpses", glimpsed))
-        return {state.name: state for state in states}
-
-    async def seen(self, tenants: Sequence[bytes], memory_ids: bytes) -> Collection[int]:
-        """Return which of these memories are in the table, tombstones included, by their places.
-
-        Args:
-            tenants: Of the memories.
-            memory_ids: 16 bytes for each, one after the other.
-
-        Raises:
-            psycopg.Error: As the server or the connection tells it, also for what cannot be a tenant.
-        """
-        offered_tenants, offered_ids = packed_keys(tenants, memory_ids)
-        async with self._sessions.borrow() as connection, connection.cursor(binary=True) as cursor:
-            await cursor.execute(
-                statement("postgres/read_seen"), {"tenants": offered_tenants, "memory_ids": offered_ids}
-            )
-            return {row[0] for row in await cursor.fetchall()}
-
-    async def write_plain(self, plain: PlainEvents, folded: Folded, watermark: Watermark) -> Refused:
-        """Write a batch of which some events are plain ones about memories that were never seen.
-
-        All of it or nothing. Nothing is tried again under guard: if one was seen after all, or an event is
-        delivered again, that is an error, and `write` has to write the batch.
-
-        Returns:
-            The memories and links, not of the plain events, whose version guard refused the change.
-
-        Raises:
-            psycopg.errors.UniqueViolation: Something is there already.
-            psycopg.Error: As the server or the connection tells it.
-        """
-        rows = plain_rows(plain, watermark.partition, watermark.epoch)
-        return await self._write(folded, (), watermark, (), unseen=is_unseen, plain=rows)
-
-    async def write_unseen(self, folded: Folded, watermark: Watermark) -> None:
-        """Write new memories, each told of once, that are folded onto nothing; all of them or nothing.
-
-        Raises:
-            psycopg.errors.UniqueViolation: One is there already, or is delivered again.
-            psycopg.Error: As the server or the connection tells it.
-        """
-        await self._write(folded, (), watermark, (), unseen=is_unseen)
-
-    async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
-        """Write a batch, what became of each of its events, and the watermark: all of it or nothing.
+    async def write(
+        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> Sequence[Settlement]:
+        """Apply a batch, record what became of each of its events, and advance the watermark: all or nothing.
 
         Writing it again changes nothing. An error leaves the tables as they were, and the connection goes
         back to the pool clean or is replaced there.
 
-        What was never seen is inserted without a guard, at half the cost. When it is there after all, because
-        the batch is delivered again or a predecessor still writes, everything is written anew under guard.
+        A memory that one unconditional event stores is offered without a read. Where the guard refuses a row,
+        nothing is written, and every memory of the batch is read.
 
         Returns:
-            The memories and links whose version guard refused the change, because the table has a newer one.
+            What became of the events, in their order.
 
         Raises:
+            PoisonError: A patch would make a memory larger than it may be; nothing was written.
             psycopg.Error: As the server or the connection tells it.
         """
-        replayed = replayed_versions(folded.settlements)
-        if not dead and not replayed:
+        to_read = _needing_a_read(events)
+        while True:
+            folded = fold(events, await self._read(to_read), self._limits)
             try:
-                return await self._write(folded, (), watermark, replayed, unseen=is_unseen)
-            except UniqueViolation:
-                pass
-        return await self._write(folded, dead, watermark, replayed, unseen=None)
+                return await self._write(folded, dead, watermark)
+            except psycopg.Error as error:
+                if error.sqlstate != _NOT_ALL_WRITTEN:
+                    raise
+            if to_read >= (everything := {each.name for each in events}):
+                # Each time around, somebody else has written one of these memories meanwhile.
+                self._log.warning("batch_overtaken", partition=watermark.partition)
+            to_read = everything
+
+    async def _read(self, names: Collection[MemoryName]) -> Mapping[MemoryName, MemoryState]:
+        """Return what the tables have of these memories, tombstones included."""
+        if not names:
+            return {}
+        async with self._sessions.borrow() as connection, connection.cursor(binary=True) as cursor:
+            await cursor.execute(statement("postgres/read_memories"), _keys(names))
+            states = map(whole_state, await cursor.fetchall())
+            return {state.name: state for state in states}
 
     async def _write(
-        self,
-        folded: Folded,
-        dead: Sequence[DeadLettered],
-        watermark: Watermark,
-        replayed: Sequence[int],
-        *,
-        unseen: Callable[[MemoryRow], bool] | None,
-        plain: PlainRows = NO_PLAIN_ROWS,
-    ) -> Refused:
-        """Write a batch; without `unseen`, everything under guard."""
+        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> Sequence[Settlement]:
         changes = changes_of(folded)
-        fresh = [row for row in changes.memories if unseen is not None and unseen(row)]
-        known = [row for row in changes.memories if unseen is None or not unseen(row)]
-        months = sorted({*history_months(folded.settlements, dead), *plain.months})
+        months = history_months(folded.settlements, dead)
+        settlements: Sequence[Settlement] = folded.settlements
         async with self._sessions.transaction() as connection:
             if months:
                 # Before any row is locked, so that whoever makes a month waits for nobody.
                 await connection.execute(statement("postgres/ensure_months"), {"months": months})
-            if fresh or plain.memories.rows:
-                offered = self._sessions.parameter(connection, "memory_row", fresh, plain.memories)
-                await connection.execute(statement("postgres/insert_memories"), {"rows": offered})
-            names = await self._merge(connection, "memory_row", "postgres/merge_memories", known, 2)
-            edges = await self._merge(connection, "link_row", "postgres/merge_links", changes.links, 4)
-            refused: Refused = frozenset(map(MemoryName._make, names)) | frozenset(map(EdgeName._make, edges))
+            if changes.memories:
+                values = {
+                    "rows": self._sessions.parameter(connection, "memory_row", changes.memories),
+                    "offered": len(changes.memories),
+                    "remembered": REMEMBERED_EVENTS,
+                }
+                await connection.execute(statement("postgres/write_memories"), values)
+            if changes.links:
+                refused = await self._merge_links(connection, changes.links)
+                settlements = after_guard(settlements, refused)
             if changes.ended:
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended))
-            rows = history_rows(after_guard(folded.settlements, refused), dead)
-            if rows or plain.history.rows:
-                words = self._sessions.parameter(connection, "history_row", rows, plain.history)
-                if unseen is not None:
-                    await connection.execute(statement("postgres/append_history"), {"rows": words})
-                else:
-                    values = {"rows": words, "replayed": list(replayed)}
-                    await connection.execute(statement("postgres/record_history"), values)
+            if rows := history_rows(settlements, dead):
+                words = self._sessions.parameter(connection, "history_row", rows)
+                values = {"rows": words, "replayed": replayed_versions(settlements)}
+                await connection.execute(statement("postgres/record_history"), values)
             await advance(connection, [watermark])
-        return refused
+        return settlements
 
-    async def _merge(
-        self,
-        connection: Connection,
-        row_type: str,
-        query: str,
-        rows: Sequence[tuple[Any, ...]],
-        key_fields: int,
-    ) -> frozenset[tuple[Any, ...]]:
-        """Merge rows and return the keys of those that the version guard refused."""
-        if not rows:
-            return frozenset()
-        offered = self._sessions.parameter(connection, row_type, rows)
-        merged = await connection.execute(statement(query), {"rows": offered}, binary=True)
-        if merged.rowcount == len(rows):
-            return frozenset()
-        return frozenset(row[:key_fields] for row in rows).difference(await merged.fetchall())
+    async def _merge_links(self, connection: Connection, links: Sequence[LinkRow]) -> frozenset[EdgeName]:
+        """Merge links and return those that the version guard refused."""
+        offered = self._sessions.parameter(connection, "link_row", links)
+        merged = await connection.execute(statement("postgres/merge_links"), {"rows": offered}, binary=True)
+        written = {EdgeName(*edge) for edge in await merged.fetchall()}
+        return frozenset(EdgeName(*link[:4]) for link in links) - written
 
 
-async def _read(connection: Connection, query: str, names: Iterable[MemoryName]) -> list[TupleRow]:
-    async with connection.cursor(binary=True) as cursor:
-        await cursor.execute(statement(query), _keys(names))
-        return await cursor.fetchall()
+def _needing_a_read(events: Sequence[LoggedEvent]) -> set[MemoryName]:
+    """Return the memories that are not simply stored by their only event in the batch."""
+    mentions = Counter([each.name for each in events])
+    return {each.name for each in events if mentions[each.name] > 1 or not _is_unconditional(each)}
+
+
+def _is_unconditional(logged: LoggedEvent) -> bool:
+    event = logged.event
+    return (
+        isinstance(event, MemoryStored)
+        and event.expected_version is None
+        and logged.position == logged.origin
+    )
 
 
 def _keys(names: Iterable[MemoryName]) -> dict[str, object]:

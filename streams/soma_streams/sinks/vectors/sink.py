@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from soma_schemas.events import MemoryPatched, MemoryStored
+from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.points import Point
 from soma_schemas.vectors.progress import HEADER_ID
+from soma_streams.delivery.fold import after_guard, fold
 from soma_streams.delivery.state import (
     DeadLettered,
     Folded,
@@ -15,7 +17,7 @@ from soma_streams.delivery.state import (
     MemoryName,
     MemoryState,
     Outcome,
-    Refused,
+    Settlement,
     Watermark,
 )
 from soma_streams.errors import PoisonError
@@ -35,6 +37,7 @@ class VectorSink:
         group: The consumer group.
         offer_watermark: Hears how far the sink has come, after that is durable. It must not wait: this sink
             makes progress while PostgreSQL is away.
+        limits: How large a memory may become.
     """
 
     def __init__(
@@ -45,13 +48,15 @@ class VectorSink:
         standing: Standing,
         group: str,
         offer_watermark: Callable[[Watermark], None],
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._writer = writer
         self._maker = maker
         self._standing = standing
         self._group = group
         self._offer_watermark = offer_watermark
-        self._prepared: tuple[Folded, list[Point]] | None = None
+        self._limits = limits
+        self._prepared: tuple[Sequence[LoggedEvent], Folded, list[Point]] | None = None
 
     @property
     def group(self) -> str:
@@ -66,46 +71,50 @@ class VectorSink:
         """
         await self._writer.check()
 
-    async def current(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, MemoryState]:
-        """Return what the index has of the memories that these events are about, tombstones included.
-
-        Raises:
-            IndexLostError: It is not the index that this worker began on: more than these is missing.
-        """
-        found = await self._writer.read({id_of(event.name) for event in events} | {HEADER_ID})
-        self._standing.check(found)
-        states = [state_of(payload) for place, payload in found.items() if place != HEADER_ID]
-        return {state.name: state for state in states}
-
-    async def write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> Refused:
+    async def write(
+        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> Sequence[Settlement]:
         """Write a batch and how far it goes, make both durable, and tell the watermark. Safe to repeat.
 
         Poison is found before anything is written. An outage can leave a part of the batch written: writing
         it again completes it.
 
         Returns:
-            The memories whose stored version is newer.
+            What became of the events, in their order.
 
         Raises:
             PoisonError: A state can never be indexed; nothing was written, unless the engine itself refused.
+            IndexLostError: It is not the index that this worker began on: more than this batch is missing.
         """
         del dead  # they have no place among vectors
         with poison_named():
-            kept = await self._writer.write([*await self._prepare(folded), self._standing.point(watermark)])
+            folded, points = await self._prepare(events)
+            kept = await self._writer.write([*points, self._standing.point(watermark)])
         await self._writer.flush()
         self._prepared = None
         self._offer_watermark(watermark)
-        return frozenset(state.name for state in folded.states if id_of(state.name) in kept)
+        refused = frozenset(state.name for state in folded.states if id_of(state.name) in kept)
+        return after_guard(folded.settlements, refused)
 
-    async def _prepare(self, folded: Folded) -> list[Point]:
-        """Return the points of a batch; the same ones while an outage has it written again and again.
+    async def _prepare(self, events: Sequence[LoggedEvent]) -> tuple[Folded, list[Point]]:
+        """Return what a batch makes of the index; the same while an outage has it written again and again.
 
-        Otherwise every try would pay the embedder for the whole batch.
+        Otherwise every try would pay the embedder for the whole batch, and count as repeated what an earlier
+        one had written of it.
         """
-        if self._prepared is None or self._prepared[0] is not folded:
+        if self._prepared is None or self._prepared[0] is not events:
+            folded = fold(events, await self._read(events), self._limits)
             _require_sizes(folded, self._maker.collection)
-            self._prepared = (folded, await self._maker.points(folded.states, _moments_of_end(folded)))
-        return self._prepared[1]
+            points = await self._maker.points(folded.states, _moments_of_end(folded))
+            self._prepared = (events, folded, points)
+        return self._prepared[1:]
+
+    async def _read(self, events: Sequence[LoggedEvent]) -> Mapping[MemoryName, MemoryState]:
+        """Return what the index has of the memories that these events are about, tombstones included."""
+        found = await self._writer.read({id_of(event.name) for event in events} | {HEADER_ID})
+        self._standing.check(found)
+        states = [state_of(payload) for place, payload in found.items() if place != HEADER_ID]
+        return {state.name: state for state in states}
 
 
 def _require_sizes(folded: Folded, collection: Collection) -> None:

@@ -1,0 +1,62 @@
+-- Writes the states of memories under guard: every row offered, or none. Where a row changes nothing, because what
+-- is held is as new, has seen the event or lies in another namespace, `soma_require_written` raises SM001.
+--
+-- A row that remembers one event alone was offered without a read: it inherits here what replacing a memory keeps.
+-- Its id follows from key or coordinate where it has one; what another namespace put there counts as not there.
+-- Rows come in the order of their keys, so that two writers that overlap lock in one order.
+WITH written AS (
+    INSERT INTO public.memories AS held (
+        tenant, memory_id, version, deleted_version, updated_at, created_at, occurred_at, expires_at,
+        last_accessed_at, access_count, importance, deleted, recent_event_ids, namespace, key, coordinate, kind,
+        text, payload, tags, embedding, embedding_model, subject, actor
+    )
+    SELECT
+        tenant, memory_id, version, deleted_version, updated_at, created_at, occurred_at, expires_at,
+        last_accessed_at, access_count, importance, deleted, recent_event_ids, namespace, key, coordinate, kind,
+        text, payload, tags, embedding, embedding_model, subject, actor
+    FROM unnest(%(rows)b::pg_temp.memory_row[])
+    ON CONFLICT (tenant, memory_id) DO UPDATE SET
+        version = EXCLUDED.version,
+        deleted_version = GREATEST(held.deleted_version, EXCLUDED.deleted_version),
+        updated_at = EXCLUDED.updated_at,
+        created_at = CASE
+            WHEN cardinality(EXCLUDED.recent_event_ids) = 1 AND held.namespace = EXCLUDED.namespace
+            THEN held.created_at ELSE EXCLUDED.created_at
+        END,
+        occurred_at = EXCLUDED.occurred_at,
+        expires_at = EXCLUDED.expires_at,
+        last_accessed_at = CASE
+            WHEN cardinality(EXCLUDED.recent_event_ids) = 1 AND held.namespace = EXCLUDED.namespace
+            THEN held.last_accessed_at ELSE EXCLUDED.last_accessed_at
+        END,
+        access_count = CASE
+            WHEN cardinality(EXCLUDED.recent_event_ids) = 1 AND held.namespace = EXCLUDED.namespace
+            THEN held.access_count ELSE EXCLUDED.access_count
+        END,
+        importance = EXCLUDED.importance,
+        deleted = EXCLUDED.deleted,
+        recent_event_ids = CASE
+            WHEN cardinality(EXCLUDED.recent_event_ids) = 1
+            THEN (EXCLUDED.recent_event_ids || held.recent_event_ids)[:%(remembered)s::integer]
+            ELSE EXCLUDED.recent_event_ids
+        END,
+        namespace = EXCLUDED.namespace,
+        key = EXCLUDED.key,
+        coordinate = EXCLUDED.coordinate,
+        kind = EXCLUDED.kind,
+        text = EXCLUDED.text,
+        payload = EXCLUDED.payload,
+        tags = EXCLUDED.tags,
+        embedding = EXCLUDED.embedding,
+        embedding_model = EXCLUDED.embedding_model,
+        subject = EXCLUDED.subject,
+        actor = EXCLUDED.actor
+    WHERE held.version < EXCLUDED.version
+        AND EXCLUDED.recent_event_ids[1] <> ALL (held.recent_event_ids)
+        AND (
+            held.deleted OR EXCLUDED.deleted OR held.namespace = EXCLUDED.namespace
+            OR EXCLUDED.key IS NOT NULL OR EXCLUDED.coordinate IS NOT NULL
+        )
+    RETURNING true
+)
+SELECT public.soma_require_written(count(*), %(offered)s::bigint) FROM written
