@@ -43,7 +43,7 @@ class Stream:
                 "bootstrap.servers": stage.bootstrap,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
-                "compression.type": stage.publishing(topics).producer.compression,
+                "compression.type": "zstd",
                 "linger.ms": 5,
                 "queue.buffering.max.messages": 200_000,
             }

@@ -101,7 +101,7 @@ class Stage:
                 "bootstrap.servers": self.bootstrap,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
-                "compression.type": PublishingSettings().producer.compression,
+                "compression.type": "zstd",
                 "linger.ms": 20,
                 "queue.buffering.max.messages": 200_000,
             }

@@ -267,7 +267,7 @@ async def open_gateway(
     address: tuple[str, int] = ("127.0.0.1", 50_000),
 ) -> AsyncIterator[Gateway]:
     """Serve the API within the test's own loop, with a writer's key in every request."""
-    settings = ApiSettings(postgres=postgres, api=gateway or GatewaySettings(key_cache=timedelta(0)))
+    settings = ApiSettings(postgres=postgres, api=gateway or GatewaySettings(api_key_cache_ttl=timedelta(0)))
     time = FakeClock()
     publisher, search, ends, waiter = RecordingPublisher(), CannedSearch(), FixedEnds(), WatermarkWaiter()
     freshness = Freshness(ends, waiter, time)

@@ -18,7 +18,7 @@ WRITTEN = {
     "version": 1099511628818,
     "outcome": "applied",
     "reason": None,
-    "write": "/v1/writes/3:1042",
+    "status_url": "/v1/writes/3:1042",
 }
 
 

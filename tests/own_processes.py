@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from conftest import LocalParts
 from soma_cli.local.home import LOOPBACK, is_free
 from soma_cli.local.postgres import Login
+from soma_cli.settings import WatermarkLogin
 from soma_schemas.configuration import as_environment
 from soma_schemas.settings import (
     KafkaSettings,
@@ -37,7 +38,7 @@ class _Places(BaseModel):
 
 
 class _Watermarks(BaseModel):
-    watermarks: PostgresSettings
+    watermarks: WatermarkLogin
 
 
 class SomaProcess:
@@ -154,7 +155,7 @@ def api_with_vectors(
 ) -> SomaProcess:
     """`soma serve --embedded-vectors` on a test's topics; the index is in `folder/vectors`."""
     port = a_free_port()
-    watermarks = _Watermarks(watermarks=local_parts.parts.postgres.settings(Login.WORKER))
+    watermarks = _Watermarks(watermarks=WatermarkLogin.of(local_parts.parts.postgres.settings(Login.WORKER)))
     environment = {
         **as_environment(_places(local_parts, settings, Login.API)),
         **as_environment(watermarks),

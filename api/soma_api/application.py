@@ -75,8 +75,8 @@ def create_application(parts: Resources) -> FastAPI:
         RequestMiddleware,
         clock=parts.clock,
         metrics=parts.metrics,
-        body_bytes=gateway.body_bytes,
-        requests=gateway.requests,
+        max_body_bytes=gateway.max_body_bytes,
+        max_concurrent_requests=gateway.max_concurrent_requests,
     )
     return application
 

@@ -155,7 +155,7 @@ class Reads:
             visibility=services.visibility,
             group=self._group,
             positions=positions or (),
-            preferred=headers.preferred_wait(prefer, gateway.wait_max.total_seconds()),
+            preferred=headers.preferred_wait(prefer, gateway.max_wait.total_seconds()),
             default=gateway.read_wait.total_seconds(),
             max_staleness=max_staleness,
             metrics=services.metrics,
@@ -169,7 +169,7 @@ ReadsIndex = Annotated[ReadConsistency, Depends(Reads(SinkGroup.VECTORS))]
 
 
 async def _write_wait(services: InjectedServices, prefer: headers.PreferOfWrite = None) -> float | None:
-    return headers.preferred_wait(prefer, services.settings.api.wait_max.total_seconds())
+    return headers.preferred_wait(prefer, services.settings.api.max_wait.total_seconds())
 
 
 _WriteWait = Annotated[float | None, Depends(_write_wait)]

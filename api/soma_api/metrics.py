@@ -51,7 +51,7 @@ class ApiMetrics:
         )
         self._in_flight = Gauge(
             "soma_api_requests_in_flight",
-            "Requests being served now; at SOMA_API__REQUESTS new ones are refused.",
+            "Requests being served now; at SOMA_API__MAX_CONCURRENT_REQUESTS new ones are refused.",
             registry=registry,
         )
         self._waits = Counter(

@@ -45,18 +45,24 @@ class RequestMiddleware:
         app: The application itself.
         clock: Measures.
         metrics: Counts.
-        body_bytes: Largest body that is taken.
-        requests: Most requests at once.
+        max_body_bytes: Largest body that is taken.
+        max_concurrent_requests: Most requests at once.
     """
 
     def __init__(
-        self, app: ASGIApp, *, clock: Clock, metrics: ApiMetrics, body_bytes: int, requests: int
+        self,
+        app: ASGIApp,
+        *,
+        clock: Clock,
+        metrics: ApiMetrics,
+        max_body_bytes: int,
+        max_concurrent_requests: int,
     ) -> None:
         self._app = app
         self._clock = clock
         self._metrics = metrics
-        self._body_bytes = body_bytes
-        self._requests = requests
+        self._max_body_bytes = max_body_bytes
+        self._max_concurrent_requests = max_concurrent_requests
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +94,7 @@ class RequestMiddleware:
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             try:
-                self._refuse_at_the_door(scope)
+                self._refuse_early(scope)
                 await self._app(scope, self._bounded(receive), answer)
             except ApiError as error:
                 await problem_response(error, request_id)(scope, receive, answer)
@@ -114,13 +120,13 @@ class RequestMiddleware:
                 )
             structlog.contextvars.reset_contextvars(**bound)
 
-    def _refuse_at_the_door(self, scope: Scope) -> None:
-        if self._in_flight > self._requests and not _is_probe(scope):
-            raise OverloadedError(f"{self._requests} requests are being served already")
+    def _refuse_early(self, scope: Scope) -> None:
+        if self._in_flight > self._max_concurrent_requests and not _is_probe(scope):
+            raise OverloadedError(f"{self._max_concurrent_requests} requests are being served already")
         for name, value in scope["headers"]:
             if name == b"content-length":
                 with suppress(ValueError):
-                    if int(value) > self._body_bytes:
+                    if int(value) > self._max_body_bytes:
                         raise self._too_large()
 
     def _bounded(self, receive: Receive) -> Receive:
@@ -130,14 +136,14 @@ class RequestMiddleware:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._body_bytes:
+            if taken > self._max_body_bytes:
                 raise self._too_large()
             return message
 
         return bounded
 
     def _too_large(self) -> BodyTooLargeError:
-        return BodyTooLargeError(f"the body is larger than {self._body_bytes} bytes")
+        return BodyTooLargeError(f"the body is larger than {self._max_body_bytes} bytes")
 
 
 def _request_id(scope: Scope) -> str:

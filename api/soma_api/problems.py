@@ -182,7 +182,7 @@ class BodyTooLargeError(ApiError):
     """The body is larger than this installation takes."""
 
     status, problem, title = 413, ProblemCode.BODY_TOO_LARGE, "The body is too large"
-    remedy = "Send smaller batches, or raise SOMA_API__BODY_BYTES."
+    remedy = "Send smaller batches, or raise SOMA_API__MAX_BODY_BYTES."
 
 
 class InvalidHeaderError(ApiError):

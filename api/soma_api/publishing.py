@@ -13,6 +13,9 @@ from soma_schemas.events import MemoryEvent
 from soma_schemas.producer import ProducerError, Receipt
 from soma_schemas.registry import RegistryError
 
+# Writes handed to the client at once; they block only while the registry or the brokers are slow.
+_THREADS = 4
+
 log = structlog.get_logger(__name__)
 
 
@@ -34,11 +37,11 @@ class EventLog:
 
     Args:
         publisher: Blocks while the registry or the brokers are slow, and so runs on threads of its own.
-        threads: How many of them.
         timeout: Seconds after which a request gives up waiting.
+        threads: Of the publisher: so many requests can be handed to it at once.
     """
 
-    def __init__(self, publisher: Publisher, *, threads: int, timeout: float) -> None:
+    def __init__(self, publisher: Publisher, *, timeout: float, threads: int = _THREADS) -> None:
         self._publisher = publisher
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="soma-api-publish")
         self._timeout = timeout

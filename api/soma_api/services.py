@@ -52,11 +52,10 @@ def make_services(parts: Resources) -> Services:
         clock=parts.clock,
         metrics=parts.metrics,
         authenticator=Authenticator(
-            ApiKeyQueries(database).find, parts.clock, gateway.key_cache.total_seconds()
+            ApiKeyQueries(database).find, parts.clock, gateway.api_key_cache_ttl.total_seconds()
         ),
         log=EventLog(
             parts.publisher,
-            threads=gateway.publish_threads,
             timeout=gateway.publish_timeout.total_seconds(),
         ),
         ends=parts.ends,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr
 
 from soma_schemas.settings import (
     Duration,
@@ -26,7 +26,7 @@ class GatewaySettings(SettingsGroup):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    wait_max: Duration = Field(
+    max_wait: Duration = Field(
         timedelta(seconds=30),
         gt=timedelta(0),
         description="Longest `Prefer: wait` that is honoured. Longer holds more connections while a sink is "
@@ -44,25 +44,16 @@ class GatewaySettings(SettingsGroup):
         description="How long a write waits for the log before it answers 503. The event may be written "
         "all the same; trying again with the same `Idempotency-Key` changes nothing twice.",
     )
-    publish_threads: int = Field(
-        4,
-        ge=1,
-        le=64,
-        description="Writes that may be handed to the log's client at once; they block only while the "
-        "registry or the brokers are slow.",
-    )
     statement_timeout: Duration = Field(
         timedelta(seconds=10), gt=timedelta(0), description="Longest run of one query in PostgreSQL."
     )
-    page_size: int = Field(50, ge=1, description="Memories on a page when the request does not say.")
-    page_size_max: int = Field(1000, ge=1, description="Most memories on a page.")
-    body_bytes: int = Field(
+    max_body_bytes: int = Field(
         16 * 1024 * 1024,
         ge=1024,
         description="Largest request body. A full batch of large memories needs more, and so does its "
         "memory while it is read.",
     )
-    requests: int = Field(
+    max_concurrent_requests: int = Field(
         1000,
         ge=1,
         description="Requests that are served at once; more are answered 503 `overloaded`.",
@@ -81,7 +72,7 @@ class GatewaySettings(SettingsGroup):
         description="Serve /metrics without a key to clients on this machine that came through no proxy. "
         "Others need a key of role operator.",
     )
-    key_cache: Duration = Field(
+    api_key_cache_ttl: Duration = Field(
         timedelta(seconds=10),
         ge=timedelta(0),
         description="How long an API key that was looked up is remembered: the longest time that a revoked "
@@ -93,17 +84,11 @@ class GatewaySettings(SettingsGroup):
         description="Signs page cursors; the same for all replicas. Unset: made at start, so that cursors "
         "end with the process.",
     )
-    drain: Duration = Field(
+    drain_timeout: Duration = Field(
         timedelta(seconds=10),
         gt=timedelta(0),
         description="How long a stop waits for requests that are under way.",
     )
-
-    @model_validator(mode="after")
-    def _a_page_fits(self) -> "GatewaySettings":
-        if self.page_size > self.page_size_max:
-            raise ValueError("page_size is above page_size_max")
-        return self
 
 
 def _as_the_api(postgres: object) -> object:

@@ -45,7 +45,7 @@ class Written:
             "version": self.version,
             "outcome": None if self.settled is None else self.settled.outcome,
             "reason": None if self.settled is None else self.settled.reason,
-            "write": f"/v1/writes/{position}",
+            "status_url": f"/v1/writes/{position}",
         }
 
 

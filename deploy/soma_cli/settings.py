@@ -1,15 +1,16 @@
 """The settings of every process, by name, and how the operator's commands read theirs."""
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from soma_api.settings import ApiSettings
 from soma_cli.client_file import ClientFile
 from soma_cli.connection import find_settings
 from soma_cli.invocation import Invocation
 from soma_schemas.configuration import load
-from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings
+from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings, SettingsGroup
 from soma_streams.settings import (
     DeliverySettings,
     PostgresWorkerSettings,
@@ -24,6 +25,18 @@ class OwnerSettings(PostgresSettings):
 
     # A default of the field, not of the part: it has to hold when only a host or a password is set.
     user: str = Field("soma_owner", description=PostgresSettings.model_fields["user"].description)
+
+
+class WatermarkLogin(SettingsGroup):
+    """How the vector worker inside the API logs in to the API's database."""
+
+    user: str = Field("soma_worker", description="Login of the vector worker, which writes its watermarks.")
+    password: SecretStr = Field(SecretStr(""), description="Its password.")
+
+    @classmethod
+    def of(cls, postgres: PostgresSettings) -> Self:
+        """Return the login of other settings."""
+        return cls(user=postgres.user, password=postgres.password)
 
 
 class OperatorSettings(PublishingSettings):
@@ -41,9 +54,11 @@ class EmbeddedApiSettings(ApiSettings):
 
     retry: RetrySettings = Field(RetrySettings(), description="How failing stores are tried again.")
     delivery: DeliverySettings = Field(DeliverySettings(), description="How events are taken from the log.")
-    worker: WorkerSettings = Field(WorkerSettings(), description="The worker's own door.")
-    watermarks: PostgresSettings = Field(
-        PostgresSettings(), description="PostgreSQL, as the vector worker keeps its watermarks there."
+    worker: WorkerSettings = Field(
+        WorkerSettings(), description="The server of probes and metrics of the vector worker."
+    )
+    watermarks: WatermarkLogin = Field(
+        WatermarkLogin(), description="How the vector worker logs in to PostgreSQL."
     )
 
     def vector_worker(self) -> VectorWorkerSettings:
@@ -51,7 +66,8 @@ class EmbeddedApiSettings(ApiSettings):
         shared = {
             name: getattr(self, name) for name in VectorWorkerSettings.model_fields if name != "postgres"
         }
-        return VectorWorkerSettings(postgres=self.watermarks, **shared)
+        postgres = self.postgres.model_copy(update=dict(self.watermarks))
+        return VectorWorkerSettings(postgres=postgres, **shared)
 
 
 class Process(StrEnum):

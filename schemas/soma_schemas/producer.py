@@ -355,10 +355,9 @@ class EventPublisher:
                 "acks": "all",
                 # The Java client's choice of partition, so that producers in every language agree.
                 "partitioner": "murmur2_random",
-                "compression.type": settings.producer.compression,
+                "compression.type": "zstd",
                 "linger.ms": settings.producer.linger.total_seconds() * 1000,
                 "delivery.timeout.ms": int(settings.producer.delivery_timeout.total_seconds() * 1000),
-                "queue.buffering.max.messages": settings.producer.queue_events,
                 "message.max.bytes": int(MEMORY_EVENTS.config(settings.topics)["max.message.bytes"]),
             },
             logger=logging.getLogger("soma_schemas.producer"),

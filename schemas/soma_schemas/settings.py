@@ -325,17 +325,11 @@ class ProducerSettings(SettingsGroup):
         description="How long to wait for more events before a request. Longer sends fewer, fuller requests; "
         "without a wait, what comes while requests are under way shares the next one.",
     )
-    compression: Annotated[str, Field(pattern="^(zstd|lz4|gzip|snappy|none)$")] = Field(
-        "zstd", description="Compression of requests."
-    )
     delivery_timeout: Duration = Field(
         timedelta(seconds=120),
         gt=timedelta(0),
         description="When to give up on an event that no broker has acknowledged. It may have been "
         "written all the same: publish it again with the same event_id.",
-    )
-    queue_events: int = Field(
-        100_000, ge=1, le=2_147_483_647, description="Most events that wait in memory; a full queue blocks."
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from soma_api.models.query_parameters import PageSize
+from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize
 from soma_api.queries.dead_letter_queries import DeadLetter, DeadLetterFilters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.fields import Moment, StorableString
@@ -49,7 +49,7 @@ class DeadLetterQuery(BaseModel):
     memory_id: UUID | None = Field(None, description="About this memory.")
     failed_from: Moment | None = Field(None, description="First failed at this time or later.")
     failed_before: Moment | None = Field(None, description="First failed before this time.")
-    limit: PageSize | None = Field(None, description="Letters on a page.")
+    limit: PageSize = Field(DEFAULT_PAGE_SIZE, description="Dead letters on a page.")
     cursor: str | None = Field(
         None, max_length=1024, description="`next_cursor` of the page before, with the same filters."
     )

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from soma_api.models.payload_filter import MEANING, compared
-from soma_api.models.query_parameters import PageSize, QueryImportance
+from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize, QueryImportance
 from soma_api.principals import Principal
 from soma_api.problems import InvalidInputError, Source, field_errors_of
 from soma_api.queries.memory_queries import Filters, Memory, Order
@@ -67,8 +67,10 @@ class ListQuery(BaseModel):
     coordinate: Numbers | None = Field(
         None, description="The memory at this coordinate, as `1,2.5`; wants `namespace`."
     )
-    min: Numbers | None = Field(None, description="Low corner of a box of coordinates; comes with `max`.")
-    max: Numbers | None = Field(None, description="High corner of the box, which belongs to it.")
+    coordinate_min: Numbers | None = Field(
+        None, description="Low corner of a box of coordinates; comes with `coordinate_max`."
+    )
+    coordinate_max: Numbers | None = Field(None, description="High corner of the box, which belongs to it.")
     kind: Kind | None = Field(None, description="EPISODIC or SEMANTIC.")
     subject: Annotated[StorableString, Field(min_length=1)] | None = Field(
         None, description="About this person."
@@ -91,7 +93,7 @@ class ListQuery(BaseModel):
     )
     embeddings: bool = Field(False, description="Also return the vectors that came with memories.")
     sort: Order = Field(Order.UPDATED_DESCENDING, description="A minus puts the newest or greatest first.")
-    limit: PageSize | None = Field(None, description="Memories on a page.")
+    limit: PageSize = Field(DEFAULT_PAGE_SIZE, description="Memories on a page.")
     cursor: str | None = Field(
         None, max_length=1024, description="`next_cursor` of the page before, with the same filters and sort."
     )
@@ -104,8 +106,8 @@ class ListQuery(BaseModel):
             raise broken(ViolationCode.KEY_AND_COORDINATE, "a memory has a key or a coordinate, not both")
         if self.namespace is None and (self.key is not None or self.coordinate is not None):
             raise broken(ViolationCode.MISSING_FIELD, "`key` and `coordinate` name within a `namespace`")
-        if (self.min is None) != (self.max is None):
-            raise broken(ViolationCode.MISSING_FIELD, "`min` and `max` come together")
+        if (self.coordinate_min is None) != (self.coordinate_max is None):
+            raise broken(ViolationCode.MISSING_FIELD, "`coordinate_min` and `coordinate_max` come together")
         return self
 
     def filters(self, principal: Principal, limits: Limits) -> Filters:
@@ -117,11 +119,19 @@ class ListQuery(BaseModel):
         """
         coordinate, low, high = (
             _numbers(name, text, limits)
-            for name, text in (("coordinate", self.coordinate), ("min", self.min), ("max", self.max))
+            for name, text in (
+                ("coordinate", self.coordinate),
+                ("coordinate_min", self.coordinate_min),
+                ("coordinate_max", self.coordinate_max),
+            )
         )
         if low is not None and high is not None and len(low) != len(high):
             raise _refused(
-                Violation("/max", ViolationCode.INVALID_VALUE, "has another number of dimensions than `min`")
+                Violation(
+                    "/coordinate_max",
+                    ViolationCode.INVALID_VALUE,
+                    "has another number of dimensions than `coordinate_min`",
+                )
             )
         named = None
         if self.namespace is not None:
@@ -147,8 +157,8 @@ class ListQuery(BaseModel):
             updated_from=self.updated_from,
             updated_before=self.updated_before,
             payload=compared(json.loads(self.payload or "{}")),
-            minimum=low,
-            maximum=high,
+            coordinate_min=low,
+            coordinate_max=high,
         )
 
     def signature(self) -> dict[str, Any]:

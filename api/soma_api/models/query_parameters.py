@@ -4,8 +4,6 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from soma_api.problems import FieldError, InvalidInputError, Source
-from soma_api.settings import GatewaySettings
 from soma_schemas.fields import broken
 from soma_schemas.json_text import JsonError, number_of
 from soma_schemas.violations import ViolationCode
@@ -23,19 +21,5 @@ def _number(value: object) -> object:
 
 
 QueryImportance = Annotated[float, Field(ge=0.0, le=1.0, strict=True), BeforeValidator(_number)]
-PageSize = Annotated[int, Field(ge=1, strict=True), BeforeValidator(_number)]
-
-
-def page_limit(wanted: int | None, settings: GatewaySettings) -> int:
-    """Return how many items a page holds.
-
-    Raises:
-        InvalidInputError: More are wanted than this installation puts on a page.
-    """
-    most = settings.page_size_max
-    if wanted is not None and wanted > most:
-        error = FieldError(
-            source=Source.QUERY, path="/limit", code=ViolationCode.OUT_OF_RANGE, message=f"is at most {most}"
-        )
-        raise InvalidInputError("the query breaks the contract", errors=[error])
-    return wanted or settings.page_size
+PageSize = Annotated[int, Field(ge=1, le=1000, strict=True), BeforeValidator(_number)]
+DEFAULT_PAGE_SIZE = 50

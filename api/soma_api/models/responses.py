@@ -45,7 +45,7 @@ _A_WRITE: JsonDict = {
     "version": 1099511628818,
     "outcome": None,
     "reason": None,
-    "write": "/v1/writes/3:1042",
+    "status_url": "/v1/writes/3:1042",
 }
 
 
@@ -96,7 +96,7 @@ class WriteView(BaseModel):
     version: int = Field(description="What the memory's version is when this write is applied.")
     outcome: Outcome | None = Field(description="null while it is not known.")
     reason: str | None = Field(description="Why it was superseded.")
-    write: str = Field(description="Where to ask what became of it.")
+    status_url: str = Field(description="Where to ask what became of it.")
 
 
 class BatchView(BaseModel):

@@ -79,17 +79,27 @@ class FilterBody(Input):
     payload_ranges: Annotated[dict[str, PayloadRange], Field(max_length=_MAX_TERMS)] = Field(
         default={}, description="Number fields of the payload, by names joined with dots, and their bounds."
     )
-    min: Coordinate | None = Field(None, description="Low corner of a box of coordinates; comes with `max`.")
-    max: Coordinate | None = Field(None, description="High corner of the box, which belongs to it.")
+    coordinate_min: Coordinate | None = Field(
+        None, description="Low corner of a box of coordinates; comes with `coordinate_max`."
+    )
+    coordinate_max: Coordinate | None = Field(
+        None, description="High corner of the box, which belongs to it."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.namespace is not None and self.namespace_prefix is not None:
             raise broken(ViolationCode.INVALID_VALUE, "`namespace` and `namespace_prefix` exclude each other")
-        if (self.min is None) != (self.max is None):
-            raise broken(ViolationCode.MISSING_FIELD, "`min` and `max` come together")
-        if self.min is not None and self.max is not None and len(self.min) != len(self.max):
-            raise broken(ViolationCode.INVALID_VALUE, "`min` and `max` have as many numbers")
+        if (self.coordinate_min is None) != (self.coordinate_max is None):
+            raise broken(ViolationCode.MISSING_FIELD, "`coordinate_min` and `coordinate_max` come together")
+        if (
+            self.coordinate_min is not None
+            and self.coordinate_max is not None
+            and len(self.coordinate_min) != len(self.coordinate_max)
+        ):
+            raise broken(
+                ViolationCode.INVALID_VALUE, "`coordinate_min` and `coordinate_max` have as many numbers"
+            )
         compared(self.payload)
         return self
 
@@ -123,8 +133,8 @@ class FilterBody(Input):
                 name: NumberRange(at_least=each.gte, above=each.gt, at_most=each.lte, below=each.lt)
                 for name, each in self.payload_ranges.items()
             },
-            minimum=self.min,
-            maximum=self.max,
+            coordinate_min=self.coordinate_min,
+            coordinate_max=self.coordinate_max,
         )
 
 

@@ -100,7 +100,7 @@ class Filters:
         memory_ids: Only these.
         tags: All of them.
         payload: Fields of the payload, by names joined with dots, and the value that each must have.
-        minimum: The low corner of a box of coordinates, as many numbers as `maximum`; both ends belong to it.
+        coordinate_min: The low corner of a box of coordinates, as long as `coordinate_max`; both ends count.
     """
 
     namespace: str | None = None
@@ -121,8 +121,8 @@ class Filters:
     updated_from: datetime | None = None
     updated_before: datetime | None = None
     payload: Mapping[str, Scalar] = field(default_factory=dict)
-    minimum: Sequence[float] | None = None
-    maximum: Sequence[float] | None = None
+    coordinate_min: Sequence[float] | None = None
+    coordinate_max: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ def list_statement(order: Order, *, first: bool) -> sql.Composed:
 
 
 def _values(filters: Filters) -> dict[str, Any]:
-    minimum, maximum = filters.minimum, filters.maximum
-    second = minimum is not None and len(minimum) > 1
+    coordinate_min, coordinate_max = filters.coordinate_min, filters.coordinate_max
+    second = coordinate_min is not None and len(coordinate_min) > 1
     return {
         "namespace": filters.namespace,
         "namespace_prefix": filters.namespace_prefix,
@@ -260,12 +260,12 @@ def _values(filters: Filters) -> dict[str, Any]:
         "updated_from": filters.updated_from,
         "updated_before": filters.updated_before,
         "payload": has_fields(filters.payload),
-        "min": _list(minimum),
-        "max": _list(maximum),
-        "min_1": minimum[0] if minimum else None,
-        "max_1": maximum[0] if maximum else None,
-        "min_2": minimum[1] if minimum and second else None,
-        "max_2": maximum[1] if maximum and second else None,
+        "min": _list(coordinate_min),
+        "max": _list(coordinate_max),
+        "min_1": coordinate_min[0] if coordinate_min else None,
+        "max_1": coordinate_max[0] if coordinate_max else None,
+        "min_2": coordinate_min[1] if coordinate_min and second else None,
+        "max_2": coordinate_max[1] if coordinate_max and second else None,
     }
 
 

@@ -6,14 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from soma_api.dependencies import DeadLetters, PageCursors, Settings, TenantOperator
+from soma_api.dependencies import DeadLetters, PageCursors, TenantOperator
 from soma_api.models.dead_letter_views import (
     DeadLetterPage,
     DeadLetterQuery,
     DeadLetterView,
     dead_letter_view,
 )
-from soma_api.models.query_parameters import page_limit
 from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
@@ -45,24 +44,22 @@ async def list_dead_letters(
     principal: TenantOperator,
     dead_letters: DeadLetters,
     cursors: PageCursors,
-    settings: Settings,
     query: Annotated[DeadLetterQuery, Query()],
 ) -> Response:
     """List events that the sinks gave up on, newest first, page by page.
 
     `soma dlq` shows what they hold, and replays or discards them.
     """
-    limit = page_limit(query.limit, settings.api)
     # Another kind of list than that of memories, whose cursors are signed with the same secret.
     belongs_to = {"dead_letters": query.signature()}
     begin = None
     if query.cursor is not None:
         failed_at, dead_letter_id = cursors.read(query.cursor, principal.tenant, belongs_to)
         begin = failed_at, UUID(dead_letter_id)
-    letters = await dead_letters.page(principal.tenant, query.filters(), after=begin, limit=limit + 1)
-    page = letters[:limit]
+    letters = await dead_letters.page(principal.tenant, query.filters(), after=begin, limit=query.limit + 1)
+    page = letters[: query.limit]
     next_cursor = None
-    if len(letters) > limit:
+    if len(letters) > query.limit:
         last = page[-1]
         failed_at = None if last.first_failed_at is None else last.first_failed_at.isoformat()
         next_cursor = cursors.make(principal.tenant, belongs_to, (failed_at, str(last.id)))

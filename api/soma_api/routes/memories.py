@@ -22,7 +22,6 @@ from soma_api.dependencies import (
 )
 from soma_api.json_body import JsonBody
 from soma_api.models.list_query import ListQuery, after, sort_key
-from soma_api.models.query_parameters import page_limit
 from soma_api.models.requests import PatchMemory, StoreBatch, StoreMemory
 from soma_api.models.responses import BatchView, MemoryPage, MemoryView, WriteView, json_response, memory_view
 from soma_api.openapi import answers
@@ -150,7 +149,6 @@ async def list_memories(
 
     Memories that change while a list is read may move within it; one that stays is listed exactly once.
     """
-    limit = page_limit(query.limit, settings.api)
     filters = query.filters(principal, settings.limits)
     belongs_to = {"query": query.signature(), "namespaces": principal.namespaces}
     begin = None
@@ -158,10 +156,10 @@ async def list_memories(
         begin = after(cursors.read(query.cursor, principal.tenant, belongs_to))
     answered = await consistency.ensure()
     found = await memories.page(
-        principal.tenant, filters, query.sort, after=begin, limit=limit + 1, embeddings=query.embeddings
+        principal.tenant, filters, query.sort, after=begin, limit=query.limit + 1, embeddings=query.embeddings
     )
-    page = found[:limit]
-    more = len(found) > limit
+    page = found[: query.limit]
+    more = len(found) > query.limit
     next_cursor = cursors.make(principal.tenant, belongs_to, sort_key(page[-1], query.sort)) if more else None
     views = [memory_view(memory, embeddings=query.embeddings) for memory in page]
     return json_response({"memories": views, "next_cursor": next_cursor}, 200, answered)

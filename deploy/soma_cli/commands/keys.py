@@ -146,7 +146,7 @@ def revoke(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """End an API key. The API forgets it within seconds (SOMA_API__KEY_CACHE)."""
+    """End an API key. The API forgets it within seconds (SOMA_API__API_KEY_CACHE_TTL)."""
     settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres):
         found = revoke_key(settings.postgres.conninfo(), key_id, SystemClock().now())

@@ -19,6 +19,7 @@ from soma_cli.local.setup_record import SetupRecord
 from soma_cli.local.soma_process import SomaProcess
 from soma_cli.local.supervision import Supervisor
 from soma_cli.local.unit import Observer, Step, Unit, ignore
+from soma_cli.settings import WatermarkLogin
 from soma_cli.tasks import first_of, in_thread
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import as_environment
@@ -54,7 +55,7 @@ class _Places(BaseModel):
 class _Watermarks(BaseModel):
     """How the vector worker logs in to PostgreSQL when the API's process holds it."""
 
-    watermarks: PostgresSettings
+    watermarks: WatermarkLogin
 
 
 class Stack:
@@ -205,7 +206,7 @@ class Stack:
     def _api(self, needs: Sequence[Unit], after: Sequence[Unit]) -> SomaProcess:
         door = self._home.port("api", preferred=GatewaySettings.model_fields["port"].default)
         # Two logins in one process: the API's, and that of the vector worker inside it.
-        watermarks = _Watermarks(watermarks=self.parts.postgres.settings(Login.WORKER))
+        watermarks = _Watermarks(watermarks=WatermarkLogin.of(self.parts.postgres.settings(Login.WORKER)))
         return SomaProcess(
             "api",
             self._home,

@@ -46,7 +46,7 @@ def served(local_parts: LocalParts) -> Iterator[Served]:
             postgres.settings(Login.API),
             worker_dsn=postgres.dsn(Login.WORKER),
             owner_dsn=postgres.dsn(Login.OWNER),
-            gateway=GatewaySettings(read_wait=BRIEFLY, wait_max=BRIEFLY),
+            gateway=GatewaySettings(read_wait=BRIEFLY, max_wait=BRIEFLY),
         ) as gateway:
             for group, partition in product(SETTLED, gateway.ends.offsets):
                 gateway.waiter.advance(group, partition, 2**40)

@@ -317,7 +317,7 @@ class PointReaderContract:
             assert keys == {key for key, payload in stored.items() if _lies_in(payload["price"], wanted)}
 
     @pytest.mark.parametrize(
-        ("minimum", "maximum", "coordinates"),
+        ("coordinate_min", "coordinate_max", "coordinates"),
         [
             ((0.0, 0.0), (2.0, 2.0), {(0.0, 0.0), (1.0, 2.0)}),
             ((1.0, 2.0), (1.0, 2.0), {(1.0, 2.0)}),
@@ -331,8 +331,8 @@ class PointReaderContract:
     async def test_a_box_holds_the_coordinates_within_and_on_its_border(
         self,
         engine: Engine,
-        minimum: tuple[float, ...],
-        maximum: tuple[float, ...],
+        coordinate_min: tuple[float, ...],
+        coordinate_max: tuple[float, ...],
         coordinates: set[tuple[float, ...]],
     ) -> None:
         places = [(0.0, 0.0), (1.0, 2.0), (1.0, 2.5), (0.1 + 0.2, -1.5), (1.0,), (1.0, 1.0, 1.0)]
@@ -340,7 +340,10 @@ class PointReaderContract:
         await engine.writer.write([a_point(coordinate=place) for place in places])
 
         hits = await search(
-            engine, mode=SearchMode.VECTOR, filter=SearchFilter(minimum=minimum, maximum=maximum), top_k=100
+            engine,
+            mode=SearchMode.VECTOR,
+            filter=SearchFilter(coordinate_min=coordinate_min, coordinate_max=coordinate_max),
+            top_k=100,
         )
 
         assert {tuple(hit.memory.coordinate or ()) for hit in hits} == coordinates

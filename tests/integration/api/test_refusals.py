@@ -66,7 +66,7 @@ async def test_a_body_that_says_it_is_not_compressed(gateway: Gateway) -> None:
 
 
 async def test_a_body_above_the_size_limit(gateway: Gateway) -> None:
-    problem = await refusal(gateway, b'{"text": "' + b"a" * gateway.settings.api.body_bytes + b'"}')
+    problem = await refusal(gateway, b'{"text": "' + b"a" * gateway.settings.api.max_body_bytes + b'"}')
 
     assert (problem["status"], problem["code"]) == (413, "body_too_large")
 

@@ -140,8 +140,8 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
                 "occurred_from": "2026-03-02T09:00:00Z",
                 "payload": {"a": 1, "b": {"c": True, "d": None}},
                 "payload_ranges": {"price": {"gte": 1, "lt": 5}},
-                "min": [0.0, 1],
-                "max": [2, 3],
+                "coordinate_min": [0.0, 1],
+                "coordinate_max": [2, 3],
             },
         },
     )
@@ -165,8 +165,8 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
                 occurred_from=A_MOMENT,
                 payload={"a": 1, "b.c": True, "b.d": None},
                 payload_ranges={"price": NumberRange(at_least=1.0, below=5.0)},
-                minimum=[0.0, 1.0],
-                maximum=[2.0, 3.0],
+                coordinate_min=[0.0, 1.0],
+                coordinate_max=[2.0, 3.0],
             ),
         )
     ]
@@ -191,9 +191,17 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
         (A_QUESTION | {"filter": {"namespace": "a", "namespace_prefix": "a"}}, "/filter", "invalid_value"),
         (A_QUESTION | {"filter": {"tags_any": []}}, "/filter/tags_any", "empty"),
         (A_QUESTION | {"filter": {"importance_min": 2}}, "/filter/importance_min", "out_of_range"),
-        (A_QUESTION | {"filter": {"min": [1.0]}}, "/filter", "missing_field"),
-        (A_QUESTION | {"filter": {"min": [1.0], "max": [1.0, 2.0]}}, "/filter", "invalid_value"),
-        (A_QUESTION | {"filter": {"min": [0.0] * 17, "max": [0.0] * 17}}, "/filter/min", "too_many"),
+        (A_QUESTION | {"filter": {"coordinate_min": [1.0]}}, "/filter", "missing_field"),
+        (
+            A_QUESTION | {"filter": {"coordinate_min": [1.0], "coordinate_max": [1.0, 2.0]}},
+            "/filter",
+            "invalid_value",
+        ),
+        (
+            A_QUESTION | {"filter": {"coordinate_min": [0.0] * 17, "coordinate_max": [0.0] * 17}},
+            "/filter/coordinate_min",
+            "too_many",
+        ),
         (A_QUESTION | {"filter": {"payload": {"a": [1]}}}, "/filter", "wrong_type"),
         (A_QUESTION | {"filter": {"payload": {"a": {}}}}, "/filter", "wrong_type"),
         (A_QUESTION | {"filter": {"payload": {"a.b": 1, "a": {"b": 1}}}}, "/filter", "invalid_value"),

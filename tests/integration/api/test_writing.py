@@ -63,7 +63,7 @@ async def test_without_waiting_the_answer_says_where_the_write_lies(gateway: Gat
         "version": pack_version(1, 0),
         "outcome": None,
         "reason": None,
-        "write": "/v1/writes/0:0",
+        "status_url": "/v1/writes/0:0",
     }
 
 

@@ -293,7 +293,9 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "own namespaces": a_list(63, allowed=["users/7", "users/8"]),
         "some ids": a_list(120, memory_ids=lambda tenant: ids(tenant, 20)),
         "a subject": a_list(33, subject="person50"),
-        "a box": a_list(110, namespace="users/7/notes", minimum=[1.0, 4.0], maximum=[30.0, 80.0]),
+        "a box": a_list(
+            110, namespace="users/7/notes", coordinate_min=[1.0, 4.0], coordinate_max=[30.0, 80.0]
+        ),
         "a time": a_list(
             10, Order.OCCURRED, occurred_from="2026-04-10T00:00Z", occurred_before="2026-04-11T00:00Z"
         ),

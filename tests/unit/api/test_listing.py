@@ -38,8 +38,8 @@ def test_a_coordinate_is_looked_up_by_the_id_that_it_gives() -> None:
     [
         {"coordinate": ",".join(["1"] * 17)},
         {"coordinate": "1e999"},
-        {"min": "1,1e999", "max": "2,2"},
-        {"min": "1e-999", "max": "2"},
+        {"coordinate_min": "1,1e999", "coordinate_max": "2,2"},
+        {"coordinate_min": "1e-999", "coordinate_max": "2"},
     ],
 )
 def test_a_coordinate_that_breaks_the_contract_is_refused(fields: dict[str, str]) -> None:
@@ -52,10 +52,12 @@ def test_a_coordinate_that_breaks_the_contract_is_refused(fields: dict[str, str]
 @pytest.mark.parametrize(
     "number", ["0_1", "+1", "1.", ".5", "01", "0x1", "true", "nan", "1e-400", "1e400", ""]
 )
-@pytest.mark.parametrize("field", ["importance_min", "importance_max", "limit", "min"])
+@pytest.mark.parametrize("field", ["importance_min", "importance_max", "limit", "coordinate_min"])
 def test_a_number_of_a_query_is_one_as_json_has_it(field: str, number: str) -> None:
     with pytest.raises((ValidationError, InvalidInputError)):
-        a_query(**{"min": "1", "max": "1", field: number}).filters(a_reader(), DEFAULT_LIMITS)
+        a_query(**{"coordinate_min": "1", "coordinate_max": "1", field: number}).filters(
+            a_reader(), DEFAULT_LIMITS
+        )
 
 
 def test_a_page_has_a_whole_number_of_memories() -> None:
@@ -92,10 +94,10 @@ def test_the_installations_limit_of_dimensions_holds_for_queries_too() -> None:
 
 def test_the_corners_of_a_box_have_as_many_dimensions() -> None:
     with pytest.raises(InvalidInputError) as refused:
-        a_query(min="1,2", max="1").filters(a_reader(), DEFAULT_LIMITS)
+        a_query(coordinate_min="1,2", coordinate_max="1").filters(a_reader(), DEFAULT_LIMITS)
 
     assert [(each.path, each.code) for each in refused.value.errors] == [
-        ("/max", ViolationCode.INVALID_VALUE)
+        ("/coordinate_max", ViolationCode.INVALID_VALUE)
     ]
 
 

@@ -28,8 +28,8 @@ class App:
             self._serve,
             clock=self.clock,
             metrics=ApiMetrics(self.registry),
-            body_bytes=10,
-            requests=requests,
+            max_body_bytes=10,
+            max_concurrent_requests=requests,
         )
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self._middleware), base_url="http://soma"

@@ -17,10 +17,10 @@ def test_the_api_listens_on_loopback_and_logs_in_as_itself() -> None:
 def test_settings_come_from_the_environment() -> None:
     settings = load(
         ApiSettings,
-        environment={"SOMA_API__PORT": "0", "SOMA_API__WAIT_MAX": "5", "SOMA_POSTGRES__USER": "me"},
+        environment={"SOMA_API__PORT": "0", "SOMA_API__MAX_WAIT": "5", "SOMA_POSTGRES__USER": "me"},
     ).settings
 
-    assert (settings.api.port, settings.api.wait_max, settings.postgres.user) == (
+    assert (settings.api.port, settings.api.max_wait, settings.postgres.user) == (
         0,
         timedelta(seconds=5),
         "me",
@@ -37,8 +37,7 @@ def test_a_part_of_postgres_that_is_set_keeps_the_apis_own_login() -> None:
     ("name", "value"),
     [
         ("SOMA_API__CURSOR_SECRET", "short"),
-        ("SOMA_API__WAIT_MAX", "0"),
-        ("SOMA_API__PAGE_SIZE", "5000"),
+        ("SOMA_API__MAX_WAIT", "0"),
         ("SOMA_API__COLOUR", "green"),
     ],
 )

@@ -211,7 +211,7 @@ def exactly(text: str) -> object:
         (StoreMemory, '{{"namespace": "a", "text": "x", "coordinate": [{}]}}'),
         (FilterBody, '{{"payload": {{"a": {}}}}}'),
         (FilterBody, '{{"payload_ranges": {{"a": {{"gte": {}}}}}}}'),
-        (FilterBody, '{{"min": [{0}], "max": [{0}]}}'),
+        (FilterBody, '{{"coordinate_min": [{0}], "coordinate_max": [{0}]}}'),
     ],
 )
 def test_a_body_is_refused_for_such_a_number_wherever_it_stands(model: Any, body: str, literal: str) -> None:

@@ -36,7 +36,7 @@ def test_a_search_that_checks_few_conditions_or_few_memories_is_asked(
     [
         (20_000, SearchFilter(payload_ranges=dict.fromkeys("abcd", _WIDE))),
         (20_000, SearchFilter(tags=[str(each) for each in range(64)])),
-        (20_000, SearchFilter(minimum=[0.0] * 16, maximum=[1.0] * 16)),
+        (20_000, SearchFilter(coordinate_min=[0.0] * 16, coordinate_max=[1.0] * 16)),
         (100_000, SearchFilter(payload_ranges={"price": _WIDE})),
     ],
 )

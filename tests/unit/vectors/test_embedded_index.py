@@ -248,8 +248,8 @@ _RANGES = {
     "few": (SearchFilter(importance_min=0.9), 10),
     "between": (SearchFilter(importance_min=0.3, importance_max=0.6), 40),
     "wide and empty": (SearchFilter(importance_min=0.1, occurred_before=A_MOMENT), 0),
-    "of a field that most points lack": (SearchFilter(minimum=[0.0], maximum=[9.0]), 10),
-    "wide and narrow": (SearchFilter(importance_min=0.1, minimum=[0.0], maximum=[9.0]), 9),
+    "of a field that most points lack": (SearchFilter(coordinate_min=[0.0], coordinate_max=[9.0]), 10),
+    "wide and narrow": (SearchFilter(importance_min=0.1, coordinate_min=[0.0], coordinate_max=[9.0]), 9),
 }
 
 

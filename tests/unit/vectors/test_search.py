@@ -195,12 +195,14 @@ def test_a_request_that_makes_no_sense_cannot_be_made(request_fields: dict[str, 
         SearchRequest(tenant="acme", **request_fields)
 
 
-@pytest.mark.parametrize(("minimum", "maximum"), [((1.0,), None), (None, (1.0,)), ((1.0,), (1.0, 2.0))])
+@pytest.mark.parametrize(
+    ("coordinate_min", "coordinate_max"), [((1.0,), None), (None, (1.0,)), ((1.0,), (1.0, 2.0))]
+)
 def test_a_box_without_two_fitting_corners_cannot_be_made(
-    minimum: tuple[float, ...] | None, maximum: tuple[float, ...] | None
+    coordinate_min: tuple[float, ...] | None, coordinate_max: tuple[float, ...] | None
 ) -> None:
     with pytest.raises(ValueError, match=r"box|corners"):
-        SearchFilter(minimum=minimum, maximum=maximum)
+        SearchFilter(coordinate_min=coordinate_min, coordinate_max=coordinate_max)
 
 
 def test_every_filter_adds_its_conditions_to_that_of_the_tenant() -> None:

@@ -33,8 +33,8 @@ def test_every_kind_of_condition_arrives_as_it_was() -> None:
             occurred_from=A_MOMENT,
             payload={"flag": True},
             payload_ranges={"size.mm": NumberRange(above=1, at_most=2)},
-            minimum=[0.1],
-            maximum=[0.2],
+            coordinate_min=[0.1],
+            coordinate_max=[0.2],
         ),
     )
     assert conditions is not None

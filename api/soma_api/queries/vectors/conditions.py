@@ -74,7 +74,7 @@ class SearchFilter:
         payload: Fields of the payload, by names joined with dots, and the value that each must have; a list
             has each of its scalars.
         payload_ranges: Number fields of the payload, and their bounds.
-        minimum: The low corner of a box of coordinates, as many numbers as `maximum`; both ends belong to it,
+        coordinate_min: The low corner of a box of coordinates, as long as `coordinate_max`; both ends count,
             and coordinates with more or fewer numbers do not.
     """
 
@@ -97,13 +97,17 @@ class SearchFilter:
     updated_before: datetime | None = None
     payload: Mapping[str, Scalar] = field(default_factory=dict)
     payload_ranges: Mapping[str, NumberRange] = field(default_factory=dict)
-    minimum: Sequence[float] | None = None
-    maximum: Sequence[float] | None = None
+    coordinate_min: Sequence[float] | None = None
+    coordinate_max: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if (self.minimum is None) != (self.maximum is None):
+        if (self.coordinate_min is None) != (self.coordinate_max is None):
             raise ValueError("a box of coordinates has both corners")
-        if self.minimum is not None and self.maximum is not None and len(self.minimum) != len(self.maximum):
+        if (
+            self.coordinate_min is not None
+            and self.coordinate_max is not None
+            and len(self.coordinate_min) != len(self.coordinate_max)
+        ):
             raise ValueError("the corners of a box have as many numbers")
 
 
@@ -175,10 +179,10 @@ def _ranges(wanted: SearchFilter) -> list[Condition]:
         if start is not None or end is not None:
             ranges.append(InRange(name, at_least=_moment(start), below=_moment(end)))
     ranges += [_number_within(path, bounds) for path, bounds in wanted.payload_ranges.items()]
-    if wanted.minimum is not None and wanted.maximum is not None:
-        count = float(len(wanted.minimum))
+    if wanted.coordinate_min is not None and wanted.coordinate_max is not None:
+        count = float(len(wanted.coordinate_min))
         ranges.append(InRange(payload.DIMENSIONS, at_least=count, at_most=count))
-        for axis, (low, high) in enumerate(zip(wanted.minimum, wanted.maximum, strict=True)):
+        for axis, (low, high) in enumerate(zip(wanted.coordinate_min, wanted.coordinate_max, strict=True)):
             if axis < payload.INDEXED_AXES:
                 bound = InRange(payload.axis_field(axis), at_least=_bound(low), at_most=_bound(high))
                 ranges.append(bound)
