@@ -6,13 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from soma_schemas.errors import MismatchError
 from soma_streams.delivery.dead_letters import DeadLetter
-from soma_streams.delivery.fold import after_guard, fold
+from soma_streams.delivery.fold import fold
 from soma_streams.delivery.state import (
     DeadLettered,
     LoggedEvent,
     MemoryName,
     MemoryState,
-    Refused,
     Settlement,
     Watermark,
 )
@@ -72,7 +71,6 @@ class MemorySink:
         states: What it has.
         writes: How many writes were tried.
         outages: Errors that the next calls raise, one each.
-        newer: What its version guard refuses.
         checks: How often it was checked.
         mismatch: What a check raises.
     """
@@ -85,7 +83,6 @@ class MemorySink:
         self.watermarks: list[int] = []
         self.writes = 0
         self.outages: list[Exception] = []
-        self.newer: Refused = frozenset()
         self._refuses = refuses
         self.checks = 0
         self.mismatch: MismatchError | None = None
@@ -109,7 +106,7 @@ class MemorySink:
         self.states |= {state.name: state for state in folded.states}
         self.dead.extend(dead)
         self.watermarks.append(watermark.next_offset)
-        return after_guard(folded.settlements, self.newer)
+        return folded.settlements
 
 
 class RecordedDeadLetters:

@@ -18,13 +18,15 @@ import psycopg
 from psycopg.rows import dict_row
 
 from builders import A_MOMENT, an_id
-from soma_schemas.events import MemoryAccessed, MemoryEvent, MemoryExpired, MemoryLinked, MemoryUnlinked
+from soma_schemas.events import MemoryAccessed, MemoryEvent, MemoryExpired, MemoryUnlinked
 from soma_schemas.fields import Kind
 from soma_schemas.versions import unpack_version
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.state import (
     Content,
     DeadLettered,
+    EdgeName,
+    LinkState,
     LoggedEvent,
     MemoryName,
     MemoryState,
@@ -184,7 +186,7 @@ class Ledger:
     """The model: what the tables hold after events were applied one by one, in memory."""
 
     states: dict[MemoryName, MemoryState] = field(default_factory=dict)
-    links: dict[Edge, tuple[int, float | None]] = field(default_factory=dict)
+    links: dict[EdgeName, LinkState] = field(default_factory=dict)
     deletions: dict[UUID, int] = field(default_factory=dict)
     history: dict[Place, tuple[Outcome, SupersededReason | None]] = field(default_factory=dict)
 
@@ -196,29 +198,20 @@ class Ledger:
     def living_links(self) -> dict[Edge, float]:
         """The edges that a reader sees."""
         return {
-            edge: weight
-            for edge, (version, weight) in self.links.items()
-            if weight is not None and version >= self.deletions.get(edge[0], 0)
+            edge[1:]: link.weight
+            for edge, link in self.links.items()
+            if link.weight is not None and link.version >= self.deletions.get(edge.from_memory_id, 0)
         }
 
     def _apply(self, logged: LoggedEvent) -> None:
-        event = logged.event
-        (settlement,) = fold([logged], self.states).settlements
+        folded = fold([logged], self.states, current_links=self.links)
+        (settlement,) = folded.settlements
         outcome, reason = settlement.outcome, settlement.reason
-        if isinstance(event, MemoryLinked | MemoryUnlinked):
-            edge = (event.memory_id, event.link_type, event.to_memory_id)
-            if outcome is not Outcome.APPLIED:
-                pass
-            elif edge in self.links and self.links[edge][0] >= logged.version:
-                outcome, reason = Outcome.SUPERSEDED, SupersededReason.OLDER
-            else:
-                weight = event.weight if isinstance(event, MemoryLinked) else None
-                self.links[edge] = (logged.version, weight)
-        else:
-            for state in fold([logged], self.states).states:
-                self.states[state.name] = state
-                if state.content is None:
-                    self.deletions[state.name.memory_id] = state.version
+        self.links |= {link.name: link for link in folded.links}
+        for state in folded.states:
+            self.states[state.name] = state
+            if state.content is None:
+                self.deletions[state.name.memory_id] = state.version
         place = (logged.origin.partition, logged.version)
         if place not in self.history or self.history[place][0] is Outcome.DEAD_LETTERED:
             self.history[place] = (outcome, reason)

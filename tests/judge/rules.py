@@ -37,10 +37,15 @@ class Memory(NamedTuple):
 
 
 class Link(NamedTuple):
-    """An edge after an event; a weight of None ends it."""
+    """An edge after an event; a weight of None ends it.
+
+    Attributes:
+        recent: The last event ids, newest first.
+    """
 
     version: int
     weight: float | None
+    recent: tuple[UUID, ...]
 
 
 class Outcome(NamedTuple):
@@ -163,9 +168,14 @@ class Ledger:
     def _link(self, event: Event) -> Outcome:
         fields = event.fields
         edge = (fields["tenant"], fields["memory_id"], fields["link_type"], fields["to_memory_id"])
-        if edge in self.links and self.links[edge].version >= event.version:
+        known = self.links.get(edge)
+        recent = known.recent if known is not None else ()
+        if fields["event_id"] in recent:
+            return Outcome("superseded", "repeated")
+        if known is not None and known.version >= event.version:
             return Outcome("superseded", "older")
-        self.links[edge] = Link(event.version, fields.get("weight"))
+        remembered = (fields["event_id"], *recent)[:REMEMBERED]
+        self.links[edge] = Link(event.version, fields.get("weight"), remembered)
         return Outcome("applied")
 
 

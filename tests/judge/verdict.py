@@ -233,6 +233,7 @@ def judge(
                     "deleted": postgres.link_ended(edge),
                     # What an ended edge weighed says nothing.
                     "weight": None if postgres.link_ended(edge) else link.weight,
+                    "recent": list(link.recent),
                 }
                 for edge, link in postgres.links.items()
             },
@@ -241,6 +242,7 @@ def judge(
                     "version": row["version"],
                     "deleted": row["deleted"],
                     "weight": None if row["deleted"] else row["weight"],
+                    "recent": row["recent_event_ids"],
                 }
                 for row in rows(at.database, "SELECT * FROM memory_links")
             },

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, assert_never
+from uuid import UUID
 
 from soma_schemas.events import (
     MemoryAccessed,
@@ -25,22 +26,24 @@ from soma_streams.delivery.state import (
     Content,
     EdgeName,
     Folded,
-    LinkChange,
+    LinkState,
     LoggedEvent,
     MemoryName,
     MemoryState,
     Outcome,
-    Refused,
     Settlement,
     SupersededReason,
 )
 from soma_streams.errors import PoisonError
+
+_NO_LINKS: Mapping[EdgeName, LinkState] = {}
 
 
 def fold(
     events: Sequence[LoggedEvent],
     current: Mapping[MemoryName, MemoryState],
     limits: Limits = DEFAULT_LIMITS,
+    current_links: Mapping[EdgeName, LinkState] = _NO_LINKS,
 ) -> Folded:
     """Return what a batch makes of the current state.
 
@@ -51,24 +54,30 @@ def fold(
         events: Of one sink's batch, in arrival order.
         current: What the store has of the memories concerned, tombstones included; absent means never seen.
         limits: How large a memory may become by patches.
+        current_links: What the store has of the edges concerned, ended ones included.
 
     Raises:
         PoisonError: A patch would make a memory larger than it may be.
     """
     states: dict[MemoryName, MemoryState] = {}
-    links: dict[EdgeName, LinkChange] = {}
+    links: dict[EdgeName, LinkState] = {}
     settlements: list[Settlement] = []
     for logged in events:
         event = logged.event
         name = logged.name
         before = states.get(name) or current.get(name)
-        if isinstance(event, MemoryLinked | MemoryUnlinked):
-            change = _link_change(event, logged.version)
-            refusal = _link_refusal(change, links.get(change.name), event.namespace, _living(before))
+        if (edge := edge_of(event)) is not None:
+            known = links.get(edge) or current_links.get(edge)
+            refusal = _link_refusal(logged, known, _living(before))
             if refusal is not None:
                 settlements.append(Settlement(logged, Outcome.SUPERSEDED, refusal))
                 continue
-            links[change.name] = change
+            links[edge] = LinkState(
+                name=edge,
+                weight=event.weight if isinstance(event, MemoryLinked) else None,
+                version=logged.version,
+                recent_event_ids=_remembering(event, known),
+            )
             settlements.append(Settlement(logged, Outcome.APPLIED))
             continue
         try:
@@ -84,23 +93,11 @@ def fold(
     return Folded(tuple(states.values()), tuple(links.values()), tuple(settlements))
 
 
-def after_guard(settlements: Sequence[Settlement], refused: Refused) -> Sequence[Settlement]:
-    """Return what became of each event once the store's version guard has spoken."""
-    if not refused:
-        return settlements
-    return [
-        replace(each, outcome=Outcome.SUPERSEDED, reason=SupersededReason.OLDER)
-        if each.outcome is Outcome.APPLIED and _changed(each.logged) in refused
-        else each
-        for each in settlements
-    ]
-
-
-def _changed(logged: LoggedEvent) -> MemoryName | EdgeName:
-    event = logged.event
-    if isinstance(event, MemoryLinked | MemoryUnlinked):
-        return EdgeName(event.tenant, event.memory_id, event.link_type, event.to_memory_id)
-    return logged.name
+def edge_of(event: MemoryEvent) -> EdgeName | None:
+    """Return the edge that an event is about, or None when it is about the memory itself."""
+    if not isinstance(event, MemoryLinked | MemoryUnlinked):
+        return None
+    return EdgeName(event.tenant, event.memory_id, event.link_type, event.to_memory_id)
 
 
 def _living(before: MemoryState | None) -> Content | None:
@@ -108,13 +105,20 @@ def _living(before: MemoryState | None) -> Content | None:
 
 
 def _link_refusal(
-    change: LinkChange, known: LinkChange | None, namespace: str, living: Content | None
+    logged: LoggedEvent, known: LinkState | None, living: Content | None
 ) -> SupersededReason | None:
-    if living is not None and living.namespace != namespace:
+    if living is not None and living.namespace != logged.event.namespace:
         return SupersededReason.WRONG_NAMESPACE
-    if known is not None and known.version >= change.version:
+    if known is not None and logged.event.event_id in known.recent_event_ids:
+        return SupersededReason.REPEATED
+    if known is not None and known.version >= logged.version:
         return SupersededReason.OLDER
     return None
+
+
+def _remembering(event: MemoryEvent, before: MemoryState | LinkState | None) -> tuple[UUID, ...]:
+    remembered = before.recent_event_ids if before is not None else ()
+    return (event.event_id, *remembered)[:REMEMBERED_EVENTS]
 
 
 def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> MemoryState | SupersededReason:
@@ -138,12 +142,11 @@ def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> M
     content = _content_after(event, logged.logged_at, living, limits)
     if isinstance(content, SupersededReason):
         return content
-    remembered = before.recent_event_ids if before is not None else ()
     return MemoryState(
         name=logged.name,
         version=logged.version,
         content=content,
-        recent_event_ids=(event.event_id, *remembered)[:REMEMBERED_EVENTS],
+        recent_event_ids=_remembering(event, before),
     )
 
 
@@ -257,14 +260,3 @@ def _merged(target: Any, patch: Any) -> Any:
         else:
             result[name] = _merged(result.get(name), value)
     return result
-
-
-def _link_change(event: MemoryLinked | MemoryUnlinked, version: int) -> LinkChange:
-    return LinkChange(
-        tenant=event.tenant,
-        from_memory_id=event.memory_id,
-        to_memory_id=event.to_memory_id,
-        link_type=event.link_type,
-        weight=event.weight if isinstance(event, MemoryLinked) else None,
-        version=version,
-    )

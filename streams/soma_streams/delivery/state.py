@@ -127,21 +127,20 @@ class MemoryState:
     recent_event_ids: tuple[UUID, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkChange:
-    """The last word of a batch on one edge; `weight` is None when the edge ends."""
+@dataclass(slots=True)
+class LinkState:
+    """An edge as a store has it.
 
-    tenant: str
-    from_memory_id: UUID
-    to_memory_id: UUID
-    link_type: str
+    Attributes:
+        weight: None when the edge has ended.
+        version: Of the last event applied.
+        recent_event_ids: The last events applied, newest first, at most `REMEMBERED_EVENTS`.
+    """
+
+    name: EdgeName
     weight: float | None
     version: int
-
-    @property
-    def name(self) -> EdgeName:
-        """Return which edge it is about."""
-        return EdgeName(self.tenant, self.from_memory_id, self.link_type, self.to_memory_id)
+    recent_event_ids: tuple[UUID, ...]
 
 
 @dataclass(slots=True)
@@ -159,18 +158,14 @@ class Folded:
 
     Attributes:
         states: One new state per changed memory.
-        links: One change per edge.
+        links: One new state per changed edge.
         settlements: One per event, in arrival order; applied here means applied unless the store's own
             version guard refuses the state.
     """
 
     states: tuple[MemoryState, ...] = ()
-    links: tuple[LinkChange, ...] = ()
+    links: tuple[LinkState, ...] = ()
     settlements: tuple[Settlement, ...] = field(default=())
-
-
-# What a store's version guard refused, because the store has something newer.
-Refused = frozenset[MemoryName | EdgeName]
 
 
 @dataclass(frozen=True, slots=True)

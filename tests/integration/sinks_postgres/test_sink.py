@@ -31,6 +31,8 @@ from soma_streams.delivery.fold import fold
 from soma_streams.delivery.settle import Sink
 from soma_streams.delivery.state import (
     DeadLettered,
+    EdgeName,
+    LinkState,
     MemoryName,
     MemoryState,
     Outcome,
@@ -40,6 +42,7 @@ from soma_streams.sinks.postgres import PostgresSink
 from soma_streams.sinks.statements import statement
 
 A_DEADLINE = datetime(2026, 5, 1, tzinfo=UTC)
+Known = tuple[Mapping[MemoryName, MemoryState], Mapping[EdgeName, LinkState]]
 APPLIED = (Outcome.APPLIED, None)
 OLDER = (Outcome.SUPERSEDED, SupersededReason.OLDER)
 
@@ -80,7 +83,7 @@ async def test_what_is_read_back_is_what_was_written(sink: PostgresSink) -> None
     log = a_log([memory])
     await deliver(sink, log)
 
-    current = await sink._read([name_of(memory), name_of(stored())])
+    current, _ = await sink._read([name_of(memory), name_of(stored())], [])
 
     (state,) = fold(log, {}).states
     assert current == {name_of(memory): state}
@@ -168,15 +171,16 @@ async def overtaken_write(sink: PostgresSink, monkeypatch: pytest.MonkeyPatch) -
     await deliver(sink, [logged(memory, 0)])
     read, overtakes = sink._read, [quick]
 
-    async def read_and_be_overtaken(names: Collection[MemoryName]) -> Mapping[MemoryName, MemoryState]:
-        found = await read(names)
+    async def read_and_be_overtaken(names: Collection[MemoryName], edges: Collection[EdgeName]) -> Known:
+        found = await read(names, edges)
         if overtakes:
             await deliver(sink, [overtakes.pop()])
         return found
 
     monkeypatch.setattr(sink, "_read", read_and_be_overtaken)
     await deliver(sink, [slow])
-    content = (await read([slow.name]))[slow.name].content
+    found, _ = await read([slow.name], [])
+    content = found[slow.name].content
     assert content is not None
     return content.text
 
@@ -444,6 +448,21 @@ class TestLinks:
 
         assert living_links(owner_dsn) == {(memory.memory_id, "about", other): 2.0}
         assert history(owner_dsn)[0, late.version] == OLDER
+
+    @pytest.mark.parametrize("in_one_batch", [True, False])
+    async def test_a_link_event_that_comes_again_after_another_change_of_its_edge_changes_nothing(
+        self, sink: PostgresSink, owner_dsn: str, *, in_one_batch: bool
+    ) -> None:
+        memory, other = stored(key="a"), an_id()
+        first = linked(memory, other, weight=1.0)
+        log = a_log([memory, first, linked(memory, other, weight=2.0), first, unlinked(memory, other), first])
+
+        for batch in [log] if in_one_batch else [[each] for each in log]:
+            await deliver(sink, batch)
+
+        assert living_links(owner_dsn) == {}
+        again = (Outcome.SUPERSEDED, SupersededReason.REPEATED)
+        assert [history(owner_dsn)[0, log[place].version] for place in (3, 5)] == [again, again]
 
     async def test_of_a_batch_the_older_change_of_a_link_alone_is_superseded(
         self, sink: PostgresSink

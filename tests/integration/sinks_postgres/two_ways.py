@@ -29,7 +29,7 @@ from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settler
-from soma_streams.delivery.state import LoggedEvent, MemoryName, MemoryState, Outcome
+from soma_streams.delivery.state import EdgeName, LinkState, LoggedEvent, MemoryName, MemoryState, Outcome
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.sinks.postgres import PostgresSink
@@ -51,6 +51,9 @@ QUERIES = (
     "SELECT * FROM memory_links WHERE tenant LIKE 'plain%%' ORDER BY from_memory_id",
     "SELECT consumer_group, topic, epoch, next_offset FROM sink_watermarks WHERE partition = 471",
 )
+
+
+Known = tuple[Mapping[MemoryName, MemoryState], Mapping[EdgeName, LinkState]]
 
 
 class KnownSchemas:
@@ -153,9 +156,9 @@ class Reads:
         def names(events: Sequence[LoggedEvent]) -> set[MemoryName]:
             return {each.name for each in events} if self.everything else needing(events)
 
-        async def counted(names: Collection[MemoryName]) -> Mapping[MemoryName, MemoryState]:
+        async def counted(names: Collection[MemoryName], edges: Collection[EdgeName]) -> Known:
             self.counts.append(len(names))
-            return await read(names)
+            return await read(names, edges)
 
         monkeypatch.setattr(postgres_sink, "_needing_a_read", names)
         monkeypatch.setattr(sink, "_read", counted)

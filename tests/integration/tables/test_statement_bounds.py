@@ -75,7 +75,7 @@ FROM wanted;
 INSERT INTO memory_history (partition, version, logged_at, tenant, memory_id, outcome, namespace)
 SELECT n % 6, 1099511627776 + n, at, tenant, id, 'applied', 'users/' || n % 40 || '/notes' FROM wanted;
 INSERT INTO memory_links
-SELECT tenant, id, 'about', lpad(to_hex(n + 1), 32, '0')::uuid, 1, 1099511627776 + n, false FROM wanted;
+SELECT tenant, id, 'about', lpad(to_hex(n + 1), 32, '0')::uuid, 1, 1099511627776 + n, false, '{}' FROM wanted;
 INSERT INTO dead_letters (
     id, tenant, memory_id, consumer_group, topic, partition, log_offset, epoch, logged_at, dlq_partition,
     dlq_offset, stage, code, message, first_failed_at
@@ -140,6 +140,16 @@ def keys(tenant: str, count: int) -> dict[str, Any]:
     return {"tenants": [tenant] * count, "memory_ids": ids(tenant, count)}
 
 
+def edge_keys(tenant: str) -> dict[str, Any]:
+    some = ids(tenant, 100)
+    return {
+        "tenants": [tenant] * 100,
+        "from_memory_ids": some,
+        "link_types": ["about"] * 100,
+        "to_memory_ids": some,
+    }
+
+
 def a_list(buffers: int, order: Order = Order.UPDATED_DESCENDING, limit: int = 50, **filters: Any) -> Case:
     """A page of a list."""
     page = {"limit": limit, "embeddings": False, "after_value": None, "after_id": None}
@@ -196,8 +206,8 @@ def recorded(**changed: str) -> Callable[[str], dict[str, Any]]:
     return lambda tenant: {**offered("history_row", 100, **changed)(tenant), "replayed": []}
 
 
-def written(**changed: str) -> Callable[[str], dict[str, Any]]:
-    rows = offered("memory_row", 100, **changed)
+def written(row_type: str, **changed: str) -> Callable[[str], dict[str, Any]]:
+    rows = offered(row_type, 100, **changed)
     return lambda tenant: {**rows(tenant), "offered": 100, "remembered": 16}
 
 
@@ -267,7 +277,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "of one": Case(33, lambda t: {"tenant": t, **positions(t, 1)}),
         "of 1,000": Case(26_000, lambda t: {"tenant": t, **positions(t, 1000)}),
     },
-    "soma_api.queries.write_queries._LETTERS": {
+    "soma_api.queries.write_queries._DEAD_LETTERS": {
         "": Case(
             10,
             lambda t: {
@@ -321,18 +331,20 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_streams/sinks/postgres/end_links.sql": {"of 100": Case(1300, lambda t: keys(t, 100))},
     "soma_streams/sinks/postgres/ensure_months.sql": {"": Case(81, lambda _: {"months": ["2026-01-01"]})},
-    "soma_streams/sinks/postgres/merge_links.sql": {
-        "100": Case(3000, offered("link_row", 100, version="version + 1000000"))
-    },
+    "soma_streams/sinks/postgres/read_links.sql": {"of 100": Case(610, edge_keys)},
     "soma_streams/sinks/postgres/read_memories.sql": {"of 100": Case(600, lambda t: keys(t, 100))},
     "soma_streams/sinks/postgres/record_history.sql": {
         "100": Case(1300, recorded(version="version + 1000000")),
         "100 again": Case(800, recorded()),
     },
+    "soma_streams/sinks/postgres/write_links.sql": {
+        "100": Case(3000, written("link_row", version="version + 1000000"))
+    },
     "soma_streams/sinks/postgres/write_memories.sql": {
-        "100 new": Case(2900, written(memory_id="gen_random_uuid()")),
+        "100 new": Case(2900, written("memory_row", memory_id="gen_random_uuid()")),
         "100 replaced": Case(
-            4100, written(version="version + 1000000", recent_event_ids="ARRAY[gen_random_uuid()]")
+            4100,
+            written("memory_row", version="version + 1000000", recent_event_ids="ARRAY[gen_random_uuid()]"),
         ),
     },
     "soma_streams/sinks/vectors/read_page.sql": {

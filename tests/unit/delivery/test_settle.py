@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import WRITER_SCHEMAS, a_batch, a_record, an_id, deleted, linked, patched, stored
+from builders import WRITER_SCHEMAS, a_batch, a_record, deleted, patched, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import MismatchError
@@ -19,7 +19,7 @@ from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import CircuitState, Retry
 from soma_streams.delivery.settle import Settled, Settler
-from soma_streams.delivery.state import EdgeName, MemoryName, MemoryState, Outcome
+from soma_streams.delivery.state import MemoryName, MemoryState, Outcome
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import DeadLetterFloodError
 from soma_streams.settings import DeliverySettings, RetrySettings
@@ -226,26 +226,6 @@ async def test_superseded_events_are_counted_and_not_errors() -> None:
     settled = await setting.settle([first, first, deleted(first), patched(first, text="late")])
 
     assert settled.outcomes == {Outcome.APPLIED: 2, Outcome.SUPERSEDED: 2, Outcome.DEAD_LETTERED: 0}
-
-
-async def test_what_the_stores_own_guard_refuses_is_counted_as_superseded() -> None:
-    setting = Setting(MemorySink())
-    memory, other = stored(key="a"), an_id()
-    setting.sink.newer = frozenset({EdgeName(memory.tenant, memory.memory_id, "about", other)})
-
-    settled = await setting.settle([memory, linked(memory, other), linked(memory, other, "cites")])
-
-    assert settled.outcomes == {Outcome.APPLIED: 2, Outcome.SUPERSEDED: 1, Outcome.DEAD_LETTERED: 0}
-
-
-async def test_a_refused_memory_says_nothing_about_its_links() -> None:
-    setting = Setting(MemorySink())
-    memory = stored(key="a")
-    setting.sink.newer = frozenset({MemoryName(memory.tenant, memory.memory_id)})
-
-    settled = await setting.settle([memory, linked(memory, an_id())])
-
-    assert settled.outcomes == {Outcome.APPLIED: 1, Outcome.SUPERSEDED: 1, Outcome.DEAD_LETTERED: 0}
 
 
 async def test_a_flood_of_dead_letters_stops_the_worker_before_it_is_written() -> None:

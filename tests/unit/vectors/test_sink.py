@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from builders import a_log, deleted, logged, patched, stored
+from builders import a_log, deleted, linked, logged, patched, stored
 from contract.vectors.engines import Engine, StoredPoint, server_engine
 from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError
@@ -395,9 +395,12 @@ async def test_what_a_successor_has_written_since_the_read_is_superseded(rig: Ri
 
     rig.writer.before_the_write = overtake
 
-    settled = await rig.apply([logged(contested, 3), logged(free, 4)])
+    settled = await rig.apply(
+        [logged(contested, 3), logged(free, 4), logged(linked(contested, free.memory_id), 5)]
+    )
 
-    assert [each.reason for each in settled] == [SupersededReason.OLDER, None]
+    # A refused memory says nothing about its links.
+    assert [each.reason for each in settled] == [SupersededReason.OLDER, None, None]
     assert (await rig.states())[logged(contested, 3).name].version == logged(contested, 9).version
 
 

@@ -56,6 +56,7 @@ class LinkRow(NamedTuple):
     weight: Double | None
     version: Integer
     deleted: Boolean
+    recent_event_ids: UuidArray
 
 
 class HistoryRow(NamedTuple):

@@ -21,8 +21,9 @@ from soma_schemas.fields import Kind
 from soma_streams.delivery.state import (
     Content,
     DeadLettered,
+    EdgeName,
     Folded,
-    LinkChange,
+    LinkState,
     MemoryName,
     MemoryState,
     Outcome,
@@ -109,6 +110,12 @@ def whole_state(row: Sequence[Any]) -> MemoryState:
     )
 
 
+def link_state(row: Sequence[Any]) -> LinkState:
+    """Return the state that a row of `read_links` holds."""
+    *edge, weight, version, recent = row
+    return LinkState(EdgeName(*edge), weight, version, tuple(recent))
+
+
 @dataclass(frozen=True, slots=True)
 class _Ending:
     """The last deletion of a memory within a batch."""
@@ -177,15 +184,13 @@ def _memory_row(state: MemoryState, ending: _Ending | None) -> MemoryRow:
     )
 
 
-def _link_row(change: LinkChange) -> LinkRow:
+def _link_row(link: LinkState) -> LinkRow:
     return LinkRow(
-        tenant=change.tenant,
-        from_memory_id=change.from_memory_id,
-        link_type=change.link_type,
-        to_memory_id=change.to_memory_id,
-        weight=change.weight,
-        version=change.version,
-        deleted=change.weight is None,
+        *link.name,
+        weight=link.weight,
+        version=link.version,
+        deleted=link.weight is None,
+        recent_event_ids=link.recent_event_ids,
     )
 
 

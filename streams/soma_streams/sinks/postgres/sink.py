@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import psycopg
 import structlog
@@ -9,12 +10,13 @@ import structlog
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.tables.layout import READ_LAYOUT, require_layout
-from soma_streams.delivery.fold import after_guard, fold
+from soma_streams.delivery.fold import edge_of, fold
 from soma_streams.delivery.state import (
     REMEMBERED_EVENTS,
     DeadLettered,
     EdgeName,
     Folded,
+    LinkState,
     LoggedEvent,
     MemoryName,
     MemoryState,
@@ -27,6 +29,7 @@ from soma_streams.sinks.postgres.rows import (
     changes_of,
     history_months,
     history_rows,
+    link_state,
     replayed_versions,
     whole_state,
 )
@@ -93,62 +96,69 @@ class PostgresSink:
             psycopg.Error: As the server or the connection tells it.
         """
         to_read = _needing_a_read(events)
+        edges = {edge for each in events if (edge := edge_of(each.event)) is not None}
         while True:
-            folded = fold(events, await self._read(to_read), self._limits)
+            memories, links = await self._read(to_read, edges)
+            folded = fold(events, memories, self._limits, links)
             try:
-                return await self._write(folded, dead, watermark)
+                await self._write(folded, dead, watermark)
             except psycopg.Error as error:
                 if error.sqlstate != _NOT_ALL_WRITTEN:
                     raise
+            else:
+                return folded.settlements
             if to_read >= (everything := {each.name for each in events}):
-                # Each time around, somebody else has written one of these memories meanwhile.
+                # Each time around, somebody else has written one of these meanwhile.
                 self._log.warning("batch_overtaken", partition=watermark.partition)
             to_read = everything
 
-    async def _read(self, names: Collection[MemoryName]) -> Mapping[MemoryName, MemoryState]:
-        """Return what the tables have of these memories, tombstones included."""
+    async def _read(
+        self, names: Collection[MemoryName], edges: Collection[EdgeName]
+    ) -> tuple[Mapping[MemoryName, MemoryState], Mapping[EdgeName, LinkState]]:
+        """Return what the tables have of these memories and edges, dead ones included."""
         if not names:
-            return {}
-        async with self._sessions.borrow() as connection, connection.cursor(binary=True) as cursor:
-            await cursor.execute(statement("postgres/read_memories"), _keys(names))
-            states = map(whole_state, await cursor.fetchall())
-            return {state.name: state for state in states}
+            return {}, {}  # whoever links a memory names it
+        async with self._sessions.borrow() as connection:
+            found = await connection.execute(statement("postgres/read_memories"), _keys(names), binary=True)
+            memories = {state.name: state for state in map(whole_state, await found.fetchall())}
+            if not edges:
+                return memories, {}
+            found = await connection.execute(statement("postgres/read_links"), _edge_keys(edges), binary=True)
+            return memories, {link.name: link for link in map(link_state, await found.fetchall())}
 
-    async def _write(
-        self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark
-    ) -> Sequence[Settlement]:
+    async def _write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> None:
         changes = changes_of(folded)
         months = history_months(folded.settlements, dead)
-        settlements: Sequence[Settlement] = folded.settlements
         async with self._sessions.transaction() as connection:
             if months:
                 # Before any row is locked, so that whoever makes a month waits for nobody.
                 await connection.execute(statement("postgres/ensure_months"), {"months": months})
-            if changes.memories:
-                values = {
-                    "rows": self._sessions.parameter(connection, "memory_row", changes.memories),
-                    "offered": len(changes.memories),
-                    "remembered": REMEMBERED_EVENTS,
-                }
-                await connection.execute(statement("postgres/write_memories"), values)
-            if changes.links:
-                refused = await self._merge_links(connection, changes.links)
-                settlements = after_guard(settlements, refused)
+            await self._upsert(
+                connection, "write_memories", "memory_row", changes.memories, remembered=REMEMBERED_EVENTS
+            )
+            await self._upsert(connection, "write_links", "link_row", changes.links)
             if changes.ended:
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended))
-            if rows := history_rows(settlements, dead):
+            if rows := history_rows(folded.settlements, dead):
                 words = self._sessions.parameter(connection, "history_row", rows)
-                values = {"rows": words, "replayed": replayed_versions(settlements)}
+                values = {"rows": words, "replayed": replayed_versions(folded.settlements)}
                 await connection.execute(statement("postgres/record_history"), values)
             await advance(connection, [watermark])
-        return settlements
 
-    async def _merge_links(self, connection: Connection, links: Sequence[LinkRow]) -> frozenset[EdgeName]:
-        """Merge links and return those that the version guard refused."""
-        offered = self._sessions.parameter(connection, "link_row", links)
-        merged = await connection.execute(statement("postgres/merge_links"), {"rows": offered}, binary=True)
-        written = {EdgeName(*edge) for edge in await merged.fetchall()}
-        return frozenset(EdgeName(*link[:4]) for link in links) - written
+    async def _upsert(
+        self,
+        connection: Connection,
+        query: str,
+        row_type: str,
+        rows: Sequence[tuple[Any, ...]],
+        **values: int,
+    ) -> None:
+        """Write all rows under guard; the server's answer is awaited at the end of the transaction."""
+        if rows:
+            offered = self._sessions.parameter(connection, row_type, rows)
+            await connection.execute(
+                statement(f"postgres/{query}"), {"rows": offered, "offered": len(rows), **values}
+            )
 
 
 def _needing_a_read(events: Sequence[LoggedEvent]) -> set[MemoryName]:
@@ -171,4 +181,14 @@ def _keys(names: Iterable[MemoryName]) -> dict[str, object]:
     return {
         "tenants": packed_texts([name.tenant for name in wanted]),
         "memory_ids": packed_uuids([name.memory_id for name in wanted]),
+    }
+
+
+def _edge_keys(edges: Iterable[EdgeName]) -> dict[str, object]:
+    wanted = list(edges)
+    return {
+        "tenants": packed_texts([edge.tenant for edge in wanted]),
+        "from_memory_ids": packed_uuids([edge.from_memory_id for edge in wanted]),
+        "link_types": packed_texts([edge.link_type for edge in wanted]),
+        "to_memory_ids": packed_uuids([edge.to_memory_id for edge in wanted]),
     }

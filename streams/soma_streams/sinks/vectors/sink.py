@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 from soma_schemas.events import MemoryPatched, MemoryStored
@@ -9,7 +10,7 @@ from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.points import Point
 from soma_schemas.vectors.progress import HEADER_ID
-from soma_streams.delivery.fold import after_guard, fold
+from soma_streams.delivery.fold import edge_of, fold
 from soma_streams.delivery.state import (
     DeadLettered,
     Folded,
@@ -18,6 +19,7 @@ from soma_streams.delivery.state import (
     MemoryState,
     Outcome,
     Settlement,
+    SupersededReason,
     Watermark,
 )
 from soma_streams.errors import PoisonError
@@ -94,7 +96,7 @@ class VectorSink:
         self._prepared = None
         self._offer_watermark(watermark)
         refused = frozenset(state.name for state in folded.states if id_of(state.name) in kept)
-        return after_guard(folded.settlements, refused)
+        return _after_guard(folded.settlements, refused) if refused else folded.settlements
 
     async def _prepare(self, events: Sequence[LoggedEvent]) -> tuple[Folded, list[Point]]:
         """Return what a batch makes of the index; the same while an outage has it written again and again.
@@ -115,6 +117,18 @@ class VectorSink:
         self._standing.check(found)
         states = [state_of(payload) for place, payload in found.items() if place != HEADER_ID]
         return {state.name: state for state in states}
+
+
+def _after_guard(settlements: Sequence[Settlement], refused: frozenset[MemoryName]) -> Sequence[Settlement]:
+    """Return what became of events once the engine has refused memories because it has newer ones."""
+    return [
+        replace(each, outcome=Outcome.SUPERSEDED, reason=SupersededReason.OLDER)
+        if each.outcome is Outcome.APPLIED
+        and each.logged.name in refused
+        and edge_of(each.logged.event) is None
+        else each
+        for each in settlements
+    ]
 
 
 def _require_sizes(folded: Folded, collection: Collection) -> None:
