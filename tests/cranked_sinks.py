@@ -28,10 +28,10 @@ from soma_streams.delivery.state import Watermark
 from soma_streams.replay.originals import record_of
 from soma_streams.settings import DeliveringSettings, RetrySettings
 from soma_streams.sinks.dead_letter_index import DeadLetterIndex
-from soma_streams.sinks.postgres.sink import PostgresSink
+from soma_streams.sinks.postgres.postgres_sink import PostgresSink
 from soma_streams.sinks.sessions import Pool
 from soma_streams.sinks.vectors.points import PointMaker
-from soma_streams.sinks.vectors.sink import VectorSink
+from soma_streams.sinks.vectors.vector_sink import VectorSink
 from soma_streams.sinks.watermarks import advance
 from soma_streams.transport.records import RecordBatch
 from standings import a_standing

@@ -12,7 +12,7 @@ from soma_streams.delivery.fold import fold
 from soma_streams.delivery.native import NativeReader
 from soma_streams.delivery.state import LoggedEvent
 from soma_streams.delivery.writer_schemas import WriterSchema
-from soma_streams.sinks.packing import packer
+from soma_streams.sinks.binary_encoding import row_encoder
 from soma_streams.sinks.postgres.native_rows import native_layouts
 from soma_streams.sinks.postgres.row_types import HistoryRow, MemoryRow
 from soma_streams.sinks.postgres.rows import changes_of, history_rows
@@ -29,7 +29,7 @@ SMALL = Limits(
     embedding_dimensions=3,
 )
 LOOK_CLOSER, SOUND, CONDITIONAL = range(3)
-_PACK_MEMORIES, _PACK_HISTORY = packer(MemoryRow), packer(HistoryRow)
+_PACK_MEMORIES, _PACK_HISTORY = row_encoder(MemoryRow), row_encoder(HistoryRow)
 
 
 class Reference(Decoder):

@@ -9,15 +9,15 @@ from soma_schemas.registry import open_registry, require_schemas
 from soma_schemas.settings import PostgresSettings, PublishingSettings
 from soma_schemas.tables import check_head
 from soma_schemas.topic_admin import open_admin, require_topics
-from soma_streams.delivery.retry import CircuitState, Retry
+from soma_streams.delivery.retry import Retry, StoreAvailability
 
 
 class Waiting:
     """Says in the log that a start waits for something that is away."""
 
-    def circuit_changed(self, state: CircuitState) -> None:
+    def availability_changed(self, state: StoreAvailability) -> None:
         """Take notice."""
-        if state is CircuitState.OPEN:
+        if state is StoreAvailability.UNAVAILABLE:
             structlog.get_logger("soma_streams.checks").warning("start_waits")
 
 

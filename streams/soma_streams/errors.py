@@ -39,7 +39,8 @@ class DeadLetterFloodError(SystemicError):
     code = "dead_letter_flood"
     remedy = (
         "Look at the newest dead letters (`soma dlq list`). If the events are to blame, raise "
-        "SOMA_DELIVERY__FLOOD_RUN or SOMA_DELIVERY__FLOOD_RATIO and start the worker again."
+        "SOMA_DELIVERY__MAX_CONSECUTIVE_DEAD_LETTERS or SOMA_DELIVERY__MAX_DEAD_LETTER_RATIO and start the "
+        "worker again."
     )
 
 

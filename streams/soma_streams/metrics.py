@@ -7,7 +7,7 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from soma_streams.delivery.failures import FailureClass
-from soma_streams.delivery.retry import CircuitState
+from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.delivery.state import Outcome
 
 
@@ -65,8 +65,8 @@ class WorkerMetrics:
             buckets=_SETTLE_BUCKETS,
             registry=registry,
         )
-        self._circuit = Gauge(
-            "soma_circuit_open",
+        self._store_unavailable = Gauge(
+            "soma_store_unavailable",
             "1 while a store is away and fetching is paused.",
             ["sink"],
             registry=registry,
@@ -86,7 +86,7 @@ class WorkerMetrics:
             event_age=self._event_age.labels(sink.value),
             batch_events=self._batch_events.labels(sink.value),
             settle_seconds=self._settle_seconds.labels(sink.value),
-            circuit=self._circuit.labels(sink.value),
+            store_unavailable=self._store_unavailable.labels(sink.value),
             oldest_unsettled=self._oldest_unsettled.labels(sink.value),
         )
 
@@ -100,13 +100,13 @@ class SinkMetrics:
     event_age: Histogram
     batch_events: Histogram
     settle_seconds: Histogram
-    circuit: Gauge
+    store_unavailable: Gauge
     oldest_unsettled: Gauge
 
     def failed(self, kind: FailureClass) -> None:
         """Count a failed try."""
         self.errors[kind].inc()
 
-    def circuit_changed(self, state: CircuitState) -> None:
+    def availability_changed(self, state: StoreAvailability) -> None:
         """Show whether the store answers."""
-        self.circuit.set(state is CircuitState.OPEN)
+        self.store_unavailable.set(state is StoreAvailability.UNAVAILABLE)

@@ -17,12 +17,12 @@ from soma_schemas.settings import (
 class RetrySettings(SettingsGroup):
     """How long to wait before a store is tried again."""
 
-    pause_first: Duration = Field(
+    backoff_initial: Duration = Field(
         timedelta(milliseconds=100),
         gt=timedelta(0),
         description="Upper bound of the pause after the first failure.",
     )
-    pause_max: Duration = Field(
+    backoff_max: Duration = Field(
         timedelta(seconds=30),
         gt=timedelta(0),
         description="Longest pause between two tries. Longer spares a sick store, and sees it recover later.",
@@ -46,7 +46,7 @@ class DeliverySettings(SettingsGroup):
     batch_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, description="Most bytes of records in one write; one record may be larger."
     )
-    partitions_at_once: int = Field(
+    max_concurrent_partitions: int = Field(
         2,
         ge=1,
         le=32,
@@ -69,20 +69,22 @@ class DeliverySettings(SettingsGroup):
     instance_id: str | None = Field(
         None, description="Static group membership: a restart under the same name causes no rebalance."
     )
-    flood_run: int = Field(
+    max_consecutive_dead_letters: int = Field(
         200, ge=1, description="Stop the worker when this many events in a row are dead letters."
     )
-    flood_ratio: float = Field(
+    max_dead_letter_ratio: float = Field(
         0.5,
         gt=0.0,
         le=1.0,
         description="Stop the worker when this share of the last events are dead letters.",
     )
-    flood_window: int = Field(2000, ge=10, description="How many of the last events the share is taken over.")
+    dead_letter_window: int = Field(
+        2000, ge=10, description="How many of the last events the share is taken over."
+    )
 
 
 class WorkerSettings(SettingsGroup):
-    """The worker's own door, for probes and metrics."""
+    """The worker's probe server, for probes and metrics."""
 
     host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
     port: int = Field(9464, ge=0, le=65535, description="Port of the same; 0 chooses a free one.")
@@ -99,7 +101,7 @@ class DeliveringSettings(PublishingSettings):
 
     retry: RetrySettings = Field(RetrySettings(), description="How failing stores are tried again.")
     delivery: DeliverySettings = Field(DeliverySettings(), description="How events are taken from the log.")
-    worker: WorkerSettings = Field(WorkerSettings(), description="The worker's own door.")
+    worker: WorkerSettings = Field(WorkerSettings(), description="The worker's probe server.")
     postgres: PostgresSettings = Field(PostgresSettings(), description="PostgreSQL.")
 
 

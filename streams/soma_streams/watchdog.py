@@ -14,7 +14,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.settings import KafkaSettings
 from soma_schemas.topic_admin import open_admin
 from soma_streams.committed import onlooker
-from soma_streams.delivery.retry import CircuitState
+from soma_streams.delivery.retry import StoreAvailability
 
 _TIMEOUT_SECONDS = 3.0
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
@@ -71,7 +71,7 @@ class Watched(Protocol):
     """The consumer group, seen from inside."""
 
     @property
-    def circuit(self) -> CircuitState:
+    def availability(self) -> StoreAvailability:
         """Whether its store answers."""
         ...
 
@@ -134,7 +134,7 @@ class Watchdog:
             self._log.warning("watchdog_cannot_look", error=type(error).__name__)
             self._rest()
             return
-        if self._watched.circuit is CircuitState.OPEN:
+        if self._watched.availability is StoreAvailability.UNAVAILABLE:
             self._rest()
             return
         mine = {number: standings[number] for number in self._watched.own(standings) if number in standings}

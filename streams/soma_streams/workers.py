@@ -22,24 +22,24 @@ from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder
 from soma_streams.checks import Waiting, require_log, require_tables
 from soma_streams.committed import committed_watermarks
-from soma_streams.consuming import ConsumerGroup, Settle
+from soma_streams.consumer_group import ConsumerGroup, Settle
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import Decoder, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Outcome, Watermark
-from soma_streams.door import open_door
 from soma_streams.log_state import log_state
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
+from soma_streams.probe_server import open_probe_server
 from soma_streams.settings import DeliveringSettings, PostgresWorkerSettings, VectorWorkerSettings
 from soma_streams.sinks.dead_letter_index import DeadLetterIndex
-from soma_streams.sinks.postgres.sink import PostgresSink
+from soma_streams.sinks.postgres.postgres_sink import PostgresSink
 from soma_streams.sinks.vectors.filling import Filling
+from soma_streams.sinks.vectors.memory_pages import Records
 from soma_streams.sinks.vectors.points import PointMaker
-from soma_streams.sinks.vectors.records import Records
-from soma_streams.sinks.vectors.sink import VectorSink
 from soma_streams.sinks.vectors.standing import Standing
+from soma_streams.sinks.vectors.vector_sink import VectorSink
 from soma_streams.sinks.vectors.writer import PointWriter
 from soma_streams.sinks.watermarks import PostgresWatermarks
 from soma_streams.transport import RecordBatch
@@ -78,7 +78,7 @@ async def work_postgres(
             MEMORY_EVENTS,
             metrics.of(SinkName.POSTGRES),
             clock,
-            at_once=settings.delivery.partitions_at_once,
+            max_concurrent_partitions=settings.delivery.max_concurrent_partitions,
         )
         letters = _group(
             settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, metrics.of(SinkName.DEAD_LETTER_INDEX), clock
@@ -96,7 +96,7 @@ async def work_postgres(
             _retry(settings, letters, metrics.of(SinkName.DEAD_LETTER_INDEX), clock, random),
             settings.topics.epoch,
         )
-        await opened.enter_async_context(open_door(settings.worker, registry, [events, letters]))
+        await opened.enter_async_context(open_probe_server(settings.worker, registry, [events, letters]))
         await run({events: settler.settle, letters: index}, stop)
 
 
@@ -162,7 +162,7 @@ async def work_vectors(
             clock,
             stands=standing.offsets,
         )
-        await opened.enter_async_context(open_door(settings.worker, registry, [events]))
+        await opened.enter_async_context(open_probe_server(settings.worker, registry, [events]))
 
         async def prepare() -> None:
             log = await at_start(
@@ -291,7 +291,7 @@ def _group(
     metrics: SinkMetrics,
     clock: Clock,
     *,
-    at_once: int = 1,
+    max_concurrent_partitions: int = 1,
     stands: Callable[[], Awaitable[Mapping[int, int]]] | None = None,
 ) -> ConsumerGroup:
     return ConsumerGroup(
@@ -301,7 +301,7 @@ def _group(
         delivery=settings.delivery,
         metrics=metrics,
         clock=clock,
-        at_once=at_once,
+        max_concurrent_partitions=max_concurrent_partitions,
         stands=stands,
     )
 
@@ -315,7 +315,7 @@ def _retry(
 def _retry_at_start(settings: DeliveringSettings, clock: Clock, random: Random) -> Retry:
     """Return what waits for parts that start together with the worker."""
     pauses = settings.retry.model_copy(
-        update={"pause_max": min(settings.retry.pause_max, _LONGEST_PAUSE_AT_START)}
+        update={"backoff_max": min(settings.retry.backoff_max, _LONGEST_PAUSE_AT_START)}
     )
     return Retry(pauses, clock, random, Waiting())
 

@@ -362,7 +362,7 @@ def _worker(
             postgres=postgres.settings(Login.WORKER),
             vectors=vectors,
             delivery=DeliverySettings.model_validate(delivery),
-            retry=RetrySettings.model_validate({"pause_max": timedelta(seconds=2)}),
+            retry=RetrySettings.model_validate({"backoff_max": timedelta(seconds=2)}),
             limits=publishing.limits,
         )
     )

@@ -13,7 +13,7 @@ from soma_cli.tasks import first_of, together
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 
-_PAUSE_FIRST_SECONDS = 0.5
+_BACKOFF_INITIAL_SECONDS = 0.5
 _WITHIN_SECONDS = 600.0
 _RESTARTS_MAX = 5
 # A client may see its server's end before we do.
@@ -33,7 +33,7 @@ def restart_pause(restarts: Sequence[float], now: float) -> float | None:
         now: In monotonic seconds.
     """
     recent = _recent(restarts, now)
-    return None if recent >= _RESTARTS_MAX else _PAUSE_FIRST_SECONDS * 2.0**recent
+    return None if recent >= _RESTARTS_MAX else _BACKOFF_INITIAL_SECONDS * 2.0**recent
 
 
 class Supervisor:

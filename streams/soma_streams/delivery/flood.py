@@ -10,9 +10,9 @@ class FloodGuard:
     """Watches the share and the run length of dead letters among the last events."""
 
     def __init__(self, settings: DeliverySettings) -> None:
-        self._longest_run = settings.flood_run
-        self._largest_ratio = settings.flood_ratio
-        self._window: deque[bool] = deque(maxlen=settings.flood_window)
+        self._longest_run = settings.max_consecutive_dead_letters
+        self._largest_ratio = settings.max_dead_letter_ratio
+        self._window: deque[bool] = deque(maxlen=settings.dead_letter_window)
         self._bad = 0
         self._run = 0
 

@@ -31,29 +31,29 @@ def full_jitter(attempt: int, first: float, longest: float, random: Random) -> f
     return random.uniform(0.0, min(longest, first * 2.0 ** min(attempt, _LARGEST_DOUBLING)))
 
 
-class CircuitState(StrEnum):
+class StoreAvailability(StrEnum):
     """Whether the store answers."""
 
-    CLOSED = "closed"
-    OPEN = "open"
+    AVAILABLE = "available"
+    UNAVAILABLE = "unavailable"
 
 
-class CircuitListener(Protocol):
+class AvailabilityListener(Protocol):
     """Who wants to know when a store goes away and comes back."""
 
-    def circuit_changed(self, state: CircuitState) -> None:
+    def availability_changed(self, state: StoreAvailability) -> None:
         """Take notice. Called once per change, from the event loop."""
         ...
 
 
 class Retry:
-    """Runs awaitables until each succeeds or fails for good; the circuit is open while one of them fails.
+    """Runs awaitables until each succeeds or fails for good; the store counts as unavailable while one fails.
 
     Args:
         settings: Pauses and how often to log.
         clock: Measures and sleeps.
         random: Jitter.
-        listener: Told when the circuit opens and closes.
+        listener: Told when the store goes away and comes back.
         on_failure: Told the class of every failure, for counting.
     """
 
@@ -62,7 +62,7 @@ class Retry:
         settings: RetrySettings,
         clock: Clock,
         random: Random,
-        listener: CircuitListener,
+        listener: AvailabilityListener,
         on_failure: Callable[[FailureClass], None] = lambda _: None,
     ) -> None:
         self._settings = settings
@@ -72,7 +72,7 @@ class Retry:
         self._on_failure = on_failure
         self._log = structlog.get_logger("soma_streams.delivery.retry")
         self._failing = 0
-        self.state = CircuitState.CLOSED
+        self.state = StoreAvailability.AVAILABLE
 
     async def __call__(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what the attempt returns, however long it takes.
@@ -110,7 +110,7 @@ class Retry:
                         logged = now
                     if failures == 0:
                         self._failing += 1
-                        self._become(CircuitState.OPEN)
+                        self._become(StoreAvailability.UNAVAILABLE)
                     pause = self._pause(failures)
                     failures += 1
                     answered = False  # whoever is cancelled while it waits has no answer
@@ -127,17 +127,17 @@ class Retry:
                         seconds=round(self._clock.monotonic() - began, 1),
                     )
                 if self._failing == 0:
-                    self._become(CircuitState.CLOSED)
+                    self._become(StoreAvailability.AVAILABLE)
 
     def _pause(self, attempt: int) -> float:
         return full_jitter(
             attempt,
-            self._settings.pause_first.total_seconds(),
-            self._settings.pause_max.total_seconds(),
+            self._settings.backoff_initial.total_seconds(),
+            self._settings.backoff_max.total_seconds(),
             self._random,
         )
 
-    def _become(self, state: CircuitState) -> None:
+    def _become(self, state: StoreAvailability) -> None:
         if self.state is not state:
             self.state = state
-            self._listener.circuit_changed(state)
+            self._listener.availability_changed(state)

@@ -130,9 +130,9 @@ class Settler:
         decoded = await self._decoder.decode_in_turns(batch, schemas)
         for item in decoded.items:
             self._flood.observe(dead_lettered=isinstance(item, Poison))
-        buried = {dead.position.offset: dead for dead in await self._bury(decoded.poison)}
+        dead = {dead.position.offset: dead for dead in await self._dead_letter(decoded.poison)}
         items: list[_Item] = [
-            buried[item.record.offset] if isinstance(item, Poison) else item for item in decoded.items
+            dead[item.record.offset] if isinstance(item, Poison) else item for item in decoded.items
         ]
         outcomes = dict.fromkeys(Outcome, 0)
         for outcome in await self._write(batch, items, batch.next_offset):
@@ -218,9 +218,9 @@ class Settler:
             message=write_message(error),
             error_class=type(error).__name__,
         )
-        return await self._write(batch, await self._bury([poison]), next_offset)
+        return await self._write(batch, await self._dead_letter([poison]), next_offset)
 
-    async def _bury(self, poison: Sequence[Poison]) -> list[DeadLettered]:
+    async def _dead_letter(self, poison: Sequence[Poison]) -> list[DeadLettered]:
         if not poison:
             return []
         now = self._clock.now()

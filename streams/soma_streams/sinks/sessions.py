@@ -19,12 +19,12 @@ from psycopg.rows import TupleRow
 from psycopg.types.composite import CompositeInfo
 from psycopg_pool import AsyncConnectionPool
 
-from soma_streams.sinks.packing import (
-    Packed,
-    PackedDumper,
+from soma_streams.sinks.binary_encoding import (
+    Encoded,
+    EncodedDumper,
     database_type,
-    packed_rows,
-    packer,
+    encode_rows,
+    row_encoder,
 )
 
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -70,7 +70,7 @@ class Sessions:
     def __init__(self, pool: Pool, *row_types: RowType) -> None:
         self._pool = pool
         self._row_types = row_types
-        self._packers = {each.name: packer(each.row) for each in row_types}
+        self._encoders = {each.name: row_encoder(each.row) for each in row_types}
         self._taught: WeakKeyDictionary[Connection, dict[str, int]] = WeakKeyDictionary()
 
     @asynccontextmanager
@@ -106,7 +106,7 @@ class Sessions:
         connection: Connection,
         name: str,
         rows: Sequence[tuple[Any, ...]],
-    ) -> Packed:
+    ) -> Encoded:
         """Return rows as a parameter for a statement on a borrowed connection.
 
         Args:
@@ -117,12 +117,12 @@ class Sessions:
         Raises:
             psycopg.DataError: A value can be in no column of its type.
         """
-        return packed_rows(self._packers[name], rows, self._taught[connection][name])
+        return encode_rows(self._encoders[name], rows, self._taught[connection][name])
 
 
 async def _teach(connection: Connection, row_types: tuple[RowType, ...]) -> dict[str, int]:
     """Make the row types in a session, and return the number that each has there."""
-    connection.adapters.register_dumper(Packed, PackedDumper)
+    connection.adapters.register_dumper(Encoded, EncodedDumper)
     numbers: dict[str, int] = {}
     for name, row in row_types:
         identifier = sql.Identifier("pg_temp", name)

@@ -45,7 +45,7 @@ class PostgresWatermarks:
 
     Args:
         pool: Connections of a login with role soma_sinks.
-        retry: Waits out an outage; its circuit says nothing about the sink's own store.
+        retry: Waits out an outage; it says nothing about the sink's own store.
         clock: Measures how long closing may take.
     """
 

@@ -5,7 +5,13 @@ It knows nothing of what the records mean, and imports nothing of the packages a
 
 from .consumer import Consumer
 from .driver import Transport, batches, configure, consumer_of
-from .errors import (
+from .lanes import Unsettled
+from .limits import Limits
+from .monitor import BatchMonitor
+from .options import Isolation, Options, app_settings
+from .records import Record, RecordBatch, TimestampType, TopicPartition
+from .schema import BatchSchema
+from .transport_errors import (
     IncompatibleRuntimeError,
     MissingTopicError,
     MisuseError,
@@ -14,12 +20,6 @@ from .errors import (
     TransportError,
     UnsafeSettingsError,
 )
-from .lanes import Unsettled
-from .limits import Limits
-from .monitor import BatchMonitor
-from .options import Isolation, Options, app_settings
-from .records import Record, RecordBatch, TimestampType, TopicPartition
-from .schema import BatchSchema
 
 __all__ = [
     "BatchMonitor",

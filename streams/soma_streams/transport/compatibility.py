@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module, metadata
 from typing import Any
 
-from .errors import IncompatibleRuntimeError
+from .transport_errors import IncompatibleRuntimeError
 
 TESTED_VERSIONS = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3", "mode-streaming": "0.7.1"}
 

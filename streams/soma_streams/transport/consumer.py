@@ -12,7 +12,6 @@ from faust.types import TP, Message
 from faust.types.transports import TPorTopicSet
 from mode import ServiceT
 
-from .errors import MisuseError, PositionError
 from .kafka import ConsumerStoppedError
 from .lanes import Lanes, Mark, Unsettled
 from .limits import Limits
@@ -20,6 +19,7 @@ from .message import BatchMessage, batch_of
 from .options import Options
 from .records import Chunk, RecordBatch, TopicPartition
 from .thread import CommitOutcome, ConsumerThread, RebalanceListener
+from .transport_errors import MisuseError, PositionError
 
 _ALL_HAVE_ROOM_SECONDS = 1.0
 _SOME_HAVE_ROOM_SECONDS = 0.05

@@ -10,10 +10,10 @@ from faust.types.transports import ConsumerCallback, ConsumerT
 
 from .compatibility import check_runtime
 from .consumer import Consumer
-from .errors import MisuseError
 from .fetched import install
 from .options import SCHEME, Options, check_settings
 from .records import RecordBatch
+from .transport_errors import MisuseError
 
 
 class Transport(kafka.Transport):

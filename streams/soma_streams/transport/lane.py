@@ -4,9 +4,9 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
-from .errors import LaneError
 from .limits import Limits
 from .records import Chunk, Record, RecordBatch, TopicPartition
+from .transport_errors import LaneError
 
 
 class LaneState(Enum):

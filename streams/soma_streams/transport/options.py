@@ -8,10 +8,10 @@ from typing import Any
 from faust.types.app import AppT
 from yarl import URL
 
-from .errors import UnsafeSettingsError
 from .limits import Limits
 from .monitor import BatchMonitor
 from .tables import PromptTableManager
+from .transport_errors import UnsafeSettingsError
 
 SCHEME = "batch"
 _AT_LEAST_ONCE = "at_least_once"

@@ -16,7 +16,6 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
-from .errors import MissingTopicError, RecordsGoneError
 from .kafka import (
     AIOKafkaConsumer,
     ConsumerRecord,
@@ -34,6 +33,7 @@ from .kafka import (
 from .lanes import Mark
 from .options import Isolation
 from .records import Chunk, TopicPartition
+from .transport_errors import MissingTopicError, RecordsGoneError
 
 if TYPE_CHECKING:
     from .consumer import Consumer

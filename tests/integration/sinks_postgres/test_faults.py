@@ -49,7 +49,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, fault: Callable[[Connection], Non
         if not before and faults:
             faults.pop()(connection)
 
-    monkeypatch.setattr("soma_streams.sinks.postgres.sink.advance", advance)
+    monkeypatch.setattr("soma_streams.sinks.postgres.postgres_sink.advance", advance)
 
 
 @pytest.mark.parametrize("before_the_watermark", [True, False])
@@ -85,7 +85,7 @@ async def test_a_write_that_is_cancelled_leaves_nothing_and_the_next_try_succeed
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr("soma_streams.sinks.postgres.sink.advance", never)
+        patch.setattr("soma_streams.sinks.postgres.postgres_sink.advance", never)
         writing = asyncio.create_task(deliver(sink, batch))
         await reached.wait()
         writing.cancel()

@@ -203,7 +203,8 @@ async def test_without_the_guard_the_overtaken_state_would_win(
     guard = "held.version < EXCLUDED.version"
     assert guard in statement("postgres/write_memories")
     monkeypatch.setattr(
-        "soma_streams.sinks.postgres.sink.statement", lambda name: statement(name).replace(guard, "true")
+        "soma_streams.sinks.postgres.postgres_sink.statement",
+        lambda name: statement(name).replace(guard, "true"),
     )
 
     assert await overtaken_write(sink, monkeypatch) == "slow"

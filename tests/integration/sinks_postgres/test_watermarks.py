@@ -14,7 +14,7 @@ from fakes import FakeClock
 from postgres_tables import a_watermark, deliver, rows
 from soma_schemas.clock import SystemClock
 from soma_schemas.groups import SinkGroup
-from soma_streams.delivery.retry import CircuitState, Retry
+from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.state import Watermark
 from soma_streams.settings import RetrySettings
 from soma_streams.sinks import watermarks
@@ -26,7 +26,7 @@ Advance = Callable[[Connection, Collection[Watermark]], Awaitable[None]]
 
 
 class Nobody:
-    def circuit_changed(self, state: CircuitState) -> None:
+    def availability_changed(self, state: StoreAvailability) -> None:
         """Take no notice."""
 
 
@@ -137,7 +137,7 @@ async def test_an_outage_is_waited_out_and_what_is_offered_meanwhile_is_written_
         await until(lambda: offsets(owner_dsn) == {0: 8, 1: 2})
 
     assert len(clock.slept) == 1
-    assert clock.slept[0] <= RetrySettings().pause_first.total_seconds()
+    assert clock.slept[0] <= RetrySettings().backoff_initial.total_seconds()
 
 
 async def test_what_is_refused_for_good_ends_the_task_with_its_error(

@@ -32,8 +32,7 @@ from soma_streams.delivery.settle import Settler
 from soma_streams.delivery.state import EdgeName, LinkState, LoggedEvent, MemoryName, MemoryState, Outcome
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.settings import DeliverySettings, RetrySettings
-from soma_streams.sinks.postgres import PostgresSink
-from soma_streams.sinks.postgres import sink as postgres_sink
+from soma_streams.sinks.postgres import PostgresSink, postgres_sink
 from soma_streams.transport.records import Record, RecordBatch
 
 A_PARTITION = 471

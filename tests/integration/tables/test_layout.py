@@ -58,7 +58,7 @@ async def road(empty_database: str) -> AsyncIterator[Road]:
         ),
     ],
 )
-async def test_a_changed_table_stops_the_worker_and_buries_nothing(
+async def test_a_changed_table_stops_the_worker_and_dead_letters_nothing(
     road: Road, empty_database: str, change: str, mend: str, difference: str
 ) -> None:
     batch = a_batch([a_record(stored(), offset) for offset in range(_EVENTS)])

@@ -350,8 +350,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams/sinks/vectors/read_page.sql": {
         "of 1,000": Case(1100, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000})
     },
-    "soma_streams.sinks.vectors.records._COUNT": {"": Case(9000)},
-    "soma_streams.sinks.vectors.records._WATERMARKS": {
+    "soma_streams.sinks.vectors.memory_pages._COUNT": {"": Case(9000)},
+    "soma_streams.sinks.vectors.memory_pages._WATERMARKS": {
         "": Case(10, lambda _: {"group": "soma-postgres", "topic": "memory.events", "epoch": 1})
     },
     "soma_streams.replay.index._BY_BEGINNING": {

@@ -21,16 +21,16 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_schemas.settings import KafkaSettings
-from soma_streams.consuming import ConsumerGroup
+from soma_streams.consumer_group import ConsumerGroup
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
-from soma_streams.delivery.retry import CircuitState, Retry
+from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
 from soma_streams.delivery.state import Outcome
 from soma_streams.delivery.writer_schemas import WriterSchema
-from soma_streams.door import is_stalled
 from soma_streams.errors import SystemicError
 from soma_streams.metrics import SinkName, WorkerMetrics
+from soma_streams.probe_server import is_stalled
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.transport import RecordBatch, consumer_of
 from soma_streams.workers import run
@@ -45,7 +45,9 @@ def cluster(kafka_bootstrap: str) -> Cluster:
     return Cluster(kafka_bootstrap)
 
 
-def a_group(cluster: Cluster, topic: str, name: str, *, at_once: int = 1, **delivery: Any) -> ConsumerGroup:
+def a_group(
+    cluster: Cluster, topic: str, name: str, *, max_concurrent_partitions: int = 1, **delivery: Any
+) -> ConsumerGroup:
     return ConsumerGroup(
         group=name,
         topic=topic,
@@ -54,7 +56,7 @@ def a_group(cluster: Cluster, topic: str, name: str, *, at_once: int = 1, **deli
         metrics=WorkerMetrics(CollectorRegistry()).of(SinkName.POSTGRES),
         clock=CLOCK,
         watch_every=timedelta(seconds=0.2),
-        at_once=at_once,
+        max_concurrent_partitions=max_concurrent_partitions,
     )
 
 
@@ -194,13 +196,15 @@ async def test_an_hour_without_the_store_costs_no_membership_no_dead_letter_and_
         for event in events:
             record = a_record(event, 0)
             cluster.produce(topic, [record.value], key=record.key)
-        await eventually_so(lambda: group.health().circuit is CircuitState.OPEN)
+        await eventually_so(lambda: group.health().availability is StoreAvailability.UNAVAILABLE)
         await passing(3.0)  # longer than the session timeout, in the brokers' own time
         assert not group.health().ready
         assert cluster.committed(name, topic) == 0
         for _ in range(int(HOUR.total_seconds() // 30) + 2):
             clock.advance(30.0)
-            await eventually_so(lambda: clock._sleepers or group.health().circuit is CircuitState.CLOSED)
+            await eventually_so(
+                lambda: clock._sleepers or group.health().availability is StoreAvailability.AVAILABLE
+            )
         await eventually_so(lambda: cluster.committed(name, topic) == len(events))
 
         assert group.health().ready
@@ -263,7 +267,7 @@ class Gate:
 
 async def test_batches_of_as_many_partitions_as_allowed_are_settled_at_once(cluster: Cluster) -> None:
     topic, name, gate = cluster.create_topic(partitions=3), a_name("group"), Gate()
-    async with started(a_group(cluster, topic, name, at_once=2), gate.settle):
+    async with started(a_group(cluster, topic, name, max_concurrent_partitions=2), gate.settle):
         for _ in range(2):
             for partition in range(3):
                 cluster.produce(topic, [b"x"], partition=partition)
@@ -282,7 +286,7 @@ async def test_a_partition_that_waits_holds_no_other_one_back(cluster: Cluster) 
     async def settle(batch: RecordBatch) -> Settled:
         return await (gate.settle(batch) if batch.partition == 0 else settle_all(batch))
 
-    async with started(a_group(cluster, topic, name, at_once=2), settle):
+    async with started(a_group(cluster, topic, name, max_concurrent_partitions=2), settle):
         cluster.produce(topic, [b"x"], partition=0)
         await eventually_so(lambda: len(gate.waiting) == 1)
         cluster.produce(topic, [b"x"] * 5, partition=1)
@@ -300,7 +304,7 @@ async def test_after_a_failure_no_batch_is_begun(cluster: Cluster) -> None:
         begun.append(batch.partition)
         raise SystemicError("the table is missing")
 
-    async with started(a_group(cluster, topic, name, at_once=2), refuse) as group:
+    async with started(a_group(cluster, topic, name, max_concurrent_partitions=2), refuse) as group:
         cluster.produce(topic, [b"x"], partition=0)
         assert isinstance(await group.failure(), SystemicError)
         cluster.produce(topic, [b"x"], partition=1)

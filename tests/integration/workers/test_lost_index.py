@@ -41,9 +41,9 @@ from soma_schemas.vectors.server import open_client
 from soma_schemas.versions import Position
 from soma_streams import workers
 from soma_streams.settings import VectorWorkerSettings
-from soma_streams.sinks.vectors.errors import IndexLostError
 from soma_streams.sinks.vectors.qdrant import QdrantWriter
 from soma_streams.sinks.vectors.standing import held_by
+from soma_streams.sinks.vectors.vector_sink_errors import IndexLostError
 from soma_streams.sinks.vectors.writer import PointWriter
 from waiting import eventually
 

@@ -145,13 +145,13 @@ def test_an_error_about_a_secret_does_not_tell_it() -> None:
 def test_settings_reach_a_child_process_whole() -> None:
     settings = load(
         VectorWorkerSettings,
-        environment=PASSWORD | {"SOMA_RETRY__PAUSE_MAX": "1.5", "SOMA_TOPICS__EPOCH": "4"},
+        environment=PASSWORD | {"SOMA_RETRY__BACKOFF_MAX": "1.5", "SOMA_TOPICS__EPOCH": "4"},
     ).settings
 
     again = load(VectorWorkerSettings, environment=as_environment(settings)).settings
 
     assert again == settings
-    assert again.retry.pause_max == timedelta(seconds=1.5)
+    assert again.retry.backoff_max == timedelta(seconds=1.5)
 
 
 @pytest.mark.parametrize("process", [PublishingSettings, VectorWorkerSettings])

@@ -1,4 +1,4 @@
-"""Several attempts at once share one circuit."""
+"""Several attempts at once share what is known of the store."""
 
 import asyncio
 from random import Random
@@ -6,17 +6,17 @@ from random import Random
 import pytest
 
 from fakes import FakeClock
-from soma_streams.delivery.retry import CircuitState, Retry
+from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.settings import RetrySettings
 
 RETRYING = RetrySettings.model_validate({})
 
 
-class Circuit:
+class Availability:
     def __init__(self) -> None:
-        self.changes: list[CircuitState] = []
+        self.changes: list[StoreAvailability] = []
 
-    def circuit_changed(self, state: CircuitState) -> None:
+    def availability_changed(self, state: StoreAvailability) -> None:
         self.changes.append(state)
 
 
@@ -38,24 +38,24 @@ async def until_asleep(clock: FakeClock, sleepers: int) -> None:
             await asyncio.sleep(0)  # noqa: TID251  # lets the others run; no time passes
 
 
-async def test_the_circuit_stays_open_while_one_of_two_attempts_still_fails() -> None:
-    circuit, clock, store = Circuit(), FakeClock(skips=False), Away()
-    retry = Retry(RETRYING, clock, Random(7), circuit)
+async def test_the_availability_stays_open_while_one_of_two_attempts_still_fails() -> None:
+    availability, clock, store = Availability(), FakeClock(skips=False), Away()
+    retry = Retry(RETRYING, clock, Random(7), availability)
     failing = asyncio.create_task(retry("write", store.call))
     await until_asleep(clock, 1)
 
     assert await retry("read", lambda: asyncio.sleep(0, "there")) == "there"  # noqa: TID251  # as above
-    assert circuit.changes == [CircuitState.OPEN]
+    assert availability.changes == [StoreAvailability.UNAVAILABLE]
 
     store.is_back = True
     clock.advance(60)
     assert await failing == "done"
-    assert circuit.changes == [CircuitState.OPEN, CircuitState.CLOSED]
+    assert availability.changes == [StoreAvailability.UNAVAILABLE, StoreAvailability.AVAILABLE]
 
 
-async def test_an_attempt_that_is_given_up_leaves_no_circuit_open() -> None:
-    circuit, clock = Circuit(), FakeClock(skips=False)
-    retry = Retry(RETRYING, clock, Random(7), circuit)
+async def test_an_attempt_that_is_given_up_leaves_no_availability_open() -> None:
+    availability, clock = Availability(), FakeClock(skips=False)
+    retry = Retry(RETRYING, clock, Random(7), availability)
     failing = asyncio.create_task(retry("write", Away().call))
     await until_asleep(clock, 1)
 
@@ -63,4 +63,4 @@ async def test_an_attempt_that_is_given_up_leaves_no_circuit_open() -> None:
     with pytest.raises(asyncio.CancelledError):
         await failing
 
-    assert retry.state is CircuitState.CLOSED
+    assert retry.state is StoreAvailability.AVAILABLE

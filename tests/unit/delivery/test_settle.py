@@ -17,7 +17,7 @@ from soma_schemas.limits import DEFAULT_LIMITS
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.flood import FloodGuard
-from soma_streams.delivery.retry import CircuitState, Retry
+from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
 from soma_streams.delivery.state import MemoryName, MemoryState, Outcome
 from soma_streams.delivery.writer_schemas import WriterSchema
@@ -25,12 +25,16 @@ from soma_streams.errors import DeadLetterFloodError
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.transport.records import Record
 
+GENEROUS = DeliverySettings.model_validate(
+    {"max_consecutive_dead_letters": 1000, "max_dead_letter_ratio": 1.0}
+)
 
-class Circuit:
+
+class Availability:
     def __init__(self) -> None:
-        self.changes: list[CircuitState] = []
+        self.changes: list[StoreAvailability] = []
 
-    def circuit_changed(self, state: CircuitState) -> None:
+    def availability_changed(self, state: StoreAvailability) -> None:
         self.changes.append(state)
 
 
@@ -51,7 +55,7 @@ class Setting:
         self.sink = sink
         self.letters = RecordedDeadLetters()
         self.schemas = KnownSchemas()
-        self.circuit = Circuit()
+        self.availability = Availability()
         self.clock = FakeClock()
         self.failures: list[FailureClass] = []
         self.settler = Settler(
@@ -60,7 +64,11 @@ class Setting:
             schemas=self.schemas,
             dead_letters=self.letters,
             retry=Retry(
-                RetrySettings.model_validate({}), self.clock, Random(7), self.circuit, self.failures.append
+                RetrySettings.model_validate({}),
+                self.clock,
+                Random(7),
+                self.availability,
+                self.failures.append,
             ),
             clock=self.clock,
             flood=FloodGuard(delivery or DeliverySettings.model_validate({})),
@@ -149,7 +157,10 @@ async def test_a_culprit_that_is_known_by_its_memory_is_not_searched_for() -> No
 
 
 async def test_many_culprits_that_are_known_by_their_memories_are_still_found() -> None:
-    setting = Setting(MemorySink(), DeliverySettings.model_validate({"flood_run": 1000, "flood_ratio": 1.0}))
+    setting = Setting(
+        MemorySink(),
+        GENEROUS,
+    )
     whole = [stored(key=f"{n}", payload='{"large": "' + "x" * 200_000 + '"}') for n in range(40)]
     outgrown = [patched(memory, payload='{"more": "' + "y" * 200_000 + '"}') for memory in whole]
 
@@ -171,7 +182,7 @@ async def test_events_after_a_culprit_on_the_same_memory_still_apply_in_order() 
     assert settled.outcomes[Outcome.DEAD_LETTERED] == 1
 
 
-async def test_an_outage_is_waited_out_and_buries_nothing() -> None:
+async def test_an_outage_is_waited_out_and_dead_letters_nothing() -> None:
     setting = Setting(MemorySink())
     setting.sink.outages = [outage() for _ in range(500)]
 
@@ -179,7 +190,7 @@ async def test_an_outage_is_waited_out_and_buries_nothing() -> None:
 
     assert settled.outcomes[Outcome.APPLIED] == 1
     assert setting.letters.letters == []
-    assert setting.circuit.changes == [CircuitState.OPEN, CircuitState.CLOSED]
+    assert setting.availability.changes == [StoreAvailability.UNAVAILABLE, StoreAvailability.AVAILABLE]
     assert setting.failures == [FailureClass.TRANSIENT] * 500
     assert len(setting.clock.slept) == 500
     assert max(setting.clock.slept) <= 30
@@ -195,7 +206,7 @@ async def test_a_dead_letter_that_cannot_be_written_holds_the_batch_back() -> No
     assert len(setting.clock.slept) == 2
 
 
-async def test_a_registry_that_is_away_buries_nothing() -> None:
+async def test_a_registry_that_is_away_dead_letters_nothing() -> None:
     setting = Setting(MemorySink())
     setting.schemas.outages = [ConnectionError("refused")] * 3
 
@@ -208,7 +219,7 @@ async def test_a_registry_that_is_away_buries_nothing() -> None:
 @pytest.mark.parametrize(
     "error", [psycopg.errors.UndefinedTable("no table"), RuntimeError("nobody foresaw this"), KeyError("x")]
 )
-async def test_what_is_systemic_or_unforeseen_is_raised_and_buries_nothing(error: Exception) -> None:
+async def test_what_is_systemic_or_unforeseen_is_raised_and_dead_letters_nothing(error: Exception) -> None:
     setting = Setting(MemorySink())
     setting.sink.outages = [error]
 
@@ -229,7 +240,7 @@ async def test_superseded_events_are_counted_and_not_errors() -> None:
 
 
 async def test_a_flood_of_dead_letters_stops_the_worker_before_it_is_written() -> None:
-    delivery = DeliverySettings.model_validate({"flood_run": 50})
+    delivery = DeliverySettings.model_validate({"max_consecutive_dead_letters": 50})
     setting = Setting(MemorySink(), delivery)
 
     with pytest.raises(DeadLetterFloodError):
@@ -240,7 +251,7 @@ async def test_a_flood_of_dead_letters_stops_the_worker_before_it_is_written() -
 
 
 async def test_a_large_share_of_dead_letters_is_a_flood_too() -> None:
-    delivery = DeliverySettings.model_validate({"flood_ratio": 0.4, "flood_window": 20})
+    delivery = DeliverySettings.model_validate({"max_dead_letter_ratio": 0.4, "dead_letter_window": 20})
     setting = Setting(MemorySink(), delivery)
 
     await setting.settle([stored(), stored(), b"x"] * 6)
@@ -250,8 +261,7 @@ async def test_a_large_share_of_dead_letters_is_a_flood_too() -> None:
 
 @given(st.lists(st.sampled_from(["good", "bad", "garbage", "repeat"]), min_size=1, max_size=40))
 async def test_every_event_has_exactly_one_outcome(kinds: list[str]) -> None:
-    generous = DeliverySettings.model_validate({"flood_run": 1000, "flood_ratio": 1.0})
-    setting = Setting(MemorySink(refuses=refuses_bad_text), generous)
+    setting = Setting(MemorySink(refuses=refuses_bad_text), GENEROUS)
     repeated = stored(key="repeated")
     values: list[bytes | MemoryEvent | None] = []
     for number, kind in enumerate(kinds):

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from fakes import FakeClock
 from soma_schemas.settings import KafkaSettings
-from soma_streams.delivery.retry import CircuitState
+from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.watchdog import GroupOnBrokers, Standing, Stillness, Watchdog
 from waiting import eventually
 
@@ -32,7 +32,7 @@ class Group:
     """A consumer group as the watchdog sees it."""
 
     def __init__(self, own: Collection[int]) -> None:
-        self.circuit = CircuitState.CLOSED
+        self.availability = StoreAvailability.AVAILABLE
         self._own = own
 
     def own(self, partitions: Collection[int]) -> Collection[int]:
@@ -100,10 +100,10 @@ async def test_a_store_that_is_away_is_no_stillness_and_afterwards_it_counts_ane
     clock, group = FakeClock(), Group({0})
     watchdog = a_watchdog(Brokers(p0=Standing(3, 7)), group, clock)
     await stillness_after(watchdog, clock, 100)
-    group.circuit = CircuitState.OPEN
+    group.availability = StoreAvailability.UNAVAILABLE
 
     assert await stillness_after(watchdog, clock, 3600) == 0
-    group.circuit = CircuitState.CLOSED
+    group.availability = StoreAvailability.AVAILABLE
     assert await stillness_after(watchdog, clock, 20) == 20
 
 

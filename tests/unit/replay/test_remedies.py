@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-import soma_streams.sinks.vectors.errors  # noqa: F401  # defines errors that become codes
+import soma_streams.sinks.vectors.vector_sink_errors  # noqa: F401  # defines errors that become codes
 from soma_schemas.remedies import UNREADABLE_HEADERS, knows, remedy_of
 from soma_schemas.violations import ViolationCode
 from soma_streams.delivery import decode

@@ -1,9 +1,9 @@
 import pytest
 
-from soma_streams.transport.errors import LaneError
 from soma_streams.transport.lane import Lane, LaneState, step
 from soma_streams.transport.limits import Limits
 from soma_streams.transport.records import RecordBatch
+from soma_streams.transport.transport_errors import LaneError
 from unit.transport.builders import EVENTS, a_chunk, some_limits
 
 

@@ -30,7 +30,7 @@ from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.sinks.vectors.points import PointMaker
 from soma_streams.sinks.vectors.qdrant import QdrantWriter
-from soma_streams.sinks.vectors.sink import VectorSink
+from soma_streams.sinks.vectors.vector_sink import VectorSink
 from standings import a_standing
 
 _EVENTS = 40
@@ -77,7 +77,7 @@ async def client(tmp_path: Path) -> AsyncIterator[AsyncQdrantClient]:
         (4, {}, "`bm25` is missing"),
     ],
 )
-async def test_another_collection_behind_the_alias_stops_the_worker_and_buries_nothing(
+async def test_another_collection_behind_the_alias_stops_the_worker_and_dead_letters_nothing(
     client: AsyncQdrantClient, dimensions: int, sparse: dict[str, Any], difference: str
 ) -> None:
     letters, clock = RecordedDeadLetters(), FakeClock()

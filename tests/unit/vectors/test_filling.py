@@ -22,11 +22,11 @@ from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.log_state import LogState
 from soma_streams.settings import DeliverySettings, RetrySettings
-from soma_streams.sinks.vectors.errors import LogShorterError
 from soma_streams.sinks.vectors.filling import Filling, Start, start_of
+from soma_streams.sinks.vectors.memory_pages import Recorded
 from soma_streams.sinks.vectors.points import PointMaker
-from soma_streams.sinks.vectors.records import Recorded
 from soma_streams.sinks.vectors.standing import held_by
+from soma_streams.sinks.vectors.vector_sink_errors import LogShorterError
 from soma_streams.sinks.vectors.writer import PointWriter
 from unit.vectors.test_sink import CountingEmbedder
 

@@ -32,16 +32,16 @@ from soma_streams.delivery.state import (
     SupersededReason,
     Watermark,
 )
-from soma_streams.sinks.vectors.errors import (
+from soma_streams.sinks.vectors.points import PointMaker
+from soma_streams.sinks.vectors.standing import Standing, held_by
+from soma_streams.sinks.vectors.states import id_of, state_of
+from soma_streams.sinks.vectors.vector_sink import VectorSink
+from soma_streams.sinks.vectors.vector_sink_errors import (
     EmbeddingDimensionsError,
     IndexLostError,
     UnembeddableError,
     UnindexableError,
 )
-from soma_streams.sinks.vectors.points import PointMaker
-from soma_streams.sinks.vectors.sink import VectorSink
-from soma_streams.sinks.vectors.standing import Standing, held_by
-from soma_streams.sinks.vectors.states import id_of, state_of
 from soma_streams.sinks.vectors.writer import PointWriter
 from standings import a_standing
 

@@ -7,7 +7,7 @@ from soma_native import Layout, Reader
 
 from soma_schemas.events import MemoryStored
 from soma_streams.delivery.state import Outcome
-from soma_streams.sinks.packing import database_type, packer, type_number
+from soma_streams.sinks.binary_encoding import database_type, row_encoder, type_number
 from soma_streams.sinks.postgres.row_types import HistoryRow, MemoryRow
 from soma_streams.sinks.postgres.rows import STORED_CONTENT
 
@@ -62,4 +62,4 @@ def _columns(row: type[tuple[Any, ...]], sources: Mapping[str, _Source]) -> list
 def _packed(hint: Any, value: object) -> bytes:
     """Return the length and the content of one column."""
     row = type("Row", (tuple,), {"__annotations__": {"value": hint}})
-    return packer(row)([(value,)])[_BEFORE_CONTENT:]
+    return row_encoder(row)([(value,)])[_BEFORE_CONTENT:]

@@ -15,10 +15,10 @@ from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.log_state import LogState
-from soma_streams.sinks.vectors.errors import IndexLostError, LogShorterError
+from soma_streams.sinks.vectors.memory_pages import BEFORE_ALL, Recorded, Records
 from soma_streams.sinks.vectors.points import PointMaker, poison_named
-from soma_streams.sinks.vectors.records import BEFORE_ALL, Recorded, Records
 from soma_streams.sinks.vectors.standing import held_by
+from soma_streams.sinks.vectors.vector_sink_errors import IndexLostError, LogShorterError
 from soma_streams.sinks.vectors.writer import PointWriter
 
 _RECORDS_PER_PAGE = 256

@@ -16,8 +16,12 @@ from soma_schemas.vectors.index_errors import EmbeddingRefusedError, IndexRefuse
 from soma_schemas.vectors.points import Point, SparseVector, unit_vector
 from soma_schemas.vectors.text import indexed_text
 from soma_streams.delivery.state import Content, MemoryName, MemoryState
-from soma_streams.sinks.vectors.errors import EmbeddingDimensionsError, UnembeddableError, UnindexableError
 from soma_streams.sinks.vectors.states import living_point, tombstone
+from soma_streams.sinks.vectors.vector_sink_errors import (
+    EmbeddingDimensionsError,
+    UnembeddableError,
+    UnindexableError,
+)
 
 # Between two slices the event loop serves others; where texts travel, it does so meanwhile.
 _TEXTS_PER_SLICE = 64

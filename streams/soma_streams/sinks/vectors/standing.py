@@ -12,7 +12,7 @@ from soma_schemas.vectors.points import Point
 from soma_schemas.vectors.progress import HEADER_ID, Header, Held, header_of, held_of, ids_of
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.state import Watermark
-from soma_streams.sinks.vectors.errors import IndexLostError
+from soma_streams.sinks.vectors.vector_sink_errors import IndexLostError
 from soma_streams.sinks.vectors.writer import PointWriter
 
 _LOOK_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""The worker's own door: liveness, readiness and metrics over HTTP."""
+"""The worker's probe server: liveness, readiness and metrics over HTTP."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,8 +9,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from soma_streams.consuming import ConsumerGroup
-from soma_streams.delivery.retry import CircuitState
+from soma_streams.consumer_group import ConsumerGroup
+from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.settings import WorkerSettings
 
 
@@ -18,11 +18,11 @@ def is_stalled(group: ConsumerGroup, after: timedelta) -> bool:
     """Say whether nothing gets on although the store answers and there is work: only a restart helps then."""
     health = group.health()
     longest = max(health.oldest_unsettled_seconds, health.still_seconds)
-    return health.circuit is CircuitState.CLOSED and longest > after.total_seconds()
+    return health.availability is StoreAvailability.AVAILABLE and longest > after.total_seconds()
 
 
 @asynccontextmanager
-async def open_door(
+async def open_probe_server(
     settings: WorkerSettings, registry: CollectorRegistry, groups: Sequence[ConsumerGroup]
 ) -> AsyncIterator[int]:
     """Answer /healthz, /readyz and /metrics until the block ends; yields the port."""
@@ -53,7 +53,9 @@ async def open_door(
         site = web.TCPSite(runner, settings.host, settings.port)
         await site.start()
         port = int(runner.addresses[0][1])
-        structlog.get_logger("soma_streams.door").info("door_open", host=settings.host, port=port)
+        structlog.get_logger("soma_streams.probe_server").info(
+            "probe_server_started", host=settings.host, port=port
+        )
         yield port
     finally:
         await runner.cleanup()

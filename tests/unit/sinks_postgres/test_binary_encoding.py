@@ -12,7 +12,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import Format
 from psycopg.types.composite import CompositeInfo, register_composite
 
-from soma_streams.sinks.packing import packed_rows, packed_texts, packed_uuids, packer
+from soma_streams.sinks.binary_encoding import encode_rows, encode_texts, encode_uuids, row_encoder
 from soma_streams.sinks.sessions import (
     Boolean,
     Double,
@@ -57,7 +57,7 @@ class Narrow(NamedTuple):
 
 
 FIELDS = ["text", "uuid", "int8", "bool", "float8", "timestamptz", "text[]", "uuid[]", "float8[]"]
-PACK = packer(Wide)
+PACK = row_encoder(Wide)
 INFO = CompositeInfo(
     "wide",
     ROW_OID,
@@ -97,7 +97,7 @@ def test_what_is_packed_is_read_back_by_an_adapter(rows: list[Wide]) -> None:
     context = _Context(adapters)
     register_composite(INFO, context, factory=Wide)
 
-    data = packed_rows(PACK, rows, ROW_OID).data
+    data = encode_rows(PACK, rows, ROW_OID).data
 
     loader = Transformer(context).get_loader(ARRAY_OID, Format.BINARY)
     assert repr(loader.load(data)) == repr(rows)
@@ -115,7 +115,7 @@ class _Context:
 def test_json_is_sent_as_the_text_that_it_is_and_floats_in_single_precision() -> None:
     rows = [Narrow((0.5, 1e-300), '{"a": 1}'), Narrow(None, b"{}"), Narrow((), None)]
 
-    data = packed_rows(packer(Narrow), rows, ROW_OID).data
+    data = encode_rows(row_encoder(Narrow), rows, ROW_OID).data
 
     real = b"\0\0\0\4"
     assert real + b"\x3f\0\0\0" + real + b"\0\0\0\0" in data
@@ -130,12 +130,12 @@ def test_a_number_that_is_too_large_for_its_column_is_the_rows_own_fault(value: 
         number: Integer
 
     with pytest.raises(psycopg.errors.NumericValueOutOfRange):
-        packed_rows(packer(Count), [Count(value)], ROW_OID)
+        encode_rows(row_encoder(Count), [Count(value)], ROW_OID)
 
 
 def test_a_number_beyond_single_precision_is_the_rows_own_fault() -> None:
     with pytest.raises(psycopg.errors.NumericValueOutOfRange):
-        packed_rows(packer(Narrow), [Narrow((1e300,), None)], ROW_OID)
+        encode_rows(row_encoder(Narrow), [Narrow((1e300,), None)], ROW_OID)
 
 
 def test_keys_are_packed_as_arrays_of_their_type() -> None:
@@ -143,9 +143,9 @@ def test_keys_are_packed_as_arrays_of_their_type() -> None:
     text, uuid = (psycopg.postgres.types[name].array_oid for name in ("text", "uuid"))
 
     for values in ([], ["a", "č"]):
-        assert loaders.get_loader(text, Format.BINARY).load(packed_texts(values).data) == values
+        assert loaders.get_loader(text, Format.BINARY).load(encode_texts(values).data) == values
     ids = [UUID(int=7), UUID(int=2**127)]
-    assert loaders.get_loader(uuid, Format.BINARY).load(packed_uuids(ids).data) == ids
+    assert loaders.get_loader(uuid, Format.BINARY).load(encode_uuids(ids).data) == ids
 
 
 def test_a_type_that_nobody_packs_is_found_when_the_program_starts() -> None:
@@ -153,4 +153,4 @@ def test_a_type_that_nobody_packs_is_found_when_the_program_starts() -> None:
         when: datetime
 
     with pytest.raises(KeyError):
-        packer(Odd)
+        row_encoder(Odd)

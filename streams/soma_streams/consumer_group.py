@@ -16,7 +16,7 @@ from mode.utils.locks import Event
 from soma_schemas.clock import Clock
 from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, SecurityProtocol
-from soma_streams.delivery.retry import CircuitState
+from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.delivery.settle import Settled
 from soma_streams.errors import SystemicError
 from soma_streams.metrics import SinkMetrics
@@ -47,13 +47,13 @@ class Health:
         ready: It is running and its store answers.
         oldest_unsettled_seconds: Age of the batch that is under way for the longest time.
         still_seconds: For how long nothing was settled although the log has more, by the brokers' account.
-        circuit: Whether its store answers.
+        availability: Whether its store answers.
     """
 
     ready: bool
     oldest_unsettled_seconds: float
     still_seconds: float
-    circuit: CircuitState
+    availability: StoreAvailability
 
 
 class ConsumerGroup:
@@ -67,7 +67,7 @@ class ConsumerGroup:
         metrics: Where it counts.
         clock: Measures how long a batch takes.
         watch_every: How often the brokers are asked how far the group is.
-        at_once: From how many partitions batches are settled at the same time.
+        max_concurrent_partitions: From how many partitions batches are settled at the same time.
         stands: Where the store stands, by partition: what was committed beyond that is read again.
     """
 
@@ -81,16 +81,16 @@ class ConsumerGroup:
         metrics: SinkMetrics,
         clock: Clock,
         watch_every: timedelta = timedelta(seconds=10),
-        at_once: int = 1,
+        max_concurrent_partitions: int = 1,
         stands: Callable[[], Awaitable[Mapping[int, int]]] | None = None,
     ) -> None:
         self._group = group
         self._metrics = metrics
         self._clock = clock
-        self._at_once = at_once
-        self._circuit = CircuitState.CLOSED
+        self._at_once = max_concurrent_partitions
+        self._availability = StoreAvailability.AVAILABLE
         self._running = False
-        self._log = structlog.get_logger("soma_streams.consuming").bind(group=group, topic=topic)
+        self._log = structlog.get_logger("soma_streams.consumer_group").bind(group=group, topic=topic)
         self._failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._app = faust.App(
             group,
@@ -127,9 +127,9 @@ class ConsumerGroup:
         self._watching: asyncio.Task[None] | None = None
 
     @property
-    def circuit(self) -> CircuitState:
+    def availability(self) -> StoreAvailability:
         """Whether the store answers."""
-        return self._circuit
+        return self._availability
 
     def own(self, partitions: Collection[int]) -> Collection[int]:
         """Return those of all partitions that this process has to move.
@@ -193,13 +193,13 @@ class ConsumerGroup:
         await asyncio.to_thread(self._on_brokers.close)
         self._log.info("consumer_group_stopped")
 
-    def circuit_changed(self, state: CircuitState) -> None:
+    def availability_changed(self, state: StoreAvailability) -> None:
         """Fetch nothing while the store is away; membership in the group is kept."""
-        self._circuit = state
-        self._metrics.circuit_changed(state)
+        self._availability = state
+        self._metrics.availability_changed(state)
         if not self._running:
             return
-        if state is CircuitState.OPEN:
+        if state is StoreAvailability.UNAVAILABLE:
             consumer_of(self._app).pause()
         else:
             consumer_of(self._app).resume()
@@ -208,8 +208,10 @@ class ConsumerGroup:
         """Return how it is now."""
         age = consumer_of(self._app).oldest_unsettled_age() if self._running else 0.0
         self._metrics.oldest_unsettled.set(age)
-        ready = self._running and self._circuit is CircuitState.CLOSED and not self._failure.done()
-        return Health(ready, age, self._watchdog.still_seconds, self._circuit)
+        ready = (
+            self._running and self._availability is StoreAvailability.AVAILABLE and not self._failure.done()
+        )
+        return Health(ready, age, self._watchdog.still_seconds, self._availability)
 
     def _watchdog_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

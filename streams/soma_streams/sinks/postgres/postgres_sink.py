@@ -23,7 +23,7 @@ from soma_streams.delivery.state import (
     Settlement,
     Watermark,
 )
-from soma_streams.sinks.packing import packed_texts, packed_uuids
+from soma_streams.sinks.binary_encoding import encode_texts, encode_uuids
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 from soma_streams.sinks.postgres.rows import (
     changes_of,
@@ -179,16 +179,16 @@ def _is_unconditional(logged: LoggedEvent) -> bool:
 def _keys(names: Iterable[MemoryName]) -> dict[str, object]:
     wanted = list(names)
     return {
-        "tenants": packed_texts([name.tenant for name in wanted]),
-        "memory_ids": packed_uuids([name.memory_id for name in wanted]),
+        "tenants": encode_texts([name.tenant for name in wanted]),
+        "memory_ids": encode_uuids([name.memory_id for name in wanted]),
     }
 
 
 def _edge_keys(edges: Iterable[EdgeName]) -> dict[str, object]:
     wanted = list(edges)
     return {
-        "tenants": packed_texts([edge.tenant for edge in wanted]),
-        "from_memory_ids": packed_uuids([edge.from_memory_id for edge in wanted]),
-        "link_types": packed_texts([edge.link_type for edge in wanted]),
-        "to_memory_ids": packed_uuids([edge.to_memory_id for edge in wanted]),
+        "tenants": encode_texts([edge.tenant for edge in wanted]),
+        "from_memory_ids": encode_uuids([edge.from_memory_id for edge in wanted]),
+        "link_types": encode_texts([edge.link_type for edge in wanted]),
+        "to_memory_ids": encode_uuids([edge.to_memory_id for edge in wanted]),
     }

@@ -45,29 +45,29 @@ _VARIABLE = {
     "real[]": "reals({0})",
 }
 
-Pack = Callable[[Sequence[tuple[Any, ...]]], bytes]
+EncodeRows = Callable[[Sequence[tuple[Any, ...]]], bytes]
 
 
-class Packed(NamedTuple):
+class Encoded(NamedTuple):
     """A parameter in binary. The statement's cast says of what type it is."""
 
     data: bytes
 
 
-class PackedDumper(Dumper):
+class EncodedDumper(Dumper):
     """Sends what is packed as it is."""
 
     format = Format.BINARY
 
-    def dump(self, obj: Packed) -> bytes:
+    def dump(self, obj: Encoded) -> bytes:
         """Return the parameter."""
         return obj.data
 
 
-def packer(row: type[tuple[Any, ...]]) -> Pack:
+def row_encoder(row: type[tuple[Any, ...]]) -> EncodeRows:
     """Return what packs rows of a named tuple whose fields are annotated with types of the database.
 
-    It returns the elements alone; `packed_rows` makes a parameter of them.
+    It returns the elements alone; `encode_rows` makes a parameter of them.
 
     Raises:
         KeyError: A field has a type that nobody packs here.
@@ -109,15 +109,15 @@ def packer(row: type[tuple[Any, ...]]) -> Pack:
         lines += [f"  {line}" for line in found]
     lines += ["  row = b''.join(parts)", "  out += length(len(row)), row", " return b''.join(out)"]
     exec("\n".join(lines), constants)  # noqa: S102  # our own text: of a row type it holds numbers alone
-    made: Pack = constants["pack"]
+    made: EncodeRows = constants["pack"]
     return made
 
 
-def packed_rows(pack: Pack, rows: Sequence[tuple[Any, ...]], row_oid: int) -> Packed:
+def encode_rows(pack: EncodeRows, rows: Sequence[tuple[Any, ...]], row_oid: int) -> Encoded:
     """Return rows as a parameter.
 
     Args:
-        pack: Made by `packer` for their type.
+        pack: Made by `row_encoder` for their type.
         rows: The rows.
         row_oid: The number of the row type in the session that gets the parameter.
 
@@ -125,19 +125,19 @@ def packed_rows(pack: Pack, rows: Sequence[tuple[Any, ...]], row_oid: int) -> Pa
         NumericValueOutOfRange: A number is too large for its column.
     """
     try:
-        return Packed(_array_head(row_oid, len(rows)) + pack(rows))
+        return Encoded(_array_head(row_oid, len(rows)) + pack(rows))
     except struct.error as error:
         raise NumericValueOutOfRange("a number is too large for its column") from error
 
 
-def packed_texts(values: Sequence[str]) -> Packed:
+def encode_texts(values: Sequence[str]) -> Encoded:
     """Return a parameter of type text[]."""
-    return Packed(_texts(values))
+    return Encoded(_texts(values))
 
 
-def packed_uuids(values: Sequence[UUID]) -> Packed:
+def encode_uuids(values: Sequence[UUID]) -> Encoded:
     """Return a parameter of type uuid[]."""
-    return Packed(_uuids(values))
+    return Encoded(_uuids(values))
 
 
 def database_type(hint: Any) -> tuple[LiteralString, bool]:
