@@ -13,11 +13,12 @@ from soma_api.metrics import WaitFor
 from soma_api.models.responses import json_response
 from soma_api.problems import StoreUnavailableError
 from soma_api.publishing import EventLog
-from soma_api.queries.write_queries import Outcome, SettledWrite, WriteQueries
+from soma_api.queries.write_queries import SettledWrite, WriteQueries
 from soma_api.visibility import Visibility
 from soma_api.watermark_waiter import SETTLED
 from soma_api.write_results import Written, refusal
 from soma_schemas.events import MemoryEvent
+from soma_schemas.outcomes import Outcome
 from soma_schemas.versions import Position
 
 log = structlog.get_logger(__name__)

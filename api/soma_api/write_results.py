@@ -11,7 +11,8 @@ from soma_api.problems import (
     PreconditionFailedError,
     SupersededError,
 )
-from soma_api.queries.write_queries import Outcome, SettledWrite, SupersededReason
+from soma_api.queries.write_queries import SettledWrite
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.producer import Receipt
 
 
@@ -32,7 +33,7 @@ class Written:
     def done(self) -> bool:
         """Say whether what was asked for is so: applied now, or before by the same event."""
         return self.settled is not None and (
-            self.settled.outcome is Outcome.APPLIED or self.settled.reason == SupersededReason.REPEATED
+            self.settled.outcome is Outcome.APPLIED or self.settled.reason == SupersededReason.DUPLICATE
         )
 
     def view(self) -> dict[str, Any]:
@@ -60,9 +61,9 @@ def refusal(written: Written) -> ApiError | None:
             f"the sink refused it with code {settled.error_code or 'unknown'}", members=members
         )
     match settled.reason:
-        case SupersededReason.CONFLICT:
+        case SupersededReason.VERSION_MISMATCH:
             return PreconditionFailedError("the memory has another version than expected", members=members)
-        case SupersededReason.ABSENT:
+        case SupersededReason.NOT_FOUND:
             return MemoryNotFoundError("there is no such memory to change", members=members)
         case reason:
             return SupersededError(f"the write was superseded: {reason or 'unknown'}", members=members)

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.retry import StoreAvailability
-from soma_streams.delivery.state import Outcome
 
 
 class SinkName(StrEnum):

@@ -15,6 +15,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.errors import told
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.groups import SinkGroup
+from soma_schemas.outcomes import Outcome
 from soma_schemas.postgres_pool import open_pool
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from soma_schemas.vectors.bm25 import Bm25Encoder
@@ -28,7 +29,7 @@ from soma_streams.delivery.decode import Decoder, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settled, Settler, Sink
-from soma_streams.delivery.state import Outcome, Watermark
+from soma_streams.delivery.state import Watermark
 from soma_streams.log_state import log_state
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.probe_server import open_probe_server

@@ -133,7 +133,7 @@ class Ledger:
         if event.kind in ("MemoryLinked", "MemoryUnlinked"):
             return Outcome("superseded", "wrong_namespace") if elsewhere else self._link(event)
         if before is not None and fields["event_id"] in before.recent:
-            return Outcome("superseded", "repeated")
+            return Outcome("superseded", "duplicate")
         if before is not None and before.version >= event.version:
             return Outcome("superseded", "older")
         if elsewhere:
@@ -142,9 +142,9 @@ class Ledger:
             living = None  # put there by guessing: the id follows from this very namespace
         found = before.version if before is not None and living is not None else 0
         if fields.get("expected_version") not in (None, found):
-            return Outcome("superseded", "conflict")
+            return Outcome("superseded", "version_mismatch")
         if living is None and event.kind in ("MemoryPatched", "MemoryExpired", "MemoryAccessed"):
-            return Outcome("superseded", "absent")
+            return Outcome("superseded", "not_found")
         if event.kind == "MemoryExpired" and (living or {})["expires_at"] != fields["expires_at"]:
             return Outcome("superseded", "deadline_moved")
         size = self._vector_sizes.get(fields.get("embedding_model") or "")
@@ -171,7 +171,7 @@ class Ledger:
         known = self.links.get(edge)
         recent = known.recent if known is not None else ()
         if fields["event_id"] in recent:
-            return Outcome("superseded", "repeated")
+            return Outcome("superseded", "duplicate")
         if known is not None and known.version >= event.version:
             return Outcome("superseded", "older")
         remembered = (fields["event_id"], *recent)[:REMEMBERED]

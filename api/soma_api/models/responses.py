@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from soma_api.models.json_numbers import with_one_spelling
 from soma_api.queries.memory_queries import Memory
-from soma_api.queries.write_queries import Outcome
 from soma_schemas.fields import Kind
+from soma_schemas.outcomes import Outcome
 
 _OPTIONS = orjson.OPT_UTC_Z
 
@@ -116,7 +116,7 @@ class WriteState(BaseModel):
                     "state": "superseded",
                     "readable": True,
                     "searchable": True,
-                    "reason": "conflict",
+                    "reason": "version_mismatch",
                     "error_code": None,
                     "dead_letters": {},
                     "event_id": "019cae6b-6600-7fa0-8f68-19c5e504777e",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
 from soma_api.queries.database import Database
+from soma_schemas.outcomes import Outcome
 from soma_schemas.versions import Position, pack_version
 
 # Driven by the positions that are asked for, through the primary keys: whatever statistics say of the tenant,
@@ -43,25 +43,6 @@ FROM (
 WHERE tenant = %(tenant)s::text
 ORDER BY consumer_group
 """
-
-
-class Outcome(StrEnum):
-    """What became of an event. There is no fourth outcome."""
-
-    APPLIED = "applied"
-    SUPERSEDED = "superseded"
-    DEAD_LETTERED = "dead_lettered"
-
-
-class SupersededReason(StrEnum):
-    """Why an event changed nothing although nothing is wrong with it."""
-
-    OLDER = "older"  # the memory is as new or newer
-    REPEATED = "repeated"  # this event was applied before
-    CONFLICT = "conflict"  # the memory has another version than was expected
-    ABSENT = "absent"  # there is no such memory to change
-    DEADLINE_MOVED = "deadline_moved"  # an expiry that saw another deadline
-    WRONG_NAMESPACE = "wrong_namespace"  # the memory of this id lies in another namespace
 
 
 class SettledWrite(NamedTuple):

@@ -20,6 +20,7 @@ from soma_schemas.events import (
     PatchField,
 )
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.versions import NO_VERSION
 from soma_streams.delivery.state import (
     REMEMBERED_EVENTS,
@@ -30,9 +31,7 @@ from soma_streams.delivery.state import (
     LoggedEvent,
     MemoryName,
     MemoryState,
-    Outcome,
     Settlement,
-    SupersededReason,
 )
 from soma_streams.errors import PoisonError
 
@@ -110,7 +109,7 @@ def _link_refusal(
     if living is not None and living.namespace != logged.event.namespace:
         return SupersededReason.WRONG_NAMESPACE
     if known is not None and logged.event.event_id in known.recent_event_ids:
-        return SupersededReason.REPEATED
+        return SupersededReason.DUPLICATE
     if known is not None and known.version >= logged.version:
         return SupersededReason.OLDER
     return None
@@ -124,7 +123,7 @@ def _remembering(event: MemoryEvent, before: MemoryState | LinkState | None) -> 
 def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> MemoryState | SupersededReason:
     event = logged.event
     if before is not None and event.event_id in before.recent_event_ids:
-        return SupersededReason.REPEATED
+        return SupersededReason.DUPLICATE
     if before is not None and before.version >= logged.version:
         return SupersededReason.OLDER
     living = _living(before)
@@ -138,7 +137,7 @@ def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> M
     found = before.version if before is not None and living is not None else NO_VERSION
     expected = getattr(event, "expected_version", None)
     if expected is not None and expected != found:
-        return SupersededReason.CONFLICT
+        return SupersededReason.VERSION_MISMATCH
     content = _content_after(event, logged.logged_at, living, limits)
     if isinstance(content, SupersededReason):
         return content
@@ -165,7 +164,7 @@ def _content_after(
             # A tombstone is kept even of what was never seen: an older event may still be on its way.
             return None
         case _ if living is None:
-            return SupersededReason.ABSENT
+            return SupersededReason.NOT_FOUND
         case MemoryPatched():
             return _patched(event, logged_at, living, limits)
         case MemoryExpired():

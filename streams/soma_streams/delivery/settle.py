@@ -9,18 +9,13 @@ import structlog
 from soma_schemas.clock import Clock
 from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import SomaError
+from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
 from soma_streams.delivery.decode import Decoder, Poison, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
-from soma_streams.delivery.state import (
-    DeadLettered,
-    LoggedEvent,
-    Outcome,
-    Settlement,
-    Watermark,
-)
+from soma_streams.delivery.state import DeadLettered, LoggedEvent, Settlement, Watermark
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.transport.records import RecordBatch
 

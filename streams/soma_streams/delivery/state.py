@@ -2,34 +2,15 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
 from soma_schemas.events import MemoryEvent
 from soma_schemas.fields import Kind
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.versions import Position
 
 REMEMBERED_EVENTS = 16
-
-
-class Outcome(StrEnum):
-    """The final outcomes of an event in a sink. There is no fourth."""
-
-    APPLIED = "applied"
-    SUPERSEDED = "superseded"
-    DEAD_LETTERED = "dead_lettered"
-
-
-class SupersededReason(StrEnum):
-    """Why an event changed nothing although nothing is wrong with it."""
-
-    OLDER = "older"  # the state is as new or newer
-    REPEATED = "repeated"  # this event_id was applied before
-    CONFLICT = "conflict"  # compare-and-set expected another version
-    ABSENT = "absent"  # a change to a memory that is not there
-    DEADLINE_MOVED = "deadline_moved"  # an expiry that saw another deadline
-    WRONG_NAMESPACE = "wrong_namespace"  # the living memory of this id lies in another namespace
 
 
 class MemoryName(NamedTuple):

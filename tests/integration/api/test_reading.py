@@ -188,11 +188,11 @@ class TestWrites:
         }
 
     async def test_a_superseded_write_says_why(self, gateway: Gateway) -> None:
-        gateway.settle(Position(0, 7), "superseded", reason="conflict")
+        gateway.settle(Position(0, 7), "superseded", reason="version_mismatch")
 
         answer = body_of(await gateway.client.get("/v1/writes/0:7"))
 
-        assert (answer["state"], answer["reason"]) == ("superseded", "conflict")
+        assert (answer["state"], answer["reason"]) == ("superseded", "version_mismatch")
 
     async def test_a_dead_letter_says_where_and_why(self, gateway: Gateway) -> None:
         gateway.settle(Position(0, 7), "dead_lettered", error_code="22P05")

@@ -264,18 +264,18 @@ class TestWaiting:
         assert answer.headers["Preference-Applied"] == "wait=0"
 
     async def test_the_same_event_again_is_fine_and_nothing_new(self, gateway: Gateway) -> None:
-        gateway.settle(Position(0, 0), "superseded", reason="repeated")
+        gateway.settle(Position(0, 0), "superseded", reason="duplicate")
 
         answer = await gateway.client.post("/v1/memories", json=GOOD, headers=WAIT)
 
-        assert (answer.status_code, body_of(answer)["reason"]) == (200, "repeated")
+        assert (answer.status_code, body_of(answer)["reason"]) == (200, "duplicate")
         assert "ETag" not in answer.headers
 
     @pytest.mark.parametrize(
         ("outcome", "fields", "status", "code"),
         [
-            ("superseded", {"reason": "conflict"}, 412, "precondition_failed"),
-            ("superseded", {"reason": "absent"}, 404, "memory_not_found"),
+            ("superseded", {"reason": "version_mismatch"}, 412, "precondition_failed"),
+            ("superseded", {"reason": "not_found"}, 404, "memory_not_found"),
             ("superseded", {"reason": "older"}, 409, "superseded"),
             ("superseded", {"reason": "a reason of tomorrow"}, 409, "superseded"),
             ("dead_lettered", {"error_code": "22P05"}, 422, "dead_lettered"),
@@ -325,7 +325,7 @@ class TestWaiting:
 
     async def test_a_batch_tells_each_items_outcome(self, gateway: Gateway) -> None:
         gateway.settle(Position(0, 0), "applied")
-        gateway.settle(Position(0, 1), "superseded", reason="conflict")
+        gateway.settle(Position(0, 1), "superseded", reason="version_mismatch")
 
         answer = await gateway.client.post(
             "/v1/memories:batch", json={"memories": [GOOD, GOOD]}, headers=WAIT
@@ -334,7 +334,7 @@ class TestWaiting:
         assert answer.status_code == 200
         assert [(each["outcome"], each["reason"]) for each in body_of(answer)["writes"]] == [
             ("applied", None),
-            ("superseded", "conflict"),
+            ("superseded", "version_mismatch"),
         ]
 
     async def test_a_batch_that_is_applied_in_time_is_created(self, gateway: Gateway) -> None:

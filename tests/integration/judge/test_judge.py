@@ -46,8 +46,16 @@ ROW_FAULTS = [
     ("DELETE FROM memories WHERE {a} AND deleted", "memories", "lost"),
     ("UPDATE memories SET memory_id = gen_random_uuid() WHERE {a} AND deleted", "memories", "extra"),
     ("DELETE FROM memory_history WHERE {a}", "history", "lost"),
-    ("UPDATE memory_history SET reason = 'older' WHERE {a} AND reason = 'conflict'", "history", "wrong"),
-    ("UPDATE memory_history SET outcome = 'applied' WHERE {a} AND reason = 'conflict'", "history", "wrong"),
+    (
+        "UPDATE memory_history SET reason = 'older' WHERE {a} AND reason = 'version_mismatch'",
+        "history",
+        "wrong",
+    ),
+    (
+        "UPDATE memory_history SET outcome = 'applied' WHERE {a} AND reason = 'version_mismatch'",
+        "history",
+        "wrong",
+    ),
     ("UPDATE memory_history SET error_code = 'x' WHERE {a} AND error_code = 'avro'", "history", "wrong"),
     ("UPDATE memory_history SET content = NULL WHERE {a} AND content IS NOT NULL", "history", "wrong"),
     ("UPDATE memory_history SET version = version + 2 ^ 20 WHERE {a}", "history", "extra"),

@@ -10,8 +10,9 @@ from builders import a_log, an_id, linked, logged, patched, stored
 from conftest import LocalParts
 from postgres_tables import A_GROUP, a_dead_letter, deliver, history, memories, rows, tables
 from soma_cli.local.postgres import Login
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_streams.delivery.failures import FailureClass, classify
-from soma_streams.delivery.state import Outcome, SupersededReason, Watermark
+from soma_streams.delivery.state import Watermark
 from soma_streams.sinks import watermarks
 from soma_streams.sinks.postgres import PostgresSink
 from soma_streams.sinks.sessions import Connection, Pool

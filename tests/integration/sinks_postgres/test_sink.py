@@ -25,6 +25,7 @@ from postgres_tables import (
     unlinked,
 )
 from soma_schemas.events import MemoryEvent
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.versions import Position
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.fold import fold
@@ -35,8 +36,6 @@ from soma_streams.delivery.state import (
     LinkState,
     MemoryName,
     MemoryState,
-    Outcome,
-    SupersededReason,
 )
 from soma_streams.sinks.postgres import PostgresSink
 from soma_streams.sinks.statements import statement
@@ -272,9 +271,9 @@ class TestHistory:
         found = rows(owner_dsn, "SELECT * FROM memory_history ORDER BY version")
         assert [(row["outcome"], row["reason"], row["error_code"]) for row in found] == [
             ("applied", None, None),
-            ("superseded", "repeated", None),
-            ("superseded", "conflict", None),
-            ("superseded", "absent", None),
+            ("superseded", "duplicate", None),
+            ("superseded", "version_mismatch", None),
+            ("superseded", "not_found", None),
             ("dead_lettered", None, "not_json"),
         ]
         assert [row["content"] is not None for row in found] == [True, False, False, False, False]
@@ -462,7 +461,7 @@ class TestLinks:
             await deliver(sink, batch)
 
         assert living_links(owner_dsn) == {}
-        again = (Outcome.SUPERSEDED, SupersededReason.REPEATED)
+        again = (Outcome.SUPERSEDED, SupersededReason.DUPLICATE)
         assert [history(owner_dsn)[0, log[place].version] for place in (3, 5)] == [again, again]
 
     async def test_of_a_batch_the_older_change_of_a_link_alone_is_superseded(

@@ -23,8 +23,9 @@ from postgres_tables import (
     unlinked,
 )
 from soma_schemas.events import MemoryEvent, MemoryStored
+from soma_schemas.outcomes import Outcome
 from soma_schemas.versions import Position
-from soma_streams.delivery.state import LoggedEvent, Outcome
+from soma_streams.delivery.state import LoggedEvent
 from soma_streams.sinks.postgres import PostgresSink
 
 # Each example has a tenant and an epoch of its own, so that the rows of the others do not concern it.

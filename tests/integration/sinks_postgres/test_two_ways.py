@@ -7,7 +7,7 @@ from builders import A_MOMENT, a_record, an_id, deleted, linked, patched, stored
 from integration.sinks_postgres.two_ways import QUERIES, REPLAYED, TENANT, Log, Road, agree, emptied, new
 from postgres_tables import accessed, rows
 from soma_schemas.identity import memory_id_for_key
-from soma_streams.delivery.state import Outcome
+from soma_schemas.outcomes import Outcome
 from soma_streams.sinks.postgres import PostgresSink
 
 

@@ -24,12 +24,13 @@ from soma_schemas.dead_letters import (
 )
 from soma_schemas.events import SINK_EVENTS, MemoryEvent
 from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.outcomes import Outcome
 from soma_streams.checks import Waiting
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settler
-from soma_streams.delivery.state import EdgeName, LinkState, LoggedEvent, MemoryName, MemoryState, Outcome
+from soma_streams.delivery.state import EdgeName, LinkState, LoggedEvent, MemoryName, MemoryState
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.sinks.postgres import PostgresSink, postgres_sink

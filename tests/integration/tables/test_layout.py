@@ -10,10 +10,10 @@ from builders import a_batch, a_record, stored
 from integration.sinks_postgres.two_ways import Road
 from postgres_tables import A_GROUP, memories
 from soma_schemas.errors import MismatchError
+from soma_schemas.outcomes import Outcome
 from soma_schemas.tables.layout import DECLARED, require_layout
 from soma_schemas.tables.migrations import migrate
 from soma_streams.delivery.failures import FailureClass, classify
-from soma_streams.delivery.state import Outcome
 from soma_streams.sinks.postgres import PostgresSink
 
 _EVENTS = 20

@@ -89,6 +89,33 @@ def test_a_way_down_takes_the_partitions_of_the_history_along(empty_database: st
     assert migrate(empty_database) == applied
 
 
+def test_stored_reasons_get_the_names_of_this_version_and_on_the_way_down_the_old_ones(
+    empty_database: str,
+) -> None:
+    before = {1: "repeated", 2: "conflict", 3: "absent", 4: "older", 5: None}
+    migrate(empty_database)
+    downgrade(empty_database, "0005")
+    with psycopg.connect(empty_database) as owner:
+        owner.execute("SELECT soma_ensure_history_partition('2026-03-01')")
+        for version, reason in before.items():
+            owner.execute(
+                "INSERT INTO memory_history (partition, version, logged_at, outcome, reason)"
+                " VALUES (0, %s, '2026-03-02', 'superseded', %s)",
+                [version, reason],
+            )
+
+    migrate(empty_database)
+    renamed = _reasons(empty_database)
+    downgrade(empty_database, "0005")
+
+    assert renamed == {1: "duplicate", 2: "version_mismatch", 3: "not_found", 4: "older", 5: None}
+    assert _reasons(empty_database) == before
+
+
+def _reasons(dsn: str) -> dict[int, str | None]:
+    return {row["version"]: row["reason"] for row in rows(dsn, "SELECT version, reason FROM memory_history")}
+
+
 def test_migrators_that_race_apply_each_revision_once(empty_database: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         applied = list(threads.map(migrate, [empty_database] * 4))

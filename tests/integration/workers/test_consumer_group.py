@@ -20,13 +20,13 @@ from integration.transport.harness import Cluster, a_name, passing
 from soma_schemas.clock import SystemClock
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.outcomes import Outcome
 from soma_schemas.settings import KafkaSettings
 from soma_streams.consumer_group import ConsumerGroup
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
-from soma_streams.delivery.state import Outcome
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import SystemicError
 from soma_streams.metrics import SinkName, WorkerMetrics

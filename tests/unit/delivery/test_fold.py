@@ -14,15 +14,9 @@ from builders import A_MOMENT, a_log, an_id, deleted, linked, logged, patched, s
 from postgres_tables import accessed, expired, unlinked
 from soma_schemas.events import MemoryEvent, MemoryExpired
 from soma_schemas.limits import Limits
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_streams.delivery.fold import fold, merge_patch
-from soma_streams.delivery.state import (
-    Content,
-    LoggedEvent,
-    MemoryName,
-    MemoryState,
-    Outcome,
-    SupersededReason,
-)
+from soma_streams.delivery.state import Content, LoggedEvent, MemoryName, MemoryState
 from soma_streams.errors import PoisonError
 
 
@@ -73,7 +67,7 @@ def test_a_repeated_event_changes_nothing_even_when_others_wrote_in_between() ->
     first = stored(key="a", text="first")
     log = a_log([first, stored(key="a", text="second"), first])
 
-    assert reasons(log) == [None, None, SupersededReason.REPEATED]
+    assert reasons(log) == [None, None, SupersededReason.DUPLICATE]
     assert content_of(next(iter(after(log).values()))).text == "second"
 
 
@@ -81,7 +75,7 @@ def test_sixteen_events_are_remembered_and_the_seventeenth_is_forgotten() -> Non
     first = stored(key="a", text="first")
     others = [stored(key="a") for _ in range(16)]
 
-    assert reasons(a_log([first, *others[:15], first]))[-1] is SupersededReason.REPEATED
+    assert reasons(a_log([first, *others[:15], first]))[-1] is SupersededReason.DUPLICATE
     assert reasons(a_log([first, *others, first]))[-1] is None
 
 
@@ -91,14 +85,14 @@ def test_compare_and_set_applies_onto_the_expected_version_only() -> None:
     fits = logged(stored(key="a", text="b", expected_version=first.version), 8)
     late = logged(stored(key="a", text="c", expected_version=first.version), 9)
 
-    assert reasons([first, fits, late]) == [None, None, SupersededReason.CONFLICT]
+    assert reasons([first, fits, late]) == [None, None, SupersededReason.VERSION_MISMATCH]
 
 
 def test_expecting_no_version_means_that_the_memory_must_not_be_there() -> None:
     memory = stored(key="a", expected_version=0)
     again = stored(key="a", expected_version=0)
 
-    assert reasons(a_log([memory, again])) == [None, SupersededReason.CONFLICT]
+    assert reasons(a_log([memory, again])) == [None, SupersededReason.VERSION_MISMATCH]
     assert reasons(a_log([memory, deleted(memory), again])) == [None, None, None]
 
 
@@ -136,8 +130,10 @@ def test_a_new_text_with_its_embedding_keeps_it() -> None:
 def test_a_patch_of_nothing_is_superseded() -> None:
     memory = stored(key="a")
 
-    assert reasons(a_log([patched(memory, text="x")])) == [SupersededReason.ABSENT]
-    assert reasons(a_log([memory, deleted(memory), patched(memory, text="x")]))[-1] is SupersededReason.ABSENT
+    assert reasons(a_log([patched(memory, text="x")])) == [SupersededReason.NOT_FOUND]
+    assert (
+        reasons(a_log([memory, deleted(memory), patched(memory, text="x")]))[-1] is SupersededReason.NOT_FOUND
+    )
 
 
 def test_a_patch_that_outgrows_the_limit_is_poison() -> None:

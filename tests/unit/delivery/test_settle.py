@@ -14,12 +14,13 @@ from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import SINK_EVENTS, MemoryEvent
 from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
-from soma_streams.delivery.state import MemoryName, MemoryState, Outcome
+from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import DeadLetterFloodError
 from soma_streams.settings import DeliverySettings, RetrySettings

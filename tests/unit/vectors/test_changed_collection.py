@@ -15,6 +15,7 @@ from qdrant_server import qdrant_server
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.outcomes import Outcome
 from soma_schemas.settings import VectorSettings
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.points import point_id
@@ -25,7 +26,6 @@ from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settler
-from soma_streams.delivery.state import Outcome
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.sinks.vectors.points import PointMaker

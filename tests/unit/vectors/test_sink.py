@@ -12,6 +12,7 @@ from builders import a_log, deleted, linked, logged, patched, stored
 from contract.vectors.engines import Engine, StoredPoint, server_engine
 from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.index_errors import (
@@ -27,9 +28,7 @@ from soma_streams.delivery.state import (
     LoggedEvent,
     MemoryName,
     MemoryState,
-    Outcome,
     Settlement,
-    SupersededReason,
     Watermark,
 )
 from soma_streams.sinks.vectors.points import PointMaker
@@ -382,7 +381,7 @@ async def test_writing_a_batch_again_changes_nothing(rig: Rig) -> None:
 
     settled = await rig.apply(log)
 
-    assert [each.reason for each in settled] == [SupersededReason.REPEATED] * 2
+    assert [each.reason for each in settled] == [SupersededReason.DUPLICATE] * 2
     assert await rig.memories() == before
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, get_type_hints
 from soma_native import Layout, Reader
 
 from soma_schemas.events import MemoryStored
-from soma_streams.delivery.state import Outcome
+from soma_schemas.outcomes import Outcome
 from soma_streams.sinks.binary_encoding import database_type, row_encoder, type_number
 from soma_streams.sinks.postgres.row_types import HistoryRow, MemoryRow
 from soma_streams.sinks.postgres.rows import STORED_CONTENT

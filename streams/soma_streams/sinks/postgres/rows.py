@@ -18,6 +18,7 @@ from soma_schemas.events import (
     PatchField,
 )
 from soma_schemas.fields import Kind
+from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.state import (
     Content,
     DeadLettered,
@@ -26,7 +27,6 @@ from soma_streams.delivery.state import (
     LinkState,
     MemoryName,
     MemoryState,
-    Outcome,
     Settlement,
 )
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from soma_schemas.events import MemoryPatched, MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.points import Point
 from soma_schemas.vectors.progress import HEADER_ID
@@ -17,9 +18,7 @@ from soma_streams.delivery.state import (
     LoggedEvent,
     MemoryName,
     MemoryState,
-    Outcome,
     Settlement,
-    SupersededReason,
     Watermark,
 )
 from soma_streams.errors import PoisonError
