@@ -7,12 +7,12 @@ from builders import A_MOMENT, A_TENANT, a_record, an_id, stored
 from soma_schemas.dead_letters import Stage
 from soma_schemas.events import MemoryEvent
 from soma_streams.delivery.dead_letters import DeadLetter, letter_headers, whole_copy
-from soma_streams.replay.letters import Letter, Status
+from soma_streams.replay.dead_letters import Status, StoredDeadLetter
 from soma_streams.transport.records import Record
 
 
-def a_letter(offset: int = 0, **fields: Any) -> Letter:
-    """A letter about the event at this offset; each offset is one second later."""
+def a_dead_letter(offset: int = 0, **fields: Any) -> StoredDeadLetter:
+    """A dead letter about the event at this offset; each offset is one second later."""
     moment = A_MOMENT + timedelta(days=1, seconds=offset)
     values: dict[str, Any] = {
         "id": an_id(),
@@ -36,12 +36,12 @@ def a_letter(offset: int = 0, **fields: Any) -> Letter:
         "status": Status.OPEN,
         "status_changed_at": None,
     }
-    return Letter(**(values | fields))
+    return StoredDeadLetter(**(values | fields))
 
 
 def as_dead_letter(record: Record, group: str = "soma-postgres", epoch: int = 1) -> Record:
     """A record as the dead-letter topic holds it."""
-    letter = DeadLetter(
+    dead_letter = DeadLetter(
         topic="memory.events",
         partition=0,
         record=record,
@@ -53,7 +53,7 @@ def as_dead_letter(record: Record, group: str = "soma-postgres", epoch: int = 1)
         first_failed_at=A_MOMENT,
     )
     headers = letter_headers(
-        letter, whole_copy(record), group=group, epoch=epoch, application_version="0.1.0"
+        dead_letter, whole_copy(record), group=group, epoch=epoch, application_version="0.1.0"
     )
     return record._replace(headers=tuple((name, _as_bytes(value)) for name, value in headers))
 

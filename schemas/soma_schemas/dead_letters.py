@@ -13,7 +13,7 @@ REPLAY_GROUP_HEADER = "x-replay-group"
 class DeadLetterHeader(StrEnum):
     """Header names; all values are UTF-8 text."""
 
-    ID = "x-dlq-id"  # UUID made of group, topic, epoch, partition, offset: written twice, it is one letter
+    ID = "x-dlq-id"  # UUID made of group, topic, epoch, partition, offset: the same when written twice
     GROUP = "x-dlq-group"
     TOPIC = "x-dlq-topic"
     PARTITION = "x-dlq-partition"
@@ -29,13 +29,13 @@ class DeadLetterHeader(StrEnum):
     APPLICATION_VERSION = "x-dlq-application-version"
 
 
-# Only on letters that do not keep their whole original: of which parts, by commas.
+# Only on dead letters that do not keep their whole original: of which parts, by commas.
 OMITTED_HEADER = "x-dlq-omitted"
 DEAD_LETTER_HEADERS = frozenset({*(header.value for header in DeadLetterHeader), OMITTED_HEADER})
 
 
 class Omitted(StrEnum):
-    """What of an original is not in its letter, but in the log until its retention ends."""
+    """What of an original is not in its dead letter, but in the log until its retention ends."""
 
     KEY = "key"
     VALUE = "value"

@@ -19,11 +19,11 @@ _BY_CODE: Mapping[str, str] = {
     # decode: the bytes
     "null_value": (
         "A record without a value says nothing here: memories end by MemoryDeleted. Correct the producer, "
-        "then discard the letter."
+        "then discard the dead letter."
     ),
     "unreadable_record": (
         "The record, or what was compressed together with it, is many times larger than an event may be, or "
-        "is compressed in a way that nobody else uses. Correct the producer, then discard the letter."
+        "is compressed in a way that nobody else uses. Correct the producer, then discard the dead letter."
     ),
     "not_wire_format": (
         "The producer wrote other bytes than Confluent's wire format. Have it use our Avro schemas; "
@@ -36,7 +36,7 @@ _BY_CODE: Mapping[str, str] = {
     ),
     "unexpected_record": (
         "It is a record of another topic, or of somebody else. Have the producer write it where it belongs, "
-        "then discard the letter."
+        "then discard the dead letter."
     ),
     "foreign_schema": (
         "It was written under a schema that is no version of ours and is not read with; the message says "
@@ -114,13 +114,13 @@ _BY_BEGINNING: Mapping[str, str] = {
 }
 
 _UNKNOWN = (
-    "This version does not know the code: see the message, or ask the version that wrote the letter. Mend "
-    "the cause and replay, or discard it."
+    "This version does not know the code: see the message, or ask the version that wrote the dead letter. "
+    "Mend the cause and replay, or discard it."
 )
 
 
 def remedy_of(code: str) -> str:
-    """Return what an operator can do about a letter with this code; also for a code of another version."""
+    """Return what an operator can do about a dead letter with this code, also one of another version."""
     if code in _BY_CODE:
         return _BY_CODE[code]
     fitting = [beginning for beginning in _BY_BEGINNING if code.startswith(beginning)]

@@ -14,10 +14,10 @@ from soma_cli.dead_letters.edited_replay import edit_and_publish
 from soma_cli.dead_letters.output_models import (
     Audit,
     Count,
+    DeadLetterLine,
+    DeadLetters,
     Exported,
     ExportLine,
-    LetterLine,
-    Letters,
     Shown,
     many,
 )
@@ -48,7 +48,7 @@ from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, progress, say, show
 from soma_cli.settings import operator_settings
 from soma_schemas.registry import RegistryError
-from soma_streams.replay.letters import Action, Filters, Plan, Status
+from soma_streams.replay.dead_letters import Action, Filters, Plan, Status
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.rendering import Content, content_of
 from soma_streams.replay.replaying import Pace
@@ -68,7 +68,8 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; else only say what would happen.")]
 Everything = Annotated[
-    bool, typer.Option("--all", help="With --yes, when neither ids nor filters are given: all open letters.")
+    bool,
+    typer.Option("--all", help="With --yes, when neither ids nor filters are given: all open dead letters."),
 ]
 Reason = Annotated[str | None, typer.Option(help="Why, for the record.", show_default=False)]
 Wait = Annotated[
@@ -97,7 +98,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20,
     after: Annotated[
         str | None,
-        typer.Option(help="Go on after the letter with this id.", show_default=False, metavar="ID"),
+        typer.Option(help="Go on after the dead letter with this id.", show_default=False, metavar="ID"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -106,53 +107,53 @@ def list_(
         groups=groups, stages=stages, codes=codes, tenant=tenant, memory=memory, since=since, until=until
     )
 
-    async def work(session: DlqSession) -> Letters:
+    async def work(session: DlqSession) -> DeadLetters:
         filters = choice.filters(status.statuses(), session.clock.now())
         begin = None if after is None else await named(session.index, after)
-        letters = await session.index.page(filters, begin, limit)
+        dead_letters = await session.index.page(filters, begin, limit)
         counts = await session.index.tally(filters, {})
-        return Letters(
-            letters=[LetterLine.model_validate(letter) for letter in letters],
+        return DeadLetters(
+            dead_letters=[DeadLetterLine.model_validate(dead_letter) for dead_letter in dead_letters],
             counts=[Count.of(tally) for tally in counts],
         )
 
     found = _in_session(context, work)
     show(found, as_json=as_json)
-    if found.letters and not as_json:
-        total = sum(count.letters for count in found.counts)
-        if total > len(found.letters):
-            last = found.letters[-1].short_id
-            say(f"\n{len(found.letters):,} of {total:,} letters; go on with --after {last}")
-        say(f"\nnext: soma dlq show {found.letters[0].short_id}")
+    if found.dead_letters and not as_json:
+        total = sum(count.dead_letters for count in found.counts)
+        if total > len(found.dead_letters):
+            last = found.dead_letters[-1].short_id
+            say(f"\n{len(found.dead_letters):,} of {total:,} dead letters; go on with --after {last}")
+        say(f"\nnext: soma dlq show {found.dead_letters[0].short_id}")
 
 
 @app.command("show")
 def show_(
     context: typer.Context,
-    letter_id: OfId,
+    dead_letter_id: OfId,
     *,
     most_bytes: Annotated[
         int, typer.Option("--bytes", min=16, help="Most bytes to dump when they cannot be decoded.")
     ] = 512,
     as_json: AsJson = False,
 ) -> None:
-    """Show one letter: why it failed, what to do about it, and the event that it holds.
+    """Show one dead letter: why it failed, what to do about it, and the event that it holds.
 
     What it holds is a memory: that somebody looked goes on record.
     """
 
     async def work(session: DlqSession) -> Shown:
-        letter = await named(session.index, letter_id)
-        record = await session.original(letter)
+        dead_letter = await named(session.index, dead_letter_id)
+        record = await session.original(dead_letter)
         if isinstance(record, Gone):
-            return Shown.without_original(letter, record)
+            return Shown.without_original(dead_letter, record)
         try:
             content = content_of(record.value, await session.schemas([record]))
         except RegistryError as error:
-            # A letter can be looked at all the same: its bytes are shown.
+            # A dead letter can be looked at all the same: its bytes are shown.
             content = Content(fault=f"cannot be decoded now: {error}")
-        await session.index.record(session.deed(Action.SHOW), [letter])
-        return Shown.of(letter, record, content, most_bytes)
+        await session.index.record(session.deed(Action.SHOW), [dead_letter])
+        return Shown.of(dead_letter, record, content, most_bytes)
 
     show(_in_session(context, work), as_json=as_json)
 
@@ -172,7 +173,7 @@ def replay(
     edit: Annotated[
         bool,
         typer.Option(
-            "--edit", help="Open the event of one letter in $EDITOR, and publish it as a new event."
+            "--edit", help="Open the event of one dead letter in $EDITOR, and publish it as a new event."
         ),
     ] = False,
     yes: Yes = False,
@@ -180,7 +181,8 @@ def replay(
     again: Annotated[
         bool,
         typer.Option(
-            "--again", help="Also letters that were replayed before and, when named by id, discarded ones."
+            "--again",
+            help="Also dead letters that were replayed before and, when named by id, discarded ones.",
         ),
     ] = False,
     rate: Annotated[float, typer.Option(min=0.01, max=100_000, help="Most events a second.")] = 100.0,
@@ -205,10 +207,9 @@ def replay(
 
     Key, value and headers stay as they are, and each event keeps its first version: what is newer in a store
     stays, however late a replay comes. Every group receives the event; one that had applied it before lets it
-    pass. A replay ends at the letters that are known when it begins, and one that was interrupted is simply
-    run again.
+    pass. A replay takes the dead letters that are known when it begins. If it is interrupted, run it again.
 
-    With --edit, the event of one letter is opened as JSON and published as a new event, with an id and a
+    With --edit, the event of one dead letter is opened as JSON and published as a new event, with an id and a
     version of its own: it counts as newer than everything before it.
     """
     choice = Choice(
@@ -217,7 +218,7 @@ def replay(
     )  # fmt: skip
     if edit:
         if ids is None or len(ids) != 1:
-            raise UsageError("--edit takes one letter", remedy="name it by its id; see `soma dlq list`")
+            raise UsageError("--edit takes one dead letter", remedy="name it by its id; see `soma dlq list`")
         published = edit_and_publish(
             invocation_of(context), ids[0], again=again, yes=yes, wait=wait, reason=reason, as_json=as_json
         )
@@ -251,7 +252,9 @@ def replay(
     if isinstance(done, Planned):
         if done.counts and yes:
             raise FindingsError(
-                "none of these letters can be replayed", (), remedy="see `soma dlq show` for what they are"
+                "none of these dead letters can be replayed",
+                (),
+                remedy="see `soma dlq show` for what they are",
             )
         if done.counts:
             say(_ADD_YES)
@@ -294,10 +297,10 @@ def discard(
         _require_choice(filters, everything=everything)
         ends = await session.index.ends()
         deed = session.deed(Action.DISCARD, reason)
-        letters = 0
+        dead_letters = 0
         while page := await session.index.discard(filters, ends, deed, _DISCARD_PAGE):
-            letters += page
-        return Discarded(run=deed.run, letters=letters)
+            dead_letters += page
+        return Discarded(run=deed.run, dead_letters=dead_letters)
 
     done = _in_session(context, work)
     show(done, as_json=as_json)
@@ -345,30 +348,30 @@ def export(
         with open_destination(output, private=True) as lines:
             while page := await session.index.page(filters, last, _EXPORT_PAGE):
                 records = await session.originals.read(page)
-                for letter in page:
-                    record = records[letter.id]
+                for dead_letter in page:
+                    record = records[dead_letter.id]
                     headers = () if isinstance(record, Gone) else original_headers(record)
-                    lines.write(ExportLine.of(letter, record, headers).model_dump_json() + "\n")
+                    lines.write(ExportLine.of(dead_letter, record, headers).model_dump_json() + "\n")
                     missing += isinstance(record, Gone)
                 await session.index.record(deed, page)
                 written += len(page)
                 last = page[-1]
         file = text_of(str(output or "-"), "replace")
-        return Exported(run=deed.run, letters=written, missing=missing, file=file)
+        return Exported(run=deed.run, dead_letters=written, missing=missing, file=file)
 
     done = _in_session(context, work)
     if not is_standard_output(output):
         show(done, as_json=as_json)
     if done.missing:
-        say(f"note: the original of {many(done.missing, 'letter')} is gone; its line says why")
+        say(f"note: the original of {many(done.missing, 'dead letter')} is gone; its line says why")
 
 
 @app.command()
 def audit(
     context: typer.Context,
-    letter_id: Annotated[
+    dead_letter_id: Annotated[
         str | None,
-        typer.Argument(help="Only what was done about this letter.", metavar="[ID]", show_default=False),
+        typer.Argument(help="Only what was done about this dead letter.", metavar="[ID]", show_default=False),
     ] = None,
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20,
@@ -377,10 +380,10 @@ def audit(
     """Show what was done about dead letters, newest first: by whom, when, and why."""
 
     async def work(session: DlqSession) -> Audit:
-        if letter_id is None:
+        if dead_letter_id is None:
             return Audit.of(await session.index.runs(limit))
-        letter = await named(session.index, letter_id)
-        return Audit.of(await session.index.deeds(letter, limit))
+        dead_letter = await named(session.index, dead_letter_id)
+        return Audit.of(await session.index.deeds(dead_letter, limit))
 
     show(_in_session(context, work), as_json=as_json)
 
@@ -408,29 +411,31 @@ async def _chosen(
     filters = choice.filters(statuses, session.clock.now())
     if not choice.ids:
         return filters
-    letters = [await named(session.index, begun) for begun in choice.ids]
-    for letter in letters:
-        if letter.status not in statuses:
+    dead_letters = [await named(session.index, begun) for begun in choice.ids]
+    for dead_letter in dead_letters:
+        if dead_letter.status not in statuses:
             raise UsageError(
-                f"letter {letter.id} is {letter.status.value} already",
-                remedy=f"to publish it once more: `soma dlq replay {str(letter.id)[:8]} --again`",
+                f"dead letter {dead_letter.id} is {dead_letter.status.value} already",
+                remedy=f"to publish it once more: `soma dlq replay {str(dead_letter.id)[:8]} --again`",
             )
-    return filters.of_ids([letter.id for letter in letters])
+    return filters.of_ids([dead_letter.id for dead_letter in dead_letters])
 
 
 async def _planned(session: DlqSession, action: str, filters: Filters, most: int | None) -> Planned:
     begins = await session.originals.begins() if action == "replay" else {}
     counts = [Count.of(tally) for tally in await session.index.tally(filters, begins)]
-    chosen = sum(count.letters for count in counts)
+    chosen = sum(count.dead_letters for count in counts)
     if action != "replay":
-        return Planned(action=action, counts=counts, events=0, letters=chosen, without_place=0, trimmed=0)
+        return Planned(
+            action=action, counts=counts, events=0, dead_letters=chosen, without_place=0, trimmed=0
+        )
     plan = await session.index.plan(filters, begins)
     return Planned(
         action=action,
         counts=counts,
         events=plan.events,
         most=most,
-        letters=plan.letters,
+        dead_letters=plan.dead_letters,
         without_place=sum(count.without_place for count in counts),
         trimmed=plan.trimmed,
     )
@@ -438,7 +443,9 @@ async def _planned(session: DlqSession, action: str, filters: Filters, most: int
 
 def _require_choice(filters: Filters, *, everything: bool) -> None:
     if not (filters.narrow or everything):
-        raise UsageError("which letters?", remedy="name ids or filters, or say --all for all open letters")
+        raise UsageError(
+            "which dead letters?", remedy="name ids or filters, or say --all for all open dead letters"
+        )
 
 
 def _tell_record(*, as_json: bool) -> None:
@@ -450,13 +457,13 @@ def _require_success(done: Replay) -> None:
     failed = sum(done.unpublished.values()) + done.dead_lettered_again
     if done.dead_lettered_again:
         raise FindingsError(
-            f"{many(done.dead_lettered_again, 'event')} failed again, with a new letter each",
+            f"{many(done.dead_lettered_again, 'event')} failed again, with a new dead letter each",
             (),
-            remedy="see `soma dlq list` for the new letters, and `soma dlq show` for what mends them",
+            remedy="see `soma dlq list` for the new dead letters, and `soma dlq show` for what mends them",
         )
     if failed:
         raise FindingsError(
             f"{many(failed, 'event')} could not be published",
             (),
-            remedy="their letters stay open; if nothing can be done, `soma dlq discard` closes them",
+            remedy="their dead letters stay open; if nothing can be done, `soma dlq discard` closes them",
         )

@@ -17,8 +17,8 @@ from soma_schemas.registry import registry_error
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_streams.delivery.decode import WriterSchemas, schema_ids
 from soma_streams.delivery.writer_schemas import WriterSchema
-from soma_streams.replay.index import LetterIndex
-from soma_streams.replay.letters import Action, Deed, Letter
+from soma_streams.replay.dead_letters import Action, Deed, StoredDeadLetter
+from soma_streams.replay.index import DeadLetterStore
 from soma_streams.replay.originals import Gone, Originals
 from soma_streams.replay.outcomes import Outcomes
 from soma_streams.replay.replaying import Replayer
@@ -31,7 +31,7 @@ class DlqSession:
     """Where an operator works. Made by `open_dlq_session`.
 
     Attributes:
-        index: The letters.
+        index: The dead letters.
         originals: What they hold.
     """
 
@@ -49,7 +49,7 @@ class DlqSession:
         self._opened = opened
         self.clock = SystemClock()
         self.originals = originals
-        self.index = LetterIndex(connection, MEMORY_EVENTS.full_name(settings.topics))
+        self.index = DeadLetterStore(connection, MEMORY_EVENTS.full_name(settings.topics))
 
     def deed(self, action: Action, reason: str | None = None) -> Deed:
         """Return what goes on record for one command."""
@@ -74,14 +74,14 @@ class DlqSession:
             clock=self.clock,
         )
 
-    async def original(self, letter: Letter) -> Record | Gone:
-        """Return a letter's record, or why it is gone.
+    async def original(self, dead_letter: StoredDeadLetter) -> Record | Gone:
+        """Return a dead letter's record, or why it is gone.
 
         Raises:
             BrokerError: The brokers do not answer.
         """
-        found: Mapping[UUID, Record | Gone] = await self.originals.read([letter])
-        return found[letter.id]
+        found: Mapping[UUID, Record | Gone] = await self.originals.read([dead_letter])
+        return found[dead_letter.id]
 
     async def schemas(self, records: Iterable[Record]) -> Mapping[int, WriterSchema]:
         """Return the schemas that records were written with, as far as the registry knows them.
@@ -93,7 +93,7 @@ class DlqSession:
         try:
             return dict(await registry.fetch(schema_ids(records)))
         except (SchemaRegistryError, httpx2.HTTPError, OSError) as error:
-            raise registry_error(error, "the letters' schemas") from error
+            raise registry_error(error, "the dead letters' schemas") from error
         finally:
             await registry.close()
 

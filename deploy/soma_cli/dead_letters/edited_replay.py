@@ -1,4 +1,4 @@
-"""`soma dlq replay --edit`: have somebody mend the event of a letter, and publish what they made of it."""
+"""`soma dlq replay --edit`: let a user correct the event of a dead letter, and publish the result."""
 
 import asyncio
 import sys
@@ -26,8 +26,8 @@ from soma_schemas.events import MemoryEvent
 from soma_schemas.producer import EventPublisher
 from soma_schemas.versions import pack_version
 from soma_schemas.violations import ContractError
+from soma_streams.replay.dead_letters import Action, Filters, Status, StoredDeadLetter
 from soma_streams.replay.editing import DraftError, draft_of, event_of
-from soma_streams.replay.letters import Action, Filters, Letter, Status
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import Outcome, Sent
 from soma_streams.replay.rendering import Content, content_of
@@ -37,21 +37,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Opened:
-    """A letter that somebody mends, with the letters of other groups about the same event."""
+    """A dead letter that somebody mends, with the dead letters of other groups about the same event."""
 
-    letter: Letter
-    about: tuple[Letter, ...]
+    dead_letter: StoredDeadLetter
+    about: tuple[StoredDeadLetter, ...]
     content: Content
 
 
 def edit_and_publish(
     root: Invocation, begun: str, *, again: bool, yes: bool, wait: int, reason: str | None, as_json: bool
 ) -> Edited:
-    """Have the event of a letter edited, publish it as a new event, and mark the letter as replayed.
+    """Have the event of a dead letter edited, publish it as a new event, and mark it as replayed.
 
     Args:
         root: This run of `soma`.
-        begun: How the letter's id begins.
+        begun: How the dead letter's id begins.
         again: Also when it was decided about before.
         yes: Publish without asking; without it, somebody at a terminal is asked, and else nothing is done.
         wait: Seconds to wait for the sinks.
@@ -64,11 +64,11 @@ def edit_and_publish(
     settings, _ = operator_settings(root)
     opened = _run(settings, root, lambda session: _open(session, begun, again=again))
     event = _edited(root, opened, settings)
-    newer = _run(settings, root, lambda session: _newer(session, opened.letter, event))
+    newer = _run(settings, root, lambda session: _newer(session, opened.dead_letter, event))
     if newer is not None:
         say(newer)
     if not (yes or _agreed(event, as_json=as_json)):
-        return _answer(opened.letter, event, None, None, None)
+        return _answer(opened.dead_letter, event, None, None, None)
     return _run(
         settings, root, lambda session: _publish(session, settings, opened, event, wait=wait, reason=reason)
     )
@@ -84,31 +84,31 @@ def _run(settings: OperatorSettings, root: Invocation, work: Callable[[DlqSessio
 
 
 async def _open(session: DlqSession, begun: str, *, again: bool) -> _Opened:
-    letter = await named(session.index, begun)
-    if letter.status is not Status.OPEN and not again:
+    dead_letter = await named(session.index, begun)
+    if dead_letter.status is not Status.OPEN and not again:
         raise UsageError(
-            f"letter {letter.id} is {letter.status.value} already",
+            f"dead letter {dead_letter.id} is {dead_letter.status.value} already",
             remedy="add --again to edit it anyhow",
         )
-    record = await session.original(letter)
+    record = await session.original(dead_letter)
     if isinstance(record, Gone):
         raise FindingsError(
             f"there is nothing to edit: {GONE[record]}",
             (),
-            remedy="store the memory anew, then `soma dlq discard` the letter",
+            remedy="store the memory anew, then `soma dlq discard` the dead letter",
         )
     content = content_of(record.value, await session.schemas([record]))
-    await session.index.record(session.deed(Action.SHOW), [letter])
+    await session.index.record(session.deed(Action.SHOW), [dead_letter])
     same = await session.index.originals(
-        Filters(ids=[letter.id], statuses=tuple(Status)), await session.index.ends(), None, 1
+        Filters(ids=[dead_letter.id], statuses=tuple(Status)), await session.index.ends(), None, 1
     )
-    others = [each for original in same for each in original.letters if each.status is Status.OPEN]
-    about = {each.id: each for each in (letter, *others)}
-    return _Opened(letter, tuple(about.values()), content)
+    others = [each for original in same for each in original.dead_letters if each.status is Status.OPEN]
+    about = {each.id: each for each in (dead_letter, *others)}
+    return _Opened(dead_letter, tuple(about.values()), content)
 
 
 def _edited(root: Invocation, opened: _Opened, settings: OperatorSettings) -> MemoryEvent:
-    draft = draft_of(opened.letter, opened.content)
+    draft = draft_of(opened.dead_letter, opened.content)
     text = draft
     while True:
         text = edited(text, root.environment)
@@ -119,7 +119,7 @@ def _edited(root: Invocation, opened: _Opened, settings: OperatorSettings) -> Me
                 remedy="without --edit, the event is published again as it is",
             )
         try:
-            return event_of(text, opened.letter, opened.content, SystemClock().now(), settings.limits)
+            return event_of(text, opened.dead_letter, opened.content, SystemClock().now(), settings.limits)
         except (ContractError, DraftError) as error:
             if not (_somebody_is_there() and _again(error)):
                 raise
@@ -130,10 +130,10 @@ def _again(error: SomaError) -> bool:
     return typer.confirm("edit it again?", default=True, err=True)
 
 
-async def _newer(session: DlqSession, letter: Letter, event: MemoryEvent) -> str | None:
-    if letter.epoch is None or letter.log_offset is None:
+async def _newer(session: DlqSession, dead_letter: StoredDeadLetter, event: MemoryEvent) -> str | None:
+    if dead_letter.epoch is None or dead_letter.log_offset is None:
         return None
-    version = pack_version(letter.epoch, letter.log_offset)
+    version = pack_version(dead_letter.epoch, dead_letter.log_offset)
     changed = await session.index.newer_change(event.tenant, event.memory_id, version)
     if changed is None:
         return None
@@ -161,16 +161,20 @@ async def _publish(
     if wait > 0:
         version = pack_version(settings.topics.epoch, receipt.position.offset)
         (outcome,), _ = await session.outcomes().of([Sent(receipt.position, version, None)], wait)
-    return _answer(opened.letter, event, str(receipt.position), outcome, deed.run)
+    return _answer(opened.dead_letter, event, str(receipt.position), outcome, deed.run)
 
 
 def _answer(
-    letter: Letter, event: MemoryEvent, position: str | None, outcome: Outcome | None, run: UUID | None
+    dead_letter: StoredDeadLetter,
+    event: MemoryEvent,
+    position: str | None,
+    outcome: Outcome | None,
+    run: UUID | None,
 ) -> Edited:
     return Edited(
         done=position is not None,
         run=run,
-        letter=letter.id,
+        dead_letter=dead_letter.id,
         event_id=event.event_id,
         memory_id=event.memory_id,
         record=type(event).__name__,

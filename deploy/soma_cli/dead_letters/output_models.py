@@ -14,7 +14,7 @@ from rich.text import Text
 
 from soma_cli.output import Result, one_line, plain
 from soma_schemas.remedies import remedy_of
-from soma_streams.replay.letters import Letter, RecordedDeed, Status, Tally
+from soma_streams.replay.dead_letters import RecordedDeed, Status, StoredDeadLetter, Tally
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.rendering import Content, hexdump
 from soma_streams.replay.republishing import original_headers
@@ -25,13 +25,13 @@ ID_DIGITS = 8
 GONE = {
     Gone.TRIMMED: "the dead-letter topic no longer keeps it",
     Gone.REPLACED: "something else lies at its place: the dead-letter topic was made anew",
-    Gone.NOT_IN_LOG: "the letter could not keep it, and the log no longer has it",
-    Gone.UNREADABLE: "the letter could not keep it, and in the log it is too large to be read",
+    Gone.NOT_IN_LOG: "the dead letter could not keep it, and the log no longer has it",
+    Gone.UNREADABLE: "the dead letter could not keep it, and in the log it is too large to be read",
 }
 
 
-class LetterLine(BaseModel):
-    """A letter without what it holds."""
+class DeadLetterLine(BaseModel):
+    """A dead letter without what it holds."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -63,14 +63,14 @@ class LetterLine(BaseModel):
 
 
 class Count(BaseModel):
-    """How many letters failed alike; see `Tally`."""
+    """How many dead letters failed alike; see `Tally`."""
 
     model_config = ConfigDict(frozen=True)
 
     code: str
     consumer_group: str | None
     stage: str | None
-    letters: int
+    dead_letters: int
     without_place: int
     trimmed: int
 
@@ -81,32 +81,37 @@ class Count(BaseModel):
             code=tally.code,
             consumer_group=tally.group,
             stage=tally.stage,
-            letters=tally.letters,
-            without_place=tally.letters - tally.replayable,
+            dead_letters=tally.dead_letters,
+            without_place=tally.dead_letters - tally.replayable,
             trimmed=tally.trimmed,
         )
 
 
-class Letters(Result):
-    """Some letters, newest first, and how many there are by code."""
+class DeadLetters(Result):
+    """Some dead letters, newest first, and how many there are by code."""
 
-    letters: list[LetterLine]
+    dead_letters: list[DeadLetterLine]
     counts: list[Count]
 
     def drawn(self) -> RenderableType:
-        """Return a row for each letter, then the counts."""
-        if not self.letters:
+        """Return a row for each dead letter, then the counts."""
+        if not self.dead_letters:
             return Text("no dead letters")
         # As many columns as a terminal of 80 characters shows; `show` and --json tell the rest.
-        decided = any(letter.status is not Status.OPEN for letter in self.letters)
+        decided = any(dead_letter.status is not Status.OPEN for dead_letter in self.dead_letters)
         names = ["id", "failed", "group", "stage", "code", "tenant", *(["status"] if decided else [])]
         table = Table(*names, box=None, header_style="bold", pad_edge=False)
-        for letter in self.letters:
-            row = (letter.consumer_group or "?", letter.stage or "?", letter.code, letter.tenant or "?")
-            status = [letter.status.value] if decided else []
+        for dead_letter in self.dead_letters:
+            row = (
+                dead_letter.consumer_group or "?",
+                dead_letter.stage or "?",
+                dead_letter.code,
+                dead_letter.tenant or "?",
+            )
+            status = [dead_letter.status.value] if decided else []
             table.add_row(
-                letter.short_id,
-                _minute(letter.first_failed_at),
+                dead_letter.short_id,
+                _minute(dead_letter.first_failed_at),
                 *(Text(plain(cell)) for cell in row),
                 *status,
             )
@@ -114,7 +119,7 @@ class Letters(Result):
 
 
 class Shown(Result):
-    """One letter with everything that is known, and what it holds as far as it can be read.
+    """One dead letter with everything that is known, and what it holds as far as it can be read.
 
     Attributes:
         event: With the schema that it was written with; null when the bytes cannot be decoded.
@@ -122,7 +127,7 @@ class Shown(Result):
         value: The bytes, base64; null when the event has none or they are gone.
     """
 
-    letter: LetterLine
+    dead_letter: DeadLetterLine
     remedy: str
     missing: Gone | None
     key: str | None
@@ -136,11 +141,11 @@ class Shown(Result):
     dump: str | None
 
     @classmethod
-    def of(cls, letter: Letter, record: Record, content: Content, most_bytes: int) -> Self:
-        """Return a letter with its original."""
+    def of(cls, dead_letter: StoredDeadLetter, record: Record, content: Content, most_bytes: int) -> Self:
+        """Return a dead letter with its original."""
         return cls(
-            letter=LetterLine.model_validate(letter),
-            remedy=_remedy(letter),
+            dead_letter=DeadLetterLine.model_validate(dead_letter),
+            remedy=_remedy(dead_letter),
             missing=None,
             key=_text(record.key),
             headers=[(name, _text(value)) for name, value in original_headers(record)],
@@ -154,11 +159,11 @@ class Shown(Result):
         )
 
     @classmethod
-    def without_original(cls, letter: Letter, gone: Gone) -> Self:
-        """Return a letter whose original is gone."""
+    def without_original(cls, dead_letter: StoredDeadLetter, gone: Gone) -> Self:
+        """Return a dead letter whose original is gone."""
         return cls(
-            letter=LetterLine.model_validate(letter),
-            remedy=_remedy(letter),
+            dead_letter=DeadLetterLine.model_validate(dead_letter),
+            remedy=_remedy(dead_letter),
             missing=gone,
             key=None,
             headers=[],
@@ -184,19 +189,30 @@ class Shown(Result):
         return Group(*parts)
 
     def _facts(self) -> Iterator[tuple[str, str]]:
-        letter = self.letter
-        yield "letter", str(letter.id)
-        decided = "" if letter.status_changed_at is None else f" since {_second(letter.status_changed_at)}"
-        yield "status", letter.status.value + decided
-        times = f", after {letter.attempts} attempts" if (letter.attempts or 1) > 1 else ""
-        yield "failed", f"{_second(letter.first_failed_at)} in {letter.consumer_group or '?'}{times}"
-        yield "code", f"{letter.code}, at stage {letter.stage or '?'}"
-        yield "message", letter.message or "none"
+        dead_letter = self.dead_letter
+        yield "dead letter", str(dead_letter.id)
+        decided = (
+            ""
+            if dead_letter.status_changed_at is None
+            else f" since {_second(dead_letter.status_changed_at)}"
+        )
+        yield "status", dead_letter.status.value + decided
+        times = f", after {dead_letter.attempts} attempts" if (dead_letter.attempts or 1) > 1 else ""
+        yield (
+            "failed",
+            f"{_second(dead_letter.first_failed_at)} in {dead_letter.consumer_group or '?'}{times}",
+        )
+        yield "code", f"{dead_letter.code}, at stage {dead_letter.stage or '?'}"
+        yield "message", dead_letter.message or "none"
         yield "remedy", self.remedy
-        lay = "?" if letter.log_offset is None else f"{letter.topic} {letter.partition}:{letter.log_offset}"
-        yield "event", f"{lay}, logged {_second(letter.logged_at)}"
-        if letter.tenant is not None:
-            yield "memory", f"{letter.tenant}/{letter.memory_id}"
+        lay = (
+            "?"
+            if dead_letter.log_offset is None
+            else f"{dead_letter.topic} {dead_letter.partition}:{dead_letter.log_offset}"
+        )
+        yield "event", f"{lay}, logged {_second(dead_letter.logged_at)}"
+        if dead_letter.tenant is not None:
+            yield "memory", f"{dead_letter.tenant}/{dead_letter.memory_id}"
         yield "key", self.key if self.key is not None else "none"
         if self.missing is not None:
             yield "original", GONE[self.missing]
@@ -210,41 +226,43 @@ class Shown(Result):
 
 
 class Exported(Result):
-    """What was written; `missing` letters have no original any more."""
+    """What was written; `missing` dead letters have no original any more."""
 
     run: UUID
-    letters: int
+    dead_letters: int
     missing: int
     file: str
 
     def drawn(self) -> RenderableType:
         """Return it in a sentence."""
         gone = f"; of {self.missing:,} the original is gone" if self.missing else ""
-        return Text(f"exported {many(self.letters, 'letter')} to {self.file}{gone}")
+        return Text(f"exported {many(self.dead_letters, 'dead letter')} to {self.file}{gone}")
 
 
 class ExportLine(BaseModel):
-    """A line of an export: the letter, and its original as it was, base64.
+    """A line of an export: the dead letter, and its original as it was, base64.
 
     Attributes:
         missing: Why there is no original; null when there is one.
         headers: Of the original, in order; names may repeat.
     """
 
-    letter: LetterLine
+    dead_letter: DeadLetterLine
     missing: Gone | None
     key: str | None
     value: str | None
     headers: list[tuple[str, str | None]]
 
     @classmethod
-    def of(cls, letter: Letter, record: Record | Gone, headers: Sequence[tuple[str, bytes | None]]) -> Self:
-        """Return the line of a letter."""
-        line = LetterLine.model_validate(letter)
+    def of(
+        cls, dead_letter: StoredDeadLetter, record: Record | Gone, headers: Sequence[tuple[str, bytes | None]]
+    ) -> Self:
+        """Return the line of a dead letter."""
+        line = DeadLetterLine.model_validate(dead_letter)
         if isinstance(record, Gone):
-            return cls(letter=line, missing=record, key=None, value=None, headers=[])
+            return cls(dead_letter=line, missing=record, key=None, value=None, headers=[])
         return cls(
-            letter=line,
+            dead_letter=line,
             missing=None,
             key=base64_of(record.key),
             value=base64_of(record.value),
@@ -260,14 +278,14 @@ class DeedLine(BaseModel):
     at: datetime
     actor: str
     action: str
-    letters: int
+    dead_letters: int
     reason: str | None
     run: UUID | None
     details: dict[str, Any]
 
 
 class Audit(Result):
-    """What was done, newest first: the commands that were run, or what they did about one letter."""
+    """What was done, newest first: the commands that were run, or what they did about one dead letter."""
 
     deeds: list[DeedLine]
 
@@ -280,14 +298,14 @@ class Audit(Result):
         """Return a row for each entry."""
         if not self.deeds:
             return Text("nothing was done yet")
-        names = ("when", "who", "did", "letters", "run", "position", "reason")
+        names = ("when", "who", "did", "dead letters", "run", "position", "reason")
         table = Table(*names, box=None, header_style="bold", pad_edge=False)
         for deed in self.deeds:
             table.add_row(
                 _second(deed.at),
                 Text(plain(deed.actor)),
                 deed.action.removeprefix("dead_letter."),
-                f"{deed.letters:,}",
+                f"{deed.dead_letters:,}",
                 "" if deed.run is None else str(deed.run)[-ID_DIGITS:],
                 Text(plain(str(deed.details.get("position", "")))),
                 Text(one_line(deed.reason or "", 80)),
@@ -298,10 +316,10 @@ class Audit(Result):
 def drawn_counts(counts: Sequence[Count]) -> RenderableType:
     """Return a row for each code."""
     gone = any(count.trimmed for count in counts)
-    names = ["code", "group", "stage", "letters", *(["trimmed"] if gone else [])]
+    names = ["code", "group", "stage", "dead letters", *(["trimmed"] if gone else [])]
     table = Table(*names, box=None, header_style="bold", pad_edge=False)
     for count in counts:
-        row = [count.code, count.consumer_group or "?", count.stage or "?", f"{count.letters:,}"]
+        row = [count.code, count.consumer_group or "?", count.stage or "?", f"{count.dead_letters:,}"]
         table.add_row(*(Text(plain(cell)) for cell in [*row, *([f"{count.trimmed:,}"] if gone else [])]))
     return table
 
@@ -321,9 +339,9 @@ def base64_of(value: bytes | None) -> str | None:
     return None if value is None else b64encode(value).decode("ascii")
 
 
-def _remedy(letter: Letter) -> str:
+def _remedy(dead_letter: StoredDeadLetter) -> str:
     # Ready to be pasted.
-    return remedy_of(letter.code).replace(" ID ", f" {str(letter.id)[:ID_DIGITS]} ")
+    return remedy_of(dead_letter.code).replace(" ID ", f" {str(dead_letter.id)[:ID_DIGITS]} ")
 
 
 def _text(value: bytes | None) -> str | None:

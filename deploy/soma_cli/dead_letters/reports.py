@@ -19,8 +19,8 @@ _TROUBLES_SHOWN = 20
 _UNPUBLISHED = {
     Unpublished.TRIMMED: "the dead-letter topic no longer keeps the original",
     Unpublished.REPLACED: "something else lies where the original was: the dead-letter topic was made anew",
-    Unpublished.NOT_IN_LOG: "the letter could not keep the original, and the log no longer has it",
-    Unpublished.UNREADABLE_RECORD: "the letter could not keep the original, which is too large to be read",
+    Unpublished.NOT_IN_LOG: "the dead letter could not keep the original, and the log no longer has it",
+    Unpublished.UNREADABLE_RECORD: "the dead letter could not keep the original, and it is too large to read",
     Unpublished.REFUSED: "the brokers refuse it for what it is; its record can be edited",
     Unpublished.TOO_LARGE: "too large for the topic together with the headers that tell its place",
     Unpublished.UNREADABLE: "the headers of an earlier replay cannot be read",
@@ -44,8 +44,8 @@ class Planned(Result):
     Attributes:
         events: Are chosen.
         most: Of these, at most so many would be published; null for all.
-        letters: Are about the events chosen, those of other groups included.
-        without_place: Letters that cannot be replayed, because their headers do not say where they belong.
+        dead_letters: Are about the events chosen, those of other groups included.
+        without_place: Dead letters that cannot be replayed: their headers do not say where they belong.
         trimmed: Events whose original is gone.
     """
 
@@ -54,7 +54,7 @@ class Planned(Result):
     counts: list[Count]
     events: int
     most: int | None = None
-    letters: int
+    dead_letters: int
     without_place: int
     trimmed: int
 
@@ -66,17 +66,19 @@ class Planned(Result):
 
     def _sentences(self) -> Iterator[str]:
         if self.action == "discard":
-            yield f"would discard {many(self.letters, 'letter')}; their events stay in the dead-letter topic"
+            discarded = many(self.dead_letters, "dead letter")
+            yield f"would discard {discarded}; their events stay in the dead-letter topic"
             return
         ready = self.events - self.trimmed
         limited = self.most is not None and self.most < self.events
         which = f"the first {self.most:,} of {many(ready, 'event')}" if limited else many(ready, "event")
         yield f"would publish {which} again, each with its first version,"
-        yield f"and mark {'their letters' if limited else many(self.letters, 'letter')} as replayed"
+        marked = "their dead letters" if limited else many(self.dead_letters, "dead letter")
+        yield f"and mark {marked} as replayed"
         if self.trimmed:
             yield f"{many(self.trimmed, 'event')} cannot be published: {GONE[Gone.TRIMMED]}"
         if self.without_place:
-            yield f"{many(self.without_place, 'letter')} cannot be replayed: no header says where to"
+            yield f"{many(self.without_place, 'dead letter')} cannot be replayed: no header says where to"
 
 
 class EventLine(BaseModel):
@@ -84,7 +86,7 @@ class EventLine(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    letters: list[UUID]
+    dead_letters: list[UUID]
     code: str
     position: str | None
     unpublished: Unpublished | None
@@ -98,8 +100,8 @@ class EventLine(BaseModel):
         """Return what the replay reports."""
         outcome = event.outcome
         return cls(
-            letters=[letter.id for letter in event.letters],
-            code=event.letters[0].code,
+            dead_letters=[dead_letter.id for dead_letter in event.dead_letters],
+            code=event.dead_letters[0].code,
             position=None if event.position is None else str(event.position),
             unpublished=event.unpublished,
             records=None if outcome is None else outcome.records,
@@ -128,7 +130,7 @@ class Replay(Result):
     """What a replay did.
 
     Attributes:
-        letters: Marked as replayed.
+        dead_letters: Marked as replayed.
         records: By what became of them in PostgreSQL, events.
         vectors: The same in the vector index, which does not tell applied from superseded.
         events: The first thousand, one by one.
@@ -139,7 +141,7 @@ class Replay(Result):
     done: bool = True
     run: UUID
     published: int
-    letters: int
+    dead_letters: int
     unpublished: dict[Unpublished, int]
     records: dict[State, int]
     vectors: dict[State, int]
@@ -153,7 +155,7 @@ class Replay(Result):
         return cls(
             run=run,
             published=report.published,
-            letters=report.letters,
+            dead_letters=report.dead_letters,
             unpublished=dict(report.unpublished),
             records=dict(report.records),
             vectors=dict(report.vectors),
@@ -164,7 +166,8 @@ class Replay(Result):
 
     def drawn(self) -> RenderableType:
         """Return what was done in sentences, then what went wrong."""
-        marked = f"{many(self.letters, 'letter')} {'is' if self.letters == 1 else 'are'} marked as replayed"
+        verb = "is" if self.dead_letters == 1 else "are"
+        marked = f"{many(self.dead_letters, 'dead letter')} {verb} marked as replayed"
         lines: list[RenderableType] = [Text(f"published {many(self.published, 'event')} again; {marked}")]
         if self.published:
             lines.append(Text(f"  PostgreSQL     {_states(self.records)}"))
@@ -177,7 +180,7 @@ class Replay(Result):
         if troubles:
             lines.append(Text())
         for event, trouble in troubles[:_TROUBLES_SHOWN]:
-            lines.append(Text(f"{str(event.letters[0])[:ID_DIGITS]}  {event.code}: {trouble}"))
+            lines.append(Text(f"{str(event.dead_letters[0])[:ID_DIGITS]}  {event.code}: {trouble}"))
         if len(troubles) > _TROUBLES_SHOWN:
             lines.append(Text(f"... and {len(troubles) - _TROUBLES_SHOWN:,} more"))
         if self.stopped is not None:
@@ -186,12 +189,12 @@ class Replay(Result):
 
 
 class Edited(Result):
-    """A new event that was published in place of a letter's; `published` is false when nothing was done."""
+    """A new event in place of that of a dead letter; `published` is false when nothing was done."""
 
     action: str = "edit"
     done: bool
     run: UUID | None
-    letter: UUID
+    dead_letter: UUID
     event_id: UUID
     memory_id: UUID
     record: str
@@ -219,11 +222,11 @@ class Discarded(Result):
     action: str = "discard"
     done: bool = True
     run: UUID
-    letters: int
+    dead_letters: int
 
     def drawn(self) -> RenderableType:
         """Return it in a sentence."""
-        return Text(f"discarded {many(self.letters, 'letter')}")
+        return Text(f"discarded {many(self.dead_letters, 'dead letter')}")
 
 
 def _states(states: dict[State, int]) -> str:

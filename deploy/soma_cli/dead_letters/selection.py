@@ -16,8 +16,8 @@ from soma_cli.parsing import moment_of
 from soma_schemas.dead_letters import Stage
 from soma_schemas.fields import Tenant
 from soma_schemas.groups import SinkGroup
-from soma_streams.replay.index import LetterIndex
-from soma_streams.replay.letters import Filters, Letter, Status
+from soma_streams.replay.dead_letters import Filters, Status, StoredDeadLetter
+from soma_streams.replay.index import DeadLetterStore
 
 _AGO = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -66,7 +66,7 @@ OfUntil = Annotated[
 
 
 class ShownStatus(StrEnum):
-    """Which letters to show, by what was decided about them."""
+    """Which dead letters to show, by what was decided about them."""
 
     OPEN = "open"
     REPLAYED = "replayed"
@@ -83,7 +83,7 @@ OfStatus = Annotated[ShownStatus, typer.Option("--status", help="That are open, 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What the command line says about which letters, before the index is asked for ids."""
+    """What the command line says about which dead letters, before the index is asked for ids."""
 
     ids: Sequence[str] | None = None
     groups: Sequence[Group] | None = None
@@ -117,11 +117,11 @@ class Choice:
         )
 
 
-async def named(index: LetterIndex, begun: str) -> Letter:
-    """Return the one letter whose id begins so.
+async def named(index: DeadLetterStore, begun: str) -> StoredDeadLetter:
+    """Return the one dead letter whose id begins so.
 
     Raises:
-        UsageError: It is no beginning of an id, or two letters' ids begin so.
+        UsageError: It is no beginning of an id, or two dead letters' ids begin so.
         FindingsError: There is none.
     """
     try:

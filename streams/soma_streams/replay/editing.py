@@ -1,4 +1,4 @@
-"""A letter's event as somebody edits it: JSON that opens with what could be read, and a valid event of it."""
+"""The event of a dead letter while it is edited: JSON of what could be read, and the event made of it."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from soma_schemas.fields import Kind
 from soma_schemas.identity import identified, new_id
 from soma_schemas.json_text import JsonError, read_json
 from soma_schemas.limits import Limits
-from soma_streams.replay.letters import Letter
+from soma_streams.replay.dead_letters import StoredDeadLetter
 from soma_streams.replay.rendering import Content
 
 _MODELS = {model.__name__: model for model in SINK_EVENTS}
@@ -25,20 +25,22 @@ class DraftError(SomaError):
     code = "draft"
 
 
-def draft_of(letter: Letter, content: Content) -> str:
+def draft_of(dead_letter: StoredDeadLetter, content: Content) -> str:
     """Return what is opened in the editor.
 
     The event keeps what could be read of it. Where nothing could, it begins as an empty MemoryStored of the
-    memory that the letter's key names. The id of the event is left out: a changed event is another event.
+    memory that the key of the dead letter names. The event's id is left out: a changed event is another.
     """
     known = dict(content.fields or {})
     record = content.record if content.record in _MODELS else MemoryStored.__name__
     known.pop("event_id", None)
-    begun = {_RECORD: record, **_empty(record, letter)}
+    begun = {_RECORD: record, **_empty(record, dead_letter)}
     return json.dumps(begun | known, ensure_ascii=False, indent=2) + "\n"
 
 
-def event_of(text: str, letter: Letter, content: Content, now: datetime, limits: Limits) -> MemoryEvent:
+def event_of(
+    text: str, dead_letter: StoredDeadLetter, content: Content, now: datetime, limits: Limits
+) -> MemoryEvent:
     """Return the new event that an edited text makes.
 
     It has an id of its own: under the old one, a sink that knows that event would take it for a repetition.
@@ -46,7 +48,7 @@ def event_of(text: str, letter: Letter, content: Content, now: datetime, limits:
 
     Args:
         text: As `draft_of` made it, edited.
-        letter: That it was made from.
+        dead_letter: That it was made from.
         content: Likewise.
         now: Goes into the new id.
         limits: Of this installation.
@@ -60,7 +62,7 @@ def event_of(text: str, letter: Letter, content: Content, now: datetime, limits:
     model = _MODELS.get(record) if isinstance(record, str) else None
     if model is None:
         raise DraftError(f"`record` is none of {', '.join(_MODELS)}")
-    _require_same_tenant(fields.get("tenant"), letter, content)
+    _require_same_tenant(fields.get("tenant"), dead_letter, content)
     if isinstance(fields.get("payload"), dict):
         fields["payload"] = json.dumps(fields["payload"], ensure_ascii=False)
     if model is MemoryStored and (named := _identified(fields)) is not None:
@@ -68,14 +70,14 @@ def event_of(text: str, letter: Letter, content: Content, now: datetime, limits:
     return model.validated({**fields, "event_id": new_id(now)}, limits)
 
 
-def _empty(record: str, letter: Letter) -> dict[str, Any]:
+def _empty(record: str, dead_letter: StoredDeadLetter) -> dict[str, Any]:
     if record != MemoryStored.__name__:
         return {}
     return {
-        "tenant": letter.tenant,
+        "tenant": dead_letter.tenant,
         "namespace": "",
-        "memory_id": None if letter.memory_id is None else str(letter.memory_id),
-        "occurred_at": None if letter.logged_at is None else letter.logged_at.isoformat(),
+        "memory_id": None if dead_letter.memory_id is None else str(dead_letter.memory_id),
+        "occurred_at": None if dead_letter.logged_at is None else dead_letter.logged_at.isoformat(),
         "actor": "operator",
         "key": None,
         "coordinate": None,
@@ -104,10 +106,10 @@ def _object(text: str) -> dict[str, Any]:
     return fields
 
 
-def _require_same_tenant(tenant: object, letter: Letter, content: Content) -> None:
+def _require_same_tenant(tenant: object, dead_letter: StoredDeadLetter, content: Content) -> None:
     # What belongs to one tenant must not be handed to another by a slip.
     said = (content.fields or {}).get("tenant")
-    allowed = {each for each in (letter.tenant, said) if each is not None}
+    allowed = {each for each in (dead_letter.tenant, said) if each is not None}
     if allowed and tenant not in allowed:
         raise DraftError(f"the event belongs to tenant {' or '.join(sorted(map(str, allowed)))}")
 

@@ -10,15 +10,15 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from soma_streams.replay.letters import (
+from soma_streams.replay.dead_letters import (
     Deed,
     Filters,
-    Letter,
     Original,
     Place,
     Plan,
     RecordedDeed,
     Status,
+    StoredDeadLetter,
     Tally,
     place_of,
 )
@@ -33,7 +33,7 @@ dlq_offset, stage, error_class, code, message, attempts, first_failed_at, applic
 status_changed_at
 """
 
-# As a subquery the tenant is any tenant to the planner, not one of a single letter.
+# As a subquery the tenant is any tenant to the planner, not one of a single dead letter.
 _MATCHES = """
 (%(ids)s::uuid[] IS NULL OR id = ANY (%(ids)s::uuid[]))
 AND (%(groups)s::text[] IS NULL OR consumer_group = ANY (%(groups)s::text[]))
@@ -51,7 +51,7 @@ _REPLAYABLE = """
 topic = %(topic)s::text AND num_nulls(epoch, partition, log_offset, logged_at) = 0
 """
 
-# Of letters that are known when a run begins: what it makes itself comes later in the dead-letter topic.
+# Of dead letters that are known when a run begins: what it makes itself comes later in the dead-letter topic.
 _WITHIN = """
 EXISTS (
     SELECT FROM unnest(%(end_partitions)s::integer[], %(end_offsets)s::bigint[]) AS ended (partition, next)
@@ -59,16 +59,16 @@ EXISTS (
 )
 """
 
-# The letters about an event of the log, through their index: the planner knows nothing of how many events are
-# wanted, and must not join them in another way.
+# The dead letters about an event of the log, through their index: the planner does not know how many events
+# are wanted, and must not join them in another way.
 _ABOUT = f"""
 CROSS JOIN LATERAL (
-    SELECT {_COLUMNS} FROM dead_letters AS letter
-    WHERE letter.topic = %(topic)s::text
-        AND letter.partition = wanted.partition
-        AND letter.log_offset = wanted.log_offset
-        AND letter.epoch = wanted.epoch
-        AND letter.logged_at IS NOT NULL
+    SELECT {_COLUMNS} FROM dead_letters AS dead letter
+    WHERE dead letter.topic = %(topic)s::text
+        AND dead letter.partition = wanted.partition
+        AND dead letter.log_offset = wanted.log_offset
+        AND dead letter.epoch = wanted.epoch
+        AND dead letter.logged_at IS NOT NULL
     OFFSET 0
 ) AS about
 """  # noqa: S608  # put together from the constants above
@@ -82,7 +82,7 @@ EXISTS (
 )
 """
 
-# Nulls come first: letters that cannot be read want to be seen.
+# Nulls come first: dead letters that cannot be read want to be seen.
 _PAGE = f"""
 SELECT {_COLUMNS} FROM dead_letters
 WHERE {_MATCHES}
@@ -115,23 +115,23 @@ GROUP BY code, consumer_group, stage
 ORDER BY count(*) DESC, code, consumer_group, stage
 """  # noqa: S608  # likewise
 
-# What a replay would do, letters of other groups about the same events included.
+# What a replay would do, dead letters of other groups about the same events included.
 _PLAN = f"""
 WITH wanted AS (
     SELECT DISTINCT epoch, partition, log_offset FROM dead_letters WHERE {_MATCHES} AND {_REPLAYABLE}
 ), events AS (
-    SELECT count(*) AS letters, bool_and({_TRIMMED}) AS trimmed
+    SELECT count(*) AS dead letters, bool_and({_TRIMMED}) AS trimmed
     FROM wanted {_ABOUT}
     WHERE status = ANY (%(statuses)s::text[])
     GROUP BY about.epoch, about.partition, about.log_offset
 )
-SELECT count(*)::integer, coalesce(sum(letters), 0)::integer, (count(*) FILTER (WHERE trimmed))::integer
+SELECT count(*)::integer, coalesce(sum(dead letters), 0)::integer, (count(*) FILTER (WHERE trimmed))::integer
 FROM events
 """  # noqa: S608  # likewise
 
 _ENDS = "SELECT dlq_partition, max(dlq_offset) + 1 FROM dead_letters GROUP BY dlq_partition"
 
-# In the order of the log, so that changes to one memory are told again as they were told first. Letters of
+# In the order of the log, so that changes to one memory are told again as they were told first. Those of
 # other groups about the same events come along: an event is published for every group.
 _ORIGINALS = f"""
 WITH wanted AS (
@@ -177,7 +177,7 @@ FROM unnest(%(tenants)s::text[], %(subjects)s::text[], %(details)s::jsonb[])
 _RUNS = """
 SELECT
     (details ->> 'run')::uuid AS run, min(happened_at) AS at, actor, action,
-    min(details ->> 'reason') AS reason, count(*)::integer AS letters, '{}'::jsonb AS details
+    min(details ->> 'reason') AS reason, count(*)::integer AS dead letters, '{}'::jsonb AS details
 FROM audit_log
 WHERE action LIKE 'dead_letter.%%'
 GROUP BY details ->> 'run', actor, action
@@ -188,7 +188,7 @@ LIMIT %(limit)s::integer
 _DEEDS = """
 SELECT
     (details ->> 'run')::uuid AS run, happened_at AS at, actor, action, details ->> 'reason' AS reason,
-    1 AS letters, details
+    1 AS dead letters, details
 FROM audit_log
 WHERE action LIKE 'dead_letter.%%' AND subject = %(subject)s::text
 ORDER BY id DESC
@@ -206,12 +206,12 @@ LIMIT 1
 """
 
 
-class LetterIndex:
+class DeadLetterStore:
     """What an operator may ask and decide.
 
     Args:
         connection: In autocommit, with role soma_operators.
-        topic: Full name of `memory.events`, the only topic to which letters are replayed: whoever may write
+        topic: Full name of `memory.events`, the only topic to which events are replayed: whoever may write
             to the dead-letter topic must not have an operator write elsewhere.
     """
 
@@ -219,12 +219,14 @@ class LetterIndex:
         self._connection = connection
         self._topic = topic
 
-    async def page(self, filters: Filters, after: Letter | None, limit: int) -> list[Letter]:
-        """Return at most so many letters, newest first.
+    async def page(
+        self, filters: Filters, after: StoredDeadLetter | None, limit: int
+    ) -> list[StoredDeadLetter]:
+        """Return at most so many dead letters, newest first.
 
         Args:
             filters: Which.
-            after: The last letter of the page before; None for the first page.
+            after: The last dead letter of the page before; None for the first page.
             limit: How many.
 
         Raises:
@@ -234,10 +236,10 @@ class LetterIndex:
             "after_id": None if after is None else after.id,
             "after_time": None if after is None else after.first_failed_at,
         }
-        return await self._letters(_PAGE, {**filters.parameters(), **begin, "limit": limit})
+        return await self._dead_letters(_PAGE, {**filters.parameters(), **begin, "limit": limit})
 
-    async def beginning_with(self, digits: str) -> list[Letter]:
-        """Return at most two letters whose ids begin with these hexadecimal digits.
+    async def beginning_with(self, digits: str) -> list[StoredDeadLetter]:
+        """Return at most two dead letters whose ids begin with these hexadecimal digits.
 
         Raises:
             ValueError: They are no beginning of an id.
@@ -250,10 +252,10 @@ class LetterIndex:
             "low": UUID(plain.ljust(_LONGEST_ID, "0")),
             "high": UUID(plain.ljust(_LONGEST_ID, "f")),
         }
-        return await self._letters(_BY_BEGINNING, bounds)
+        return await self._dead_letters(_BY_BEGINNING, bounds)
 
     async def tally(self, filters: Filters, begins: Mapping[int, int]) -> list[Tally]:
-        """Return how many letters there are of each code, group and stage; most first.
+        """Return how many dead letters there are of each code, group and stage; most first.
 
         Args:
             filters: Which.
@@ -269,7 +271,7 @@ class LetterIndex:
         """Return what a replay would do.
 
         Args:
-            filters: Which letters.
+            filters: Which dead letters.
             begins: Where each partition of the dead-letter topic begins.
 
         Raises:
@@ -280,7 +282,7 @@ class LetterIndex:
         return Plan(*row) if row is not None else Plan(0, 0, 0)
 
     async def ends(self) -> Mapping[int, int]:
-        """Return, by partition of the dead-letter topic, the offset after the last letter that is known.
+        """Return, by partition of the dead-letter topic, the offset after the last dead letter that is known.
 
         Raises:
             psycopg.Error: The database does not answer or refuses.
@@ -290,10 +292,10 @@ class LetterIndex:
     async def originals(
         self, filters: Filters, ends: Mapping[int, int], after: Place | None, limit: int
     ) -> list[Original]:
-        """Return at most so many events with all their letters, in the order of the log.
+        """Return at most so many events with all their dead letters, in the order of the log.
 
         Args:
-            filters: At least one letter of each fits; its other letters come along if their status does.
+            filters: At least one dead letter of each fits; its others come along if their status does.
             ends: As they were when the run began.
             after: The last event of the page before; None for the first page.
             limit: How many events.
@@ -302,7 +304,7 @@ class LetterIndex:
             psycopg.Error: The database does not answer or refuses.
         """
         begin = after or _BEFORE_ALL
-        letters = await self._letters(
+        dead_letters = await self._dead_letters(
             _ORIGINALS,
             {
                 **filters.parameters(),
@@ -314,29 +316,35 @@ class LetterIndex:
                 "limit": limit,
             },
         )
-        return [Original(place, tuple(group)) for place, group in groupby(letters, key=place_of)]
+        return [Original(place, tuple(group)) for place, group in groupby(dead_letters, key=place_of)]
 
     async def decide(
-        self, letters: Sequence[Letter], status: Status, deed: Deed, details: Sequence[Mapping[str, Any]]
+        self,
+        dead_letters: Sequence[StoredDeadLetter],
+        status: Status,
+        deed: Deed,
+        details: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Give letters a status and put it on record, both or neither.
+        """Give dead letters a status and put it on record, both or neither.
 
         Args:
-            letters: Which.
+            dead_letters: Which.
             status: What they become.
             deed: What was done.
-            details: Of each letter, JSON-ready.
+            details: Of each dead letter, JSON-ready.
 
         Raises:
             psycopg.Error: The database does not answer or refuses; nothing was changed.
         """
         async with self._connection.transaction():
-            ids = [letter.id for letter in letters]
+            ids = [dead_letter.id for dead_letter in dead_letters]
             await self._connection.execute(_DECIDE, {"ids": ids, "status": status.value, "at": deed.at})
-            await self._record(deed, [(letter.tenant, str(letter.id)) for letter in letters], details)
+            await self._record(
+                deed, [(dead_letter.tenant, str(dead_letter.id)) for dead_letter in dead_letters], details
+            )
 
     async def discard(self, filters: Filters, ends: Mapping[int, int], deed: Deed, limit: int) -> int:
-        """Discard at most so many letters, put it on record, and return how many they were.
+        """Discard at most so many dead letters, put it on record, and return how many they were.
 
         Raises:
             psycopg.Error: The database does not answer or refuses; nothing was changed.
@@ -344,17 +352,17 @@ class LetterIndex:
         values = {**filters.parameters(), **_ends(ends), "at": deed.at, "limit": limit}
         async with self._connection.transaction():
             rows = await (await self._connection.execute(_DISCARD, values)).fetchall()
-            owners = [(tenant, str(letter_id)) for letter_id, tenant in rows]
+            owners = [(tenant, str(dead_letter_id)) for dead_letter_id, tenant in rows]
             await self._record(deed, owners, [{}] * len(owners))
         return len(rows)
 
-    async def record(self, deed: Deed, letters: Sequence[Letter]) -> None:
-        """Put on record that somebody read the content of letters, one by one.
+    async def record(self, deed: Deed, dead_letters: Sequence[StoredDeadLetter]) -> None:
+        """Put on record that somebody read the content of dead letters, one by one.
 
         Raises:
             psycopg.Error: The database does not answer or refuses.
         """
-        owners = [(letter.tenant, str(letter.id)) for letter in letters]
+        owners = [(dead_letter.tenant, str(dead_letter.id)) for dead_letter in dead_letters]
         await self._record(deed, owners, [{}] * len(owners))
 
     async def runs(self, limit: int) -> list[RecordedDeed]:
@@ -365,13 +373,13 @@ class LetterIndex:
         """
         return await self._deeds(_RUNS, {"limit": limit})
 
-    async def deeds(self, letter: Letter, limit: int) -> list[RecordedDeed]:
-        """Return what was done about one letter, newest first.
+    async def deeds(self, dead_letter: StoredDeadLetter, limit: int) -> list[RecordedDeed]:
+        """Return what was done about one dead letter, newest first.
 
         Raises:
             psycopg.Error: The database does not answer or refuses.
         """
-        return await self._deeds(_DEEDS, {"subject": str(letter.id), "limit": limit})
+        return await self._deeds(_DEEDS, {"subject": str(dead_letter.id), "limit": limit})
 
     async def newer_change(self, tenant: str, memory_id: UUID, version: int) -> datetime | None:
         """Return when a memory was last changed by an event that is newer than a version, or None.
@@ -383,8 +391,8 @@ class LetterIndex:
         row = await (await self._connection.execute(_NEWER, values)).fetchone()
         return None if row is None else row[1]
 
-    async def _letters(self, query: str, values: Mapping[str, Any]) -> list[Letter]:
-        async with self._connection.cursor(row_factory=class_row(Letter)) as cursor:
+    async def _dead_letters(self, query: str, values: Mapping[str, Any]) -> list[StoredDeadLetter]:
+        async with self._connection.cursor(row_factory=class_row(StoredDeadLetter)) as cursor:
             # Planned anew each time: which conditions ask something differs from call to call.
             await cursor.execute(query.encode(), values, prepare=False)
             return await cursor.fetchall()

@@ -1,4 +1,4 @@
-"""Reads originals back from the dead-letter topic, and from the log what their letters do not keep."""
+"""Reads originals back from the dead-letter topic, and from the log what their dead letters do not keep."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import BrokerError, broker_error
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
-from soma_streams.replay.letters import Letter
+from soma_streams.replay.dead_letters import StoredDeadLetter
 from soma_streams.sinks.letter_rows import letter_row
 from soma_streams.transport.records import Record, TimestampType
 
@@ -45,7 +45,7 @@ class Gone(StrEnum):
 
     TRIMMED = "trimmed"  # the dead-letter topic no longer keeps what is so old
     REPLACED = "replaced"  # the topic was made anew: something else lies there, or nothing
-    NOT_IN_LOG = "not_in_log"  # the letter does not keep it, and the log no longer has it
+    NOT_IN_LOG = "not_in_log"  # the dead letter does not keep it, and the log no longer has it
     UNREADABLE = "unreadable_record"  # the log has it, but it is too large to be read
 
 
@@ -94,15 +94,15 @@ class Originals:
         """Let go of the brokers."""
         self._consumer.close()
 
-    async def read(self, letters: Iterable[Letter]) -> Mapping[UUID, Record | Gone]:
-        """Return the record of every letter, as it lies in the dead-letter topic, or why it is gone.
+    async def read(self, dead_letters: Iterable[StoredDeadLetter]) -> Mapping[UUID, Record | Gone]:
+        """Return the record of every dead letter, as it lies in the dead-letter topic, or why it is gone.
 
-        What a letter does not keep of its original is read from the log.
+        What a dead letter does not keep of its original is read from the log.
 
         Raises:
             BrokerError: The brokers do not answer.
         """
-        return await asyncio.to_thread(self._read, list(letters))
+        return await asyncio.to_thread(self._read, list(dead_letters))
 
     async def begins(self) -> Mapping[int, int]:
         """Return where each partition of the dead-letter topic begins now.
@@ -128,37 +128,45 @@ class Originals:
             }
         )
 
-    def _read(self, letters: Sequence[Letter]) -> dict[UUID, Record | Gone]:
+    def _read(self, dead_letters: Sequence[StoredDeadLetter]) -> dict[UUID, Record | Gone]:
         found: dict[UUID, Record | Gone] = {}
-        ordered = sorted(letters, key=lambda letter: (letter.dlq_partition, letter.dlq_offset))
-        for partition, group in groupby(ordered, key=lambda letter: letter.dlq_partition):
+        ordered = sorted(
+            dead_letters, key=lambda dead_letter: (dead_letter.dlq_partition, dead_letter.dlq_offset)
+        )
+        for partition, group in groupby(ordered, key=lambda dead_letter: dead_letter.dlq_partition):
             wanted = list(group)
-            records = self._records(self._topic, partition, [letter.dlq_offset for letter in wanted])
-            for letter in wanted:
-                found[letter.id] = self._checked(letter, records[letter.dlq_offset])
-        for letter in ordered:
-            record = found[letter.id]
+            records = self._records(
+                self._topic, partition, [dead_letter.dlq_offset for dead_letter in wanted]
+            )
+            for dead_letter in wanted:
+                found[dead_letter.id] = self._checked(dead_letter, records[dead_letter.dlq_offset])
+        for dead_letter in ordered:
+            record = found[dead_letter.id]
             if isinstance(record, Record) and _omitted(record):
-                found[letter.id] = self._completed(letter, record)
+                found[dead_letter.id] = self._completed(dead_letter, record)
         return found
 
-    def _checked(self, letter: Letter, record: Record | Gone) -> Record | Gone:
+    def _checked(self, dead_letter: StoredDeadLetter, record: Record | Gone) -> Record | Gone:
         if isinstance(record, Gone):
             return record
-        # Whatever else lies at this place must not be taken for the letter.
-        same = letter_row(self._topic, letter.dlq_partition, record).id == letter.id
+        # Whatever else lies at this place must not be taken for the dead letter.
+        same = letter_row(self._topic, dead_letter.dlq_partition, record).id == dead_letter.id
         return record if same else Gone.REPLACED
 
-    def _completed(self, letter: Letter, record: Record) -> Record | Gone:
-        """Return a letter with what the log has of its original."""
-        partition, offset = letter.partition, letter.log_offset
-        if (letter.topic, letter.epoch) != (self._log, self._epoch) or partition is None or offset is None:
+    def _completed(self, dead_letter: StoredDeadLetter, record: Record) -> Record | Gone:
+        """Return a dead letter with what the log has of its original."""
+        partition, offset = dead_letter.partition, dead_letter.log_offset
+        if (
+            (dead_letter.topic, dead_letter.epoch) != (self._log, self._epoch)
+            or partition is None
+            or offset is None
+        ):
             return Gone.NOT_IN_LOG
         try:
             original = self._records(self._log, partition, [offset])[offset]
         except _UndecompressedError:
             return Gone.UNREADABLE
-        if isinstance(original, Gone) or of_timestamp(original.timestamp_ms) != letter.logged_at:
+        if isinstance(original, Gone) or of_timestamp(original.timestamp_ms) != dead_letter.logged_at:
             return Gone.NOT_IN_LOG
         ours = tuple(
             (name, value)
@@ -251,6 +259,6 @@ def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
 
 
 def _omitted(record: Record) -> bool:
-    """Say whether a letter lacks more of its original than how its headers' names were spelt."""
+    """Say whether a dead letter lacks more of its original than how its headers' names were spelt."""
     omitted = dict(record.headers).get(OMITTED_HEADER) or b""
     return not {*omitted.decode(errors="replace").split(",")} <= {"", Omitted.HEADER_NAMES}

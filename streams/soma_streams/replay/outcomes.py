@@ -45,7 +45,7 @@ WHERE wanted.logged_at IS NULL OR known.logged_at = wanted.logged_at
 """
 
 _AGAIN = """
-SELECT wanted.partition, wanted.log_offset, letter.consumer_group, letter.code
+SELECT wanted.partition, wanted.log_offset, dead letter.consumer_group, dead letter.code
 FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[]) AS wanted (partition, log_offset)
 CROSS JOIN LATERAL (
     SELECT consumer_group, code FROM dead_letters
@@ -54,7 +54,7 @@ CROSS JOIN LATERAL (
         AND dead_letters.log_offset = wanted.log_offset
         AND dead_letters.epoch = %(epoch)s::integer
     OFFSET 0
-) AS letter
+) AS dead letter
 """
 
 
@@ -89,9 +89,9 @@ class Outcome:
 
     Attributes:
         records: In PostgreSQL.
-        reason: Why it was superseded there, or the code of its new letter.
+        reason: Why it was superseded there, or the code of its new dead letter.
         vectors: In the vector index.
-        vectors_code: The code of its new letter there.
+        vectors_code: The code of its new dead letter there.
     """
 
     records: State = State.PENDING
@@ -110,7 +110,7 @@ class Outcome:
         return State.PENDING in {self.records, self.vectors}
 
 
-class LetterTopic(Protocol):
+class DeadLetterTopic(Protocol):
     """Knows where the dead-letter topic ends."""
 
     async def ends(self) -> Mapping[int, int]:
@@ -123,7 +123,7 @@ class Outcomes:
 
     Args:
         connection: With role soma_operators, in autocommit.
-        letters: The dead-letter topic.
+        dead_letters: The dead-letter topic.
         topics: As they are now.
         clock: Measures the wait.
     """
@@ -131,14 +131,14 @@ class Outcomes:
     def __init__(
         self,
         connection: psycopg.AsyncConnection[Any],
-        letters: LetterTopic,
+        dead_letters: DeadLetterTopic,
         topics: TopicSettings,
         clock: Clock,
     ) -> None:
         self._connection = connection
-        self._letters = letters
+        self._dead_letters = dead_letters
         self._events = MEMORY_EVENTS.full_name(topics)
-        self._letter_topic = DEAD_LETTERS.full_name(topics)
+        self._dead_letter_topic = DEAD_LETTERS.full_name(topics)
         self._epoch = topics.epoch
         self._clock = clock
 
@@ -169,9 +169,9 @@ class Outcomes:
                 strict=True,
             )
         )
-        # A letter that a sink wrote before its watermark rose is below this end.
+        # A dead letter that a sink wrote before its watermark rose is below this end.
         indexed = await self._passed(
-            SinkGroup.DEAD_LETTERS, self._letter_topic, await self._letters.ends(), deadline
+            SinkGroup.DEAD_LETTERS, self._dead_letter_topic, await self._dead_letters.ends(), deadline
         )
         again = await self._again(sent)
         history = await self._history(sent)
@@ -234,7 +234,7 @@ def outcome_of(
     Args:
         passed: Whether each sink has come so far.
         history: What the history says of its first place: outcome, and why it was superseded.
-        again: The codes of its new letters, by group.
+        again: The codes of its new dead letters, by group.
     """
     records, reason = State.PENDING, None
     if SinkGroup.POSTGRES in again:

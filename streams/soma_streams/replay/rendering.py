@@ -19,7 +19,7 @@ _MOST_READS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the value of a letter says.
+    """What the value of a dead letter says.
 
     Attributes:
         schema_id: That the value names; None when it is not in wire format.

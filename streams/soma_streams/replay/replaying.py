@@ -10,7 +10,7 @@ from uuid import UUID
 from soma_schemas.clock import Clock
 from soma_schemas.settings import TopicSettings
 from soma_schemas.versions import Position
-from soma_streams.replay.letters import Deed, Filters, Letter, Original, Place, Status
+from soma_streams.replay.dead_letters import Deed, Filters, Original, Place, Status, StoredDeadLetter
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import Outcome, Sent, State
 from soma_streams.replay.republishing import Outgoing, Refusal, outgoing
@@ -59,13 +59,13 @@ class Replayed:
     """What became of one event.
 
     Attributes:
-        letters: The letters about it.
+        dead_letters: The dead letters about it.
         position: Where it lies now; None when it was not published.
         unpublished: Why it was not.
         outcome: What the sinks did; None when nobody waited.
     """
 
-    letters: tuple[Letter, ...]
+    dead_letters: tuple[StoredDeadLetter, ...]
     position: Position | None
     unpublished: Unpublished | None
     outcome: Outcome | None
@@ -89,8 +89,8 @@ class Report:
 
     Attributes:
         published: Events that the log has.
-        letters: Letters that are marked as replayed.
-        unpublished: By reason, events that could not be published; their letters stay as they are.
+        dead_letters: Dead letters that are marked as replayed.
+        unpublished: By reason, events that could not be published; their dead letters stay as they are.
         records: By what became of them, the events in PostgreSQL.
         vectors: The same in the vector index.
         events: The first thousand, one by one.
@@ -99,7 +99,7 @@ class Report:
     """
 
     published: int = 0
-    letters: int = 0
+    dead_letters: int = 0
     unpublished: Counter[Unpublished] = field(default_factory=Counter)
     records: Counter[State] = field(default_factory=Counter)
     vectors: Counter[State] = field(default_factory=Counter)
@@ -111,7 +111,7 @@ class Report:
         """Count one event."""
         if event.position is not None:
             self.published += 1
-            self.letters += len(event.letters)
+            self.dead_letters += len(event.dead_letters)
         if event.unpublished is not None:
             self.unpublished[event.unpublished] += 1
         if event.outcome is not None:
@@ -123,7 +123,7 @@ class Report:
 
 
 class Index(Protocol):
-    """Where letters are found and decided."""
+    """Where dead letters are found and decided."""
 
     async def originals(
         self, filters: Filters, ends: Mapping[int, int], after: Place | None, limit: int
@@ -132,17 +132,21 @@ class Index(Protocol):
         ...
 
     async def decide(
-        self, letters: Sequence[Letter], status: Status, deed: Deed, details: Sequence[Mapping[str, Any]]
+        self,
+        dead_letters: Sequence[StoredDeadLetter],
+        status: Status,
+        deed: Deed,
+        details: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Give letters a status and put it on record."""
+        """Give dead letters a status and put it on record."""
         ...
 
 
 class Reader(Protocol):
     """Where originals are read."""
 
-    async def read(self, letters: Sequence[Letter]) -> Mapping[UUID, Record | Gone]:
-        """Return the record of every letter, or why it is gone."""
+    async def read(self, dead_letters: Sequence[StoredDeadLetter]) -> Mapping[UUID, Record | Gone]:
+        """Return the record of every dead letter, or why it is gone."""
         ...
 
 
@@ -163,13 +167,13 @@ class Watcher(Protocol):
 
 
 class Replayer:
-    """Publishes originals again and marks their letters.
+    """Publishes originals again and marks their dead letters.
 
-    An event is published before its letters are marked: a run that was interrupted in between publishes it
-    once more when it is run again, which changes nothing, because it keeps its version and its event id.
+    An event is published before its dead letters are marked: a run that was interrupted in between publishes
+    it once more when it is run again, which changes nothing, because it keeps its version and its event id.
 
     Args:
-        index: Where letters are found and decided.
+        index: Where dead letters are found and decided.
         reader: Where originals are read.
         publisher: Where they are published.
         watcher: Who knows what became of them.
@@ -205,8 +209,8 @@ class Replayer:
         """Replay what fits, in the order of the log, and return what became of it.
 
         Args:
-            filters: Which letters.
-            ends: As the index had them when the run began: letters that come later are left alone, above all
+            filters: Which dead letters.
+            ends: As the index had them when the run began: those that come later are left alone, above all
                 those that the run itself makes.
             deed: What goes on record.
             pace: How fast and how far.
@@ -264,7 +268,9 @@ class Replayer:
     async def _replay_chunk(
         self, chunk: Sequence[Original], deed: Deed, wait_seconds: float
     ) -> tuple[list[Replayed], bool]:
-        records = await self._reader.read([letter for original in chunk for letter in original.letters])
+        records = await self._reader.read(
+            [dead_letter for original in chunk for dead_letter in original.dead_letters]
+        )
         prepared = [prepare(original, records, self._topics) for original in chunk]
         ready = [each for each in prepared if isinstance(each, Outgoing)]
         answers = await self._publisher.publish(ready)
@@ -290,28 +296,28 @@ class Replayer:
         self, chunk: Sequence[Original], positions: Sequence[Position | Refusal | Unpublished], deed: Deed
     ) -> None:
         marked = [
-            (letter, {"position": str(position)})
+            (dead_letter, {"position": str(position)})
             for original, position in zip(chunk, positions, strict=True)
             if isinstance(position, Position)
-            for letter in original.letters
+            for dead_letter in original.dead_letters
         ]
         if marked:
-            letters, details = zip(*marked, strict=True)
-            await self._index.decide(letters, Status.REPLAYED, deed, details)
+            dead_letters, details = zip(*marked, strict=True)
+            await self._index.decide(dead_letters, Status.REPLAYED, deed, details)
 
 
 def prepare(
     original: Original, records: Mapping[UUID, Record | Gone], topics: TopicSettings
 ) -> Outgoing | Unpublished:
-    """Return an original as it is published again, from whichever of its letters is still there."""
+    """Return an original as it is published again, from whichever of its dead letters is still there."""
     gone: list[Gone] = []
-    for letter in original.letters:
-        record = records[letter.id]
+    for dead_letter in original.dead_letters:
+        record = records[dead_letter.id]
         if isinstance(record, Gone):
             gone.append(record)
             continue
         try:
-            return outgoing(letter, record, topics)
+            return outgoing(dead_letter, record, topics)
         except ValueError:
             return Unpublished.UNREADABLE
     return Unpublished(gone[0].value)
@@ -324,6 +330,6 @@ def _replayed(
 ) -> Replayed:
     match position:
         case Position():
-            return Replayed(original.letters, position, None, outcomes[position])
+            return Replayed(original.dead_letters, position, None, outcomes[position])
         case _:
-            return Replayed(original.letters, None, Unpublished(position.value), None)
+            return Replayed(original.dead_letters, None, Unpublished(position.value), None)

@@ -25,7 +25,7 @@ from soma_schemas.versions import Position, pack_version
 from soma_streams.delivery.dead_letters import MOST_CLIENT_BYTES
 from soma_streams.delivery.failures import RECORD_REFUSALS
 from soma_streams.delivery.first_place import FirstPlace, first_place
-from soma_streams.replay.letters import Letter, place_of
+from soma_streams.replay.dead_letters import StoredDeadLetter, place_of
 from soma_streams.transport.records import Record
 
 _POLL_SECONDS = 0.05
@@ -65,22 +65,22 @@ def original_headers(record: Record) -> Headers:
     return tuple((name, value) for name, value in record.headers if name not in DEAD_LETTER_HEADERS)
 
 
-def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:
-    """Return the original of a letter as it is published again.
+def outgoing(dead_letter: StoredDeadLetter, record: Record, topics: TopicSettings) -> Outgoing:
+    """Return the original of a dead letter as it is published again.
 
     One that was replayed before and failed again keeps the place that it had at the very first.
 
     Args:
-        letter: Names the place.
+        dead_letter: Names the place.
         record: As the dead-letter topic has it.
         topics: As they are now.
 
     Raises:
-        ValueError: The letter does not say where the original lay.
+        ValueError: The dead letter does not say where the original lay.
     """
-    place = place_of(letter)
-    if letter.logged_at is None:
-        raise ValueError("the letter does not say when the log received its event")
+    place = place_of(dead_letter)
+    if dead_letter.logged_at is None:
+        raise ValueError("the dead letter does not say when the log received its event")
     headers = original_headers(record)
     first = first_place(headers)
     if first is None:
@@ -88,11 +88,13 @@ def outgoing(letter: Letter, record: Record, topics: TopicSettings) -> Outgoing:
             REPLAY_PARTITION_HEADER: str(place.partition),
             REPLAY_OFFSET_HEADER: str(place.log_offset),
             REPLAY_EPOCH_HEADER: str(place.epoch),
-            REPLAY_TIMESTAMP_HEADER: str(millis(letter.logged_at)),
-            REPLAY_GROUP_HEADER: letter.consumer_group or "",
+            REPLAY_TIMESTAMP_HEADER: str(millis(dead_letter.logged_at)),
+            REPLAY_GROUP_HEADER: dead_letter.consumer_group or "",
         }
         headers += tuple((name, text.encode()) for name, text in ours.items())
-        first = FirstPlace(place.log_offset, pack_version(place.epoch, place.log_offset), letter.logged_at)
+        first = FirstPlace(
+            place.log_offset, pack_version(place.epoch, place.log_offset), dead_letter.logged_at
+        )
     # After a repartitioning the key's events are where the key leads now; before, they stay together there.
     same_layout = place.epoch == topics.epoch and place.partition < topics.partitions
     return Outgoing(

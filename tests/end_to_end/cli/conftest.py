@@ -21,7 +21,7 @@ class _Places(BaseModel):
     postgres: PostgresSettings
 
 
-# Every letter that means something to a shell, a list of paths, a properties file, a connection string, a
+# Every character that means something to a shell, a list of paths, a properties file, a connection string, a
 # format, a URL or a pattern, and one beyond ASCII.
 ODD_NAME = """ a,b;c:d=e#f%s%(g)s${h}\\i"j'k`l&m*n?(o)[p]{q}~r!s|t<u>v@w\u00fc\u6f22 """
 

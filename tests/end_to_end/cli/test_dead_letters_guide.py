@@ -33,7 +33,7 @@ GUIDE = (Path(__file__).parents[3] / "docs/guides/dead-letters.md").read_text(en
 COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
 # Does what the guide tells people to do.
 EDITOR = """sed -i 's/"importance": 7\\.0/"importance": 0.7/'"""
-LETTERS = 100  # fifty events, two sinks
+DEAD_LETTERS = 100  # fifty events, two sinks
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Step:
     """A block of the guide, and what it says is seen.
 
     Attributes:
-        code: Of the letter that `ID` stands for.
+        code: Of the dead letter that `ID` stands for.
     """
 
     language: str
@@ -133,7 +133,7 @@ def test_the_guide_works_from_top_to_bottom(
     ran: list[str] = []
     shell = {"EDITOR": EDITOR}
 
-    def letter(code: str) -> str:
+    def dead_letter(code: str) -> str:
         found = soma("dlq", "list", "--code", code, "--limit", "1")
         return found.out.splitlines()[1].split()[0]
 
@@ -154,11 +154,13 @@ def test_the_guide_works_from_top_to_bottom(
             # What the shell has from then on, the commands after it have too.
             shell |= dict(each.split("=", 1) for each in has.split("\0") if each.startswith("SOMA_"))
             eventually_now(
-                lambda: soma("dlq", "list").err, lambda said: f"of {LETTERS} letters" in said, seconds=60
+                lambda: soma("dlq", "list").err,
+                lambda said: f"of {DEAD_LETTERS} dead letters" in said,
+                seconds=60,
             )
             continue
         if step.code is not None:
-            words[words.index("ID")] = letter(step.code)
+            words[words.index("ID")] = dead_letter(step.code)
         output = soma(*words[1:], environment=shell)
         assert output.code == 0, (step.text, output)
         missing = [line for line in step.seen if not shows(line, output.out.splitlines())]

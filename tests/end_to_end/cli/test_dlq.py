@@ -32,53 +32,53 @@ def log(stack: Up) -> RawLog:
     return RawLog(handover_settings(client_file.environment))
 
 
-def letters(ran: Ran) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(ran.out)["letters"]
+def dead_letters(ran: Ran) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(ran.out)["dead_letters"]
     return found
 
 
 def listed(at_home: Soma, record: Raw, count: int) -> list[dict[str, Any]]:
-    """The open letters about a record's memory, once there are so many."""
+    """The open dead letters about a record's memory, once there are so many."""
     assert record.key is not None
     memory = record.key.decode()
     ran = eventually_now(
         lambda: at_home("dlq", "list", "--memory", memory, "--json"),
-        lambda ran: len(letters(ran)) == count,
+        lambda ran: len(dead_letters(ran)) == count,
         seconds=60,
     )
-    return letters(ran)
+    return dead_letters(ran)
 
 
-def test_a_letter_is_found_shown_replayed_and_discarded_without_any_configuration(
+def test_a_dead_letter_is_found_shown_replayed_and_discarded_without_any_configuration(
     at_home: Soma, log: RawLog
 ) -> None:
     record = log.poison("out_of_range", 1, TENANT)
     log.send([record])
     first = listed(at_home, record, 2)
-    ids = [letter["id"] for letter in first]
+    ids = [dead_letter["id"] for dead_letter in first]
 
     shown = json.loads(at_home("dlq", "show", ids[0][:10], "--json").out)
     planned = at_home("dlq", "replay", ids[0], "--json")
     replayed = at_home("dlq", "replay", ids[0], "--yes", "--json")
     again = listed(at_home, record, 2)
     at_once = at_home("dlq", "replay", ids[0], "--yes")
-    discarded = at_home("dlq", "discard", *(letter["id"] for letter in again), "--yes", "--json")
+    discarded = at_home("dlq", "discard", *(dead_letter["id"] for dead_letter in again), "--yes", "--json")
     audit = json.loads(at_home("dlq", "audit", ids[0], "--json").out)["deeds"]
 
     assert shown["event"]["text"] == "poison out_of_range 1"
-    assert (shown["record"], shown["letter"]["code"]) == ("MemoryStored", "out_of_range")
+    assert (shown["record"], shown["dead_letter"]["code"]) == ("MemoryStored", "out_of_range")
     assert f"soma dlq replay {ids[0][:8]} --edit" in shown["remedy"]
-    # The other sink's letter is about the same event, which is published once, for both.
+    # The other sink's dead letter is about the same event, which is published once, for both.
     plan = json.loads(planned.out)
-    assert (plan["done"], plan["events"], plan["letters"]) == (False, 1, 2)
+    assert (plan["done"], plan["events"], plan["dead_letters"]) == (False, 1, 2)
     done = json.loads(replayed.out)
-    assert (replayed.code, done["published"], done["letters"]) == (1, 1, 2)
+    assert (replayed.code, done["published"], done["dead_letters"]) == (1, 1, 2)
     assert (done["dead_lettered_again"], done["events"][0]["records"]) == (1, "dead_lettered")
-    assert "1 event failed again, with a new letter each" in replayed.err
-    assert {letter["id"] for letter in again}.isdisjoint(ids)
+    assert "1 event failed again, with a new dead letter each" in replayed.err
+    assert {dead_letter["id"] for dead_letter in again}.isdisjoint(ids)
     assert at_once.code == 2
     assert "is replayed already" in at_once.err
-    assert json.loads(discarded.out)["letters"] == 2
+    assert json.loads(discarded.out)["dead_letters"] == 2
     assert listed(at_home, record, 0) == []
     assert [deed["action"] for deed in audit] == ["dead_letter.replay", "dead_letter.show"]
 
@@ -93,17 +93,17 @@ def test_an_export_holds_every_byte_of_the_original(at_home: Soma, log: RawLog, 
     ran = at_home("dlq", "export", found[0]["id"], "--output", str(file), "--json")
 
     (line,) = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    assert json.loads(ran.out)["letters"] == 1
+    assert json.loads(ran.out)["dead_letters"] == 1
     assert file.stat().st_mode & 0o777 == 0o600
-    assert (line["letter"]["id"], line["missing"]) == (found[0]["id"], None)
+    assert (line["dead_letter"]["id"], line["missing"]) == (found[0]["id"], None)
     assert [line["key"], line["value"]] == [encoded(record.key), encoded(record.value)]
     assert line["headers"] == [["traceparent", encoded(b"00-1")], ["empty", None]]
 
 
-def test_what_a_letter_could_not_keep_is_read_from_the_log_while_the_log_has_it(
+def test_what_a_dead_letter_could_not_keep_is_read_from_the_log_while_the_log_has_it(
     at_home: Soma, log: RawLog, tmp_path: Path
 ) -> None:
-    event = stored(tenant=TENANT, key="too large for a letter", text="x")
+    event = stored(tenant=TENANT, key="too large for a dead letter", text="x")
     record = Raw(event.log_key(), bytes(9 * 1024 * 1024), [("traceparent", b"00-1")])
     # Nine megabytes are more than a worker reads; in the log they are a kilobyte.
     large = {"compression.type": "zstd", "message.max.bytes": 100_000_000}
@@ -111,9 +111,9 @@ def test_what_a_letter_could_not_keep_is_read_from_the_log_while_the_log_has_it(
     found = listed(at_home, record, 2)
     ids = [each["id"] for each in found]
 
-    def exported(letter: str) -> dict[str, Any]:
+    def exported(dead_letter: str) -> dict[str, Any]:
         file = tmp_path / "letters.jsonl"
-        at_home("dlq", "export", letter, "--output", str(file))
+        at_home("dlq", "export", dead_letter, "--output", str(file))
         line: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return line
 
@@ -121,13 +121,13 @@ def test_what_a_letter_could_not_keep_is_read_from_the_log_while_the_log_has_it(
     kept = exported(ids[0])
     replayed = at_home("dlq", "replay", ids[0], "--yes", "--json")
     again = listed(at_home, record, 2)
-    letter = again[0]["id"]
+    dead_letter = again[0]["id"]
     log.forget(Position(position.partition, again[0]["log_offset"]))
-    gone = json.loads(at_home("dlq", "show", letter, "--json").out)
-    gone_in_words = at_home("dlq", "show", letter).out
-    gone_line = exported(letter)
-    refused = at_home("dlq", "replay", letter, "--yes", "--json")
-    not_edited = at_home("dlq", "replay", letter, "--edit")
+    gone = json.loads(at_home("dlq", "show", dead_letter, "--json").out)
+    gone_in_words = at_home("dlq", "show", dead_letter).out
+    gone_line = exported(dead_letter)
+    refused = at_home("dlq", "replay", dead_letter, "--yes", "--json")
+    not_edited = at_home("dlq", "replay", dead_letter, "--edit")
 
     assert {each["code"] for each in found} == {"unreadable_record"}
     assert all("in the log, while it is kept there" in each["message"] for each in found)
@@ -136,11 +136,11 @@ def test_what_a_letter_could_not_keep_is_read_from_the_log_while_the_log_has_it(
     assert kept["headers"] == [["traceparent", encoded(b"00-1")]]
     # It was published whole: the sinks, which do not read so much, gave it up once more.
     done = json.loads(replayed.out)
-    assert (done["published"], done["letters"], done["dead_lettered_again"]) == (1, 2, 1)
+    assert (done["published"], done["dead_letters"], done["dead_lettered_again"]) == (1, 2, 1)
     assert {each["id"] for each in again}.isdisjoint(ids)
     assert (gone["missing"], gone_line["missing"]) == ("not_in_log", "not_in_log")
     assert (gone["value"], gone_line["value"]) == (None, None)
-    assert "the letter could not keep it, and the log no longer has it" in gone_in_words
+    assert "the dead letter could not keep it, and the log no longer has it" in gone_in_words
     assert (refused.code, json.loads(refused.out)["unpublished"]) == (1, {"not_in_log": 1})
     assert not_edited.code == 1
     assert "the log no longer has it" in not_edited.err
@@ -152,16 +152,16 @@ def encoded(value: bytes | None) -> str | None:
     return None if value is None else b64encode(value).decode()
 
 
-def edit(at_home: Soma, tmp_path: Path, letter: str, change: Callable[[dict[str, Any]], None]) -> Ran:
-    """Edit a letter's event with an editor that saves what a change makes of it."""
+def edit(at_home: Soma, tmp_path: Path, dead_letter: str, change: Callable[[dict[str, Any]], None]) -> Ran:
+    """Edit a dead letter's event with an editor that saves what a change makes of it."""
     draft, saved = tmp_path / "draft.json", tmp_path / "saved.json"
-    at_home("dlq", "replay", letter, "--edit", environment={"EDITOR": f"cp -t {tmp_path}"})
+    at_home("dlq", "replay", dead_letter, "--edit", environment={"EDITOR": f"cp -t {tmp_path}"})
     (tmp_path / "event.json").rename(draft)
     fields = json.loads(draft.read_text(encoding="utf-8"))
     change(fields)
     saved.write_text(json.dumps(fields), encoding="utf-8")
     editor = f"{sys.executable} -c 'import shutil,sys; shutil.copy(sys.argv[1], sys.argv[2])' {saved}"
-    return at_home("dlq", "replay", letter, "--edit", "--yes", "--json", environment={"EDITOR": editor})
+    return at_home("dlq", "replay", dead_letter, "--edit", "--yes", "--json", environment={"EDITOR": editor})
 
 
 def test_an_event_that_was_mended_in_the_editor_is_stored_as_a_new_one(
@@ -170,9 +170,9 @@ def test_an_event_that_was_mended_in_the_editor_is_stored_as_a_new_one(
     event = stored(tenant=TENANT, key="mended in the editor", text="too important")
     record = Raw(event.log_key(), log.encoded(event, importance=7.0))
     log.send([record])
-    (letter, _) = listed(at_home, record, 2)
+    (dead_letter, _) = listed(at_home, record, 2)
 
-    ran = edit(at_home, tmp_path, letter["id"], lambda fields: fields.update(importance=0.7))
+    ran = edit(at_home, tmp_path, dead_letter["id"], lambda fields: fields.update(importance=0.7))
     shown = json.loads(at_home("get", str(event.memory_id), "--json").out)
 
     done = json.loads(ran.out)
@@ -185,9 +185,9 @@ def test_an_event_that_was_mended_in_the_editor_is_stored_as_a_new_one(
 def test_an_event_that_is_still_wrong_is_not_published(at_home: Soma, log: RawLog, tmp_path: Path) -> None:
     record = log.poison("out_of_range", 2, TENANT)
     log.send([record])
-    (letter, _) = listed(at_home, record, 2)
+    (dead_letter, _) = listed(at_home, record, 2)
 
-    ran = edit(at_home, tmp_path, letter["id"], lambda fields: fields.update(importance=9, text=""))
+    ran = edit(at_home, tmp_path, dead_letter["id"], lambda fields: fields.update(importance=9, text=""))
 
     assert (ran.code, ran.out) == (1, "")
     assert "error: 2 things are wrong with the input" in ran.err
@@ -211,7 +211,9 @@ def test_a_replay_that_was_interrupted_says_so_and_goes_on(at_home: Soma, log: R
         text=True,
     ) as running:
         eventually_now(
-            lambda: letters(at_home("dlq", "list", "--memory", memory, "--status", "replayed", "--json")),
+            lambda: dead_letters(
+                at_home("dlq", "list", "--memory", memory, "--status", "replayed", "--json")
+            ),
             lambda seen: len(seen) >= 2,
             seconds=60,
         )
@@ -226,9 +228,9 @@ def test_a_replay_that_was_interrupted_says_so_and_goes_on(at_home: Soma, log: R
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("replay", "--yes"), "which letters?"),
-        (("discard", "--yes"), "which letters?"),
-        (("replay", "--edit"), "--edit takes one letter"),
+        (("replay", "--yes"), "which dead letters?"),
+        (("discard", "--yes"), "which dead letters?"),
+        (("replay", "--edit"), "--edit takes one dead letter"),
         (("show", "nonsense"), "`nonsense` is not an id"),
         (("list", "--memory", "nonsense"), "`nonsense` names no memory"),
         (("list", "--memory", f"acme/{UUID(int=1)}", "--tenant", "other"), "names another tenant"),
@@ -246,14 +248,14 @@ def test_a_command_that_makes_no_sense_is_misuse(
     assert message in ran.err
 
 
-def test_a_letter_that_is_not_there_is_said_in_words(soma: Soma, operator: dict[str, str]) -> None:
+def test_a_dead_letter_that_is_not_there_is_said_in_words(soma: Soma, operator: dict[str, str]) -> None:
     ran = soma("dlq", "show", "0123", environment=operator)
 
     assert (ran.code, ran.out) == (1, "")
     assert "there is no dead letter whose id begins with 0123" in ran.err
 
 
-def test_two_letters_whose_ids_begin_alike_want_more_of_the_id(
+def test_two_dead_letters_whose_ids_begin_alike_want_more_of_the_id(
     soma: Soma, operator: dict[str, str], owner_dsn: str
 ) -> None:
     with psycopg.connect(owner_dsn) as owner:
@@ -270,7 +272,7 @@ def test_two_letters_whose_ids_begin_alike_want_more_of_the_id(
     assert "several ids begin with abcd" in ran.err
 
 
-def test_without_letters_there_is_nothing_to_do(soma: Soma, operator: dict[str, str]) -> None:
+def test_without_dead_letters_there_is_nothing_to_do(soma: Soma, operator: dict[str, str]) -> None:
     assert soma("dlq", "list", environment=operator).out == "no dead letters\n"
     assert soma("dlq", "discard", environment=operator).out == "no dead letters: there is nothing to do\n"
     assert soma("dlq", "audit", environment=operator).out == "nothing was done yet\n"

@@ -34,8 +34,8 @@ from soma_schemas.vectors.embedders import (
 )
 from soma_schemas.vectors.points import point_id
 from soma_schemas.versions import pack_version
-from soma_streams.replay.index import LetterIndex
-from soma_streams.replay.letters import Action, Deed, Filters, Letter, Status
+from soma_streams.replay.dead_letters import Action, Deed, Filters, Status, StoredDeadLetter
+from soma_streams.replay.index import DeadLetterStore
 from soma_streams.replay.originals import Gone, Originals
 from soma_streams.replay.outcomes import Outcome, Outcomes, Sent, State
 from soma_streams.replay.replaying import Pace, Replayer, Report, Unpublished
@@ -71,11 +71,11 @@ class Site:
     publisher: Republisher
 
     @property
-    def index(self) -> LetterIndex:
-        return LetterIndex(self.connection, MEMORY_EVENTS.full_name(self.settings.topics))
+    def index(self) -> DeadLetterStore:
+        return DeadLetterStore(self.connection, MEMORY_EVENTS.full_name(self.settings.topics))
 
-    async def letters(self, count: int, *statuses: Status) -> list[Letter]:
-        """Return the letters once there are so many, oldest first."""
+    async def dead_letters(self, count: int, *statuses: Status) -> list[StoredDeadLetter]:
+        """Return the dead letters once there are so many, oldest first."""
         filters = Filters(statuses=statuses or ALL)
         found = await eventually(lambda: self.index.page(filters, None, 100), lambda seen: len(seen) == count)
         return found[::-1]
@@ -145,7 +145,7 @@ async def test_a_late_replay_never_overwrites_newer_state_in_either_store(site: 
     site.log.send([site.log.an_event(old)])
     (later,) = site.log.send([site.log.an_event(new)])
     async with site.sinks.running(records=SMALL, vectors=SMALL):
-        await site.letters(2)
+        await site.dead_letters(2)
         await eventually(lambda: site.point(new), lambda seen: seen is not None)
         await eventually(lambda: site.rows("SELECT * FROM memories"), lambda seen: len(seen) == 1)
     before = await site.point(new)
@@ -160,16 +160,18 @@ async def test_a_late_replay_never_overwrites_newer_state_in_either_store(site: 
     assert event.outcome is not None
     assert (event.outcome.records, event.outcome.reason) == (State.SUPERSEDED, "older")
     assert event.outcome.vectors is State.SETTLED
-    assert [letter.status for letter in await site.letters(2)] == [Status.REPLAYED] * 2
+    assert [dead_letter.status for dead_letter in await site.dead_letters(2)] == [Status.REPLAYED] * 2
 
 
-async def test_a_letter_of_the_vector_sink_is_applied_there_and_changes_nothing_elsewhere(site: Site) -> None:
+async def test_a_dead_letter_of_the_vector_sink_is_applied_there_and_changes_nothing_elsewhere(
+    site: Site,
+) -> None:
     event = stored(key="tea", text=LONG)
     site.log.send([site.log.an_event(event)])
     async with site.sinks.running(vectors=SMALL):
-        (letter,) = await site.letters(1)
+        (dead_letter,) = await site.dead_letters(1)
         await eventually(lambda: site.rows("SELECT * FROM memories"), lambda seen: len(seen) == 1)
-    assert (letter.consumer_group, letter.code) == ("soma-vectors", "too_long")
+    assert (dead_letter.consumer_group, dead_letter.code) == ("soma-vectors", "too_long")
     assert await site.point(event) is None
     before = await site.rows("SELECT * FROM memories")
     history = await site.rows("SELECT * FROM memory_history")
@@ -184,14 +186,14 @@ async def test_a_letter_of_the_vector_sink_is_applied_there_and_changes_nothing_
     assert await site.rows("SELECT * FROM memory_history") == history
     assert report.records == {State.APPLIED: 1}
     assert report.vectors == {State.SETTLED: 1}
-    await site.letters(1)
+    await site.dead_letters(1)
 
 
 async def test_an_event_that_both_gave_up_on_is_applied_as_if_it_had_never_failed(site: Site) -> None:
     event = stored(key="tea", text=LONG)
     (position,) = site.log.send([site.log.an_event(event)])
     async with site.sinks.running(records=SMALL, vectors=SMALL):
-        letters = await site.letters(2)
+        dead_letters = await site.dead_letters(2)
 
     async with site.sinks.running():
         report = await site.replay()
@@ -199,39 +201,39 @@ async def test_an_event_that_both_gave_up_on_is_applied_as_if_it_had_never_faile
     (row,) = await site.rows("SELECT text, version, updated_at FROM memories")
     (told,) = await site.rows("SELECT partition, version, logged_at, outcome FROM memory_history")
     version = pack_version(1, position.offset)
-    assert row == {"text": LONG, "version": version, "updated_at": letters[0].logged_at}
+    assert row == {"text": LONG, "version": version, "updated_at": dead_letters[0].logged_at}
     assert told == {
         "partition": position.partition,
         "version": version,
-        "logged_at": letters[0].logged_at,
+        "logged_at": dead_letters[0].logged_at,
         "outcome": "applied",
     }
-    assert (report.published, report.letters) == (1, 2)
+    assert (report.published, report.dead_letters) == (1, 2)
 
 
-async def test_poison_that_is_replayed_comes_back_as_a_new_letter_and_keeps_its_first_place(
+async def test_poison_that_is_replayed_comes_back_as_a_new_dead_letter_and_keeps_its_first_place(
     site: Site,
 ) -> None:
     (position,) = site.log.send([site.log.poison("avro", 1)])
     async with site.sinks.running():
-        first = await site.letters(2)
+        first = await site.dead_letters(2)
         report = await site.replay()
-        await site.letters(4)
+        await site.dead_letters(4)
         (event,) = report.events
         assert event.position is not None
         assert event.outcome is not None
         assert (event.outcome.records, event.outcome.reason) == (State.DEAD_LETTERED, "avro")
         assert (event.outcome.vectors, event.outcome.vectors_code) == (State.DEAD_LETTERED, "avro")
 
-        again = await site.letters(2, Status.OPEN)
-        assert {letter.log_offset for letter in again} == {event.position.offset}
-        assert {letter.id for letter in again}.isdisjoint(letter.id for letter in first)
+        again = await site.dead_letters(2, Status.OPEN)
+        assert {dead_letter.log_offset for dead_letter in again} == {event.position.offset}
+        assert {dead_letter.id for dead_letter in again}.isdisjoint(dead_letter.id for dead_letter in first)
         record = (await site.originals.read(again[:1]))[again[0].id]
         assert not isinstance(record, Gone)
         headers = dict(original_headers(record))
         assert headers["x-replay-offset"] == str(position.offset).encode()
 
-        # The run that made new letters left them alone; the next one takes them.
+        # The run that made new dead letters left them alone; the next one takes them.
         assert (await site.replay()).published == 1
 
 
@@ -239,9 +241,9 @@ async def test_a_run_that_was_interrupted_before_it_marked_is_simply_run_again(s
     event = stored(key="tea", text=LONG)
     site.log.send([site.log.an_event(event)])
     async with site.sinks.running(records=SMALL, vectors=SMALL):
-        await site.letters(2)
+        await site.dead_letters(2)
 
-    class Breaking(LetterIndex):
+    class Breaking(DeadLetterStore):
         async def decide(self, *_: Any) -> None:
             raise asyncio.CancelledError
 
@@ -249,7 +251,7 @@ async def test_a_run_that_was_interrupted_before_it_marked_is_simply_run_again(s
     async with site.sinks.running():
         with pytest.raises(asyncio.CancelledError):
             await site.replay(index=breaking)
-        assert len(await site.letters(2, Status.OPEN)) == 2
+        assert len(await site.dead_letters(2, Status.OPEN)) == 2
         report = await site.replay()
         third = await site.replay()
 
@@ -259,28 +261,32 @@ async def test_a_run_that_was_interrupted_before_it_marked_is_simply_run_again(s
     assert third.published == 0
 
 
-async def test_an_original_that_retention_took_is_told_and_its_letter_stays(
+async def test_an_original_that_retention_took_is_told_and_its_dead_letter_stays(
     site: Site, admin: AdminClient
 ) -> None:
     site.log.send([site.log.poison("avro", 1)])
     async with site.sinks.running():
-        old = await site.letters(2)
+        old = await site.dead_letters(2)
         await retention(admin, site)
         site.log.send([site.log.poison("avro", 2)])
-        new = [letter for letter in await site.letters(4) if letter.id not in {each.id for each in old}]
+        new = [
+            dead_letter
+            for dead_letter in await site.dead_letters(4)
+            if dead_letter.id not in {each.id for each in old}
+        ]
 
         found = await site.originals.read([*new, *old])
         plan = await site.index.plan(Filters(), await site.originals.begins())
         report = await site.replay()
-        still_open = await site.letters(4, Status.OPEN)
+        still_open = await site.dead_letters(4, Status.OPEN)
 
-    assert [found[letter.id] for letter in old] == [Gone.TRIMMED] * 2
-    assert all(isinstance(found[letter.id], Record) for letter in new)
+    assert [found[dead_letter.id] for dead_letter in old] == [Gone.TRIMMED] * 2
+    assert all(isinstance(found[dead_letter.id], Record) for dead_letter in new)
     assert plan == (2, 4, 1)
     assert report.unpublished == {Unpublished.TRIMMED: 1}
     assert report.published == 1
     # The other two are what the one that was published became.
-    assert {letter.id for letter in old} < {letter.id for letter in still_open}
+    assert {dead_letter.id for dead_letter in old} < {dead_letter.id for dead_letter in still_open}
 
 
 async def retention(admin: AdminClient, site: Site) -> None:
@@ -292,32 +298,32 @@ async def retention(admin: AdminClient, site: Site) -> None:
         await asyncio.to_thread(each.result)
 
 
-async def test_what_lies_at_a_letters_place_without_being_it_is_not_taken_for_it(site: Site) -> None:
+async def test_what_lies_at_a_dead_letters_place_without_being_it_is_not_taken_for_it(site: Site) -> None:
     site.log.send([site.log.poison("avro", 1)])
     async with site.sinks.running():
-        letter, other = await site.letters(2)
+        dead_letter, other = await site.dead_letters(2)
 
-    wrong = replace(letter, dlq_partition=other.dlq_partition, dlq_offset=other.dlq_offset)
-    beyond = replace(letter, dlq_offset=10_000)
+    wrong = replace(dead_letter, dlq_partition=other.dlq_partition, dlq_offset=other.dlq_offset)
+    beyond = replace(dead_letter, dlq_offset=10_000)
 
-    assert await site.originals.read([wrong]) == {letter.id: Gone.REPLACED}
-    assert await site.originals.read([beyond]) == {letter.id: Gone.REPLACED}
+    assert await site.originals.read([wrong]) == {dead_letter.id: Gone.REPLACED}
+    assert await site.originals.read([beyond]) == {dead_letter.id: Gone.REPLACED}
 
 
-async def test_letters_are_found_by_every_filter_and_page_by_page(site: Site) -> None:
+async def test_dead_letters_are_found_by_every_filter_and_page_by_page(site: Site) -> None:
     codes = ("avro", "key_mismatch", "out_of_range")
     site.log.send([site.log.poison(code, number) for code in codes for number in range(3)])
     site.log.send([site.log.poison("avro", 9, "other")])
     async with site.sinks.running():
-        letters = await site.letters(20)
+        dead_letters = await site.dead_letters(20)
 
     async def found(**asked: Any) -> set[Any]:
-        return {letter.id for letter in await site.index.page(Filters(**asked), None, 100)}
+        return {dead_letter.id for dead_letter in await site.index.page(Filters(**asked), None, 100)}
 
     def those(is_one: Any) -> set[Any]:
-        return {letter.id for letter in letters if is_one(letter)}
+        return {dead_letter.id for dead_letter in dead_letters if is_one(dead_letter)}
 
-    some = letters[7]
+    some = dead_letters[7]
     assert await found(groups=["soma-vectors"]) == those(lambda each: each.consumer_group == "soma-vectors")
     assert await found(stages=["decode"]) == those(lambda each: each.stage == "decode")
     assert await found(codes=["avro", "out_of_range"]) == those(lambda each: each.code != "key_mismatch")
@@ -329,16 +335,16 @@ async def test_letters_are_found_by_every_filter_and_page_by_page(site: Site) ->
     assert await found(until=some.first_failed_at) == those(
         lambda each: each.first_failed_at < some.first_failed_at
     )
-    named = next(letter for letter in letters if letter.memory_id is not None)
+    named = next(dead_letter for dead_letter in dead_letters if dead_letter.memory_id is not None)
     assert await found(memory_id=named.memory_id) == those(lambda each: each.memory_id == named.memory_id)
     assert await found(statuses=[Status.REPLAYED]) == set()
 
-    pages: list[Letter] = []
+    pages: list[StoredDeadLetter] = []
     while page := await site.index.page(Filters(), pages[-1] if pages else None, 7):
         pages += page
-    assert [letter.id for letter in pages] == [letter.id for letter in letters[::-1]]
+    assert [dead_letter.id for dead_letter in pages] == [dead_letter.id for dead_letter in dead_letters[::-1]]
     tally = await site.index.tally(Filters(), {})
-    assert sum(each.letters for each in tally) == 20
+    assert sum(each.dead_letters for each in tally) == 20
     assert {each.code for each in tally} == set(codes)
 
 
@@ -352,7 +358,7 @@ async def test_a_sink_that_is_away_leaves_an_event_pending(site: Site) -> None:
     assert not in_time
 
 
-async def test_a_change_after_a_letters_event_is_known(site: Site) -> None:
+async def test_a_change_after_a_dead_letters_event_is_known(site: Site) -> None:
     event = stored(key="tea", text="tea at five")
     first, second = site.log.send([site.log.poison("avro", 1), site.log.an_event(event)], partition=0)
     async with site.sinks.running():
@@ -377,13 +383,13 @@ async def test_a_login_that_has_nothing_but_the_role_can_do_everything(
     site.log.send([site.log.poison("avro", 1)])
 
     async with site.sinks.running(), open_session(login) as connection:
-        await site.letters(2)
+        await site.dead_letters(2)
         theirs = replace(site, connection=connection)
         report = await theirs.replay()
         runs = await theirs.index.runs(10)
 
     assert report.records == {State.DEAD_LETTERED: 1}
-    assert [(run.actor, run.reason, run.letters) for run in runs] == [("tester", "a test", 2)]
+    assert [(run.actor, run.reason, run.dead_letters) for run in runs] == [("tester", "a test", 2)]
 
 
 async def test_a_login_without_the_role_is_told_how_to_get_it(local_parts: LocalParts) -> None:

@@ -35,8 +35,8 @@ from soma_cli.local.postgres import Login
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables.migrations import migrate
 from soma_schemas.versions import pack_version
-from soma_streams.replay.letters import Filters as LetterFilters
-from soma_streams.replay.letters import Status
+from soma_streams.replay.dead_letters import Filters as LetterFilters
+from soma_streams.replay.dead_letters import Status
 from soma_streams.replay.session import open_session
 from soma_streams.sinks.letter_rows import LetterRow
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow

@@ -40,7 +40,7 @@ from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
 from soma_schemas.vectors.points import point_id
 from soma_schemas.versions import Position
-from soma_streams.replay.letters import Letter
+from soma_streams.replay.dead_letters import StoredDeadLetter
 from soma_streams.replay.originals import Gone, Originals
 from waiting import eventually
 
@@ -251,9 +251,9 @@ def originals_of(publishing: PublishingSettings) -> Originals:
     return Originals(publishing.kafka, publishing.topics, SystemClock())
 
 
-def _letter(row: dict[str, Any]) -> Letter:
-    fields: dict[str, Any] = {name: row[name] for name in Letter.__dataclass_fields__}
-    return Letter(**fields)
+def _letter(row: dict[str, Any]) -> StoredDeadLetter:
+    fields: dict[str, Any] = {name: row[name] for name in StoredDeadLetter.__dataclass_fields__}
+    return StoredDeadLetter(**fields)
 
 
 async def test_a_letter_that_the_topic_does_not_take_is_written_without_its_value_which_the_log_has(

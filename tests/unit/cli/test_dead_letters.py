@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from builders import A_MOMENT, an_id
-from dead_letters import a_letter
+from dead_letters import a_dead_letter
 from soma_cli.dead_letters.output_models import Count
 from soma_cli.dead_letters.reports import Planned, Replay
 from soma_cli.dead_letters.selection import Choice, Group, ShownStatus
@@ -16,7 +16,7 @@ from soma_cli.failures import UsageError
 from soma_cli.output import Result
 from soma_schemas.dead_letters import Stage
 from soma_schemas.versions import Position
-from soma_streams.replay.letters import Filters, Status
+from soma_streams.replay.dead_letters import Filters, Status
 from soma_streams.replay.outcomes import Outcome, State
 from soma_streams.replay.replaying import Replayed, Report, Stopped, Unpublished
 
@@ -86,10 +86,12 @@ def a_plan(**fields: Any) -> Planned:
     values: dict[str, Any] = {
         "action": "replay",
         "counts": [
-            Count(code="avro", consumer_group="g", stage="decode", letters=20, without_place=0, trimmed=0)
+            Count(
+                code="avro", consumer_group="g", stage="decode", dead_letters=20, without_place=0, trimmed=0
+            )
         ],
         "events": 10,
-        "letters": 20,
+        "dead_letters": 20,
         "without_place": 0,
         "trimmed": 0,
     }
@@ -99,7 +101,7 @@ def a_plan(**fields: Any) -> Planned:
 def test_a_plan_says_what_would_be_published_and_marked() -> None:
     assert drawn(a_plan())[-2:] == [
         "would publish 10 events again, each with its first version,",
-        "and mark 20 letters as replayed",
+        "and mark 20 dead letters as replayed",
     ]
 
 
@@ -108,7 +110,7 @@ def test_a_plan_says_what_cannot_be_done() -> None:
 
     assert "would publish 9 events again, each with its first version," in lines
     assert "1 event cannot be published: the dead-letter topic no longer keeps it" in lines
-    assert "2 letters cannot be replayed: no header says where to" in lines
+    assert "2 dead letters cannot be replayed: no header says where to" in lines
 
 
 def test_a_plan_knows_the_most_that_was_asked() -> None:
@@ -127,7 +129,9 @@ def a_report(*events: Replayed, stopped: Stopped | None = None) -> Replay:
 
 def replayed(records: State, vectors: State, *codes: str | None) -> Replayed:
     reason, vectors_code = (*codes, None, None)[:2]
-    return Replayed((a_letter(1),), Position(0, 9), None, Outcome(records, reason, vectors, vectors_code))
+    return Replayed(
+        (a_dead_letter(1),), Position(0, 9), None, Outcome(records, reason, vectors, vectors_code)
+    )
 
 
 def test_a_report_counts_by_what_became_of_the_events() -> None:
@@ -138,21 +142,23 @@ def test_a_report_counts_by_what_became_of_the_events() -> None:
     )
 
     assert drawn(report) == [
-        "published 3 events again; 3 letters are marked as replayed",
+        "published 3 events again; 3 dead letters are marked as replayed",
         "PostgreSQL 1 not settled yet, 1 applied, 1 superseded",
         "vector index 1 not settled yet, 2 settled",
     ]
 
 
 def test_a_report_names_what_went_wrong() -> None:
-    gone = Replayed((a_letter(2),), None, Unpublished.TRIMMED, None)
+    gone = Replayed((a_dead_letter(2),), None, Unpublished.TRIMMED, None)
     again = replayed(State.APPLIED, State.DEAD_LETTERED, None, "unindexable")
     report = a_report(gone, again, stopped=Stopped.HOPELESS)
 
     lines = drawn(report)
 
     assert "1 event not published: the dead-letter topic no longer keeps the original" in lines
-    assert f"{str(again.letters[0].id)[:8]} avro: the vector index gave it up again (unindexable)" in lines
+    assert (
+        f"{str(again.dead_letters[0].id)[:8]} avro: the vector index gave it up again (unindexable)" in lines
+    )
     assert "--keep-going" in lines[-1]
     assert report.dead_lettered_again == 1
 

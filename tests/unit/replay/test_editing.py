@@ -1,4 +1,4 @@
-"""From what could be read of a letter to a new, valid event."""
+"""From what could be read of a dead letter to a new, valid event."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from builders import A_MOMENT, A_TENANT, WRITER_SCHEMAS, deleted, encoded, stored
-from dead_letters import a_letter
+from dead_letters import a_dead_letter
 from soma_schemas.events import MemoryDeleted, MemoryEvent, MemoryStored
 from soma_schemas.identity import memory_id_for_key
 from soma_schemas.limits import Limits
@@ -15,13 +15,13 @@ from soma_streams.replay.editing import DraftError, draft_of, event_of
 from soma_streams.replay.rendering import Content, content_of
 
 TEA = stored(key="tea", text="Tea at four.", payload='{"cups": 2}')
-LETTER = a_letter(7, memory_id=TEA.memory_id)
+DEAD_LETTER = a_dead_letter(7, memory_id=TEA.memory_id)
 
 
 def edited(value: bytes, **changes: Any) -> MemoryEvent:
     content = content_of(value, WRITER_SCHEMAS)
-    draft = json.loads(draft_of(LETTER, content)) | changes
-    return event_of(json.dumps(draft), LETTER, content, A_MOMENT, Limits())
+    draft = json.loads(draft_of(DEAD_LETTER, content)) | changes
+    return event_of(json.dumps(draft), DEAD_LETTER, content, A_MOMENT, Limits())
 
 
 def test_a_mended_event_is_what_it_was_but_for_the_change_and_its_id() -> None:
@@ -33,7 +33,7 @@ def test_a_mended_event_is_what_it_was_but_for_the_change_and_its_id() -> None:
 
 
 def test_the_id_of_the_event_is_not_in_the_draft() -> None:
-    assert "event_id" not in draft_of(LETTER, content_of(encoded(TEA), WRITER_SCHEMAS))
+    assert "event_id" not in draft_of(DEAD_LETTER, content_of(encoded(TEA), WRITER_SCHEMAS))
 
 
 def test_a_key_that_was_changed_names_another_memory() -> None:
@@ -57,7 +57,7 @@ def test_every_kind_of_event_can_be_edited() -> None:
 
 
 def test_of_garbage_one_begins_with_the_memory_that_the_key_names() -> None:
-    draft = json.loads(draft_of(LETTER, content_of(b"garbage", {})))
+    draft = json.loads(draft_of(DEAD_LETTER, content_of(b"garbage", {})))
 
     assert (draft["record"], draft["tenant"]) == ("MemoryStored", A_TENANT)
     assert draft["memory_id"] == str(TEA.memory_id)
@@ -104,4 +104,4 @@ def test_an_event_that_still_breaks_the_contract_is_refused_with_every_fault() -
 )
 def test_a_text_that_is_no_event_of_the_same_tenant_is_refused(text: str, message: str) -> None:
     with pytest.raises(DraftError, match=message):
-        event_of(text, LETTER, Content(), A_MOMENT, Limits())
+        event_of(text, DEAD_LETTER, Content(), A_MOMENT, Limits())

@@ -1,4 +1,4 @@
-"""What is shown of a letter's value."""
+"""What is shown of a dead letter's value."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,11 +9,20 @@ from uuid import UUID
 import pytest
 
 from builders import A_MOMENT, an_id, stored
-from dead_letters import a_dead_record, a_letter
+from dead_letters import a_dead_letter, a_dead_record
 from fakes import FakeClock
 from soma_schemas.settings import TopicSettings
 from soma_schemas.versions import Position
-from soma_streams.replay.letters import Action, Deed, Filters, Letter, Original, Place, Status, place_of
+from soma_streams.replay.dead_letters import (
+    Action,
+    Deed,
+    Filters,
+    Original,
+    Place,
+    Status,
+    StoredDeadLetter,
+    place_of,
+)
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import Outcome, Sent, State
 from soma_streams.replay.replaying import Pace, Replayer, Report, Stopped, Unpublished
@@ -28,9 +37,9 @@ EVERYTHING = {0: 2**40}
 
 @dataclass
 class World:
-    """An index, a topic and sinks in memory; `letters` is what the index has."""
+    """An index, a topic and sinks in memory; `dead letters` is what the index has."""
 
-    letters: list[Letter]
+    dead_letters: list[StoredDeadLetter]
     gone: dict[UUID, Gone] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -43,29 +52,36 @@ class World:
         self, filters: Filters, ends: Mapping[int, int], after: Place | None, limit: int
     ) -> list[Original]:
         fitting = [
-            letter
-            for letter in sorted(self.letters, key=place_of)
-            if letter.status in filters.statuses
-            and letter.dlq_offset < ends.get(letter.dlq_partition, 0)
-            and (after is None or place_of(letter) > after)
+            dead_letter
+            for dead_letter in sorted(self.dead_letters, key=place_of)
+            if dead_letter.status in filters.statuses
+            and dead_letter.dlq_offset < ends.get(dead_letter.dlq_partition, 0)
+            and (after is None or place_of(dead_letter) > after)
         ]
         events = [Original(place, tuple(group)) for place, group in groupby(fitting, key=place_of)]
         return events[:limit]
 
     async def decide(
-        self, letters: Sequence[Letter], status: Status, deed: Deed, details: Sequence[Mapping[str, Any]]
+        self,
+        dead_letters: Sequence[StoredDeadLetter],
+        status: Status,
+        deed: Deed,
+        details: Sequence[Mapping[str, Any]],
     ) -> None:
-        assert len(letters) == len(details)
+        assert len(dead_letters) == len(details)
         assert deed == DEED
         if self.breaks_after is not None and len(self.published) > self.breaks_after:
             raise ConnectionError("the database went away")
-        ids = {letter.id for letter in letters}
-        self.letters = [replace(each, status=status) if each.id in ids else each for each in self.letters]
+        ids = {dead_letter.id for dead_letter in dead_letters}
+        self.dead_letters = [
+            replace(each, status=status) if each.id in ids else each for each in self.dead_letters
+        ]
 
-    async def read(self, letters: Sequence[Letter]) -> Mapping[UUID, Record | Gone]:
+    async def read(self, dead_letters: Sequence[StoredDeadLetter]) -> Mapping[UUID, Record | Gone]:
         return {
-            letter.id: self.gone.get(letter.id) or a_dead_record(stored(key="tea"), letter.log_offset or 0)
-            for letter in letters
+            dead_letter.id: self.gone.get(dead_letter.id)
+            or a_dead_record(stored(key="tea"), dead_letter.log_offset or 0)
+            for dead_letter in dead_letters
         }
 
     async def publish(self, events: Sequence[Outgoing]) -> list[Position | Refusal]:
@@ -87,7 +103,7 @@ class World:
         return [event.version % 2**40 for event in self.published]
 
     def statuses(self) -> dict[int | None, Status]:
-        return {letter.log_offset: letter.status for letter in self.letters}
+        return {dead_letter.log_offset: dead_letter.status for dead_letter in self.dead_letters}
 
 
 async def replayed(
@@ -109,35 +125,35 @@ async def replayed(
     return await replayer.replay(filters or Filters(), ends, DEED, pace or Pace(rate=1000))
 
 
-async def test_events_are_published_in_the_order_of_the_log_and_their_letters_marked() -> None:
-    world = World([a_letter(offset) for offset in (5, 1, 3)])
+async def test_events_are_published_in_the_order_of_the_log_and_their_dead_letters_marked() -> None:
+    world = World([a_dead_letter(offset) for offset in (5, 1, 3)])
 
     report = await replayed(world)
 
     assert world.offsets() == [1, 3, 5]
     assert set(world.statuses().values()) == {Status.REPLAYED}
-    assert (report.published, report.letters) == (3, 3)
+    assert (report.published, report.dead_letters) == (3, 3)
     assert report.records == {State.APPLIED: 3}
 
 
 async def test_an_event_that_two_groups_gave_up_on_is_published_once() -> None:
-    world = World([a_letter(1), a_letter(1, consumer_group="soma-vectors", dlq_offset=9)])
+    world = World([a_dead_letter(1), a_dead_letter(1, consumer_group="soma-vectors", dlq_offset=9)])
 
     report = await replayed(world)
 
     assert world.offsets() == [1]
-    assert (report.published, report.letters) == (1, 2)
+    assert (report.published, report.dead_letters) == (1, 2)
 
 
-async def test_one_letter_of_two_is_enough_to_have_the_original() -> None:
-    letters = [a_letter(1), a_letter(1, consumer_group="soma-vectors", dlq_offset=9)]
-    world = World(letters, gone={letters[0].id: Gone.TRIMMED})
+async def test_one_dead_letter_of_two_is_enough_to_have_the_original() -> None:
+    dead_letters = [a_dead_letter(1), a_dead_letter(1, consumer_group="soma-vectors", dlq_offset=9)]
+    world = World(dead_letters, gone={dead_letters[0].id: Gone.TRIMMED})
 
     assert (await replayed(world)).published == 1
 
 
-async def test_a_run_ends_at_the_letters_that_were_there_when_it_began() -> None:
-    world = World([a_letter(1), a_letter(2), a_letter(3)])
+async def test_a_run_ends_at_the_dead_letters_that_were_there_when_it_began() -> None:
+    world = World([a_dead_letter(1), a_dead_letter(2), a_dead_letter(3)])
 
     await replayed(world, ends={0: 3})
 
@@ -146,7 +162,13 @@ async def test_a_run_ends_at_the_letters_that_were_there_when_it_began() -> None
 
 
 async def test_what_was_replayed_is_not_replayed_by_another_run() -> None:
-    world = World([a_letter(1), a_letter(2, status=Status.REPLAYED), a_letter(3, status=Status.DISCARDED)])
+    world = World(
+        [
+            a_dead_letter(1),
+            a_dead_letter(2, status=Status.REPLAYED),
+            a_dead_letter(3, status=Status.DISCARDED),
+        ]
+    )
 
     await replayed(world)
     report = await replayed(world)
@@ -156,7 +178,7 @@ async def test_what_was_replayed_is_not_replayed_by_another_run() -> None:
 
 
 async def test_a_run_that_was_interrupted_is_simply_run_again() -> None:
-    world = World([a_letter(offset) for offset in range(6)], breaks_after=3)
+    world = World([a_dead_letter(offset) for offset in range(6)], breaks_after=3)
 
     with pytest.raises(ConnectionError):
         await replayed(world, Pace(rate=2))
@@ -172,7 +194,7 @@ async def test_a_run_that_was_interrupted_is_simply_run_again() -> None:
 @pytest.mark.parametrize(("rate", "seconds"), [(10.0, 4.0), (2.0, 24.0), (0.5, 98.0)])
 async def test_the_rate_is_kept(rate: float, seconds: float) -> None:
     clock = FakeClock()
-    world = World([a_letter(offset) for offset in range(50)])
+    world = World([a_dead_letter(offset) for offset in range(50)])
 
     await replayed(world, Pace(rate=rate), clock=clock)
 
@@ -181,7 +203,7 @@ async def test_the_rate_is_kept(rate: float, seconds: float) -> None:
 
 
 async def test_no_more_events_than_asked() -> None:
-    world = World([a_letter(offset) for offset in range(50)])
+    world = World([a_dead_letter(offset) for offset in range(50)])
 
     report = await replayed(world, Pace(rate=7, most=20))
 
@@ -190,8 +212,10 @@ async def test_no_more_events_than_asked() -> None:
 
 
 async def test_what_cannot_be_published_stays_open_and_is_told() -> None:
-    letters = [a_letter(offset) for offset in range(5)]
-    world = World(letters, gone={letters[0].id: Gone.TRIMMED, letters[1].id: Gone.REPLACED}, refused={3})
+    dead_letters = [a_dead_letter(offset) for offset in range(5)]
+    world = World(
+        dead_letters, gone={dead_letters[0].id: Gone.TRIMMED, dead_letters[1].id: Gone.REPLACED}, refused={3}
+    )
 
     report = await replayed(world)
 
@@ -203,18 +227,18 @@ async def test_what_cannot_be_published_stays_open_and_is_told() -> None:
 
 
 async def test_a_run_that_shall_stop_at_a_failure_does() -> None:
-    world = World([a_letter(offset) for offset in range(20)], outcomes={7: AGAIN})
+    world = World([a_dead_letter(offset) for offset in range(20)], outcomes={7: AGAIN})
 
     report = await replayed(world, Pace(rate=5, stop_on_error=True))
 
     assert report.stopped is Stopped.AT_AN_ERROR
     assert world.offsets() == list(range(10))
     assert report.failed_again == 1
-    assert [event.letters[0].log_offset for event in report.events if event.failed] == [7]
+    assert [event.dead_letters[0].log_offset for event in report.events if event.failed] == [7]
 
 
 async def test_a_run_whose_events_all_fail_again_stops_before_the_sinks_do() -> None:
-    world = World([a_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(500), AGAIN))
+    world = World([a_dead_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(500), AGAIN))
 
     report = await replayed(world)
 
@@ -223,7 +247,7 @@ async def test_a_run_whose_events_all_fail_again_stops_before_the_sinks_do() -> 
 
 
 async def test_a_run_that_had_come_to_its_end_was_not_stopped() -> None:
-    world = World([a_letter(offset) for offset in range(10)], outcomes=dict.fromkeys(range(10), AGAIN))
+    world = World([a_dead_letter(offset) for offset in range(10)], outcomes=dict.fromkeys(range(10), AGAIN))
 
     report = await replayed(world, Pace(rate=1000, stop_on_error=True))
 
@@ -233,7 +257,7 @@ async def test_a_run_that_had_come_to_its_end_was_not_stopped() -> None:
 
 async def test_a_run_goes_on_while_most_events_do_well() -> None:
     world = World(
-        [a_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(0, 500, 3), AGAIN)
+        [a_dead_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(0, 500, 3), AGAIN)
     )
 
     report = await replayed(world)
@@ -243,7 +267,7 @@ async def test_a_run_goes_on_while_most_events_do_well() -> None:
 
 
 async def test_a_run_that_shall_keep_going_does() -> None:
-    world = World([a_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(500), AGAIN))
+    world = World([a_dead_letter(offset) for offset in range(500)], outcomes=dict.fromkeys(range(500), AGAIN))
 
     report = await replayed(world, Pace(rate=1000, keep_going=True))
 
@@ -251,7 +275,7 @@ async def test_a_run_that_shall_keep_going_does() -> None:
 
 
 async def test_a_sink_that_is_away_is_waited_for_once() -> None:
-    world = World([a_letter(offset) for offset in range(20)], in_time=False, outcomes={})
+    world = World([a_dead_letter(offset) for offset in range(20)], in_time=False, outcomes={})
 
     report = await replayed(world, Pace(rate=5, wait_seconds=30))
 
@@ -261,7 +285,7 @@ async def test_a_sink_that_is_away_is_waited_for_once() -> None:
 
 
 async def test_nobody_has_to_wait() -> None:
-    world = World([a_letter(1)])
+    world = World([a_dead_letter(1)])
 
     report = await replayed(world, Pace(rate=5, wait_seconds=0))
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from builders import WRITER_SCHEMAS, a_batch, stored
-from dead_letters import a_dead_record, a_letter, as_dead_letter
+from dead_letters import a_dead_letter, a_dead_record, as_dead_letter
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import Limits
 from soma_schemas.settings import TopicSettings
@@ -40,7 +40,7 @@ def test_key_value_and_headers_stay_as_they_were() -> None:
     own = (("traceparent", b"00-1"), ("twice", b"1"), ("twice", None))
     record = a_dead_record(stored(key="tea"), 7, headers=own)
 
-    event = outgoing(a_letter(7), record, TOPICS)
+    event = outgoing(a_dead_letter(7), record, TOPICS)
 
     assert (event.key, event.value) == (record.key, record.value)
     assert event.headers[: len(own)] == own
@@ -49,52 +49,54 @@ def test_key_value_and_headers_stay_as_they_were() -> None:
 
 
 def test_a_sink_gives_it_its_first_version_and_time() -> None:
-    letter = a_letter(7, partition=3)
+    dead_letter = a_dead_letter(7, partition=3)
 
-    event = outgoing(letter, a_dead_record(offset=7), TOPICS)
+    event = outgoing(dead_letter, a_dead_record(offset=7), TOPICS)
     seen = decoded(published(event, 900), partition=3)
 
     assert seen.version == event.version == pack_version(1, 7)
-    assert seen.logged_at == event.logged_at == letter.logged_at
+    assert seen.logged_at == event.logged_at == dead_letter.logged_at
     assert (seen.origin, seen.position) == (Position(3, 7), Position(3, 900))
 
 
 def test_what_fails_again_keeps_the_place_that_it_had_at_the_very_first() -> None:
-    first = outgoing(a_letter(7), a_dead_record(offset=7), TOPICS)
+    first = outgoing(a_dead_letter(7), a_dead_record(offset=7), TOPICS)
     again = as_dead_letter(published(first, 900))
 
-    second = outgoing(a_letter(900), again, TOPICS)
+    second = outgoing(a_dead_letter(900), again, TOPICS)
 
     assert second.headers == first.headers
     assert (second.version, second.logged_at) == (first.version, first.logged_at)
 
 
 @pytest.mark.parametrize(
-    ("letter", "partition"),
+    ("dead_letter", "partition"),
     [
         ({"epoch": 1, "partition": 3}, 3),
         ({"epoch": 1, "partition": 99}, None),
     ],
 )
-def test_it_goes_where_its_memorys_other_events_are(letter: dict[str, int], partition: int | None) -> None:
-    assert outgoing(a_letter(7, **letter), a_dead_record(offset=7), TOPICS).partition == partition
+def test_it_goes_where_its_memorys_other_events_are(
+    dead_letter: dict[str, int], partition: int | None
+) -> None:
+    assert outgoing(a_dead_letter(7, **dead_letter), a_dead_record(offset=7), TOPICS).partition == partition
 
 
 def test_after_a_repartitioning_its_key_decides() -> None:
-    event = outgoing(a_letter(7), a_dead_record(offset=7), TopicSettings(epoch=2))
+    event = outgoing(a_dead_letter(7), a_dead_record(offset=7), TopicSettings(epoch=2))
 
     assert event.partition is None
     assert event.version == pack_version(1, 7)
 
 
 @pytest.mark.parametrize("missing", ["epoch", "partition", "log_offset", "logged_at"])
-def test_a_letter_that_does_not_say_where_it_belongs_is_refused(missing: str) -> None:
+def test_a_dead_letter_that_does_not_say_where_it_belongs_is_refused(missing: str) -> None:
     with pytest.raises(ValueError, match="does not say"):
-        outgoing(a_letter(7, **{missing: None}), a_dead_record(offset=7), TOPICS)
+        outgoing(a_dead_letter(7, **{missing: None}), a_dead_record(offset=7), TOPICS)
 
 
 def test_headers_of_an_earlier_replay_that_cannot_be_read_are_refused() -> None:
     record = a_dead_record(offset=7, headers=[("x-replay-offset", b"soon")])
 
     with pytest.raises(ValueError, match="earlier replay"):
-        outgoing(a_letter(7), record, TOPICS)
+        outgoing(a_dead_letter(7), record, TOPICS)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class Status(StrEnum):
-    """What was decided about a letter."""
+    """What was decided about a dead letter."""
 
     OPEN = "open"
     REPLAYED = "replayed"
@@ -17,12 +17,12 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class StoredDeadLetter:
     """A dead letter as the index has it; None where its headers do not say.
 
     Attributes:
         topic: Where the original lay, like the three below and `logged_at`, when the log received it.
-        dlq_partition: Where the letter lies in the dead-letter topic.
+        dlq_partition: Where the dead letter lies in the dead-letter topic.
         message: Why it failed, without content.
     """
 
@@ -52,7 +52,7 @@ class Letter:
 
 
 class Place(NamedTuple):
-    """Where an event lay first: what letters of several groups about one event have in common."""
+    """Where an event lay first: what dead letters of several groups about one event have in common."""
 
     epoch: int
     partition: int
@@ -64,16 +64,16 @@ class Original:
     """An event that became dead letters: one for each group that gave up on it.
 
     Attributes:
-        letters: At least one, oldest first.
+        dead_letters: At least one, oldest first.
     """
 
     place: Place
-    letters: tuple[Letter, ...]
+    dead_letters: tuple[StoredDeadLetter, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which letters; None asks nothing.
+    """Which dead letters; None asks nothing.
 
     Attributes:
         groups: The consumer groups that gave up.
@@ -117,7 +117,7 @@ class Filters:
 
 
 class Tally(NamedTuple):
-    """How many letters failed alike.
+    """How many dead letters failed alike.
 
     Attributes:
         replayable: Those of them whose original has a place in the log.
@@ -127,7 +127,7 @@ class Tally(NamedTuple):
     code: str
     group: str | None
     stage: str | None
-    letters: int
+    dead_letters: int
     replayable: int
     trimmed: int
 
@@ -137,12 +137,12 @@ class Plan(NamedTuple):
 
     Attributes:
         events: It would publish, those that are trimmed included.
-        letters: It would mark: also those of other groups about the same events.
+        dead_letters: It would mark: also those of other groups about the same events.
         trimmed: Of the events, those that are gone.
     """
 
     events: int
-    letters: int
+    dead_letters: int
     trimmed: int
 
 
@@ -158,7 +158,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What somebody does about letters.
+    """What somebody does about dead letters.
 
     Attributes:
         run: Names everything that one command does.
@@ -175,11 +175,11 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class RecordedDeed:
-    """A command that was run, or what it did about one letter.
+    """A command that was run, or what it did about one dead letter.
 
     Attributes:
-        letters: How many it was about.
-        details: Of the one letter; empty when it is about several.
+        dead_letters: How many it was about.
+        details: Of the one dead letter; empty when it is about several.
     """
 
     run: UUID | None
@@ -187,19 +187,19 @@ class RecordedDeed:
     actor: str
     action: str
     reason: str | None
-    letters: int
+    dead_letters: int
     details: dict[str, Any]
 
 
-def place_of(letter: Letter) -> Place:
-    """Return where a letter's event lay first.
+def place_of(dead_letter: StoredDeadLetter) -> Place:
+    """Return where a dead letter's event lay first.
 
     Raises:
         ValueError: Its headers do not say.
     """
-    if letter.epoch is None or letter.partition is None or letter.log_offset is None:
-        raise ValueError("the letter does not say where its event lay")
-    return Place(letter.epoch, letter.partition, letter.log_offset)
+    if dead_letter.epoch is None or dead_letter.partition is None or dead_letter.log_offset is None:
+        raise ValueError("the dead letter does not say where its event lay")
+    return Place(dead_letter.epoch, dead_letter.partition, dead_letter.log_offset)
 
 
 def _list(values: Sequence[Any] | None) -> list[Any] | None:
