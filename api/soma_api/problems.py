@@ -96,7 +96,7 @@ class Problem(BaseModel):
                     "code": "invalid_input",
                     "request_id": "74684f1eebfa59cf20e720c9ca181b3c",
                     "retryable": False,
-                    "remedy": "Correct the fields named and send it again.",
+                    "remedy": "Correct the fields in `errors` and send the request again.",
                     "errors": [
                         {
                             "source": "body",
@@ -161,7 +161,7 @@ class InvalidInputError(ApiError):
     """The body or the query breaks the contract; nothing was published."""
 
     status, problem, title = 422, ProblemCode.INVALID_INPUT, "The request breaks the contract"
-    remedy = "Correct the fields named and send it again."
+    remedy = "Correct the fields in `errors` and send the request again."
 
 
 class NotJsonError(ApiError):
@@ -172,23 +172,27 @@ class NotJsonError(ApiError):
 
 
 class UnsupportedMediaTypeError(ApiError):
-    """The body says that it is something else than JSON, or that it is compressed."""
+    """The request declares a body that is not JSON, or is compressed."""
 
-    status, problem, title = 415, ProblemCode.UNSUPPORTED_MEDIA_TYPE, "The body has a format that is not read"
-    remedy = "Send JSON as it is: `Content-Type: application/json`, and no `Content-Encoding`."
+    status, problem, title = (
+        415,
+        ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+        "The format of the body is not supported",
+    )
+    remedy = "Send uncompressed JSON: `Content-Type: application/json`, without `Content-Encoding`."
 
 
 class BodyTooLargeError(ApiError):
-    """The body is larger than this installation takes."""
+    """The body is larger than this installation accepts."""
 
     status, problem, title = 413, ProblemCode.BODY_TOO_LARGE, "The body is too large"
     remedy = "Send smaller batches, or raise SOMA_API__MAX_BODY_BYTES."
 
 
 class InvalidHeaderError(ApiError):
-    """A header cannot be understood, and guessing would be wrong."""
+    """A header is malformed, or contradicts another one."""
 
-    status, problem, title = 400, ProblemCode.INVALID_HEADER, "A header cannot be understood"
+    status, problem, title = 400, ProblemCode.INVALID_HEADER, "A header is invalid"
 
 
 class ConditionUnsupportedError(ApiError):
@@ -208,24 +212,24 @@ class InvalidCursorError(ApiError):
 
 
 class UnauthenticatedError(ApiError):
-    """There is no credential, or it is not good."""
+    """The request has no API key, or an invalid one."""
 
     status, problem, title = 401, ProblemCode.UNAUTHENTICATED, "A valid API key is required"
-    remedy = "Send `Authorization: Bearer soma_...`; `soma keys create` makes a key."
+    remedy = "Send `Authorization: Bearer soma_...`; `soma keys create` creates a key."
 
     def __init__(self, message: str) -> None:
         super().__init__(message, headers={"WWW-Authenticate": 'Bearer realm="soma"'})
 
 
 class RoleTooLowError(ApiError):
-    """The credential is good, but not for this."""
+    """The API key is valid, but its role is too low for this route."""
 
     status, problem, title = 403, ProblemCode.ROLE_TOO_LOW, "This key's role does not allow it"
-    remedy = "Use a key of the role named; `soma keys create --role` makes one."
+    remedy = "Use a key with the required role; `soma keys create --role` creates one."
 
 
 class NamespaceForbiddenError(ApiError):
-    """The credential is good, but not for this namespace."""
+    """The API key is valid, but does not cover this namespace."""
 
     status, problem, title = 403, ProblemCode.NAMESPACE_FORBIDDEN, "This key does not cover the namespace"
     remedy = "Use a key that covers the namespace, or a namespace that this key covers."
@@ -239,96 +243,96 @@ class TenantMismatchError(ApiError):
 
 
 class RouteNotFoundError(ApiError):
-    """There is nothing at this path."""
+    """There is no route with this path."""
 
-    status, problem, title = 404, ProblemCode.ROUTE_NOT_FOUND, "There is nothing at this path"
-    remedy = "See /docs for what there is."
+    status, problem, title = 404, ProblemCode.ROUTE_NOT_FOUND, "There is no route with this path"
+    remedy = "See /docs for all routes."
 
 
 class MethodNotAllowedError(ApiError):
-    """There is something at this path, but not for this method."""
+    """The route does not support this method."""
 
-    status, problem, title = 405, ProblemCode.METHOD_NOT_ALLOWED, "This path does not have that method"
+    status, problem, title = 405, ProblemCode.METHOD_NOT_ALLOWED, "The route does not support this method"
     remedy = "See the `Allow` header for the methods that it has."
 
 
 class MemoryNotFoundError(ApiError):
-    """There is no such memory that this key may see, or not yet."""
+    """The memory does not exist, is not visible yet, or is not visible to this key."""
 
     status, problem, title = 404, ProblemCode.MEMORY_NOT_FOUND, "There is no such memory"
     remedy = "After a write, send its position as `Soma-Position` to wait for it."
 
 
 class WriteNotFoundError(ApiError):
-    """There is no write at this position that this key may see."""
+    """There is no write at this position that is visible to this key."""
 
     status, problem, title = 404, ProblemCode.WRITE_NOT_FOUND, "There is no such write"
     remedy = "Use the `position` that the write returned."
 
 
 class DeadLetterNotFoundError(ApiError):
-    """There is no dead letter with this id that this key may see."""
+    """There is no dead letter with this id that is visible to this key."""
 
     status, problem, title = 404, ProblemCode.DEAD_LETTER_NOT_FOUND, "There is no such dead letter"
     remedy = "Use an `id` from the list of dead letters."
 
 
 class NamespaceUnknownError(ApiError):
-    """The memory is not visible yet, so its namespace has to be given."""
+    """The memory is not visible yet, so the request must give its namespace."""
 
     status, problem, title = 404, ProblemCode.NAMESPACE_UNKNOWN, "The memory's namespace is not known yet"
     remedy = "Send `?namespace=`, or `Soma-Position` with the position of the write that made the memory."
 
 
 class NamespaceMismatchError(ApiError):
-    """The memory lies in another namespace than the request says."""
+    """The memory is in another namespace than the one in the request."""
 
-    status, problem, title = 409, ProblemCode.NAMESPACE_MISMATCH, "The memory lies in another namespace"
-    remedy = "A memory keeps its namespace; store it anew in the other one and delete this one."
+    status, problem, title = 409, ProblemCode.NAMESPACE_MISMATCH, "The memory is in another namespace"
+    remedy = "A memory cannot change its namespace: store it in the other one and delete this one."
 
 
 class PreconditionFailedError(ApiError):
-    """The write was refused because the memory has another version than was expected."""
+    """The write changed nothing because the memory does not have the expected version."""
 
     status, problem, title = 412, ProblemCode.PRECONDITION_FAILED, "The memory has another version"
-    remedy = "Read the memory again, decide anew, and send its ETag as `If-Match`."
+    remedy = "Read the memory again and retry with its new ETag as `If-Match`."
 
 
 class SupersededError(ApiError):
-    """The write changed nothing, because the memory is newer than it."""
+    """The write changed nothing because the memory has a higher version."""
 
     status, problem, title = 409, ProblemCode.SUPERSEDED, "The write changed nothing"
-    remedy = "Read the memory again and decide anew."
+    remedy = "Read the memory again before you write."
 
 
 class DeadLetteredError(ApiError):
-    """The write can never be applied; it lies in the dead-letter topic with its reason."""
+    """The write can never be applied; it is in the dead-letter topic, with the reason."""
 
     status, problem, title = 422, ProblemCode.DEAD_LETTERED, "The write cannot be applied"
     remedy = "An operator sees it with `soma dlq show`."
 
 
 class SearchTooCostlyError(ApiError):
-    """The search compares too many memories by too many conditions; answering would hold up all others."""
+    """The search would check too many conditions on too many memories and block other requests."""
 
     status, problem, title = 422, ProblemCode.SEARCH_TOO_COSTLY, "The search would take too long"
-    remedy = "Name a narrower `namespace` or `namespace_prefix`, or ask for fewer conditions at once."
+    remedy = "Use a narrower `namespace` or `namespace_prefix`, or fewer conditions."
 
 
 class NotYetVisibleError(ApiError):
-    """The stores have not reached the position that the read asks for."""
+    """The store has not reached the position that the read waits for."""
 
     status, problem, title = 503, ProblemCode.NOT_YET_VISIBLE, "The write is not visible yet"
     retryable = True
-    remedy = "Ask again after `Retry-After`, or wait longer with `Prefer: wait`."
+    remedy = "Retry after `Retry-After`, or wait longer with `Prefer: wait`."
 
 
 class TooStaleError(ApiError):
-    """The stores may lag behind the log by more than the read accepts."""
+    """The store may be further behind the log than the read accepts."""
 
     status, problem, title = 503, ProblemCode.TOO_STALE, "The answer would be too old"
     retryable = True
-    remedy = "Ask again after `Retry-After`, or accept an older answer."
+    remedy = "Retry after `Retry-After`, or accept a higher staleness."
 
 
 class LogUnavailableError(ApiError):
@@ -339,34 +343,34 @@ class LogUnavailableError(ApiError):
 
 
 class StoreUnavailableError(ApiError):
-    """PostgreSQL does not answer."""
+    """PostgreSQL does not respond."""
 
-    status, problem, title = 503, ProblemCode.STORE_UNAVAILABLE, "The database does not answer"
+    status, problem, title = 503, ProblemCode.STORE_UNAVAILABLE, "The database does not respond"
     retryable = True
-    remedy = "Ask again after `Retry-After`."
+    remedy = "Retry after `Retry-After`."
 
 
 class IndexUnavailableError(ApiError):
-    """The vector index or the embedder does not answer."""
+    """The vector index or the embedder does not respond."""
 
-    status, problem, title = 503, ProblemCode.INDEX_UNAVAILABLE, "The vector index does not answer"
+    status, problem, title = 503, ProblemCode.INDEX_UNAVAILABLE, "The vector index does not respond"
     retryable = True
-    remedy = "Ask again after `Retry-After`; reading by id, key and filter goes on working."
+    remedy = "Retry after `Retry-After`. Reads by id, key and filter still work."
 
 
 class OverloadedError(ApiError):
-    """This process serves as many requests as it may."""
+    """This process already serves the maximum number of requests."""
 
     status, problem, title = 503, ProblemCode.OVERLOADED, "Too many requests at once"
     retryable = True
-    remedy = "Ask again after `Retry-After`."
+    remedy = "Retry after `Retry-After`."
 
 
 class InternalError(ApiError):
-    """Something that nobody foresaw."""
+    """An unexpected error."""
 
-    status, problem, title = 500, ProblemCode.INTERNAL, "Something went wrong here"
-    remedy = "Tell the operator the `request_id`."
+    status, problem, title = 500, ProblemCode.INTERNAL, "Internal error"
+    remedy = "Report the `request_id` to the operator."
 
 
 RETRY_AFTER_SECONDS = 1

@@ -89,7 +89,7 @@ class SomaClient:
 
         Args:
             fields: Of the memory, as the API names them.
-            event_id: Names the event: the same one again changes nothing.
+            event_id: UUID of the event; an event with the same id changes nothing.
             wait_seconds: How long to wait until reads and searches see it; 0 does not.
 
         Raises:

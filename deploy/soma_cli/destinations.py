@@ -20,7 +20,7 @@ ToOutput = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="File to write, or `-`; else standard output.",
+        help="File to write. Default: standard output, also `-`.",
         allow_dash=True,
         show_default=False,
     ),

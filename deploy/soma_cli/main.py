@@ -19,34 +19,44 @@ PROCESSES = "Processes"
 
 COMMANDS = (
     Entry("up", "soma_cli.commands.up", "Run everything on this machine, in the foreground.", START),
-    Entry("env", "soma_cli.commands.env", "Print where the local stack is, for a shell.", START),
+    Entry(
+        "env",
+        "soma_cli.commands.env",
+        "Print the addresses and the API key of the local stack as shell variables.",
+        START,
+    ),
     Entry("store", "soma_cli.commands.store", "Store a memory.", MEMORIES),
     Entry("get", "soma_cli.commands.get", "Show one memory.", MEMORIES),
-    Entry("search", "soma_cli.commands.search", "Find memories by meaning, by words, or by both.", MEMORIES),
+    Entry(
+        "search", "soma_cli.commands.search", "Search memories by meaning, by words, or by both.", MEMORIES
+    ),
     Entry("list", "soma_cli.commands.list", "List memories.", MEMORIES),
     Entry("delete", "soma_cli.commands.delete", "Delete a memory.", MEMORIES),
     Entry(
         "import", "soma_cli.commands.import_", "Store the memories of a file, or of a git history.", MEMORIES
     ),
     Entry(
-        "export", "soma_cli.commands.export", "Write memories as lines that `soma import` reads.", MEMORIES
+        "export", "soma_cli.commands.export", "Export memories as lines that `soma import` reads.", MEMORIES
     ),
-    Entry("status", "soma_cli.commands.status", "Say how the service is.", OPERATION),
+    Entry("status", "soma_cli.commands.status", "Show the health of the service, and counts.", OPERATION),
     Entry("keys", "soma_cli.commands.keys", "Create, list and revoke API keys.", OPERATION),
     Entry("config", "soma_cli.commands.config", "Show, check and explain settings.", OPERATION),
     Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),
     Entry("schemas", "soma_cli.commands.schemas", "Register and check the schemas of events.", OPERATION),
-    Entry("migrate", "soma_cli.commands.migrate", "Bring the database to this version.", OPERATION),
-    Entry("verify", "soma_cli.commands.verify", "Compare what is kept twice, and mend it.", OPERATION),
+    Entry("migrate", "soma_cli.commands.migrate", "Migrate the database to this version.", OPERATION),
     Entry(
-        "dlq",
-        "soma_cli.commands.dlq",
-        "Look at dead letters, and replay, mend, discard or export them.",
+        "verify",
+        "soma_cli.commands.verify",
+        "Compare the stored counts with the rows, and repair them.",
         OPERATION,
     ),
     Entry(
-        "reindex", "soma_cli.commands.reindex", "Have the vector index made anew and filled again.", OPERATION
+        "dlq",
+        "soma_cli.commands.dlq",
+        "List, show, replay, edit, discard and export dead letters.",
+        OPERATION,
     ),
+    Entry("reindex", "soma_cli.commands.reindex", "Rebuild the vector index.", OPERATION),
     Entry("bench", "soma_cli.commands.bench", "Measure recall, latency, search and reads.", OPERATION),
     Entry("work", "soma_cli.commands.work", "Run a worker.", PROCESSES),
     Entry("serve", "soma_cli.commands.serve", "Run the HTTP API.", PROCESSES),

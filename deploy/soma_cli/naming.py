@@ -31,7 +31,7 @@ OfMemory = Annotated[
     UUID | None, typer.Argument(help="Its id.", metavar="[ID]", show_default=False, parser=memory_id_of)
 ]
 OfNamespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Where it lies.", show_default=False)
+    str | None, typer.Option("--namespace", "-n", help="Namespace of the memory.", show_default=False)
 ]
 OfKey = Annotated[str | None, typer.Option(help="Its key within the namespace.", show_default=False)]
 OfCoordinate = Annotated[

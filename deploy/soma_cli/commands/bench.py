@@ -113,9 +113,9 @@ class ReadTimes(Result):
 def recall(
     context: typer.Context, *, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
-    """Ask the example questions in every mode, and tell how many of their answers are found.
+    """Ask the example questions in every mode, and report the recall.
 
-    Stores the example memories below `bench/recall` first, apart from yours.
+    First stores the example memories below `bench/recall`.
     """
     questions = read_questions(example(_QUESTIONS))
     memories = example_memories(example(_MEMORIES), RECALL)
@@ -138,15 +138,15 @@ def recall(
 @app.command()
 def latency(
     context: typer.Context,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many memories to store.")] = 200,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of memories to store.")] = 200,
     *,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Store memories one after the other, and tell how long each took until searches saw it.
+    """Store memories one by one, and measure the time until each is searchable.
 
-    They lie below `bench/latency`; running it again stores the same ones anew.
+    They are below `bench/latency`; another run replaces them.
     """
     memories = list(made_up_memories(example_memories(example(_MEMORIES), LATENCY), count, LATENCY))
     clock = SystemClock()
@@ -159,18 +159,16 @@ def latency(
 @app.command()
 def search(
     context: typer.Context,
-    memories: Annotated[
-        int, typer.Option(min=1, max=10_000_000, help="How many memories there are.")
-    ] = 10_000,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many searches.")] = 400,
+    memories: Annotated[int, typer.Option(min=1, max=10_000_000, help="Number of memories.")] = 10_000,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of searches.")] = 400,
     *,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search many memories with filters, in hybrid mode, and tell how long each search took.
+    """Measure the latency of filtered hybrid searches over many memories.
 
-    Stores what is missing below `bench/search` first; the memories are made up from the examples.
+    First stores what is missing below `bench/search`, made up from the examples.
     """
     clock = SystemClock()
     with open_client(context, url, api_key) as client:
@@ -193,18 +191,20 @@ def search(
 def reads(
     context: typer.Context,
     memories: Annotated[
-        int, typer.Option(min=1, max=10_000_000, help="How many memories to store first.")
+        int, typer.Option(min=1, max=10_000_000, help="Number of memories to store first.")
     ] = 4_000,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How often to ask for each.")] = 100,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="Number of requests of each kind.")
+    ] = 100,
     *,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for counts, a list and the state of a write right after storing, and tell how long each took.
+    """Measure the latency of counts, lists and write states right after storing.
 
-    The memories lie below `bench/reads`. Nothing waits for the stores between: the database has not yet
-    looked at what was stored, least of all with the key of a new tenant.
+    The memories are below `bench/reads`. The reads follow at once, before the database has analyzed the new
+    rows.
     """
     clock = SystemClock()
     with open_client(context, url, api_key) as client:

@@ -18,7 +18,7 @@ from soma_schemas.errors import ConfigurationError
 
 app = typer.Typer(help="Show, check and explain settings.", no_args_is_help=True, add_completion=False)
 
-_OfProcess = Annotated[Process, typer.Argument(help="Whose settings.", metavar="PROCESS")]
+_OfProcess = Annotated[Process, typer.Argument(help="The process.", metavar="PROCESS")]
 
 
 class Page(StrEnum):
@@ -76,7 +76,7 @@ class CheckedSettings(Result):
 
 @app.command("show")
 def show_settings(context: typer.Context, process: _OfProcess, *, as_json: AsJson = False) -> None:
-    """Print the settings with which a process would start from here, and where each comes from."""
+    """Print the settings that a process started here would use, and the source of each."""
     loaded = load(PROCESSES[process], environment=invocation_of(context).environment, known=KNOWN)
     settings = [
         ShownSetting(name=each.name, value=each.value, origin=each.origin, description=each.description)
@@ -90,14 +90,12 @@ def check(
     context: typer.Context,
     processes: Annotated[
         list[Process] | None,
-        typer.Argument(
-            help="Whose settings; those of every process when none is named.", metavar="[PROCESS]..."
-        ),
+        typer.Argument(help="Processes. Default: all.", metavar="[PROCESS]..."),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Check the settings with which processes would start from here; exit 1 when some are wrong."""
+    """Validate the settings that processes started here would use; exit code 1 if any is wrong."""
     environment = invocation_of(context).environment
     checked = []
     for process in processes or list(Process):
@@ -117,11 +115,9 @@ def check(
 
 @app.command()
 def docs(
-    page: Annotated[
-        Page, typer.Argument(help="Which page of the reference.", metavar="[PAGE]")
-    ] = Page.SETTINGS,
+    page: Annotated[Page, typer.Argument(help="The page.", metavar="[PAGE]")] = Page.SETTINGS,
 ) -> None:
-    """Print a page of the reference as Markdown: `settings`, unless another is wanted."""
+    """Print a page of the reference as Markdown."""
     # It knows the API, which clients do not install.
     from soma_cli import reference  # noqa: PLC0415  # see above
 

@@ -20,7 +20,8 @@ def delete(
     key: OfKey = None,
     coordinate: OfCoordinate = None,
     expected_version: Annotated[
-        int | None, typer.Option(min=1, help="Only this version of it.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Delete only if the memory has this version.", show_default=False),
     ] = None,
     wait: Wait = 5,
     url: Url = None,
@@ -29,8 +30,8 @@ def delete(
 ) -> None:
     """Delete a memory.
 
-    Name it by its id, or by its namespace and its key or coordinate. Its history stays until retention or an
-    erasure takes it.
+    Give its id, or its namespace and its key or coordinate. Its history is kept until retention or an
+    erasure removes it.
     """
     with open_client(context, url, api_key) as client:
         if memory_id is None or key is not None or coordinate is not None:

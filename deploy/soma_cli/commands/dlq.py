@@ -55,7 +55,7 @@ from soma_streams.replay.replaying import Pace
 from soma_streams.replay.republishing import original_headers
 
 app = typer.Typer(
-    help="Look at dead letters, and replay, mend, discard or export them.",
+    help="List, show, replay, edit, discard and export dead letters.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -66,18 +66,18 @@ _ADD_YES = "\nnothing was done; add --yes to do it"
 
 ResultT = TypeVar("ResultT", bound=Result)
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; else only say what would happen.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only print what would be done.")]
 Everything = Annotated[
     bool,
     typer.Option("--all", help="With --yes, when neither ids nor filters are given: all open dead letters."),
 ]
-Reason = Annotated[str | None, typer.Option(help="Why, for the record.", show_default=False)]
+Reason = Annotated[str | None, typer.Option(help="Reason, for the audit log.", show_default=False)]
 Wait = Annotated[
     int,
     typer.Option(
         min=0,
         max=3600,
-        help="Longest wait for the sinks, to tell what became of the events; 0 does not wait.",
+        help="Seconds to wait for the outcomes of the events; 0 does not wait.",
         metavar="SECONDS",
     ),
 ]
@@ -95,10 +95,10 @@ def list_(
     since: OfSince = None,
     until: OfUntil = None,
     status: OfStatus = ShownStatus.OPEN,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of results.")] = 20,
     after: Annotated[
         str | None,
-        typer.Option(help="Go on after the dead letter with this id.", show_default=False, metavar="ID"),
+        typer.Option(help="Continue after the dead letter with this id.", show_default=False, metavar="ID"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -133,13 +133,13 @@ def show_(
     dead_letter_id: OfId,
     *,
     most_bytes: Annotated[
-        int, typer.Option("--bytes", min=16, help="Most bytes to dump when they cannot be decoded.")
+        int, typer.Option("--bytes", min=16, help="How many bytes to print if they cannot be decoded.")
     ] = 512,
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter: why it failed, what to do about it, and the event that it holds.
 
-    What it holds is a memory: that somebody looked goes on record.
+    The event contains a memory, so the access is recorded.
     """
 
     async def work(session: DlqSession) -> Shown:
@@ -185,9 +185,12 @@ def replay(
             help="Also dead letters that were replayed before and, when named by id, discarded ones.",
         ),
     ] = False,
-    rate: Annotated[float, typer.Option(min=0.01, max=100_000, help="Most events a second.")] = 100.0,
+    rate: Annotated[
+        float, typer.Option(min=0.01, max=100_000, help="Maximum number of events per second.")
+    ] = 100.0,
     most: Annotated[
-        int | None, typer.Option("--max", min=1, help="Most events; else all.", show_default=False)
+        int | None,
+        typer.Option("--max", min=1, help="Maximum number of events. Default: all.", show_default=False),
     ] = None,
     stop_on_error: Annotated[
         bool,
@@ -197,17 +200,17 @@ def replay(
     ] = False,
     keep_going: Annotated[
         bool,
-        typer.Option("--keep-going", help="Go on although most events are dead-lettered again."),
+        typer.Option("--keep-going", help="Continue even if most events are dead-lettered again."),
     ] = False,
     wait: Wait = 30,
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish the events of dead letters again, after their cause was mended.
+    """Publish the events of dead letters again, after the cause was fixed.
 
-    Key, value and headers stay as they are, and each event keeps its first version: what is newer in a store
-    stays, however late a replay comes. Every group receives the event; one that had applied it before lets it
-    pass. A replay takes the dead letters that are known when it begins. If it is interrupted, run it again.
+    Key, value and headers are unchanged, and each event keeps its first version: a replay never overwrites a
+    newer state. Every consumer group receives the event; a group that had applied it before ignores it.
+    A replay takes the dead letters that exist when it starts. If it is interrupted, run it again.
 
     With --edit, the event of one dead letter is opened as JSON and published as a new event, with an id and a
     version of its own: it counts as newer than everything before it.
@@ -280,10 +283,10 @@ def discard(
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide that dead letters need nothing more: they are no longer listed as open.
+    """Discard dead letters: they are no longer listed as open.
 
-    The events stay in the dead-letter topic until its retention takes them, and `soma dlq replay ID --again`
-    takes the decision back.
+    The events stay in the dead-letter topic until its retention ends; `soma dlq replay ID --again` still
+    replays one.
     """
     choice = Choice(
         ids=ids, groups=groups, stages=stages, codes=codes, tenant=tenant, memory=memory, since=since,
@@ -329,9 +332,9 @@ def export(
 ) -> None:
     """Write dead letters with their originals as lines of JSON, newest first.
 
-    Key, value and headers are base64, byte for byte as the log had them. They are memories: only its
-    owner may read a new file, and that somebody exported them goes on record. A file appears whole or not at
-    all, and keeps its mode; a device or a pipe is written to as it is.
+    Key, value and headers are base64 of the original bytes. They contain memories: a new file is readable by
+    its owner alone, and the export is recorded. A file is written completely or not at all, and an existing
+    one keeps its mode; devices and pipes are written to directly.
     """
     require_place_for_result(output, as_json=as_json)
     choice = Choice(
@@ -371,13 +374,13 @@ def audit(
     context: typer.Context,
     dead_letter_id: Annotated[
         str | None,
-        typer.Argument(help="Only what was done about this dead letter.", metavar="[ID]", show_default=False),
+        typer.Argument(help="Only about this dead letter.", metavar="[ID]", show_default=False),
     ] = None,
     *,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of results.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was done about dead letters, newest first: by whom, when, and why."""
+    """Show who did what about dead letters, when and why, newest first."""
 
     async def work(session: DlqSession) -> Audit:
         if dead_letter_id is None:

@@ -29,11 +29,10 @@ class Variables(Result):
 
 @app.command()
 def env(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Print where the local stack is, for a shell.
+    """Print the addresses and the API key of the local stack as shell variables.
 
-    `eval "$(soma env)"` lets every program that is started in this shell find it: SOMA_URL and SOMA_API_KEY
-    lead to the HTTP API, SOMA_KAFKA__... and SOMA_REGISTRY__... are the settings of a producer. The key is an
-    admin's.
+    `eval "$(soma env)"` sets them in the current shell: SOMA_URL and SOMA_API_KEY for the HTTP API,
+    SOMA_KAFKA__... and SOMA_REGISTRY__... for producers. The key has role admin.
     """
     local = running_stack(invocation_of(context).home)
     places = {name: value for name, value in local.environment.items() if name.startswith(_PUBLISHING)}

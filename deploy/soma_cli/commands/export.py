@@ -49,11 +49,11 @@ def export(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write memories as lines that `soma import` reads.
+    """Export memories as lines that `soma import` reads.
 
-    One JSON object a line, oldest first. Imported again, each is the same memory: same name, same content.
-    Links, history and counts of reads are not part of it. A file appears whole or not at all, and keeps its
-    mode; a device or a pipe is written to as it is.
+    One JSON object per line, oldest first. An import restores each memory with the same identity and content,
+    without links, history and access counts. A file is written completely or not at all, and an existing one
+    keeps its mode; devices and pipes are written to directly.
     """
     require_place_for_result(output, as_json=as_json)
     asked = filters(namespace, prefix, kind, tags, subject) | {

@@ -9,7 +9,7 @@ from soma_schemas.fields import Kind
 
 OfPrefix = Annotated[
     str | None,
-    typer.Option("--prefix", "-p", help="In this namespace and all below it.", show_default=False),
+    typer.Option("--prefix", "-p", help="This namespace and all below it.", show_default=False),
 ]
 OfKind = Annotated[Kind | None, typer.Option(help="Of this kind.", case_sensitive=False, show_default=False)]
 OfTags = Annotated[list[str] | None, typer.Option("--tag", "-t", help="With this tag.")]

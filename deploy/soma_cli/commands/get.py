@@ -23,7 +23,7 @@ def get(
 ) -> None:
     """Show one memory.
 
-    Name it by its id, or by its namespace and its key or coordinate.
+    Give its id, or its namespace and its key or coordinate.
     """
     with open_client(context, url, api_key) as client:
         show(named_memory(client, memory_id, namespace, key, coordinate), as_json=as_json)

@@ -75,29 +75,28 @@ def import_(
     format_: Annotated[Format, typer.Option("--format", help="What it holds.")] = Format.LINES,
     tenant: Annotated[
         str | None,
-        typer.Option(help="Whose memories they become; the local stack's unless named.", show_default=False),
+        typer.Option(help="Tenant of the memories. Default: that of the local stack.", show_default=False),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate everything, send nothing.")] = False,
     anew: Annotated[
         bool,
-        typer.Option("--anew", help="Store again what was imported before, over what has changed since."),
+        typer.Option("--anew", help="Store again what was imported before, replacing later changes."),
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when everything is searchable.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until everything is searchable.")] = False,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Store the memories of a file, or of a git history.
 
-    Everything is checked before anything is sent, so a file with a bad line stores nothing; its lines are
-    named. Memories go straight to the log, in order. An import that was interrupted is simply run again:
-    the same line makes the same event, which changes nothing twice. For the same reason a line that was
-    imported before does not undo later changes; `--anew` does.
+    All lines are validated before any is sent: if one is wrong, the command names it and stores nothing.
+    Memories are published to the log, in order. If an import is interrupted, run it again: the same line
+    produces the same event, which is applied once. For the same reason, importing a line again does not undo
+    later changes; with `--anew` it does.
 
     A line is a JSON object with `namespace`, `text`, and what else a memory has. From a git history, each
     commit becomes a memory in `git/NAME`: its message, its author as subject, its files as tags. Commits that
-    cannot be memories, such as one of the year 10000, are named, and the exit code is then 1; all others are
-    imported.
+    cannot be memories, such as one of the year 10000, are skipped and named, and the exit code is 1.
     """
     root = invocation_of(context)
     clock = SystemClock()

@@ -24,7 +24,7 @@ app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True
 
 _OfTenant = Annotated[
     str | None,
-    typer.Option(help="Whose memories; the local stack's unless named.", show_default=False),
+    typer.Option(help="Tenant. Default: that of the local stack.", show_default=False),
 ]
 
 
@@ -86,19 +86,21 @@ def create(
     tenant: _OfTenant = None,
     role: Annotated[
         Role,
-        typer.Option(help="What it may do: reader reads, writer also stores, operator also sees failures."),
+        typer.Option(
+            help="reader: read. writer: also store. operator: also metrics and dead letters. admin: all."
+        ),
     ] = Role.WRITER,
     namespaces: Annotated[
         list[str] | None,
-        typer.Option("--namespace", help="Covers this namespace and all below it; else all."),
+        typer.Option("--namespace", help="Limit the key to this namespace and all below it. Default: all."),
     ] = None,
-    label: Annotated[str, typer.Option(help="What it is for, to be found in the list.")] = "",
+    label: Annotated[str, typer.Option(help="Text that `soma keys list` shows.")] = "",
     days: Annotated[
-        int | None, typer.Option(min=1, max=36_500, help="Ends after so many days; else never.")
+        int | None, typer.Option(min=1, max=36_500, help="Days until the key expires. Default: never.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key and print it. It is shown this once: of its secret only a digest is kept."""
+    """Create an API key and print it. It cannot be shown again: only a digest of its secret is stored."""
     settings, local = operator_settings(invocation_of(context))
     tenant = tenant or (local.tenant if local is not None else None)
     if tenant is None:
@@ -129,10 +131,10 @@ def create(
 def list_(
     context: typer.Context,
     *,
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.", show_default=False)] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only keys of this tenant.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List API keys; no secret is among what is known of them."""
+    """List API keys, without their secrets."""
     settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres):
         found = list_keys(settings.postgres.conninfo(), tenant)
@@ -142,11 +144,11 @@ def list_(
 @app.command()
 def revoke(
     context: typer.Context,
-    key_id: Annotated[str, typer.Argument(help="The id, as `soma keys list` shows it.", metavar="ID")],
+    key_id: Annotated[str, typer.Argument(help="Id of the key, from `soma keys list`.", metavar="ID")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """End an API key. The API forgets it within seconds (SOMA_API__API_KEY_CACHE_TTL)."""
+    """Revoke an API key. The API accepts it for up to SOMA_API__API_KEY_CACHE_TTL after that."""
     settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres):
         found = revoke_key(settings.postgres.conninfo(), key_id, SystemClock().now())

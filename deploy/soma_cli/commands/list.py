@@ -37,11 +37,11 @@ def list_(
     tags: OfTags = None,
     subject: OfSubject = None,
     sort: Annotated[
-        Order, typer.Option(help="A minus puts the newest or greatest first.")
+        Order, typer.Option(help="Sort order; a minus sorts descending.")
     ] = Order.UPDATED_DESCENDING,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of results.")] = 20,
     cursor: Annotated[
-        str | None, typer.Option(help="Goes on after the list that gave it.", show_default=False)
+        str | None, typer.Option(help="Continue after the page that printed this cursor.", show_default=False)
     ] = None,
     url: Url = None,
     api_key: ApiKey = None,

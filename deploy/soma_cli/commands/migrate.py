@@ -29,10 +29,10 @@ class Migrated(Result):
 
 @app.command()
 def migrate(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Bring the database to this version.
+    """Migrate the database to this version.
 
-    Logs in as the owner of the database. Safe to run at any time and by several at once: a second one waits
-    for the first and then finds nothing to do.
+    Logs in as the owner of the database. Can run at any time and more than once at a time: the second run
+    waits for the first and then has nothing to do.
     """
     settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres):

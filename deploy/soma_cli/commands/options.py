@@ -11,15 +11,13 @@ from soma_cli.invocation import invocation_of
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Url = Annotated[
     str | None,
-    typer.Option(
-        help="Address of the API. Else SOMA_URL, else the local stack of this machine.", show_default=False
-    ),
+    typer.Option(help="Address of the API. Default: SOMA_URL, or the local stack.", show_default=False),
 ]
 ApiKey = Annotated[
     str | None,
     typer.Option(
-        help="API key. Else SOMA_API_KEY, else that of the local stack; other users of this machine can "
-        "see a key that stands on a command line.",
+        help="API key. Default: SOMA_API_KEY, or the key of the local stack. Other users of this "
+        "machine can see a key on a command line.",
         show_default=False,
     ),
 ]
@@ -29,7 +27,7 @@ Wait = Annotated[
         "--wait",
         min=0,
         max=60,
-        help="Seconds to wait until reads and searches see it; 0 returns as soon as the log has it.",
+        help="Seconds to wait until reads and searches see the write; 0 returns when it is in the log.",
         metavar="SECONDS",
     ),
 ]

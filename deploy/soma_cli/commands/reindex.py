@@ -53,19 +53,21 @@ def reindex(
     embedded_vectors: Annotated[
         Path | None,
         typer.Option(
-            help="The index is in this folder, as `soma serve` was told. Else it is the server's that the "
+            help="Folder of an embedded index, as given to `soma serve`. Default: the server that the "
             "settings name, else the local stack's.",
             metavar="FOLDER",
             show_default=False,
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without, say what would be done.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it. Without it, only print what would be done.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have the vector index made anew and filled again.
+    """Rebuild the vector index.
 
-    For another embedder, or when the index is suspected to be damaged. Nothing is lost: the log and
-    PostgreSQL have everything. A vector worker that runs notices within seconds, ends, and begins anew when
+    Needed for another embedder, or if the index may be damaged. Nothing is lost: the log and PostgreSQL have
+    everything. A running vector worker notices within seconds, exits, and fills the new index when
     its supervisor starts it, as `soma up` does.
     """
     root = invocation_of(context)

@@ -45,7 +45,7 @@ class Schemas(Result):
 
 @app.command()
 def register(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Register every released schema, oldest first, under the rule FULL_TRANSITIVE."""
+    """Register every released schema, oldest first, with compatibility FULL_TRANSITIVE."""
     _require_compatible()
     settings, _ = operator_settings(invocation_of(context))
     with open_registry(settings.registry) as registry, waiting_for("the registry"):
@@ -55,9 +55,9 @@ def register(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def check(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Check that all released schemas can read each other and are registered; exit 1 when some are not.
+    """Check that all released schemas are compatible and registered; exit code 1 if not.
 
-    The first is checked here, from the released versions alone; the second asks the registry.
+    Compatibility is checked offline, registration in the registry.
     """
     found = [str(each) for each in incompatibilities()]
     settings, _ = operator_settings(invocation_of(context))
@@ -75,7 +75,7 @@ def check(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def compatibility() -> None:
-    """Check that all released schemas can read each other, without asking any registry."""
+    """Check offline that all released schemas are compatible."""
     _require_compatible()
     say("all released versions can read each other")
 

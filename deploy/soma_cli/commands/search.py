@@ -25,19 +25,21 @@ class Mode(StrEnum):
 @app.command()
 def search(
     context: typer.Context,
-    query: Annotated[str, typer.Argument(help="What is asked, in words.")],
+    query: Annotated[str, typer.Argument(help="Text to search for.")],
     *,
     mode: Annotated[
-        Mode, typer.Option(help="By meaning (vector), by words (keyword), or by both (hybrid).")
+        Mode, typer.Option(help="vector: by meaning. keyword: by words. hybrid: by both.")
     ] = Mode.HYBRID,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, max=10_000, help="How many at most.")] = 5,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=1, max=10_000, help="Maximum number of results.")
+    ] = 5,
     namespace: OfNamespace = None,
     prefix: OfPrefix = None,
     kind: OfKind = None,
     tags: OfTags = None,
     subject: OfSubject = None,
     importance_min: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="At least this important.", show_default=False)
+        float | None, typer.Option(min=0.0, max=1.0, help="Lowest importance.", show_default=False)
     ] = None,
     occurred_from: Annotated[
         str | None, typer.Option(help="Happened at this time or later.", show_default=False)
@@ -52,10 +54,10 @@ def search(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find memories by meaning, by words, or by both.
+    """Search memories by meaning, by words, or by both.
 
-    Each comes with its score and what it is made of; scores compare within one answer only. A hit is
-    weak, and probably not about the question, when it shares no word with it and its meaning is far away.
+    Prints each hit with its score and the parts of the score. Scores are comparable only within one search.
+    A hit is weak, and probably irrelevant, if it shares no word with the query and its meaning is far away.
     """
     wanted: dict[str, Any] = filters(namespace, prefix, kind, tags, subject)
     given = {

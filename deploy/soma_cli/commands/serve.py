@@ -22,7 +22,7 @@ def serve(
     embedded_vectors: Annotated[
         Path | None,
         typer.Option(
-            help="Keep the vector index in this folder, and its worker in this process, instead of a server.",
+            help="Keep the vector index in this folder and run its worker in this process; no Qdrant server.",
             metavar="FOLDER",
             show_default=False,
         ),
@@ -30,7 +30,7 @@ def serve(
 ) -> None:
     """Run the HTTP API.
 
-    Until a signal comes; requests that are under way are answered first.
+    Runs until SIGINT or SIGTERM, then finishes the requests that are being served.
     """
     environment = invocation_of(context).environment
     if embedded_vectors is None:

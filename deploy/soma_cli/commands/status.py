@@ -58,9 +58,9 @@ class Status(Result):
 def status(
     context: typer.Context, *, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
-    """Say how the service is.
+    """Show the health of the service, and counts.
 
-    Exit 0 when everything works, 1 when something does not.
+    The exit code is 0 if everything works, 1 if not.
     """
     connection = find_connection(invocation_of(context), url, api_key)
     with SomaClient(connection) as client:

@@ -22,45 +22,61 @@ _DEFAULT_NAMESPACE = "notes"
 @app.command()
 def store(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="What to remember; `-` reads it from standard input.")],
+    text: Annotated[str, typer.Argument(help="Text of the memory; `-` reads standard input.")],
     *,
     namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Path under which it lies.")
+        str, typer.Option("--namespace", "-n", help="Namespace of the memory.")
     ] = _DEFAULT_NAMESPACE,
     key: Annotated[
-        str | None, typer.Option(help="Names it: storing there again replaces it.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Key within the namespace; storing under the same key replaces the memory.",
+            show_default=False,
+        ),
     ] = None,
     coordinate: Annotated[
         str | None,
-        typer.Option(help="Names it by a place instead, as `1,2.5`.", show_default=False),
+        typer.Option(help="Coordinate instead of a key, as `1,2.5`.", show_default=False),
     ] = None,
     memory_id: Annotated[
-        UUID | None, typer.Option(help="Stores a memory without a name again.", show_default=False)
+        UUID | None,
+        typer.Option(
+            help="Id of a memory that has neither key nor coordinate, to replace it.", show_default=False
+        ),
     ] = None,
     kind: Annotated[
-        Kind, typer.Option(help="Something that happened, or something that is known.", case_sensitive=False)
+        Kind,
+        typer.Option(
+            help="EPISODIC: something that happened. SEMANTIC: something that is known.", case_sensitive=False
+        ),
     ] = Kind.EPISODIC,
     payload: Annotated[str | None, typer.Option(help="A JSON object.", show_default=False)] = None,
-    tags: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A label.")] = None,
-    importance: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 to 1.")] = 0.5,
+    tags: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A tag.")] = None,
+    importance: Annotated[float, typer.Option(min=0.0, max=1.0, help="Importance, from 0 to 1.")] = 0.5,
     subject: Annotated[
-        str | None, typer.Option(help="The person whom it is about, for erasure.", show_default=False)
+        str | None, typer.Option(help="The person the memory is about.", show_default=False)
     ] = None,
     occurred_at: Annotated[
         str | None,
-        typer.Option(help="When it happened, as `2026-03-02T09:15:00Z`; else now.", show_default=False),
+        typer.Option(help="When it happened, as `2026-03-02T09:15:00Z`. Default: now.", show_default=False),
     ] = None,
     expires_at: Annotated[
         str | None,
-        typer.Option(help="When it ends; else the retention policy decides.", show_default=False),
+        typer.Option(help="When the memory expires. Default: by the retention policy.", show_default=False),
     ] = None,
     expected_version: Annotated[
         int | None,
-        typer.Option(min=0, help="Only onto this version; 0: only when there is none.", show_default=False),
+        typer.Option(
+            min=0,
+            help="Write only if the memory has this version; 0: only if it does not exist.",
+            show_default=False,
+        ),
     ] = None,
     event_id: Annotated[
         UUID | None,
-        typer.Option(help="Names the event: the same one again changes nothing.", show_default=False),
+        typer.Option(
+            help="UUID of the event; an event with the same id changes nothing.", show_default=False
+        ),
     ] = None,
     wait: Wait = 5,
     url: Url = None,
@@ -69,7 +85,7 @@ def store(
 ) -> None:
     """Store a memory.
 
-    Prints the id of the memory, what became of the write, and its position in the log.
+    Prints the id of the memory, the outcome of the write, and its position in the log.
     """
     if key is not None and coordinate is not None:
         raise UsageError("a memory has a key or a coordinate, not both")

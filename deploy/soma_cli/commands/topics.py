@@ -44,10 +44,10 @@ class Topics(Result):
 
 @app.command()
 def apply(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Create the topics that are missing and correct their configuration.
+    """Create missing topics and correct the configuration of existing ones.
 
-    Partitions and replicas of an existing topic are never changed: keys would move, and their order be lost.
-    Exit 1 when something is still not as declared.
+    Never changes partitions or replicas of an existing topic: keys would move and lose their order. The exit
+    code is 1 if a topic still differs from its declaration.
     """
     settings, _ = operator_settings(invocation_of(context))
     admin = open_admin(settings.kafka)
@@ -58,7 +58,7 @@ def apply(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def check(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Say where the brokers' topics differ from the declaration, and change nothing; exit 1 if any does."""
+    """Compare the topics with their declaration without changing them; exit code 1 if any differs."""
     settings, _ = operator_settings(invocation_of(context))
     with waiting_for("the brokers"):
         left = topic_differences(open_admin(settings.kafka), settings.topics, timeout_seconds=_CHECK_SECONDS)

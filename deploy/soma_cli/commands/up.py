@@ -82,21 +82,21 @@ def up(
     context: typer.Context,
     *,
     demo: Annotated[
-        bool, typer.Option("--demo", help="Import example memories, ask some questions, and stop.")
+        bool, typer.Option("--demo", help="Import the example memories, run some searches, and stop.")
     ] = False,
     home: Annotated[
         Path | None,
-        typer.Option(help="Folder with all data. Else SOMA_HOME, else `~/.soma`.", show_default=False),
+        typer.Option(help="Folder for all data. Default: SOMA_HOME, or `~/.soma`.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run everything on this machine, in the foreground.
 
-    Starts Kafka, the schema registry, PostgreSQL, the workers, and the API with the vector index; the first
-    start downloads what is missing. Everything listens on this machine alone. Other commands find it by
-    themselves. What ends is started again, also while it starts: five times within ten minutes, after pauses
-    of 0.5 to 8 seconds; what cannot work, such as a wrong setting, ends everything at once. Ctrl-C stops
-    everything in order, and loses nothing; a second one does not wait.
+    Starts Kafka, the schema registry, PostgreSQL, the workers, and the API with the vector index. The first
+    start downloads the programs. Everything listens on loopback only, and other commands find it without
+    options. A process that ends is restarted, up to five times within ten minutes, after 0.5 to 8 seconds.
+    An error that a restart cannot fix, such as a wrong setting, stops everything at once. Ctrl-C stops
+    everything in order without loss; a second Ctrl-C does not wait.
     """
     root = invocation_of(context)
     if home is not None:

@@ -55,14 +55,13 @@ class Verified(Result):
 def verify(
     context: typer.Context,
     *,
-    repair: Annotated[bool, typer.Option("--repair", help="Make anew what differs.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Recount what differs.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare what is kept twice, and mend it.
+    """Compare the stored counts with the rows, and repair them.
 
-    The counts of memories, links and open dead letters are compared with the rows.
-    Logs in as the owner of the database; nothing has to be stopped for it. Exit 1 when something differs and
-    is not repaired.
+    Compares the counts of memories, links and open dead letters. Logs in as the owner of the database; other
+    processes may keep running. The exit code is 1 if something differs and is not repaired.
     """
     settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres), psycopg.connect(settings.postgres.conninfo()) as connection:

@@ -15,7 +15,7 @@ app = typer.Typer(help="Run a worker.", no_args_is_help=True, add_completion=Fal
 
 @app.command()
 def postgres(context: typer.Context) -> None:
-    """Apply memory events to PostgreSQL, and index dead letters, until a signal comes."""
+    """Write memory events to PostgreSQL, and index dead letters, until SIGINT or SIGTERM."""
     environment = invocation_of(context).environment
     loaded = load(PostgresWorkerSettings, environment=environment, known=KNOWN)
     asyncio.run(workers.work_postgres(loaded))
@@ -23,6 +23,6 @@ def postgres(context: typer.Context) -> None:
 
 @app.command()
 def vectors(context: typer.Context) -> None:
-    """Apply memory events to a Qdrant server until a signal comes."""
+    """Write memory events to a Qdrant server until SIGINT or SIGTERM."""
     loaded = load(VectorWorkerSettings, environment=invocation_of(context).environment, known=KNOWN)
     asyncio.run(workers.work_vectors(loaded))

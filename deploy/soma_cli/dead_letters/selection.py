@@ -24,9 +24,9 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 OfIds = Annotated[
     list[str] | None,
-    typer.Argument(help="Ids, or how they begin; else what the options choose.", metavar="[ID]..."),
+    typer.Argument(help="Ids, or their first digits. Default: what the options select.", metavar="[ID]..."),
 ]
-OfId = Annotated[str, typer.Argument(help="The id, or how it begins.", metavar="ID")]
+OfId = Annotated[str, typer.Argument(help="The id, or its first digits.", metavar="ID")]
 
 
 class Group(StrEnum):
@@ -36,11 +36,9 @@ class Group(StrEnum):
     VECTORS = SinkGroup.VECTORS.value
 
 
-OfGroups = Annotated[list[Group] | None, typer.Option("--group", help="That this consumer group gave up on.")]
-OfStages = Annotated[list[Stage] | None, typer.Option("--stage", help="That failed at this stage.")]
-OfCodes = Annotated[
-    list[str] | None, typer.Option("--code", help="That failed with this code, as `list` shows it.")
-]
+OfGroups = Annotated[list[Group] | None, typer.Option("--group", help="Of this consumer group.")]
+OfStages = Annotated[list[Stage] | None, typer.Option("--stage", help="Failed at this stage.")]
+OfCodes = Annotated[list[str] | None, typer.Option("--code", help="Failed with this code, as in `list`.")]
 OfTenant = Annotated[str | None, typer.Option(help="Of this tenant.", show_default=False)]
 OfMemory = Annotated[
     str | None,
@@ -54,14 +52,14 @@ OfMemory = Annotated[
 OfSince = Annotated[
     str | None,
     typer.Option(
-        help="That failed at this time or later: RFC 3339, or `30m`, `2h`, `7d` ago.",
+        help="Failed at this time or later: RFC 3339, or `30m`, `2h`, `7d` ago.",
         show_default=False,
         metavar="TIME",
     ),
 ]
 OfUntil = Annotated[
     str | None,
-    typer.Option(help="That failed before this time, written likewise.", show_default=False, metavar="TIME"),
+    typer.Option(help="Failed before this time, in the same format.", show_default=False, metavar="TIME"),
 ]
 
 
@@ -78,7 +76,7 @@ class ShownStatus(StrEnum):
         return tuple(Status) if self is ShownStatus.ALL else (Status(self.value),)
 
 
-OfStatus = Annotated[ShownStatus, typer.Option("--status", help="That are open, decided about, or all.")]
+OfStatus = Annotated[ShownStatus, typer.Option("--status", help="Open, replayed, discarded, or all.")]
 
 
 @dataclass(frozen=True, kw_only=True)
