@@ -130,7 +130,7 @@ TenantOperator = Annotated[Principal, Depends(_operator_of_tenant)]
 
 NamespaceQuery = Annotated[
     Namespace | None,
-    Query(description="Where the memory lies; needed only while it is not visible yet."),
+    Query(description="Namespace of the memory; required only while it is not visible yet."),
 ]
 
 # Reads.

@@ -90,7 +90,7 @@ IdempotencyKey = Annotated[
     ),
     Header(
         alias="Idempotency-Key",
-        description="A UUID; it becomes the event's id. The same request under the same one is applied once.",
+        description="A UUID, used as the id of the event. Requests with the same key are applied once.",
     ),
 ]
 IfMatch = Annotated[
@@ -99,19 +99,20 @@ IfMatch = Annotated[
     _VERSION_TAG,
     Header(
         alias="If-Match",
-        description="An ETag: write only onto this version. With `Prefer: wait` a refusal is 412.",
+        description="An ETag: write only if the memory has this version. If not, the response with "
+        "`Prefer: wait` is 412.",
     ),
 ]
 IfAbsent = Annotated[
     int | None,
     BeforeValidator(_read_absence),
     _described(r"^\*$", "*"),
-    Header(alias="If-None-Match", description="`*`: write only when there is no such memory."),
+    Header(alias="If-None-Match", description="`*`: write only if the memory does not exist."),
 ]
 IfNoneMatch = Annotated[
     str | None,
     _VERSION_TAG,
-    Header(alias="If-None-Match", description="An ETag: 304 when the memory still has it."),
+    Header(alias="If-None-Match", description="An ETag: the response is 304 if the memory still has it."),
 ]
 Positions = Annotated[
     list[Position] | None,
@@ -119,7 +120,7 @@ Positions = Annotated[
     _described("^[0-9]{1,3}:[0-9]{1,12}(, ?[0-9]{1,3}:[0-9]{1,12}){0,63}$", "3:1042"),
     Header(
         alias="Soma-Position",
-        description="Wait until this position, or each of several with commas, is visible; otherwise 503 "
+        description="Wait until this position, or several separated by commas, is visible; if not, 503 "
         "`not_yet_visible`.",
     ),
 ]

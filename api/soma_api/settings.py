@@ -29,34 +29,34 @@ class GatewaySettings(SettingsGroup):
     max_wait: Duration = Field(
         timedelta(seconds=30),
         gt=timedelta(0),
-        description="Longest `Prefer: wait` that is honoured. Longer holds more connections while a sink is "
+        description="Maximum `Prefer: wait`. A higher value keeps more connections open while a sink is "
         "behind.",
     )
     read_wait: Duration = Field(
         timedelta(seconds=2),
         gt=timedelta(0),
-        description="How long a read with `Soma-Position` waits when it has no `Prefer: wait`, before it "
-        "answers `not_yet_visible`.",
+        description="How long a read with `Soma-Position` and without `Prefer: wait` waits before it "
+        "returns `not_yet_visible`.",
     )
     publish_timeout: Duration = Field(
         timedelta(seconds=10),
         gt=timedelta(0),
-        description="How long a write waits for the log before it answers 503. The event may be written "
-        "all the same; trying again with the same `Idempotency-Key` changes nothing twice.",
+        description="How long a write waits for the log before it returns 503. The event may still be "
+        "written; a retry with the same `Idempotency-Key` is applied once.",
     )
     statement_timeout: Duration = Field(
-        timedelta(seconds=10), gt=timedelta(0), description="Longest run of one query in PostgreSQL."
+        timedelta(seconds=10), gt=timedelta(0), description="Timeout of one query in PostgreSQL."
     )
     max_body_bytes: int = Field(
         16 * 1024 * 1024,
         ge=1024,
-        description="Largest request body. A full batch of large memories needs more, and so does its "
-        "memory while it is read.",
+        description="Maximum size of a request body. A full batch of large memories needs more, and as "
+        "much memory.",
     )
     max_concurrent_requests: int = Field(
         1000,
         ge=1,
-        description="Requests that are served at once; more are answered 503 `overloaded`.",
+        description="Maximum number of concurrent requests; more get 503 `overloaded`.",
     )
     weak_below: float | None = Field(
         None,
@@ -66,28 +66,28 @@ class GatewaySettings(SettingsGroup):
         f"this; -1 marks none. Unset: {PACKAGED_WEAK_BELOW}, as measured, for the packaged model, and no "
         "mark for others.",
     )
-    docs: bool = Field(True, description="Serve /docs and /openapi.json, to anyone who can reach the port.")
+    docs: bool = Field(True, description="Serve /docs and /openapi.json, without a key.")
     metrics_on_loopback: bool = Field(
         True,
-        description="Serve /metrics without a key to clients on this machine that came through no proxy. "
-        "Others need a key of role operator.",
+        description="Serve /metrics without a key to clients on this machine that use no proxy. "
+        "Others need a key with role operator.",
     )
     api_key_cache_ttl: Duration = Field(
         timedelta(seconds=10),
         ge=timedelta(0),
-        description="How long an API key that was looked up is remembered: the longest time that a revoked "
-        "key still works. 0 asks PostgreSQL on every request.",
+        description="How long an API key is cached: a revoked key works for up to this time. 0 looks it "
+        "up in PostgreSQL on every request.",
     )
     cursor_secret: SecretStr | None = Field(
         None,
         min_length=32,
-        description="Signs page cursors; the same for all replicas. Unset: made at start, so that cursors "
-        "end with the process.",
+        description="Signs page cursors; the same for all replicas. Unset: generated at start, so that "
+        "cursors are valid until the process ends.",
     )
     drain_timeout: Duration = Field(
         timedelta(seconds=10),
         gt=timedelta(0),
-        description="How long a stop waits for requests that are under way.",
+        description="How long a stop waits for running requests.",
     )
 
 

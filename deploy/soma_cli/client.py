@@ -102,7 +102,7 @@ class SomaClient:
     def delete(
         self, memory_id: UUID, namespace: str | None, *, expected_version: int | None, wait_seconds: int
     ) -> Written:
-        """End a memory.
+        """Delete a memory.
 
         Args:
             memory_id: Which.

@@ -14,19 +14,23 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    text_bytes: int = Field(64 * 1024, gt=0, description="Longest text of a memory, in bytes of UTF-8.")
-    payload_bytes: int = Field(256 * 1024, gt=0, description="Largest payload, in bytes of JSON as UTF-8.")
-    tags: int = Field(64, gt=0, description="Most tags on one memory.")
-    tag_characters: int = Field(128, gt=0, description="Longest tag, in characters.")
-    coordinate_dimensions: int = Field(16, gt=0, description="Most numbers in a coordinate.")
-    key_characters: int = Field(512, gt=0, description="Longest key, in characters.")
+    text_bytes: int = Field(64 * 1024, gt=0, description="Maximum size of a text, in bytes of UTF-8.")
+    payload_bytes: int = Field(
+        256 * 1024, gt=0, description="Maximum size of a payload, in bytes of JSON as UTF-8."
+    )
+    tags: int = Field(64, gt=0, description="Maximum number of tags of a memory.")
+    tag_characters: int = Field(128, gt=0, description="Maximum length of a tag, in characters.")
+    coordinate_dimensions: int = Field(16, gt=0, description="Maximum number of dimensions of a coordinate.")
+    key_characters: int = Field(512, gt=0, description="Maximum length of a key, in characters.")
     embedding_dimensions: int = Field(
-        4096, gt=0, description="Most numbers in an embedding that comes with an event."
+        4096, gt=0, description="Maximum number of dimensions of an embedding in an event."
     )
     name_characters: int = Field(
-        256, gt=0, description="Longest actor, subject, link type or embedding model, in characters."
+        256,
+        gt=0,
+        description="Maximum length of an actor, subject, link type or embedding model, in characters.",
     )
-    batch_items: int = Field(1000, gt=0, description="Most memories in one batch request.")
+    batch_items: int = Field(1000, gt=0, description="Maximum number of memories in one batch request.")
 
 
 DEFAULT_LIMITS = Limits()

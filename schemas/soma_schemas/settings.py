@@ -113,22 +113,20 @@ class SecurityProtocol(StrEnum):
 
 
 class KafkaSettings(SettingsGroup):
-    """Where the brokers are and how to prove who we are."""
+    """The addresses of the brokers, and the credentials."""
 
     bootstrap_servers: Annotated[str, AfterValidator(_host_ports)] = Field(
-        "127.0.0.1:9092", description="Comma-separated `host:port` of brokers to ask first."
+        "127.0.0.1:9092", description="Comma-separated `host:port` of brokers."
     )
     security_protocol: SecurityProtocol = Field(
         SecurityProtocol.PLAINTEXT,
-        description="PLAINTEXT belongs on loopback only; use SSL or SASL_SSL elsewhere.",
+        description="Use PLAINTEXT on loopback only, SSL or SASL_SSL elsewhere.",
     )
     sasl_username: str | None = Field(None, description="User for SCRAM-SHA-512, with SASL_SSL.")
     sasl_password: SecretStr | None = Field(None, description="Its password.")
-    ssl_ca_file: PemFile | None = Field(
-        None, description="PEM file of the authority that signed the brokers."
-    )
+    ssl_ca_file: PemFile | None = Field(None, description="PEM file of the CA of the brokers.")
     ssl_certificate_file: PemFile | None = Field(
-        None, description="PEM file of our own certificate, for mTLS."
+        None, description="PEM file of the client certificate, for mTLS."
     )
     ssl_key_file: PemFile | None = Field(None, description="PEM file of its key (PKCS8).")
 
@@ -168,28 +166,30 @@ class TopicSettings(SettingsGroup):
     """How the topics are laid out on the brokers."""
 
     prefix: str = Field(
-        "", pattern=r"^[a-zA-Z0-9._-]{0,64}$", description="Put before every topic name, to share brokers."
+        "",
+        pattern=r"^[a-zA-Z0-9._-]{0,64}$",
+        description="Prefix of every topic name, for brokers that are shared.",
     )
     partitions: int = Field(
         6,
         ge=1,
         le=10_000,
-        description="Partitions of the topics keyed by memory: 6 locally, 48 in production. Changing it "
-        "moves keys to other partitions and wants a new epoch.",
+        description="Partitions of the topics keyed by memory: 6 locally, 48 in production. A change "
+        "moves keys to other partitions and needs a new epoch.",
     )
-    replication_factor: int = Field(1, ge=1, le=9, description="Copies of each partition; 3 in production.")
+    replication_factor: int = Field(1, ge=1, le=9, description="Replicas of each partition; 3 in production.")
     min_insync_replicas: int = Field(
         1,
         ge=1,
         le=9,
-        description="Copies that must have a record before it is acknowledged; 2 in production.",
+        description="Replicas that must have a record before it is acknowledged; 2 in production.",
     )
     epoch: int = Field(
         1,
         ge=1,
         le=MAX_EPOCH,
-        description="Raise by one whenever memory.events is made anew or repartitioned, so that new events "
-        "count as newer than all before.",
+        description="Increase by one when memory.events is recreated or repartitioned, so that new events "
+        "have higher versions than all earlier ones.",
     )
 
     @model_validator(mode="after")
@@ -209,8 +209,8 @@ class RegistrySettings(SettingsGroup):
     )
     username: str | None = Field(None, description="User for basic authentication.")
     password: SecretStr | None = Field(None, description="Its password.")
-    ca_file: PemFile | None = Field(None, description="PEM file of the authority that signed the registry.")
-    timeout: Timeout = Field(timedelta(seconds=10), description="Longest wait for one answer.")
+    ca_file: PemFile | None = Field(None, description="PEM file of the CA of the registry.")
+    timeout: Timeout = Field(timedelta(seconds=10), description="Timeout of one request.")
 
     def client(self) -> dict[str, object]:
         """Return these settings as Confluent's registry client wants them."""
@@ -225,7 +225,7 @@ class RegistrySettings(SettingsGroup):
 class PostgresSettings(SettingsGroup):
     """Where PostgreSQL is. Each process logs in as a user of its own with no more rights than it needs."""
 
-    host: str = Field("127.0.0.1", description="Host, or the folder of a unix socket.")
+    host: str = Field("127.0.0.1", description="Host, or the folder of a Unix socket.")
     port: int = Field(5432, ge=1, le=65535, description="Port.")
     database: str = Field("soma", description="Database.")
     user: str = Field("soma_worker", description="Login: soma_worker for workers, soma_api for the API.")
@@ -233,10 +233,8 @@ class PostgresSettings(SettingsGroup):
     sslmode: Annotated[str, Field(pattern="^(disable|prefer|require|verify-ca|verify-full)$")] = Field(
         "prefer", description="As libpq has it; verify-full in production."
     )
-    pool_size: int = Field(
-        8, ge=1, le=200, description="Most connections of this process. More serve more requests at once."
-    )
-    connect_timeout: Timeout = Field(timedelta(seconds=5), description="Longest wait for a connection.")
+    pool_size: int = Field(8, ge=1, le=200, description="Maximum number of connections of this process.")
+    connect_timeout: Timeout = Field(timedelta(seconds=5), description="Timeout for a connection.")
 
     def conninfo(self) -> str:
         """Return a libpq connection string, with the password in it: never log it."""
@@ -265,33 +263,33 @@ class VectorSettings(SettingsGroup):
     )
     api_key: Key | None = Field(None, description="Qdrant's API key.")
     ca_file: PemFile | None = Field(
-        None, description="PEM file of the authority that signed Qdrant; without it, public ones are trusted."
+        None, description="PEM file of the CA of Qdrant. Default: the public CAs."
     )
     collection: str = Field(
         "memories", pattern="^[a-zA-Z0-9_-]{1,128}$", description="Alias of the collection."
     )
-    timeout: Timeout = Field(timedelta(seconds=10), description="Longest wait for one answer.")
+    timeout: Timeout = Field(timedelta(seconds=10), description="Timeout of one request.")
 
 
 class EmbedderKind(StrEnum):
-    """Who turns text into vectors."""
+    """What computes embeddings."""
 
     PACKAGED = "packaged"
     ENDPOINT = "endpoint"
 
 
 class EmbedderSettings(SettingsGroup):
-    """What turns text into vectors. Sinks and API must have the same."""
+    """What computes embeddings. Workers and API must have the same settings."""
 
     kind: EmbedderKind = Field(
         EmbedderKind.PACKAGED,
-        description="`packaged` runs offline on the CPU; `endpoint` asks an OpenAI-compatible service.",
+        description="`packaged` runs offline on the CPU; `endpoint` calls an OpenAI-compatible service.",
     )
-    model: str = Field("wordllama-256", description="Name of the model; recorded with the collection.")
-    dimensions: int = Field(256, ge=1, le=4096, description="Numbers in a vector.")
+    model: str = Field("wordllama-256", description="Name of the model; stored with the collection.")
+    dimensions: int = Field(256, ge=1, le=4096, description="Dimensions of a vector.")
     url: WebAddress | None = Field(None, description="Base URL of the endpoint, for kind `endpoint`.")
     api_key: Key | None = Field(None, description="Its key.")
-    timeout: Timeout = Field(timedelta(seconds=30), description="Longest wait for one answer.")
+    timeout: Timeout = Field(timedelta(seconds=30), description="Timeout of one request.")
 
     @model_validator(mode="after")
     def _endpoint_has_url(self) -> "EmbedderSettings":
@@ -311,7 +309,7 @@ class LogSettings(SettingsGroup):
     """What is logged, on stderr."""
 
     level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
-        "info", description="Least severe level that is written."
+        "info", description="Lowest level that is logged."
     )
     format: LogFormat = Field(LogFormat.JSON, description="`json` for machines, `console` for people.")
 
@@ -322,14 +320,14 @@ class ProducerSettings(SettingsGroup):
     linger: Duration = Field(
         timedelta(0),
         ge=timedelta(0),
-        description="How long to wait for more events before a request. Longer sends fewer, fuller requests; "
-        "without a wait, what comes while requests are under way shares the next one.",
+        description="How long to wait for more events before a request. A longer wait sends fewer, larger "
+        "requests; without one, events that arrive during a request share the next one.",
     )
     delivery_timeout: Duration = Field(
         timedelta(seconds=120),
         gt=timedelta(0),
-        description="When to give up on an event that no broker has acknowledged. It may have been "
-        "written all the same: publish it again with the same event_id.",
+        description="After this time an event that was not acknowledged is an error. It may still have been "
+        "written: publish it again with the same event_id.",
     )
 
 
@@ -344,7 +342,7 @@ class ProcessSettings(BaseSettings):
     )
 
     log: LogSettings = Field(LogSettings(), description="What is logged.")
-    limits: Limits = Field(Limits(), description="How large a memory may be.")
+    limits: Limits = Field(Limits(), description="Maximum sizes of a memory.")
 
     @classmethod
     def settings_customise_sources(

@@ -34,17 +34,17 @@ class ListedStatus(StrEnum):
 
 
 class DeadLetterQuery(BaseModel):
-    """Filters and page of a list of dead letters. What is left out asks nothing."""
+    """Filters and page of a list of dead letters. Omitted fields do not filter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     status: ListedStatus = Field(ListedStatus.OPEN, description="Open, decided about, or all.")
     consumer_group: Annotated[StorableString, Field(min_length=1)] | None = Field(
-        None, description="That this consumer group gave up on.", examples=["soma-vectors"]
+        None, description="Of this consumer group.", examples=["soma-vectors"]
     )
-    stage: Stage | None = Field(None, description="That failed at this stage.")
+    stage: Stage | None = Field(None, description="Failed at this stage.")
     code: Annotated[StorableString, Field(min_length=1)] | None = Field(
-        None, description="That failed with this code.", examples=["too_long"]
+        None, description="Failed with this code.", examples=["too_long"]
     )
     memory_id: UUID | None = Field(None, description="About this memory.")
     failed_from: Moment | None = Field(None, description="First failed at this time or later.")
@@ -92,19 +92,19 @@ _A_DEAD_LETTER: JsonDict = {
 
 
 class DeadLetterView(BaseModel):
-    """An event that a sink gave up on, without what it holds; null where its headers do not say."""
+    """A dead letter without its content; null where its headers do not say."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_A_DEAD_LETTER]})
 
     id: UUID = Field(description="Names the dead letter, also for `soma dlq`.")
-    status: DeadLetterStatus = Field(description="What was decided about it.")
-    status_changed_at: datetime | None = Field(description="When that was.")
+    status: DeadLetterStatus = Field(description="Open, replayed or discarded.")
+    status_changed_at: datetime | None = Field(description="When the status was changed.")
     first_failed_at: datetime | None
-    consumer_group: str | None = Field(description="Which sink gave up on it.")
+    consumer_group: str | None = Field(description="The sink that could not apply it.")
     stage: str | None = Field(description="`decode`, `validate` or `write`.")
-    code: str = Field(description="Why, as a stable name.")
-    message: str = Field(description="The same in words, without content of the memory.")
-    remedy: str = Field(description="What can be done about it.")
+    code: str = Field(description="The error, as a stable name.")
+    message: str = Field(description="The error in words, without content of the memory.")
+    remedy: str = Field(description="What to do about it.")
     attempts: int | None
     application_version: str | None = Field(description="Of the sink that gave up.")
     memory_id: UUID | None = Field(description="The memory that it is about.")

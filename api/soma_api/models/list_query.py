@@ -51,7 +51,7 @@ def _payload(text: str) -> str:
 
 
 class ListQuery(BaseModel):
-    """Filters, order and page of a list. What is left out asks nothing."""
+    """Filters, order and page of a list. Omitted fields do not filter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

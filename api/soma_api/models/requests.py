@@ -174,7 +174,7 @@ class PatchMemory(Input):
     expires_at: Moment | None = Field(None, description="When it ends; null: the policy decides.")
     actor: Name | None = Field(None, description="Who or what changes it; left out, the API key.")
     namespace: Namespace | None = Field(
-        None, description="Where the memory lies; needed only while it is not visible yet."
+        None, description="Namespace of the memory; required only while it is not visible yet."
     )
     expected_version: ExpectedVersion | None = Field(None, description="Change only this version.")
     tenant: Tenant | None = Field(None, description="Comes from the key; another one is refused.")
@@ -223,6 +223,6 @@ class PutLink(Input):
     type: Name = Field(description="What the edge says; there is one edge of a type between two memories.")
     weight: Weight = Field(1.0, description="0 or more.")
     namespace: Namespace | None = Field(
-        None, description="Where the memory lies; needed only while it is not visible yet."
+        None, description="Namespace of the memory; required only while it is not visible yet."
     )
     tenant: Tenant | None = Field(None, description="Comes from the key; another one is refused.")

@@ -86,7 +86,7 @@ class MemoryPage(BaseModel):
 
 
 class WriteView(BaseModel):
-    """A write that the log has."""
+    """An accepted write."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_A_WRITE]})
 
@@ -94,9 +94,9 @@ class WriteView(BaseModel):
     memory_id: UUID = Field(description="The memory that it is about.")
     position: str = Field(description="`partition:offset` in the log; readers can wait for it.")
     version: int = Field(description="What the memory's version is when this write is applied.")
-    outcome: Outcome | None = Field(description="null while it is not known.")
-    reason: str | None = Field(description="Why it was superseded.")
-    status_url: str = Field(description="Where to ask what became of it.")
+    outcome: Outcome | None = Field(description="null until it is known.")
+    reason: str | None = Field(description="Why the write changed nothing.")
+    status_url: str = Field(description="Path that returns the outcome of the write.")
 
 
 class BatchView(BaseModel):
@@ -106,7 +106,7 @@ class BatchView(BaseModel):
 
 
 class WriteState(BaseModel):
-    """Where a write stands, sink by sink."""
+    """The state of a write."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -127,20 +127,16 @@ class WriteState(BaseModel):
         }
     )
 
-    readable: bool = Field(description="The database is past it: reads see what became of it.")
-    searchable: bool = Field(
-        description="The vector index is past it, and did not give it up: searches see what became of it."
-    )
+    readable: bool = Field(description="Reads see the outcome of the write.")
+    searchable: bool = Field(description="Searches see the outcome of the write.")
     position: str
     state: str = Field(
         description="`pending`, `applied`, `superseded` or `dead_lettered`.",
         pattern="^(pending|applied|superseded|dead_lettered)$",
     )
-    reason: str | None = Field(description="Why it was superseded.")
+    reason: str | None = Field(description="Why the write changed nothing.")
     error_code: str | None = Field(description="Why it was dead-lettered.")
-    dead_letters: dict[str, str] = Field(
-        description="By consumer group, the code of the dead letter that it became there."
-    )
+    dead_letters: dict[str, str] = Field(description="The code of its dead letter, by consumer group.")
     event_id: UUID | None = Field(description="null while it is pending.")
     memory_id: UUID | None = Field(description="null while it is pending.")
     event_type: str | None = Field(description="null while it is pending.")
@@ -171,7 +167,7 @@ class NamespaceTree(BaseModel):
     )
 
     namespaces: list[NamespaceNode]
-    truncated: bool = Field(description="There are more; ask for a prefix or for less depth.")
+    truncated: bool = Field(description="There are more; use a prefix or a lower depth.")
 
 
 class StatsView(BaseModel):
@@ -183,18 +179,20 @@ class StatsView(BaseModel):
     links: int | None = Field(description="null for a key that covers only some namespaces.")
     dead_letters: int | None = Field(description="Open ones; null likewise.")
     staleness_seconds: dict[str, float | None] = Field(
-        description="By sink, how old its answers are at most; null when unknown."
+        description="Maximum age of the data, by sink; null if unknown."
     )
 
 
 class IndexView(BaseModel):
-    """How complete the vector index is: it may have been lost, and be in the course of being filled."""
+    """How complete the vector index is. It is incomplete while it is being rebuilt."""
 
     complete: bool = Field(
-        description="Whether it has everything that was ever settled into it. While it has not, searches "
-        "miss memories, and their age counts as unknown."
+        description="Whether it contains every settled event. While it does not, searches miss "
+        "memories, and their staleness is unknown."
     )
-    filled: float | None = Field(description="The share that it has, from 0 to 1; null while nobody knows.")
+    filled: float | None = Field(
+        description="The share of events that it contains, from 0 to 1; null if unknown."
+    )
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

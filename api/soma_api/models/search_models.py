@@ -49,7 +49,7 @@ class PayloadRange(Input):
 
 
 class FilterBody(Input):
-    """Which memories a search considers. What is left out asks nothing."""
+    """The memories that a search considers. Omitted fields do not filter."""
 
     namespace: Namespace | None = Field(None, description="Exactly this namespace.")
     namespace_prefix: Namespace | None = Field(
@@ -144,15 +144,17 @@ class SearchBody(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [_A_SEARCH]})
 
     query: Text | None = Field(
-        None, description="What is asked, in words. Only a vector search with a `vector` can do without."
+        None, description="Text to search for. Required, except for a vector search with a `vector`."
     )
     vector: Embedding | None = Field(
-        None, description="Your own vector of the index's model, instead of the embedded query."
+        None, description="A vector of the index's model, instead of the embedded query."
     )
     mode: SearchMode = Field(
         SearchMode.HYBRID, description="By meaning (vector), by words (keyword), or by both (hybrid)."
     )
-    top_k: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP_K)] = Field(10, description="Most hits.")
+    top_k: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP_K)] = Field(
+        10, description="Maximum number of hits."
+    )
     filter: FilterBody = Field(FilterBody(), description="Which memories are considered.")
 
     @model_validator(mode="after")

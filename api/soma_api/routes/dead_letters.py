@@ -46,9 +46,9 @@ async def list_dead_letters(
     cursors: PageCursors,
     query: Annotated[DeadLetterQuery, Query()],
 ) -> Response:
-    """List events that the sinks gave up on, newest first, page by page.
+    """List dead letters, newest first, in pages.
 
-    `soma dlq` shows what they hold, and replays or discards them.
+    `soma dlq` shows their content, and replays or discards them.
     """
     # Another kind of list than that of memories, whose cursors are signed with the same secret.
     belongs_to = {"dead_letters": query.signature()}
@@ -84,7 +84,7 @@ async def list_dead_letters(
 async def read_dead_letter(
     *, principal: TenantOperator, dead_letters: DeadLetters, dead_letter_id: UUID
 ) -> Response:
-    """Read why a sink gave up on an event, and what can be done about it."""
+    """Read the error of a dead letter, and what to do about it."""
     dead_letter = await dead_letters.get(principal.tenant, dead_letter_id)
     if dead_letter is None:
         raise DeadLetterNotFoundError("there is no dead letter with this id")

@@ -55,7 +55,7 @@ class Readiness(BaseModel):
 
 @router.get("/healthz", operation_id="healthz", response_model=Alive)
 async def healthz() -> Response:
-    """Say that the process serves. Open to anyone."""
+    """Liveness probe. Needs no key."""
     return json_response({"status": "alive"})
 
 
@@ -66,10 +66,10 @@ async def healthz() -> Response:
     responses={503: {"model": Readiness, "description": "PostgreSQL does not answer."}},
 )
 async def readyz(services: InjectedServices, visibility: StoreVisibility) -> Response:
-    """Ask every part behind the API, and tell how fast each answered. Open to anyone.
+    """Readiness probe: checks every backend and its response time. Needs no key.
 
-    The status is 503 only when nothing works: a process that can still read must keep its traffic while the
-    brokers are away.
+    The status is 503 only if nothing works: a process that can still serve reads must get traffic while the
+    brokers are down.
     """
     parts = await check(services.probes, services.clock)
     vectors = parts.get(BackingPart.VECTORS)

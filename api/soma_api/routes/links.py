@@ -95,10 +95,10 @@ async def delete_link(
     responder: Responder,
     memory_id: UUID,
     to_memory_id: UUID,
-    link_type: Annotated[StorableString, Query(alias="type", min_length=1, description="Of the edge.")],
+    link_type: Annotated[StorableString, Query(alias="type", min_length=1, description="Type of the link.")],
     namespace: NamespaceQuery = None,
 ) -> Response:
-    """End the edge of this type from a memory to another."""
+    """Delete the link of this type between two memories."""
     await position.wait()
     lies_in = await access.namespace_of(memory_id, namespace)
     event = events.unlink(link_type, memory_id, to_memory_id, lies_in)

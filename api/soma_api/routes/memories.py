@@ -88,13 +88,13 @@ async def store_memory(
 ) -> Response:
     """Store a memory.
 
-    The log has it when this answers; reads and searches see it moments later, or before the answer with
-    `Prefer: wait=SECONDS`. Storing again at the same key or coordinate replaces the whole memory.
+    The response means that the event is in the log. Reads and searches see it moments later, or before the
+    response with `Prefer: wait=SECONDS`. Storing again at the same key or coordinate replaces the memory.
 
-    A write that waited tells what became of it. Applied is 201. The same event once more changes nothing and
-    is 200. What was refused is a problem: 412 when the memory has another version than `If-Match` expects,
-    409 when it is newer than the write, 404 when there is nothing to change, 422 when no sink can ever apply
-    it. Whoever does not wait finds the same at `/v1/writes/{position}`.
+    With `Prefer: wait` the response has the outcome: 201 if the write was applied, 200 if the same event was
+    applied before, and otherwise a problem: 412 if the memory does not have the version in `If-Match`, 409 if
+    it has a higher version, 404 if there is nothing to change, 422 if the event can never be applied. Without
+    it, `/v1/writes/{position}` returns the outcome.
     """
     event = events.store(memory)
     await access.check_replaced([event])
@@ -122,8 +122,7 @@ async def store_memories(
 ) -> Response:
     """Store many memories, in order.
 
-    One that is wrong refuses them all, and nothing is sent. With `Prefer: wait` each item tells its own
-    outcome.
+    If one item is invalid, none is published. With `Prefer: wait` each item has its own outcome.
     """
     stored = events.store_all(batch.memories)
     await access.check_replaced(stored)
@@ -145,9 +144,9 @@ async def list_memories(
     settings: Settings,
     query: Annotated[ListQuery, Query()],
 ) -> Response:
-    """List memories that match every filter, page by page.
+    """List memories that match every filter, in pages.
 
-    Memories that change while a list is read may move within it; one that stays is listed exactly once.
+    A memory that changes between two pages may move in the order; every other one is listed exactly once.
     """
     filters = query.filters(principal, settings.limits)
     belongs_to = {"query": query.signature(), "namespaces": principal.namespaces}
@@ -250,10 +249,10 @@ async def patch_memory(
     change: _Patch,
     namespace: NamespaceQuery = None,
 ) -> Response:
-    """Change some fields of a memory; what the body leaves out stays.
+    """Change some fields of a memory. Fields that are not in the body keep their values.
 
-    A memory that was stored a moment ago may not be visible yet: then send its `namespace`, or its position
-    as `Soma-Position`.
+    A memory that was just stored may not be visible yet. Then send its `namespace`, or its position as
+    `Soma-Position`.
     """
     events.check_tenant(change.tenant)
     await position.wait()
@@ -283,10 +282,10 @@ async def delete_memory(
     memory_id: UUID,
     namespace: NamespaceQuery = None,
 ) -> Response:
-    """End a memory.
+    """Delete a memory.
 
-    A memory that was stored a moment ago may not be visible yet: then send its `namespace`, or its position
-    as `Soma-Position`.
+    A memory that was just stored may not be visible yet. Then send its `namespace`, or its position as
+    `Soma-Position`.
     """
     await position.wait()
     lies_in = await access.namespace_of(memory_id, namespace)

@@ -75,7 +75,7 @@ async def list_namespaces(
 async def read_stats(
     *, principal: Reader, consistency: ReadsRecords, overview: Overview, visibility: StoreVisibility
 ) -> Response:
-    """Tell how much there is, and how far behind the log the stores may be."""
+    """Return counts, and how far behind the log the stores may be."""
     answered = await consistency.ensure()
     counts = await overview.counts(principal.tenant, principal.namespaces)
     staleness = {group.value: await visibility.staleness(group) for group in SETTLED}

@@ -68,7 +68,7 @@ async def search(
     settings: Settings,
     body: _Body,
 ) -> Response:
-    """Find memories by meaning, by words, or by both, and tell what each score is made of."""
+    """Search memories by meaning, by words, or by both. Each hit has the parts of its score."""
     asked = body.request(principal)
     answered = await consistency.ensure()
     try:

@@ -27,10 +27,10 @@ router = APIRouter(tags=["writes"])
 async def read_write(
     *, principal: Reader, writes: Writes, visibility: StoreVisibility, ends: EndsOfLog, position: str
 ) -> Response:
-    """Tell what became of a write: pending, applied, superseded or dead-lettered, and who can see it.
+    """Return the state of a write: pending, applied, superseded or dead-lettered, and whether it is visible.
 
-    Positions that the log does not have, and other tenants' once they are settled, are not found. Before
-    that nobody can tell whose a position is, and the answer says no more than that it is pending.
+    A position that the log does not have, or that belongs to another tenant, is not found. While an event is
+    pending its tenant is unknown, and the response says only that it is pending.
     """
     try:
         place = Position.parse(position)

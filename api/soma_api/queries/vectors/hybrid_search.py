@@ -38,7 +38,7 @@ class SearchRequest:
         tenant: Whose memories are searched, from the caller's credential.
         text: What is asked; only a vector search with a vector of its own can do without.
         vector: Compared instead of the embedded text; of the index's model.
-        top_k: Most hits.
+        top_k: Maximum number of hits.
     """
 
     tenant: str
