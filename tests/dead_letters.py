@@ -6,8 +6,8 @@ from typing import Any
 from builders import A_MOMENT, A_TENANT, a_record, an_id, stored
 from soma_schemas.dead_letters import Stage
 from soma_schemas.events import MemoryEvent
-from soma_streams.delivery.dead_letters import DeadLetter, letter_headers, whole_copy
-from soma_streams.replay.dead_letters import Status, StoredDeadLetter
+from soma_streams.delivery.dead_letters import DeadLetter, dead_letter_headers, whole_copy
+from soma_streams.replay.stored_dead_letters import Status, StoredDeadLetter
 from soma_streams.transport.records import Record
 
 
@@ -52,7 +52,7 @@ def as_dead_letter(record: Record, group: str = "soma-postgres", epoch: int = 1)
         attempts=1,
         first_failed_at=A_MOMENT,
     )
-    headers = letter_headers(
+    headers = dead_letter_headers(
         dead_letter, whole_copy(record), group=group, epoch=epoch, application_version="0.1.0"
     )
     return record._replace(headers=tuple((name, _as_bytes(value)) for name, value in headers))

@@ -1,4 +1,4 @@
-"""The HTTP API as one ASGI application, put together from parts."""
+"""The HTTP API as one ASGI application, put together from resources."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,10 +56,10 @@ can succeed later.
 log = structlog.get_logger(__name__)
 
 
-def create_application(parts: Resources) -> FastAPI:
+def create_application(resources: Resources) -> FastAPI:
     """Return the application. It opens nothing; stopping it lets go of its publishing threads."""
-    gateway = parts.settings.api
-    services = make_services(parts)
+    gateway = resources.settings.api
+    services = make_services(resources)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,8 +73,8 @@ def create_application(parts: Resources) -> FastAPI:
     application.add_exception_handler(HTTPException, _framework_error)
     application.add_middleware(
         RequestMiddleware,
-        clock=parts.clock,
-        metrics=parts.metrics,
+        clock=resources.clock,
+        metrics=resources.metrics,
         max_body_bytes=gateway.max_body_bytes,
         max_concurrent_requests=gateway.max_concurrent_requests,
     )

@@ -42,35 +42,35 @@ class Services:
     probes: Mapping[BackingPart, Probe]
 
 
-def make_services(parts: Resources) -> Services:
+def make_services(resources: Resources) -> Services:
     """Return the services over what was opened for them; `log` is to be closed in the end."""
-    gateway = parts.settings.api
-    database = Database(parts.pool)
-    topics = parts.settings.topics
+    gateway = resources.settings.api
+    database = Database(resources.pool)
+    topics = resources.settings.topics
     return Services(
-        settings=parts.settings,
-        clock=parts.clock,
-        metrics=parts.metrics,
+        settings=resources.settings,
+        clock=resources.clock,
+        metrics=resources.metrics,
         authenticator=Authenticator(
-            ApiKeyQueries(database).find, parts.clock, gateway.api_key_cache_ttl.total_seconds()
+            ApiKeyQueries(database).find, resources.clock, gateway.api_key_cache_ttl.total_seconds()
         ),
         log=EventLog(
-            parts.publisher,
+            resources.publisher,
             timeout=gateway.publish_timeout.total_seconds(),
         ),
-        ends=parts.ends,
+        ends=resources.ends,
         visibility=Visibility(
-            waiter=parts.waiter,
-            index=parts.index,
-            freshness=parts.freshness,
-            metrics=parts.metrics,
-            clock=parts.clock,
+            waiter=resources.waiter,
+            index=resources.index,
+            freshness=resources.freshness,
+            metrics=resources.metrics,
+            clock=resources.clock,
         ),
         memories=MemoryQueries(database),
         writes=WriteQueries(database, MEMORY_EVENTS.full_name(topics), topics.epoch),
         overview=OverviewQueries(database),
         dead_letters=DeadLetterQueries(database),
-        search=parts.search,
-        cursors=Cursors(parts.cursor_secret),
-        probes=parts.probes,
+        search=resources.search,
+        cursors=Cursors(resources.cursor_secret),
+        probes=resources.probes,
     )

@@ -57,7 +57,7 @@ async def work_postgres(
     registry: CollectorRegistry,
     stop: asyncio.Event,
 ) -> None:
-    """Apply memory events to PostgreSQL, and index dead letters there, until `stop` is set.
+    """Apply memory events to PostgreSQL, and index dead dead_letters there, until `stop` is set.
 
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
@@ -81,7 +81,7 @@ async def work_postgres(
             clock,
             max_concurrent_partitions=settings.delivery.max_concurrent_partitions,
         )
-        letters = _group(
+        dead_letters = _group(
             settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, metrics.of(SinkName.DEAD_LETTER_INDEX), clock
         )
         settler = await opened.enter_async_context(
@@ -94,11 +94,11 @@ async def work_postgres(
         )
         index = _indexing(
             DeadLetterIndex(pool),
-            _retry(settings, letters, metrics.of(SinkName.DEAD_LETTER_INDEX), clock, random),
+            _retry(settings, dead_letters, metrics.of(SinkName.DEAD_LETTER_INDEX), clock, random),
             settings.topics.epoch,
         )
-        await opened.enter_async_context(open_probe_server(settings.worker, registry, [events, letters]))
-        await run({events: settler.settle, letters: index}, stop)
+        await opened.enter_async_context(open_probe_server(settings.worker, registry, [events, dead_letters]))
+        await run({events: settler.settle, dead_letters: index}, stop)
 
 
 async def work_vectors(
@@ -352,7 +352,7 @@ async def _settler(
 def _indexing(index: DeadLetterIndex, retry: Retry, epoch: int) -> Settle:
     async def settle(batch: RecordBatch) -> Settled:
         watermark = Watermark(SinkGroup.DEAD_LETTERS, batch.topic, batch.partition, epoch, batch.next_offset)
-        indexed = await retry("index dead letters", lambda: index.apply(batch, watermark))
+        indexed = await retry("index dead dead_letters", lambda: index.apply(batch, watermark))
         repeated = len(batch.records) - indexed
         outcomes = {Outcome.APPLIED: indexed, Outcome.SUPERSEDED: repeated}
         return Settled(batch.partition, batch.next_offset, outcomes)

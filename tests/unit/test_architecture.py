@@ -1,7 +1,7 @@
 """The page about the architecture says what the packages import, and names what exists."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
@@ -61,6 +61,15 @@ def test_no_package_imports_one_of_its_own_layer_or_above() -> None:
     ]
 
     assert upwards == []
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_no_two_modules_of_a_distribution_share_a_name(root: str) -> None:
+    modules = [module for module in grimp.build_graph(*ROOTS).modules if module.split(".")[0] == root]
+
+    names = Counter(module.rsplit(".", 1)[-1] for module in modules)
+
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -48,11 +48,11 @@ from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, progress, say, show
 from soma_cli.settings import operator_settings
 from soma_schemas.registry import RegistryError
-from soma_streams.replay.dead_letters import Action, Filters, Plan, Status
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.rendering import Content, content_of
 from soma_streams.replay.replaying import Pace
 from soma_streams.replay.republishing import original_headers
+from soma_streams.replay.stored_dead_letters import Action, Filters, Plan, Status
 
 app = typer.Typer(
     help="List, show, replay, edit, discard and export dead letters.",

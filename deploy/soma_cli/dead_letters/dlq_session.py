@@ -17,13 +17,13 @@ from soma_schemas.registry import registry_error
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_streams.delivery.decode import WriterSchemas, schema_ids
 from soma_streams.delivery.writer_schemas import WriterSchema
-from soma_streams.replay.dead_letters import Action, Deed, StoredDeadLetter
 from soma_streams.replay.index import DeadLetterStore
 from soma_streams.replay.originals import Gone, Originals
 from soma_streams.replay.outcomes import Outcomes
 from soma_streams.replay.replaying import Replayer
 from soma_streams.replay.republishing import Republisher
 from soma_streams.replay.session import open_session
+from soma_streams.replay.stored_dead_letters import Action, Deed, StoredDeadLetter
 from soma_streams.transport.records import Record
 
 

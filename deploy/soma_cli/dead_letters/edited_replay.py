@@ -26,11 +26,11 @@ from soma_schemas.events import MemoryEvent
 from soma_schemas.producer import EventPublisher
 from soma_schemas.versions import pack_version
 from soma_schemas.violations import ContractError
-from soma_streams.replay.dead_letters import Action, Filters, Status, StoredDeadLetter
 from soma_streams.replay.editing import DraftError, draft_of, event_of
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import Outcome, Sent
 from soma_streams.replay.rendering import Content, content_of
+from soma_streams.replay.stored_dead_letters import Action, Filters, Status, StoredDeadLetter
 
 T = TypeVar("T")
 

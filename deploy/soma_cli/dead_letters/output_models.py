@@ -14,10 +14,10 @@ from rich.text import Text
 
 from soma_cli.output import Result, one_line, plain
 from soma_schemas.remedies import remedy_of
-from soma_streams.replay.dead_letters import RecordedDeed, Status, StoredDeadLetter, Tally
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.rendering import Content, hexdump
 from soma_streams.replay.republishing import original_headers
+from soma_streams.replay.stored_dead_letters import RecordedDeed, Status, StoredDeadLetter, Tally
 from soma_streams.transport.records import Record
 
 ID_DIGITS = 8

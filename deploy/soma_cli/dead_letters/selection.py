@@ -16,8 +16,8 @@ from soma_cli.parsing import moment_of
 from soma_schemas.dead_letters import Stage
 from soma_schemas.fields import Tenant
 from soma_schemas.groups import SinkGroup
-from soma_streams.replay.dead_letters import Filters, Status, StoredDeadLetter
 from soma_streams.replay.index import DeadLetterStore
+from soma_streams.replay.stored_dead_letters import Filters, Status, StoredDeadLetter
 
 _AGO = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}

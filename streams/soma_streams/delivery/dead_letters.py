@@ -138,7 +138,7 @@ def _as_text(name: str) -> str:
     return raw.decode(errors="backslashreplace").replace("\0", "\\x00")
 
 
-def letter_headers(
+def dead_letter_headers(
     letter: DeadLetter, copy: Copy, *, group: str, epoch: int, application_version: str
 ) -> Headers:
     """Return the headers of a dead letter: those of the original that it keeps, then ours.
@@ -249,7 +249,7 @@ class KafkaDeadLetterWriter:
         return errors
 
     def _produce(self, letter: DeadLetter, copy: Copy, note: Callable[[KafkaError | None], None]) -> None:
-        headers = letter_headers(
+        headers = dead_letter_headers(
             letter, copy, group=self._group, epoch=self._epoch, application_version=self._version
         )
 

@@ -346,7 +346,7 @@ class UndecodableError(Exception):
     """Why a record is no event.
 
     Attributes:
-        reason: The code of the letter that it becomes.
+        reason: The code of the dead letter that it becomes.
     """
 
     def __init__(self, reason: str, message: str, error_class: str = "DecodeError") -> None:

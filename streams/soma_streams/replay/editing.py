@@ -12,8 +12,8 @@ from soma_schemas.fields import Kind
 from soma_schemas.identity import identified, new_id
 from soma_schemas.json_text import JsonError, read_json
 from soma_schemas.limits import Limits
-from soma_streams.replay.dead_letters import StoredDeadLetter
 from soma_streams.replay.rendering import Content
+from soma_streams.replay.stored_dead_letters import StoredDeadLetter
 
 _MODELS = {model.__name__: model for model in SINK_EVENTS}
 _RECORD = "record"

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from soma_streams.replay.dead_letters import (
+from soma_streams.replay.stored_dead_letters import (
     Deed,
     Filters,
     Original,

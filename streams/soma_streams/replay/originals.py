@@ -24,8 +24,8 @@ from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import BrokerError, broker_error
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
-from soma_streams.replay.dead_letters import StoredDeadLetter
-from soma_streams.sinks.letter_rows import letter_row
+from soma_streams.replay.stored_dead_letters import StoredDeadLetter
+from soma_streams.sinks.dead_letter_rows import dead_letter_row
 from soma_streams.transport.records import Record, TimestampType
 
 _TIMEOUT_SECONDS = 10.0
@@ -150,7 +150,7 @@ class Originals:
         if isinstance(record, Gone):
             return record
         # Whatever else lies at this place must not be taken for the dead letter.
-        same = letter_row(self._topic, dead_letter.dlq_partition, record).id == dead_letter.id
+        same = dead_letter_row(self._topic, dead_letter.dlq_partition, record).id == dead_letter.id
         return record if same else Gone.REPLACED
 
     def _completed(self, dead_letter: StoredDeadLetter, record: Record) -> Record | Gone:

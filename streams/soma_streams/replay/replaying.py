@@ -10,10 +10,10 @@ from uuid import UUID
 from soma_schemas.clock import Clock
 from soma_schemas.settings import TopicSettings
 from soma_schemas.versions import Position
-from soma_streams.replay.dead_letters import Deed, Filters, Original, Place, Status, StoredDeadLetter
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import Outcome, Sent, State
 from soma_streams.replay.republishing import Outgoing, Refusal, outgoing
+from soma_streams.replay.stored_dead_letters import Deed, Filters, Original, Place, Status, StoredDeadLetter
 from soma_streams.transport.records import Record
 
 _PAGE_EVENTS = 2000

@@ -25,7 +25,7 @@ from soma_schemas.versions import Position, pack_version
 from soma_streams.delivery.dead_letters import MOST_CLIENT_BYTES
 from soma_streams.delivery.failures import RECORD_REFUSALS
 from soma_streams.delivery.first_place import FirstPlace, first_place
-from soma_streams.replay.dead_letters import StoredDeadLetter, place_of
+from soma_streams.replay.stored_dead_letters import StoredDeadLetter, place_of
 from soma_streams.transport.records import Record
 
 _POLL_SECONDS = 0.05

@@ -4,7 +4,7 @@ import structlog
 
 from soma_schemas.remedies import UNREADABLE_HEADERS
 from soma_streams.delivery.state import Watermark
-from soma_streams.sinks.letter_rows import LetterRow, letter_row
+from soma_streams.sinks.dead_letter_rows import DeadLetterRow, dead_letter_row
 from soma_streams.sinks.sessions import Pool, RowType, Sessions
 from soma_streams.sinks.statements import statement
 from soma_streams.sinks.watermarks import advance
@@ -19,7 +19,7 @@ class DeadLetterIndex:
     """
 
     def __init__(self, pool: Pool) -> None:
-        self._sessions = Sessions(pool, RowType("letter_row", LetterRow))
+        self._sessions = Sessions(pool, RowType("dead_letter_row", DeadLetterRow))
         self._log = structlog.get_logger("soma_streams.sinks.dead_letter_index")
 
     async def apply(self, batch: RecordBatch, watermark: Watermark) -> int:
@@ -31,9 +31,9 @@ class DeadLetterIndex:
         Raises:
             psycopg.Error: As the server or the connection tells it; nothing was indexed.
         """
-        rows = [letter_row(batch.topic, batch.partition, record) for record in batch.records]
+        rows = [dead_letter_row(batch.topic, batch.partition, record) for record in batch.records]
         async with self._sessions.borrow() as connection, connection.transaction():
-            offered = self._sessions.parameter(connection, "letter_row", rows)
+            offered = self._sessions.parameter(connection, "dead_letter_row", rows)
             indexed = await connection.execute(statement("index_dead_letters"), {"rows": offered})
             await advance(connection, [watermark])
         for row in rows:

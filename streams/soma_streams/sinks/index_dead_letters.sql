@@ -7,5 +7,5 @@ INSERT INTO public.dead_letters (
 SELECT
     id, tenant, memory_id, consumer_group, topic, partition, log_offset, epoch, logged_at, dlq_partition,
     dlq_offset, stage, error_class, code, message, attempts, first_failed_at, application_version
-FROM unnest(%(rows)b::pg_temp.letter_row[])
+FROM unnest(%(rows)b::pg_temp.dead_letter_row[])
 ON CONFLICT (id) DO NOTHING

@@ -34,13 +34,13 @@ from soma_schemas.vectors.embedders import (
 )
 from soma_schemas.vectors.points import point_id
 from soma_schemas.versions import pack_version
-from soma_streams.replay.dead_letters import Action, Deed, Filters, Status, StoredDeadLetter
 from soma_streams.replay.index import DeadLetterStore
 from soma_streams.replay.originals import Gone, Originals
 from soma_streams.replay.outcomes import Outcome, Outcomes, Sent, State
 from soma_streams.replay.replaying import Pace, Replayer, Report, Unpublished
 from soma_streams.replay.republishing import Republisher, original_headers
 from soma_streams.replay.session import RoleError, open_session
+from soma_streams.replay.stored_dead_letters import Action, Deed, Filters, Status, StoredDeadLetter
 from soma_streams.transport.records import Record
 from waiting import eventually
 

@@ -35,10 +35,10 @@ from soma_cli.local.postgres import Login
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables.migrations import migrate
 from soma_schemas.versions import pack_version
-from soma_streams.replay.dead_letters import Filters as LetterFilters
-from soma_streams.replay.dead_letters import Status
 from soma_streams.replay.session import open_session
-from soma_streams.sinks.letter_rows import LetterRow
+from soma_streams.replay.stored_dead_letters import Filters as LetterFilters
+from soma_streams.replay.stored_dead_letters import Status
+from soma_streams.sinks.dead_letter_rows import DeadLetterRow
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 from soma_streams.sinks.sessions import Pool, RowType, Sessions
 
@@ -51,7 +51,7 @@ ROW_TYPES = {
     "memory_row": ("memories", MemoryRow),
     "link_row": ("memory_links", LinkRow),
     "history_row": ("memory_history", HistoryRow),
-    "letter_row": ("dead_letters", LetterRow),
+    "dead_letter_row": ("dead_letters", DeadLetterRow),
 }
 
 # Rows number %s to %s. Tenant `early` is among the others; half of the others are one large tenant.
@@ -326,8 +326,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_streams/sinks/index_dead_letters.sql": {
-        "100": Case(2700, offered("letter_row", 100, id="gen_random_uuid()")),
-        "100 again": Case(600, offered("letter_row", 100)),
+        "100": Case(2700, offered("dead_letter_row", 100, id="gen_random_uuid()")),
+        "100 again": Case(600, offered("dead_letter_row", 100)),
     },
     "soma_streams/sinks/postgres/end_links.sql": {"of 100": Case(1300, lambda t: keys(t, 100))},
     "soma_streams/sinks/postgres/ensure_months.sql": {"": Case(81, lambda _: {"months": ["2026-01-01"]})},

@@ -40,8 +40,8 @@ from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
 from soma_schemas.vectors.points import point_id
 from soma_schemas.versions import Position
-from soma_streams.replay.dead_letters import StoredDeadLetter
 from soma_streams.replay.originals import Gone, Originals
+from soma_streams.replay.stored_dead_letters import StoredDeadLetter
 from waiting import eventually
 
 PARTITION = 0

@@ -16,9 +16,9 @@ from soma_cli.failures import UsageError
 from soma_cli.output import Result
 from soma_schemas.dead_letters import Stage
 from soma_schemas.versions import Position
-from soma_streams.replay.dead_letters import Filters, Status
 from soma_streams.replay.outcomes import Outcome, State
 from soma_streams.replay.replaying import Replayed, Report, Stopped, Unpublished
+from soma_streams.replay.stored_dead_letters import Filters, Status
 
 OPEN = (Status.OPEN,)
 A_MEMORY = UUID(int=7)

@@ -15,7 +15,7 @@ from soma_streams.delivery import dead_letters
 from soma_streams.delivery.dead_letters import (
     DeadLetter,
     KafkaDeadLetterWriter,
-    letter_headers,
+    dead_letter_headers,
     reduced_copy,
     whole_copy,
 )
@@ -40,7 +40,7 @@ def a_letter(record: Record, message: str = "the body is not of its schema") -> 
 
 
 def headers_of(letter: DeadLetter, group: str = "soma-postgres", epoch: int = 1) -> list[tuple[str, bytes]]:
-    headers = letter_headers(
+    headers = dead_letter_headers(
         letter, whole_copy(letter.record), group=group, epoch=epoch, application_version="0.1.0"
     )
     return [(name, value) for name, value in headers if isinstance(value, bytes)]

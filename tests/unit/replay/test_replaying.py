@@ -13,7 +13,11 @@ from dead_letters import a_dead_letter, a_dead_record
 from fakes import FakeClock
 from soma_schemas.settings import TopicSettings
 from soma_schemas.versions import Position
-from soma_streams.replay.dead_letters import (
+from soma_streams.replay.originals import Gone
+from soma_streams.replay.outcomes import Outcome, Sent, State
+from soma_streams.replay.replaying import Pace, Replayer, Report, Stopped, Unpublished
+from soma_streams.replay.republishing import Outgoing, Refusal
+from soma_streams.replay.stored_dead_letters import (
     Action,
     Deed,
     Filters,
@@ -23,10 +27,6 @@ from soma_streams.replay.dead_letters import (
     StoredDeadLetter,
     place_of,
 )
-from soma_streams.replay.originals import Gone
-from soma_streams.replay.outcomes import Outcome, Sent, State
-from soma_streams.replay.replaying import Pace, Replayer, Report, Stopped, Unpublished
-from soma_streams.replay.republishing import Outgoing, Refusal
 from soma_streams.transport.records import Record
 
 DONE = Outcome(State.APPLIED, None, State.SETTLED, None)

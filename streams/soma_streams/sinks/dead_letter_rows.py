@@ -25,7 +25,7 @@ _BIGINT_LIMIT = 2**63
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 
 
-class LetterRow(NamedTuple):
+class DeadLetterRow(NamedTuple):
     """A letter as the index has it; see table dead_letters."""
 
     id: Uuid
@@ -48,13 +48,13 @@ class LetterRow(NamedTuple):
     application_version: Text | None
 
 
-def letter_row(topic: str, partition: int, record: Record) -> LetterRow:
+def dead_letter_row(topic: str, partition: int, record: Record) -> DeadLetterRow:
     """Return what the index has of a record of the dead-letter topic, whatever its headers hold."""
     headers = _Headers(record)
     tenant, memory_id = _owner(record.key)
-    letter_id = headers.uuid(DeadLetterHeader.ID)
-    row = LetterRow(
-        id=letter_id
+    dead_letter_id = headers.uuid(DeadLetterHeader.ID)
+    row = DeadLetterRow(
+        id=dead_letter_id
         or uuid5(_UNREADABLE_NAMESPACE, f"{topic}/{partition}/{record.offset}/{record.timestamp_ms}"),
         tenant=tenant,
         memory_id=memory_id,
@@ -81,7 +81,7 @@ def letter_row(topic: str, partition: int, record: Record) -> LetterRow:
 
 
 class _Headers:
-    """Reads the headers of one letter and notes those that it could not read."""
+    """Reads the headers of one dead letter and notes those that it could not read."""
 
     def __init__(self, record: Record) -> None:
         self._values = dict(record.headers)

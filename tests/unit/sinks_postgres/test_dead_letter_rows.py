@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from builders import A_MOMENT, an_id, logged, stored
 from soma_schemas.dead_letters import DeadLetterHeader, Stage
 from soma_schemas.remedies import UNREADABLE_HEADERS
-from soma_streams.delivery.dead_letters import DeadLetter, letter_headers, whole_copy
-from soma_streams.sinks.letter_rows import LetterRow, letter_row
+from soma_streams.delivery.dead_letters import DeadLetter, dead_letter_headers, whole_copy
+from soma_streams.sinks.dead_letter_rows import DeadLetterRow, dead_letter_row
 from soma_streams.transport.records import Record, TimestampType
 
 MEMORY = stored(tenant="acme", key="a")
@@ -46,7 +46,7 @@ def a_record(headers: dict[str, bytes | None] | None = None, key: bytes | None =
 
 
 def test_a_letter_is_indexed_with_all_that_its_headers_say() -> None:
-    assert letter_row("dlq", 2, a_record()) == LetterRow(
+    assert dead_letter_row("dlq", 2, a_record()) == DeadLetterRow(
         id=UUID("00000000-0000-7000-8000-000000000001"),
         tenant="acme",
         memory_id=MEMORY.memory_id,
@@ -81,19 +81,19 @@ def test_a_letter_as_the_platform_writes_it_is_readable() -> None:
         1,
         A_MOMENT,
     )
-    written = letter_headers(
+    written = dead_letter_headers(
         letter, whole_copy(letter.record), group="soma-postgres", epoch=1, application_version="0.1.0"
     )
     headers = tuple((name, value.encode() if isinstance(value, str) else value) for name, value in written)
 
-    row = letter_row("dlq", 0, a_record()._replace(headers=headers))
+    row = dead_letter_row("dlq", 0, a_record()._replace(headers=headers))
 
     assert (row.code, row.log_offset, row.memory_id) == ("avro", 12, event.event.memory_id)
 
 
 @pytest.mark.parametrize("header", list(DeadLetterHeader))
 def test_a_missing_header_is_named_and_the_rest_is_kept(header: DeadLetterHeader) -> None:
-    row = letter_row("dlq", 2, a_record({header.value: None}))
+    row = dead_letter_row("dlq", 2, a_record({header.value: None}))
 
     assert row.code == UNREADABLE_HEADERS
     assert row.message == f"missing or not readable: {header.value}"
@@ -114,14 +114,14 @@ def test_a_missing_header_is_named_and_the_rest_is_kept(header: DeadLetterHeader
     ],
 )
 def test_a_header_that_makes_no_sense_is_named(header: str, value: bytes) -> None:
-    assert header in letter_row("dlq", 2, a_record({header: value})).message
+    assert header in dead_letter_row("dlq", 2, a_record({header: value})).message
 
 
 @pytest.mark.parametrize(
     "key", [None, b"", b"acme", b"acme/no-uuid", b"AC\0ME/" + str(an_id()).encode(), b"\xff/\xff"]
 )
 def test_a_key_that_is_not_ours_names_nobody(key: bytes | None) -> None:
-    row = letter_row("dlq", 2, a_record(key=key))
+    row = dead_letter_row("dlq", 2, a_record(key=key))
 
     assert (row.tenant, row.memory_id) == (None, None)
     assert row.code == "sqlstate_22003"
@@ -130,14 +130,14 @@ def test_a_key_that_is_not_ours_names_nobody(key: bytes | None) -> None:
 def test_a_letter_without_an_id_gets_the_same_one_each_time_and_another_elsewhere() -> None:
     record = a_record({"x-dlq-id": None})
 
-    again = [letter_row("dlq", 2, record).id for _ in range(2)]
-    elsewhere = letter_row("dlq", 3, record).id
+    again = [dead_letter_row("dlq", 2, record).id for _ in range(2)]
+    elsewhere = dead_letter_row("dlq", 3, record).id
 
     assert again[0] == again[1] != elsewhere
 
 
 def test_a_long_text_is_cut_and_what_the_database_cannot_keep_is_replaced() -> None:
-    row = letter_row("dlq", 2, a_record({"x-dlq-message": b"a\0b" + b"x" * 5000}))
+    row = dead_letter_row("dlq", 2, a_record({"x-dlq-message": b"a\0b" + b"x" * 5000}))
 
     assert row.message.startswith("a\N{REPLACEMENT CHARACTER}bx")
     assert len(row.message) == 1000
@@ -152,7 +152,7 @@ def test_a_long_text_is_cut_and_what_the_database_cannot_keep_is_replaced() -> N
 def test_no_record_is_passed_over(headers: list[tuple[str, bytes | None]], key: bytes | None) -> None:
     record = a_record(key=key)._replace(headers=tuple(headers))
 
-    row = letter_row("dlq", 2, record)
+    row = dead_letter_row("dlq", 2, record)
 
     assert (row.dlq_partition, row.dlq_offset) == (2, 7)
     assert row.code
