@@ -22,13 +22,9 @@ _DISTANCES = {
     models.Distance.DOT: edge.Distance.Dot,
     models.Distance.EUCLID: edge.Distance.Euclid,
 }
-_FIELD_TYPES = {
-    wire.FieldType.FieldTypeKeyword: edge.PayloadSchemaType.Keyword,
-    wire.FieldType.FieldTypeInteger: edge.PayloadSchemaType.Integer,
-    wire.FieldType.FieldTypeFloat: edge.PayloadSchemaType.Float,
-}
 _SCHEMA_TYPES = {
     edge.PayloadSchemaType.Keyword: wire.PayloadSchemaType.Keyword,
+    edge.PayloadSchemaType.Text: wire.PayloadSchemaType.Text,
     edge.PayloadSchemaType.Integer: wire.PayloadSchemaType.Integer,
     edge.PayloadSchemaType.Float: wire.PayloadSchemaType.Float,
 }
@@ -388,9 +384,7 @@ class _Points(wire.PointsServicer):
 
     async def CreateFieldIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         del context
-        schema: Any = _FIELD_TYPES[request.field_type]
-        if request.field_index_params.keyword_index_params.is_tenant:
-            schema = edge.KeywordIndexParams(is_tenant=True)
+        schema = _index_of(request)
         return self._updated(request, edge.UpdateOperation.create_field_index(request.field_name, schema))
 
     async def DeleteFieldIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -505,16 +499,36 @@ def _edge_conditions(where: models.Filter) -> edge.Filter:
     return edge.Filter(must=listed(where.must), should=listed(where.should), must_not=listed(where.must_not))
 
 
+def _index_of(request: Any) -> Any:
+    params = request.field_index_params
+    match params.WhichOneof("index_params"):
+        case "keyword_index_params":
+            return edge.KeywordIndexParams(is_tenant=params.keyword_index_params.is_tenant)
+        case "text_index_params":
+            if params.text_index_params.tokenizer != wire.TokenizerType.Whitespace:
+                raise _RefusedError(grpc.StatusCode.UNIMPLEMENTED, "the stand-in parts words at spaces only")
+            return edge.TextIndexParams(
+                tokenizer=edge.TokenizerType.Whitespace, lowercase=params.text_index_params.lowercase
+            )
+        case "integer_index_params":
+            integer = params.integer_index_params
+            return edge.IntegerIndexParams(lookup=integer.lookup, range=integer.range)
+        case "float_index_params":
+            return edge.FloatIndexParams()
+        case other:
+            raise _RefusedError(grpc.StatusCode.UNIMPLEMENTED, f"the stand-in has no {other}")
+
+
 def _edge_condition(condition: Any) -> Any:
     match condition:
         case models.Filter():
             return _edge_conditions(condition)
         case models.HasIdCondition(has_id=ids):
             return edge.HasIdCondition({_edge_id(each) for each in ids})
-        case models.FieldCondition(key=key, match=models.MatchValue(value=value)):
-            return edge.FieldCondition(key, match=edge.MatchValue(value))
-        case models.FieldCondition(key=key, match=models.MatchAny(any=list() as values)):
-            return edge.FieldCondition(key, match=edge.MatchAny(values))
+        case models.FieldCondition(key=key, match=models.MatchText(text=text)):
+            return edge.FieldCondition(key, match=edge.MatchText(text))
+        case models.FieldCondition(key=key, match=models.MatchTextAny(text_any=text)):
+            return edge.FieldCondition(key, match=edge.MatchTextAny(text))
         case models.FieldCondition(key=key, range=models.Range(gte=gte, gt=gt, lte=lte, lt=lt)):
             return edge.FieldCondition(key, range=edge.RangeFloat(gte=gte, gt=gt, lte=lte, lt=lt))
         case _:

@@ -9,7 +9,7 @@ from uuid import UUID
 from judge.contract import Event, json_tree
 from judge.log import Place, Record
 from judge.rules import Memory, Word
-from judge.stores import Point, point_content
+from judge.stores import Point, point_document, point_labels
 
 _CLOSE = 1e-4
 _LARGE = 64 * 1024
@@ -153,19 +153,22 @@ def memory_point(name: tuple[str, UUID], memory: Memory, model: str) -> dict[str
         "tenant": tenant,
         "memory_id": str(memory_id),
         "version": memory.version,
-        "recent_event_ids": " ".join(map(str, memory.recent)),
+        "recent_event_ids": [str(each) for each in memory.recent],
     }
     if content is None:
         return common | {"content": None, "deleted_at": _micros(memory.updated_at), "vectors": []}
     segments = content["namespace"].split("/")
-    paths = ["/".join(segments[:count]) for count in range(1, len(segments) + 1)]
+    places = [f"{tenant}/{'/'.join(segments[:count])}" for count in range(1, len(segments) + 1)]
     given = content["embedding"] if content["embedding_model"] == model else None
     return common | {
-        "within": [tenant, *(f"{tenant}/{path}" for path in paths), f"{tenant}/{content['namespace']}/"],
-        "key": content["key"],
-        "kind": content["kind"],
-        "tags": content["tags"],
-        "subject": content["subject"],
+        "labels": sorted(
+            [
+                *(f"in:{place}" for place in (tenant, *places, f"{tenant}/{content['namespace']}/")),
+                f"kind:{content['kind']}",
+                *(f"{name}:{content[name]}" for name in ("key", "subject") if content[name] is not None),
+                *(f"tag:{tag}" for tag in content["tags"]),
+            ]
+        ),
         "occurred_at": _micros(content["occurred_at"]),
         "created_at": _micros(content["created_at"]),
         "updated_at": _micros(content["updated_at"]),
@@ -178,17 +181,19 @@ def memory_point(name: tuple[str, UUID], memory: Memory, model: str) -> dict[str
 def read_point(point: Point, model: str) -> dict[str, Any]:
     """Return what a point holds."""
     payload = point.payload
-    common = {each: payload.get(each) for each in ("tenant", "memory_id", "version", "recent_event_ids")}
-    content = point_content(payload)
+    document = point_document(payload)
+    content = document["content"]
+    common = {each: payload.get(each) for each in ("tenant", "version")} | {
+        each: document[each] for each in ("memory_id", "recent_event_ids")
+    }
     vectors = sorted(name for name, vector in point.vectors.items() if vector)
     if content is None:
         return common | {"content": None, "deleted_at": payload.get("deleted_at"), "vectors": vectors}
     given = content["embedding"] if content["embedding_model"] == model else None
     content["payload"] = json_tree(content["payload"])
-    single = ("within", "key", "kind", "subject", "occurred_at", "created_at", "updated_at")
     return common | {
-        **{each: payload.get(each) for each in single},
-        "tags": payload.get("tags", []),
+        "labels": sorted(label for label in point_labels(payload) if not label.startswith("payload:")),
+        **{each: payload.get(each) for each in ("occurred_at", "created_at", "updated_at")},
         "content": content,
         "vectors": vectors,
         "as given": None if given is None else _same_direction(given, point.vectors.get("dense") or []),

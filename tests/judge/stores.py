@@ -76,12 +76,16 @@ def rows(dsn: str, query: str) -> list[dict[str, Any]]:
         return cursor.execute(query.encode()).fetchall()
 
 
-def point_content(payload: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the state that a point carries as one text; None when it carries none."""
-    if "content" not in payload:
-        return None
-    content: dict[str, Any] = json.loads(payload["content"])
-    packed = payload.get("embedding")
-    data = base64.b64decode(packed) if packed is not None else None
-    content["embedding"] = None if data is None else list(struct.unpack(f"<{len(data) // 8}d", data))
-    return content
+def point_document(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state that a point carries as one text, with the embedding that lies beside it."""
+    document: dict[str, Any] = json.loads(payload["document"])
+    if (content := document["content"]) is not None:
+        packed = payload.get("embedding")
+        data = base64.b64decode(packed) if packed is not None else None
+        content["embedding"] = None if data is None else list(struct.unpack(f"<{len(data) // 8}d", data))
+    return document
+
+
+def point_labels(payload: Mapping[str, Any]) -> list[str]:
+    """Return the words that a point is found by, which are spelt in hexadecimal digits."""
+    return [bytes.fromhex(word).decode() for word in payload.get("labels", "").split()]

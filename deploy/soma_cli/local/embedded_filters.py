@@ -7,9 +7,10 @@ import qdrant_edge as edge
 
 from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, OneOf
 from soma_schemas.vectors.index_errors import SearchTooCostlyError
+from soma_schemas.vectors.payload import LABELS
 
 # The engine walks the points of the condition that fewest meet, and checks the others on each. To check
-# `within`, a list of words, takes six times as long as to check a number (docs/internals/search.md).
+# a label takes six times as long as to check a number (docs/internals/search.md).
 _WORDS_TO_A_NUMBER = 6
 
 # The engine holds the interpreter while it works, so all others wait for one question. A check takes 0.2 to
@@ -60,10 +61,10 @@ def _checks(condition: Condition) -> int:
 
 def _condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition | edge.Filter:
     match condition:
-        case OneOf(field, [value]):
-            return edge.FieldCondition(field, match=edge.MatchValue(value))  # half the time of MatchAny
-        case OneOf(field, values):
-            return edge.FieldCondition(field, match=edge.MatchAny(list(values)))
+        case OneOf([label]):
+            return edge.FieldCondition(LABELS, match=edge.MatchText(label))
+        case OneOf(labels):
+            return edge.FieldCondition(LABELS, match=edge.MatchTextAny(" ".join(labels)))
         case InRange(field, at_least, above, at_most, below):
             bounds = edge.RangeFloat(gte=at_least, gt=above, lte=at_most, lt=below)
             return edge.FieldCondition(field, range=bounds)

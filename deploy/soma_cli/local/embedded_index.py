@@ -25,6 +25,7 @@ from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Col
 from soma_schemas.vectors.index_errors import IndexRefusedError, IndexUnavailableError
 from soma_schemas.vectors.payload import TENANT, VERSION
 from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
+from soma_schemas.versions import NO_VERSION
 
 T = TypeVar("T")
 
@@ -49,12 +50,14 @@ _ROUNDS_BETWEEN_QUESTIONS = 12
 
 _LOOK_SECONDS = 1.0
 
-_KEYWORD = edge.PayloadSchemaType.Keyword
-_INDEXES: Mapping[FieldType, edge.PayloadSchemaType | edge.KeywordIndexParams] = {
+_INDEXES: Mapping[
+    FieldType,
+    edge.KeywordIndexParams | edge.TextIndexParams | edge.IntegerIndexParams | edge.FloatIndexParams,
+] = {
     FieldType.TENANT_KEY: edge.KeywordIndexParams(is_tenant=True),
-    FieldType.KEYWORD: _KEYWORD,
-    FieldType.INTEGER: edge.PayloadSchemaType.Integer,
-    FieldType.FLOAT: edge.PayloadSchemaType.Float,
+    FieldType.WORDS: edge.TextIndexParams(tokenizer=edge.TokenizerType.Whitespace, lowercase=False),
+    FieldType.INTEGER: edge.IntegerIndexParams(lookup=False, range=True),
+    FieldType.FLOAT: edge.FloatIndexParams(),
 }
 
 # Candidates come from vectors of a byte a number, twice as many as asked for, and are scored again exactly:
@@ -175,24 +178,16 @@ class EmbeddedIndex:
     def _upsert(self, points: Sequence[Point]) -> set[UUID]:
         """Write some points, and return those whose stored version is newer.
 
-        A guard of one bound for all is a fifth of the work of one bound for each, and lets everything pass
-        that was stored before the first of them. The rest is seen when the versions are read back.
+        Nothing is awaited between reading the versions and writing, so nobody else writes in between.
         """
         self._points_since_checkpoint += len(points)
         if len(self._tenants) <= 1:
             # The index speaks of itself in points without a tenant.
             self._tenants.update(point.payload[TENANT] for point in points if TENANT in point.payload)
-        before_all = edge.RangeFloat(lt=float(min(point.version for point in points)))
-        guard = edge.Filter(must=[edge.FieldCondition(VERSION, range=before_all)])
-        prepared = {point.id: _edge_point(point) for point in points}
-        self._shard.update(edge.UpdateOperation.upsert_points(list(prepared.values()), condition=guard))
         stored = self._versions(points)
-        left = [point for point in points if stored[point.id] < point.version]
-        if left:
-            again = [prepared[point.id] for point in left]
-            self._shard.update(edge.UpdateOperation.upsert_points(again, condition=_older_than(left)))
-            stored |= self._versions(left)
-        return {point.id for point in points if stored[point.id] > point.version}
+        newer = [point for point in points if stored.get(point.id, NO_VERSION) < point.version]
+        self._shard.update(edge.UpdateOperation.upsert_points(list(map(_edge_point, newer))))
+        return {point.id for point in points if stored.get(point.id, NO_VERSION) > point.version}
 
     async def flush(self) -> None:
         """Return once everything written survives a crash of the machine.
@@ -228,8 +223,7 @@ class EmbeddedIndex:
                 near = edge.Query.Nearest(list(question.dense), using=DENSE)
                 requests[DENSE] = _request(near, where, question.limit, _SEARCH_DENSE)
             if question.sparse is not None:
-                words = edge.SparseVector(list(question.sparse.indices), list(question.sparse.values))
-                match = edge.Query.Nearest(words, using=SPARSE)
+                match = edge.Query.Nearest(question.sparse, using=SPARSE)
                 requests[SPARSE] = _request(match, where, question.limit, self._rarity(question.corpus))
             if not requests:
                 return Candidates()
@@ -396,23 +390,8 @@ def _edge_point(point: Point) -> edge.Point:
     if point.dense is not None:
         vectors[DENSE] = list(point.dense)
     if point.sparse is not None:
-        vectors[SPARSE] = edge.SparseVector(list(point.sparse.indices), list(point.sparse.values))
+        vectors[SPARSE] = point.sparse
     return edge.Point(point.id, vectors, dict(point.payload))
-
-
-def _older_than(points: Sequence[Point]) -> edge.Filter:
-    """Return the guard: a stored version is below the new one. Absent points are inserted all the same."""
-    return edge.Filter(
-        should=[
-            edge.Filter(
-                must=[
-                    edge.HasIdCondition({point.id}),
-                    edge.FieldCondition(VERSION, range=edge.RangeFloat(lt=float(point.version))),
-                ]
-            )
-            for point in points
-        ]
-    )
 
 
 def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:

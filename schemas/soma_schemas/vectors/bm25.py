@@ -1,8 +1,7 @@
 """Keywords as sparse vectors: one encoder for documents and queries, on every engine."""
 
-from qdrant_edge import Bm25, Bm25Config
+from qdrant_edge import Bm25, Bm25Config, SparseVector
 
-from soma_schemas.vectors.points import SparseVector
 from soma_schemas.vectors.segments import segmented_document, segmented_query
 
 
@@ -21,9 +20,9 @@ class Bm25Encoder:
     def document(self, text: str) -> SparseVector | None:
         """Return the weights of a document, or None when it holds no word."""
         vector = self._model.embed_document(segmented_document(text))
-        return SparseVector(vector.indices, vector.values) if vector.indices else None
+        return vector if vector.indices else None
 
     def query(self, text: str) -> SparseVector | None:
         """Return the words of a query, or None when it holds none."""
         vector = self._model.embed_query(segmented_query(text))
-        return SparseVector(vector.indices, vector.values) if vector.indices else None
+        return vector if vector.indices else None

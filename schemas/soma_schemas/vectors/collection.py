@@ -17,21 +17,16 @@ class FieldType(StrEnum):
     """How a payload field is indexed."""
 
     TENANT_KEY = "tenant_key"
-    KEYWORD = "keyword"
+    WORDS = "words"
     INTEGER = "integer"
     FLOAT = "float"
 
 
-# Points are found by id, so neither `memory_id` nor `version` is among them. Times are integers whose bounds
-# reach an engine as float64, which is exact until the year 2255.
+# Points are found by id, so `version` is not among them. Numbers are asked by ranges alone. Times are
+# integers whose bounds reach an engine as float64, which is exact until the year 2255.
 PAYLOAD_INDEXES: Mapping[str, FieldType] = {
     payload.TENANT: FieldType.TENANT_KEY,
-    payload.WITHIN: FieldType.KEYWORD,
-    payload.KEY: FieldType.KEYWORD,
-    payload.KIND: FieldType.KEYWORD,
-    payload.TAGS: FieldType.KEYWORD,
-    payload.SUBJECT: FieldType.KEYWORD,
-    payload.TERMS: FieldType.KEYWORD,
+    payload.LABELS: FieldType.WORDS,
     payload.IMPORTANCE: FieldType.FLOAT,
     payload.OCCURRED_AT: FieldType.INTEGER,
     payload.CREATED_AT: FieldType.INTEGER,

@@ -9,6 +9,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from soma_schemas.vectors.terms import short_term
 
@@ -45,11 +46,11 @@ def encoded(numbers: Mapping[str, float]) -> EncodedNumbers:
     taken: set[int] = set()
     for name, number in numbers.items():
         for attempt in range(_CODES):
-            code = _code(name, attempt)
+            code, mark = _place(short_term(name), attempt)
             if code not in taken:
                 taken.add(code)
                 high, low = divmod(_ordered(number), _HALF)
-                marks.append(mark(name, attempt))
+                marks.append(mark)
                 highs.append(code + high)
                 lows.append(code + low)
                 break
@@ -77,13 +78,8 @@ def spans(
         _HALF * _HALF if below is None else _ordered(below),
     )
     for attempt in range(_CODES):
-        code = _code(name, attempt)
-        yield mark(name, attempt), [Span((code + a, code + b), c) for (a, b), c in _halves(start, end, code)]
-
-
-def mark(name: str, attempt: int) -> str:
-    """Return the term that says: here this code of the field is its own. No value's spelling ends in `#`."""
-    return short_term(f"{name}={attempt}#")
+        code, mark = _place(short_term(name), attempt)
+        yield mark, [Span((code + a, code + b), c) for (a, b), c in _halves(start, end, code)]
 
 
 def _halves(start: int, end: int, code: int) -> Iterator[tuple[tuple[int, int], tuple[int, int] | None]]:
@@ -103,9 +99,15 @@ def _halves(start: int, end: int, code: int) -> Iterator[tuple[tuple[int, int], 
         yield (last, last), (code, code + last_low - 1)
 
 
-def _code(name: str, attempt: int) -> int:
+# A process meets the same names again and again; these are short.
+@lru_cache(4096)
+def _place(name: str, attempt: int) -> tuple[int, str]:
+    """Return a code of a field, and the term that says: here this code is the field's own.
+
+    No value's spelling ends in `#`.
+    """
     digest = hashlib.blake2b(name.encode(), digest_size=8, salt=bytes([attempt])).digest()
-    return (int.from_bytes(digest) & ((1 << _CODE_BITS) - 1)) * _HALF
+    return (int.from_bytes(digest) & ((1 << _CODE_BITS) - 1)) * _HALF, f"{name}={attempt}#"
 
 
 def _ordered(number: float) -> int:

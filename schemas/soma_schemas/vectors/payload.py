@@ -1,14 +1,16 @@
-"""What a point carries beside its vectors: filter fields for the engine, and the exact state as one text.
+"""What a point carries beside its vectors: fields that filters need, and the exact state as one text.
 
 Engines keep a floating-point number only to its last digit but one, and each value costs them time. So the
-state is one JSON text that comes back byte for byte, and beside it stand only the fields that filters need.
+state is one JSON text that comes back byte for byte, and everything that filters ask by equality is one text
+too: its words are the labels of the point, each spelt in hexadecimal digits, which no tokenizer takes apart.
 """
 
 import base64
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypedDict, cast
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypedDict
 from uuid import UUID
 
 import orjson
@@ -20,24 +22,17 @@ from soma_schemas.vectors.numbers import encoded
 from soma_schemas.vectors.terms import filter_number, filterable
 
 TENANT: Final = "tenant"
-MEMORY_ID: Final = "memory_id"
 VERSION: Final = "version"
-RECENT_EVENT_IDS: Final = "recent_event_ids"
 DELETED_AT: Final = "deleted_at"
-WITHIN: Final = "within"
-KEY: Final = "key"
-KIND: Final = "kind"
-TAGS: Final = "tags"
-SUBJECT: Final = "subject"
+LABELS: Final = "labels"
 IMPORTANCE: Final = "importance"
 OCCURRED_AT: Final = "occurred_at"
 CREATED_AT: Final = "created_at"
 UPDATED_AT: Final = "updated_at"
 DIMENSIONS: Final = "coordinate_dimensions"
-TERMS: Final = "payload_terms"
 NUMBER_HIGHS: Final = "number_highs"
 NUMBER_LOWS: Final = "number_lows"
-CONTENT: Final = "content"
+DOCUMENT: Final = "document"
 EMBEDDING: Final = "embedding"
 
 # Of longer coordinates the rest lies with the numbers of the payload.
@@ -69,19 +64,57 @@ class StoredContent(TypedDict):
     last_accessed_at: datetime | None
 
 
-def tenant_scope(tenant: str) -> str:
-    """Return what `within` holds for every living memory of a tenant."""
-    return tenant
+class StoredMemory(NamedTuple):
+    """What a point says of its memory.
+
+    Attributes:
+        recent_event_ids: The last events applied, newest first, as text.
+        content: None for a tombstone.
+    """
+
+    memory_id: UUID
+    recent_event_ids: Sequence[str]
+    content: StoredContent | None
 
 
-def prefix_scope(tenant: str, namespace: str) -> str:
-    """Return what `within` holds for every living memory in a namespace or below it."""
-    return f"{tenant}/{namespace}"
+def tenant_label(tenant: str) -> str:
+    """Return the label of every living memory of a tenant."""
+    return _label("in", tenant)
 
 
-def namespace_scope(tenant: str, namespace: str) -> str:
-    """Return what `within` holds for every living memory in exactly this namespace."""
-    return f"{tenant}/{namespace}/"
+def prefix_label(tenant: str, namespace: str) -> str:
+    """Return the label of every living memory in a namespace or below it."""
+    return _label("in", f"{tenant}/{namespace}")
+
+
+def namespace_label(tenant: str, namespace: str) -> str:
+    """Return the label of every living memory in exactly this namespace."""
+    return _label("in", f"{tenant}/{namespace}/")
+
+
+def key_label(key: str) -> str:
+    """Return the label of memories with this key."""
+    return _label("key", key)
+
+
+def kind_label(kind: Kind) -> str:
+    """Return the label of memories of this kind."""
+    return _label("kind", kind.value)
+
+
+def subject_label(subject: str) -> str:
+    """Return the label of memories about this subject."""
+    return _label("subject", subject)
+
+
+def tag_label(tag: str) -> str:
+    """Return the label of memories with this tag."""
+    return _label("tag", tag)
+
+
+def term_label(term: str) -> str:
+    """Return the label of memories whose payload has this term."""
+    return _label("payload", term)
 
 
 def axis_field(axis: int) -> str:
@@ -99,31 +132,30 @@ def living_payload(
 ) -> dict[str, Any]:
     """Return the payload of a living memory's point.
 
-    `within` holds tenant and namespace in one: the tenant, every ancestor and the namespace below it, and the
-    exact namespace with a slash after it. No tenant has a slash and no segment is empty, so none can be taken
-    for another; and a tombstone has no `within`, so no reader can meet one.
+    Labels of places hold tenant and namespace in one: the tenant, every ancestor and the namespace below it,
+    and the exact namespace with a slash after it. No tenant has a slash and no segment is empty, so none can
+    be taken for another; and a tombstone has no labels, so no reader can meet one.
     """
     namespace = content["namespace"]
     terms, numbers = filterable(content["payload"])
-    payload: dict[str, Any] = _identity(tenant, memory_id, version, recent_event_ids) | {
-        WITHIN: [
-            tenant_scope(tenant),
-            *(prefix_scope(tenant, prefix) for prefix in ancestors(namespace)),
-            namespace_scope(tenant, namespace),
-        ],
-        KIND: content["kind"].value,
+    payload: dict[str, Any] = {
+        TENANT: tenant,
+        VERSION: version,
         IMPORTANCE: filter_number(content["importance"]),
         OCCURRED_AT: micros(content["occurred_at"]),
         CREATED_AT: micros(content["created_at"]),
         UPDATED_AT: micros(content["updated_at"]),
-        CONTENT: _encoded(content),
+        DOCUMENT: _document(memory_id, recent_event_ids, content),
     }
+    labels = [
+        *_places(tenant, namespace),
+        kind_label(content["kind"]),
+        *map(tag_label, content["tags"]),
+    ]
     if content["key"] is not None:
-        payload[KEY] = content["key"]
-    if content["tags"]:
-        payload[TAGS] = list(content["tags"])
+        labels.append(key_label(content["key"]))
     if content["subject"] is not None:
-        payload[SUBJECT] = content["subject"]
+        labels.append(subject_label(content["subject"]))
     if content["coordinate"] is not None:
         payload[DIMENSIONS] = len(content["coordinate"])
         for axis, at in enumerate(content["coordinate"]):
@@ -135,8 +167,8 @@ def living_payload(
         of_numbers = encoded(numbers)
         terms += of_numbers.marks
         payload |= {NUMBER_HIGHS: of_numbers.highs, NUMBER_LOWS: of_numbers.lows}
-    if terms:
-        payload[TERMS] = terms
+    labels += map(term_label, terms)
+    payload[LABELS] = " ".join(labels)
     if content["embedding"] is not None:
         payload[EMBEDDING] = _packed(content["embedding"])
     return payload
@@ -149,54 +181,57 @@ def tombstone_payload(
 
     `deleted_at` is when the log received the memory's end: it decides when the tombstone itself may go.
     """
-    return _identity(tenant, memory_id, version, recent_event_ids) | {DELETED_AT: micros(deleted_at)}
-
-
-def content_of(payload: Mapping[str, Any]) -> StoredContent | None:
-    """Return what a point's memory holds, or None for a tombstone.
-
-    Where `embedding` was not read along with `content`, it is None.
-    """
-    text = payload.get(CONTENT)
-    if text is None:
-        return None
-    fields: dict[str, Any] = orjson.loads(text)
-    for name in _MOMENTS:
-        if fields[name] is not None:
-            fields[name] = of_micros(fields[name])
-    coordinate, packed = fields["coordinate"], payload.get(EMBEDDING)
-    fields |= {
-        "kind": Kind(fields["kind"]),
-        "tags": tuple(fields["tags"]),
-        "coordinate": tuple(coordinate) if coordinate is not None else None,
-        "embedding": _unpacked(packed) if packed is not None else None,
-    }
-    # JSON has no types; a property holds the round trip.
-    return cast("StoredContent", fields)
-
-
-def recent_event_ids_of(payload: Mapping[str, Any]) -> tuple[UUID, ...]:
-    """Return the last events applied, newest first."""
-    return tuple(UUID(text) for text in payload[RECENT_EVENT_IDS].split())
-
-
-def _identity(tenant: str, memory_id: UUID, version: int, recent_event_ids: Sequence[UUID]) -> dict[str, Any]:
     return {
         TENANT: tenant,
-        MEMORY_ID: str(memory_id),
         VERSION: version,
-        # One text: sixteen of them cost the embedded engine as much as all other fields together.
-        RECENT_EVENT_IDS: " ".join(map(str, recent_event_ids)),
+        DELETED_AT: micros(deleted_at),
+        DOCUMENT: _document(memory_id, recent_event_ids, None),
     }
 
 
-def _encoded(content: StoredContent) -> str:
-    fields: dict[str, Any] = {**content}
-    del fields["embedding"]
-    for name in _MOMENTS:
-        if fields[name] is not None:
-            fields[name] = micros(fields[name])
-    return orjson.dumps(fields).decode()
+def memory_of(payload: Mapping[str, Any]) -> StoredMemory:
+    """Return what a point says of its memory.
+
+    Where `embedding` was not read along with `document`, it is None.
+    """
+    document: dict[str, Any] = orjson.loads(payload[DOCUMENT])
+    content = document["content"]
+    if content is not None:
+        for name in _MOMENTS:
+            if content[name] is not None:
+                content[name] = of_micros(content[name])
+        coordinate, packed = content["coordinate"], payload.get(EMBEDDING)
+        content |= {
+            "kind": Kind(content["kind"]),
+            "tags": tuple(content["tags"]),
+            "coordinate": tuple(coordinate) if coordinate is not None else None,
+            "embedding": _unpacked(packed) if packed is not None else None,
+        }
+    # JSON has no types; a property holds the round trip.
+    return StoredMemory(UUID(document["memory_id"]), document["recent_event_ids"], content)
+
+
+# A process meets the same namespaces again and again.
+@lru_cache(256)
+def _places(tenant: str, namespace: str) -> Sequence[str]:
+    prefixes = [prefix_label(tenant, prefix) for prefix in ancestors(namespace)]
+    return tenant_label(tenant), *prefixes, namespace_label(tenant, namespace)
+
+
+def _label(kind: str, value: str) -> str:
+    return f"{kind}:{value}".encode().hex()
+
+
+def _document(memory_id: UUID, recent_event_ids: Sequence[UUID], content: StoredContent | None) -> str:
+    fields: dict[str, Any] | None = None
+    if content is not None:
+        fields = {**content}
+        del fields["embedding"]
+        for name in _MOMENTS:
+            if fields[name] is not None:
+                fields[name] = micros(fields[name])
+    document = {"memory_id": memory_id, "recent_event_ids": recent_event_ids, "content": fields}
+    return orjson.dumps(document).decode()
 
 
 def _packed(numbers: Sequence[float]) -> str:

@@ -4,8 +4,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
+from qdrant_edge import SparseVector
+
+from soma_schemas.identity import named_uuid
 from soma_schemas.vectors.index_errors import UnfitVectorError
 
 # Names of the two vectors of a point.
@@ -19,15 +22,7 @@ _LENGTH_EXACT = 1e-6
 
 def point_id(tenant: str, memory_id: UUID) -> UUID:
     """Return the id of a memory's point. It covers the tenant: see docs/adr/0004."""
-    return uuid5(memory_id, tenant)
-
-
-@dataclass(frozen=True, slots=True)
-class SparseVector:
-    """Weights of the words of a text; `indices` are distinct."""
-
-    indices: Sequence[int]
-    values: Sequence[float]
+    return named_uuid(memory_id, tenant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ class Point:
         version: The same that the payload carries; the engines guard with it.
         payload: As `soma_schemas.vectors.payload` makes it.
         dense: Of length one; None when there is nothing to compare, as for a tombstone.
-        sparse: None likewise.
+        sparse: Weights of the words of its text; None likewise.
 
     Raises:
         UnfitVectorError: The dense vector is not finite or not of length one.

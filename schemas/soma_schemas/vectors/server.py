@@ -18,11 +18,15 @@ from soma_schemas.vectors.server_errors import server_errors
 
 log = structlog.get_logger(__name__)
 
-_INDEXES: dict[FieldType, models.PayloadSchemaType | models.KeywordIndexParams] = {
+_INDEXES: dict[FieldType, models.PayloadSchemaParams] = {
     FieldType.TENANT_KEY: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    FieldType.KEYWORD: models.PayloadSchemaType.KEYWORD,
-    FieldType.INTEGER: models.PayloadSchemaType.INTEGER,
-    FieldType.FLOAT: models.PayloadSchemaType.FLOAT,
+    FieldType.WORDS: models.TextIndexParams(
+        type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WHITESPACE, lowercase=False
+    ),
+    FieldType.INTEGER: models.IntegerIndexParams(
+        type=models.IntegerIndexType.INTEGER, lookup=False, range=True
+    ),
+    FieldType.FLOAT: models.FloatIndexParams(type=models.FloatIndexType.FLOAT),
 }
 
 # gRPC by itself looks for a server that was away after up to two minutes, and for one that vanished without

@@ -17,6 +17,7 @@ MAX_FILTERABLE_DEPTH = 8
 MAX_FILTERABLE_FIELDS = 256
 
 _LONGEST_PLAIN_TERM = 256
+_PAYLOADS = json.JSONDecoder(parse_float=Decimal)
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
@@ -36,7 +37,7 @@ def filterable(payload: str) -> tuple[list[str], dict[str, float]]:
         return [], {}
     terms: dict[str, None] = {}
     numbers: dict[str, float] = {}
-    fields = _scalars("", json.loads(payload, parse_float=Decimal), MAX_FILTERABLE_DEPTH)
+    fields = _scalars("", _PAYLOADS.decode(payload), MAX_FILTERABLE_DEPTH)
     for path, value in islice(fields, MAX_FILTERABLE_FIELDS):
         if isinstance(value, list):
             terms |= dict.fromkeys(term(path, item) for item in value[:MAX_FILTERABLE_FIELDS])

@@ -9,12 +9,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from qdrant_edge import SparseVector
 
 from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_memory_id, a_point, a_tombstone
 from contract.vectors.engines import Engine
 from soma_api.queries.vectors.conditions import (
     NumberRange,
-    OneOf,
     SearchFilter,
     conditions_of,
     of_tenant,
@@ -23,7 +23,7 @@ from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_schemas.fields import Kind
 from soma_schemas.vectors.bm25 import Bm25Encoder
-from soma_schemas.vectors.points import Point, SparseVector, point_id, unit_vector
+from soma_schemas.vectors.points import Point, point_id, unit_vector
 from soma_schemas.vectors.progress import Header, LogIdentity
 
 _BM25 = Bm25Encoder()
@@ -441,7 +441,7 @@ class PointReaderContract:
         assert payloads == {kept.id: {"tenant": "acme", "version": 3}}
 
     async def test_payloads_of_no_points_are_none(self, engine: Engine) -> None:
-        assert await engine.reader.payloads([], [OneOf("within", ["acme"])], ["tenant"]) == {}
+        assert await engine.reader.payloads([], [of_tenant("acme")], ["tenant"]) == {}
 
     async def test_more_hits_than_any_page_come_at_once(self, engine: Engine) -> None:
         await engine.writer.write([a_point(key=str(number)) for number in range(500)])

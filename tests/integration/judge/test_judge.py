@@ -88,8 +88,19 @@ def changed(point: Point, **fields: object) -> Point:
 
 
 def stale(point: Point) -> Point:
-    content = json.loads(point.payload["content"]) | {"text": "as it was"}
-    return changed(point, content=json.dumps(content))
+    document = json.loads(point.payload["document"])
+    document["content"]["text"] = "as it was"
+    return changed(point, document=json.dumps(document))
+
+
+def without_events(point: Point) -> Point:
+    document = json.loads(point.payload["document"]) | {"recent_event_ids": []}
+    return changed(point, document=json.dumps(document))
+
+
+def elsewhere(point: Point) -> Point:
+    labels = [*point.payload["labels"].split()[1:], b"in:elsewhere".hex()]
+    return changed(point, labels=" ".join(labels))
 
 
 POINT_FAULTS: list[tuple[str, Callable[[Point], list[Point]], str]] = [
@@ -98,8 +109,8 @@ POINT_FAULTS: list[tuple[str, Callable[[Point], list[Point]], str]] = [
     ("living", lambda point: [point, point._replace(id=ANOTHER)], "extra"),
     ("living", lambda point: [changed(point, version=point.payload["version"] - 1)], "lost"),
     ("living", lambda point: [stale(point)], "wrong"),
-    ("living", lambda point: [changed(point, recent_event_ids="")], "wrong"),
-    ("living", lambda point: [changed(point, within=["umbrella"])], "wrong"),
+    ("living", lambda point: [without_events(point)], "wrong"),
+    ("living", lambda point: [elsewhere(point)], "wrong"),
     ("living", lambda point: [point._replace(vectors={"bm25": point.vectors["bm25"]})], "wrong"),
     ("dead", lambda point: [point._replace(vectors={"dense": [1.0] * PACKAGED_DIMENSIONS})], "wrong"),
     ("dead", lambda point: [changed(point, deleted_at=0)], "wrong"),
@@ -133,9 +144,9 @@ async def site(
 
 
 def kind_of(point: Point) -> set[str]:
-    if "content" not in point.payload:
+    if "deleted_at" in point.payload:
         return {"dead"}
-    given = json.loads(point.payload["content"])["embedding_model"] == PACKAGED_MODEL
+    given = json.loads(point.payload["document"])["content"]["embedding_model"] == PACKAGED_MODEL
     return {"living", "given"} if given else {"living"}
 
 

@@ -26,7 +26,7 @@ from soma_schemas.identity import memory_id_for_key
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, Embedder, PackagedEmbedder
-from soma_schemas.vectors.payload import content_of
+from soma_schemas.vectors.payload import memory_of
 from soma_schemas.vectors.points import point_id
 from soma_schemas.violations import ContractError
 from unit.contracts.test_numbers import LITERALS
@@ -126,7 +126,7 @@ async def _points(index: EmbeddedIndex, wanted: dict[UUID, UUID]) -> dict[UUID, 
     return {
         wanted[place]: exactly(content["payload"])
         for place, point in found.items()
-        if (content := content_of(point)) is not None
+        if (content := memory_of(point).content) is not None
     }
 
 

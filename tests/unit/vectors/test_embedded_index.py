@@ -19,7 +19,7 @@ from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.index_errors import IndexRefusedError, IndexUnavailableError
-from soma_schemas.vectors.payload import TENANT
+from soma_schemas.vectors.payload import TENANT, memory_of
 from soma_streams.delivery.failures import FailureClass, classify
 
 _WRITE_FLUSH_AND_WAIT = """
@@ -60,7 +60,8 @@ async def test_what_was_flushed_survives_a_kill_in_the_middle_of_a_write(tmp_pat
     index = EmbeddedIndex.open(folder, A_COLLECTION)
 
     stored = await ShardEngine.embedded(index).stored()
-    flushed = {point.payload["key"] for point in stored.values() if point.payload["version"] < 9}
+    held = [memory_of(each.payload).content for each in stored.values() if each.payload["version"] < 9]
+    flushed = {each["key"] for each in held if each is not None}
     assert flushed == {f"{batch}-{n}" for batch in range(5) for n in range(100)}
     conditions = conditions_of("acme", SearchFilter(key="2-50"))
     assert conditions is not None

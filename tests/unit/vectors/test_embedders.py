@@ -62,8 +62,21 @@ def test_every_text_keeps_its_place_whatever_the_lengths(embedder: PackagedEmbed
 @example("a\u2581b")
 @example("x" * 65 + " y")
 @given(st.text(alphabet=st.sampled_from(" \u2581\n\tabcé語😀."), max_size=80))
-def test_tokens_are_those_of_the_models_own_tokenizer(embedder: PackagedEmbedder, text: str) -> None:
-    assert embedder._tokens(text) == embedder._encode(text)  # vectors hide small slips
+def test_words_have_the_tokens_of_their_text(embedder: PackagedEmbedder, text: str) -> None:
+    words = embedder._words(text) or [text]
+
+    # Vectors hide small slips.
+    assert [token for word in words for token in embedder._tokens(word)] == embedder._tokens(text)
+
+
+def test_a_vector_is_the_same_however_many_words_came_before(embedder: PackagedEmbedder) -> None:
+    texts = ["Tea is served at four.", "Ada moved the deadline to Friday"]
+    before = embedder.embed_documents(texts)
+
+    for start in range(0, 60_000, 500):
+        embedder.embed_documents([" ".join(f"w{number}" for number in range(start, start + 500))])
+
+    assert embedder.embed_documents(texts) == before
 
 
 def test_vectors_are_the_models_own(embedder: PackagedEmbedder) -> None:

@@ -14,6 +14,7 @@ from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchReq
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.index_errors import UnfitVectorError
+from soma_schemas.vectors.payload import prefix_label, tenant_label
 from soma_schemas.vectors.points import Point
 
 
@@ -118,8 +119,8 @@ async def test_each_mode_asks_for_its_kinds_of_candidates(
     [question] = reader.questions
     assert (question.dense is not None, question.sparse is not None) == (dense, sparse)
     assert question.limit == limit
-    assert question.corpus == OneOf("within", ["acme"])
-    assert question.conditions[0] == OneOf("within", ["acme"])
+    assert question.corpus == OneOf([tenant_label("acme")])
+    assert question.conditions[0] == OneOf([tenant_label("acme")])
 
 
 async def test_no_more_hits_than_asked_for() -> None:
@@ -217,5 +218,5 @@ def test_every_filter_adds_its_conditions_to_that_of_the_tenant() -> None:
     )
 
     assert conditions is not None
-    assert conditions[0] == OneOf("within", ["acme/team/a"])
+    assert conditions[0] == OneOf([prefix_label("acme", "team/a")])
     assert len(conditions) == 5

@@ -16,10 +16,9 @@ from soma_schemas.vectors.terms import Scalar, filter_number, term
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """A keyword field has one of these values."""
+    """A point has one of these labels."""
 
-    field: str
-    values: Sequence[str]
+    labels: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class SearchFilter:
 
 def of_tenant(tenant: str) -> OneOf:
     """Return the condition that every living memory of a tenant meets, and nothing else."""
-    return OneOf(payload.WITHIN, [payload.tenant_scope(tenant)])
+    return OneOf([payload.tenant_label(tenant)])
 
 
 def conditions_of(tenant: str, wanted: SearchFilter) -> list[Condition] | None:
@@ -122,21 +121,21 @@ def conditions_of(tenant: str, wanted: SearchFilter) -> list[Condition] | None:
     The first condition names tenant and namespaces in one, and is always there: no filter reaches beyond the
     tenant, and no deleted memory is ever met.
     """
-    scopes = _scopes(tenant, wanted)
-    if not scopes:
+    places = _places(tenant, wanted)
+    if not places:
         return None
-    conditions: list[Condition] = [OneOf(payload.WITHIN, scopes)]
-    for name, value in (
-        (payload.KEY, wanted.key),
-        (payload.KIND, wanted.kind),
-        (payload.SUBJECT, wanted.subject),
-    ):
-        if value is not None:
-            conditions.append(OneOf(name, [value]))
-    conditions += [OneOf(payload.TAGS, [tag]) for tag in wanted.tags]
-    conditions += [OneOf(payload.TERMS, [term(path, value)]) for path, value in wanted.payload.items()]
+    labels: list[str] = []
+    if wanted.key is not None:
+        labels.append(payload.key_label(wanted.key))
+    if wanted.kind is not None:
+        labels.append(payload.kind_label(wanted.kind))
+    if wanted.subject is not None:
+        labels.append(payload.subject_label(wanted.subject))
+    labels += map(payload.tag_label, wanted.tags)
+    labels += [payload.term_label(term(path, value)) for path, value in wanted.payload.items()]
+    conditions: list[Condition] = [OneOf(places), *(OneOf([label]) for label in labels)]
     if wanted.tags_any is not None:
-        conditions.append(OneOf(payload.TAGS, list(wanted.tags_any)))
+        conditions.append(OneOf(list(map(payload.tag_label, wanted.tags_any))))
     if wanted.memory_ids is not None:
         conditions.append(IsPoint([point_id(tenant, each) for each in wanted.memory_ids]))
     conditions += _ranges(wanted)
@@ -145,20 +144,20 @@ def conditions_of(tenant: str, wanted: SearchFilter) -> list[Condition] | None:
     return conditions
 
 
-def _scopes(tenant: str, wanted: SearchFilter) -> list[str]:
-    """Return the values of `within` of which a point must have one; none when nothing is allowed."""
+def _places(tenant: str, wanted: SearchFilter) -> list[str]:
+    """Return the labels of places of which a point must have one; none when nothing is allowed."""
     allowed, exact, prefix = wanted.allowed, wanted.namespace, wanted.namespace_prefix
     if exact is not None:
         reachable = allowed is None or any(contains(each, exact) for each in allowed)
         inside = prefix is None or contains(prefix, exact)
-        return [payload.namespace_scope(tenant, exact)] if reachable and inside else []
+        return [payload.namespace_label(tenant, exact)] if reachable and inside else []
     if prefix is not None:
         if allowed is None or any(contains(each, prefix) for each in allowed):
-            return [payload.prefix_scope(tenant, prefix)]
-        return [payload.prefix_scope(tenant, each) for each in allowed if contains(prefix, each)]
+            return [payload.prefix_label(tenant, prefix)]
+        return [payload.prefix_label(tenant, each) for each in allowed if contains(prefix, each)]
     if allowed is not None:
-        return [payload.prefix_scope(tenant, each) for each in allowed]
-    return [payload.tenant_scope(tenant)]
+        return [payload.prefix_label(tenant, each) for each in allowed]
+    return [payload.tenant_label(tenant)]
 
 
 def _ranges(wanted: SearchFilter) -> list[Condition]:
@@ -201,7 +200,7 @@ def _number_within(name: str, bounds: NumberRange) -> Condition:
     )
     return AnyOf(
         [
-            [OneOf(payload.TERMS, [mark]), AnyOf([_within(span) for span in some])]
+            [OneOf([payload.term_label(mark)]), AnyOf([_within(span) for span in some])]
             for mark, some in found
             if some
         ]
@@ -225,8 +224,8 @@ def _moment(moment: datetime | None) -> float | None:
 
 def _is_empty(condition: Condition) -> bool:
     match condition:
-        case OneOf(values=values):
-            return not values
+        case OneOf(labels=labels):
+            return not labels
         case IsPoint(ids=ids):
             return not ids
         case AnyOf(alternatives=alternatives):

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
@@ -14,12 +13,12 @@ from soma_api.queries.vectors.reader import Candidates, PointReader, Question
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import Embedder
 from soma_schemas.vectors.index_errors import UnfitVectorError
-from soma_schemas.vectors.payload import CONTENT, MEMORY_ID, TENANT, VERSION, content_of
+from soma_schemas.vectors.payload import DOCUMENT, TENANT, VERSION, memory_of
 from soma_schemas.vectors.points import unit_vector
 
 # Hybrid search fuses this many of each kind; more changed no ranking among the examples (docs/adr/0005).
 _CANDIDATES = 100
-_FIELDS = (TENANT, MEMORY_ID, VERSION, CONTENT)
+_FIELDS = (TENANT, VERSION, DOCUMENT)
 
 
 class SearchMode(StrEnum):
@@ -133,13 +132,13 @@ def _ranked(mode: SearchMode, found: Candidates, limit: int) -> list[Ranked]:
 
 
 def _hit(tenant: str, ranked: Ranked, payload: Mapping[str, Any]) -> SearchHit:
-    content = content_of(payload)
+    memory_id, _, content = memory_of(payload)
     if payload[TENANT] != tenant or content is None:
         # The conditions make it impossible; were they ever wrong, this is where it must stop.
         raise RuntimeError("the index answered with a point that the tenant must not see")
     coordinate = content["coordinate"]
     memory = Memory(
-        memory_id=UUID(payload[MEMORY_ID]),
+        memory_id=memory_id,
         version=payload[VERSION],
         namespace=content["namespace"],
         key=content["key"],

@@ -12,6 +12,7 @@ from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_schemas.errors import SomaError, told
 from soma_schemas.vectors.index_errors import IndexUnavailableError
+from soma_schemas.vectors.payload import LABELS
 from soma_schemas.vectors.points import DENSE, SPARSE
 from soma_schemas.vectors.server_errors import server_errors
 
@@ -100,10 +101,10 @@ def _filter(conditions: Sequence[Condition]) -> models.Filter:
 
 def _condition(condition: Condition) -> models.Condition:
     match condition:
-        case OneOf(field, [value]):
-            return models.FieldCondition(key=field, match=models.MatchValue(value=value))
-        case OneOf(field, values):
-            return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))
+        case OneOf([label]):
+            return models.FieldCondition(key=LABELS, match=models.MatchText(text=label))
+        case OneOf(labels):
+            return models.FieldCondition(key=LABELS, match=models.MatchTextAny(text_any=" ".join(labels)))
         case InRange(field, at_least, above, at_most, below):
             return models.FieldCondition(
                 key=field, range=models.Range(gte=at_least, gt=above, lte=at_most, lt=below)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from qdrant_edge import SparseVector
+
 from soma_api.queries.vectors.conditions import Condition, OneOf
 from soma_api.queries.vectors.fusion import Candidate
-from soma_schemas.vectors.points import SparseVector
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
+from qdrant_edge import SparseVector
+
 from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import MemoryPatched, MemoryStored
@@ -13,7 +15,7 @@ from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import REINDEX_REMEDY, Collection
 from soma_schemas.vectors.embedders import Embedder
 from soma_schemas.vectors.index_errors import EmbeddingRefusedError, IndexRefusedError, UnfitVectorError
-from soma_schemas.vectors.points import Point, SparseVector, unit_vector
+from soma_schemas.vectors.points import Point, unit_vector
 from soma_schemas.vectors.text import indexed_text
 from soma_streams.delivery.state import Content, MemoryName, MemoryState
 from soma_streams.sinks.vectors.states import living_point, tombstone

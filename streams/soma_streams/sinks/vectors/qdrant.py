@@ -8,7 +8,7 @@ from uuid import UUID
 from qdrant_client import AsyncQdrantClient, models
 
 from soma_schemas.vectors.collection import Collection
-from soma_schemas.vectors.payload import CONTENT, EMBEDDING, VERSION
+from soma_schemas.vectors.payload import DOCUMENT, EMBEDDING, VERSION
 from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
 from soma_schemas.vectors.server import check_collection, ensure_collection, renew_collection
 from soma_schemas.vectors.server_errors import server_errors
@@ -117,7 +117,7 @@ def _slices(points: Sequence[Point]) -> Iterator[list[Point]]:
     some: list[Point] = []
     characters = 0
     for point in points:
-        size = len(point.payload.get(CONTENT, "")) + len(point.payload.get(EMBEDDING, ""))
+        size = len(point.payload.get(DOCUMENT, "")) + len(point.payload.get(EMBEDDING, ""))
         if some and (len(some) == _POINTS_PER_REQUEST or characters + size > _CHARACTERS_PER_REQUEST):
             yield some
             some, characters = [], 0

@@ -5,17 +5,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from qdrant_edge import SparseVector
+
 from soma_schemas.vectors.payload import (
-    MEMORY_ID,
     TENANT,
     VERSION,
     StoredContent,
-    content_of,
     living_payload,
-    recent_event_ids_of,
+    memory_of,
     tombstone_payload,
 )
-from soma_schemas.vectors.points import Point, SparseVector, point_id
+from soma_schemas.vectors.points import Point, point_id
 from soma_streams.delivery.state import Content, MemoryName, MemoryState
 
 
@@ -75,10 +75,10 @@ def tombstone(state: MemoryState, deleted_at: datetime) -> Point:
 
 def state_of(payload: Mapping[str, Any]) -> MemoryState:
     """Return the state that a point's payload carries."""
-    content = content_of(payload)
+    memory_id, recent_event_ids, content = memory_of(payload)
     return MemoryState(
-        name=MemoryName(payload[TENANT], UUID(payload[MEMORY_ID])),
+        name=MemoryName(payload[TENANT], memory_id),
         version=payload[VERSION],
         content=Content(**content) if content is not None else None,
-        recent_event_ids=recent_event_ids_of(payload),
+        recent_event_ids=tuple(map(UUID, recent_event_ids)),
     )
