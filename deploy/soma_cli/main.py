@@ -50,6 +50,7 @@ COMMANDS = (
         "Compare the stored counts with the rows, and repair them.",
         OPERATION,
     ),
+    Entry("lag", "soma_cli.commands.lag", "Say how far consumer groups are behind.", OPERATION),
     Entry(
         "dlq",
         "soma_cli.commands.dlq",

@@ -41,7 +41,9 @@ _STARTED_BY = {
     Process.VECTOR_WORKER: "`soma work vectors`",
     Process.API: "`soma serve`",
     Process.EMBEDDED_API: "`soma serve --embedded-vectors`, as `soma up` does",
-    Process.OPERATOR: "`soma topics`, `schemas`, `migrate`, `verify`, `keys`, `dlq`, `import`, `bench`",
+    Process.LAG_COLLECTOR: "`soma lag collect`",
+    Process.OPERATOR: "`soma topics`, `schemas`, `migrate`, `verify`, `keys`, `dlq`, `lag`, `import` and "
+    "`bench`",
 }
 
 _OF_THE_COMMAND = """
@@ -167,17 +169,17 @@ def _value(value: object) -> str:
 
 
 def _command_sections(command: Any, name: str) -> Iterator[str]:
-    help_text = inspect.cleandoc(command.help or "")
-    if isinstance(command, TyperGroup):
-        yield f"\n## {name}\n\n{help_text}\n"
+    group = isinstance(command, TyperGroup)
+    depth = "##" if group or name.count(" ") == 1 else "###"
+    yield f"\n{depth} {name}\n\n{inspect.cleandoc(command.help or '')}\n"
+    if not group or command.invoke_without_command:
+        yield f"\n```text\n{_usage(command, name)}\n```\n"
+        rows = [_row(parameter) for parameter in command.params if not parameter.hidden]
+        if rows:
+            yield "\n| | |\n|-|-|\n" + "".join(rows)
+    if group:
         for each in command.commands.values():
             yield from _command_sections(each, f"{name} {each.name}")
-        return
-    depth = "##" if name.count(" ") == 1 else "###"
-    yield f"\n{depth} {name}\n\n{help_text}\n\n```text\n{_usage(command, name)}\n```\n"
-    rows = [_row(parameter) for parameter in command.params if not parameter.hidden]
-    if rows:
-        yield "\n| | |\n|-|-|\n" + "".join(rows)
 
 
 def _usage(command: Any, name: str) -> str:

@@ -10,7 +10,9 @@ from soma_cli.client_file import ClientFile
 from soma_cli.connection import find_settings
 from soma_cli.invocation import Invocation
 from soma_schemas.configuration import load
+from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings, SettingsGroup
+from soma_streams.lag.settings import LagCollectorSettings
 from soma_streams.settings import (
     DeliverySettings,
     PostgresWorkerSettings,
@@ -40,12 +42,15 @@ class WatermarkLogin(SettingsGroup):
 
 
 class OperatorSettings(PublishingSettings):
-    """What the commands of an operator need: topics, schemas, migrate, keys, dlq, import."""
+    """What the commands of an operator need: topics, schemas, migrate, keys, dlq, import, lag."""
 
     postgres: OwnerSettings = Field(
         OwnerSettings(),
         description="PostgreSQL, as the owner of the database: for `migrate` and `keys`. For `dlq`, a login "
         "that has role soma_operators will do.",
+    )
+    collector: CollectorPlace = Field(
+        CollectorPlace(), description="The lag collector. Without one, `soma lag` asks the brokers itself."
     )
 
 
@@ -77,6 +82,7 @@ class Process(StrEnum):
     VECTOR_WORKER = "vector-worker"
     API = "api"
     EMBEDDED_API = "embedded-api"
+    LAG_COLLECTOR = "lag-collector"
     OPERATOR = "operator"
 
 
@@ -85,6 +91,7 @@ PROCESSES: dict[Process, type[ProcessSettings]] = {
     Process.VECTOR_WORKER: VectorWorkerSettings,
     Process.API: ApiSettings,
     Process.EMBEDDED_API: EmbeddedApiSettings,
+    Process.LAG_COLLECTOR: LagCollectorSettings,
     Process.OPERATOR: OperatorSettings,
 }
 

@@ -1,7 +1,6 @@
 """One consumer group on one topic: a Faust application that settles batch after batch until it is stopped."""
 
 import asyncio
-import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from soma_schemas.settings import KafkaSettings, SecurityProtocol
 from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.delivery.settle import Settled
 from soma_streams.errors import SystemicError
+from soma_streams.kafka_security import ssl_context
 from soma_streams.metrics import SinkMetrics
 from soma_streams.settings import DeliverySettings
 from soma_streams.transport import (
@@ -263,11 +263,7 @@ class ConsumerGroup:
 def _credentials(kafka: KafkaSettings) -> "faust.auth.Credentials | None":
     if kafka.security_protocol is SecurityProtocol.PLAINTEXT:
         return None
-    context = ssl.create_default_context(
-        cafile=str(kafka.ssl_ca_file) if kafka.ssl_ca_file is not None else None
-    )
-    if kafka.ssl_certificate_file is not None and kafka.ssl_key_file is not None:
-        context.load_cert_chain(kafka.ssl_certificate_file, kafka.ssl_key_file)
+    context = ssl_context(kafka)
     if kafka.sasl_username is not None and kafka.sasl_password is not None:
         return faust.SASLCredentials(
             mechanism="SCRAM-SHA-512",

@@ -1,6 +1,6 @@
-"""The worker's probe server: liveness, readiness and metrics over HTTP."""
+"""The probe server of a process of the write side: liveness, readiness and metrics over HTTP."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -12,6 +12,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from soma_streams.consumer_group import ConsumerGroup
 from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.settings import WorkerSettings
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def is_stalled(group: ConsumerGroup, after: timedelta) -> bool:
@@ -43,19 +45,29 @@ async def open_probe_server(
             group.health()  # sets the gauge of the oldest batch
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    answers = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+    async with open_http_server(settings.host, settings.port, answers) as port:
+        yield port
+
+
+@asynccontextmanager
+async def open_http_server(host: str, port: int, answers: Mapping[str, Handler]) -> AsyncIterator[int]:
+    """Answer GET requests for some paths until the block ends; yields the port.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        answers: What answers each path.
+    """
     application = web.Application()
-    application.add_routes(
-        [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)]
-    )
+    application.add_routes([web.get(path, handler) for path, handler in answers.items()])
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
+        site = web.TCPSite(runner, host, port)
         await site.start()
-        port = int(runner.addresses[0][1])
-        structlog.get_logger("soma_streams.probe_server").info(
-            "probe_server_started", host=settings.host, port=port
-        )
-        yield port
+        bound = int(runner.addresses[0][1])
+        structlog.get_logger("soma_streams.probe_server").info("probe_server_started", host=host, port=bound)
+        yield bound
     finally:
         await runner.cleanup()

@@ -18,6 +18,7 @@ from soma_cli.main import run
 from soma_cli.settings import KNOWN, OperatorSettings
 from soma_schemas.configuration import load
 from soma_schemas.settings import ProcessSettings
+from soma_streams.lag.settings import LagCollectorSettings
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ PROCESSES: dict[str, type[ProcessSettings]] = {
     "operator": OperatorSettings,
     "worker-postgres": PostgresWorkerSettings,
     "worker-vectors": VectorWorkerSettings,
+    "lag": LagCollectorSettings,
     "api": ApiSettings,
 }
 
@@ -47,11 +49,18 @@ def test_every_service_of_ours_is_checked_here() -> None:
 def test_a_service_sets_only_what_its_process_knows(service: str) -> None:
     settings = load(PROCESSES[service], environment=environment_of(service), known=KNOWN).settings
 
+    assert settings.model_dump()["kafka"]["bootstrap_servers"] == "kafka-1:9092,kafka-2:9092,kafka-3:9092"
+
+
+@pytest.mark.parametrize("service", [name for name in PROCESSES if name != "lag"])
+def test_whoever_knows_the_topics_has_them_replicated(service: str) -> None:
+    settings = load(PROCESSES[service], environment=environment_of(service), known=KNOWN).settings
+
     assert settings.model_dump()["topics"]["replication_factor"] == 3
     assert settings.model_dump()["topics"]["min_insync_replicas"] == 2
 
 
-@pytest.mark.parametrize("service", ["worker-postgres", "worker-vectors", "api"])
+@pytest.mark.parametrize("service", ["worker-postgres", "worker-vectors", "lag", "api"])
 def test_a_service_runs_a_command_that_there_is(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = run([*SERVICES[service]["command"], "--help"], {})
 

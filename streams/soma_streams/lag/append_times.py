@@ -43,6 +43,11 @@ class AppendTimes:
         self._mark(offset, appended)
         self._mark(offset + 1, appended)
 
+    def begins(self, offset: int, appended: float) -> None:
+        """Note which record is the first that there is, and when it was appended."""
+        self._mark(0, appended)
+        self.found(offset, appended, appended)
+
     def none_since(self, end: int, since: float) -> None:
         """Note that nothing before an end that was seen was appended from a time on."""
         self._mark(end, since)

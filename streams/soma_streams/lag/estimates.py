@@ -20,18 +20,18 @@ class Retention(NamedTuple):
 def catch_up_seconds(trail: Trail) -> float | None:
     """Return in how many seconds the lag is gone if all goes on as of late; None when it does not shrink."""
     latest, anchor = trail.latest, trail.anchor
-    if not latest.lag:
+    if not trail.lag:
         return 0.0
-    shrunk, took = anchor.lag - latest.lag, latest.at - anchor.at
+    shrunk, took = anchor.lag - trail.lag, latest.at - anchor.at
     # What was deleted unread, or jumped over by a reset to the log's start, was not read.
     if shrunk <= 0 or took <= 0 or latest.start > anchor.position:
         return None
-    return latest.lag * took / shrunk
+    return trail.lag * took / shrunk
 
 
 def headroom_records(trail: Trail) -> int:
     """Return how many offsets retention can delete before it comes to what the group has not read."""
-    return trail.latest.position - trail.latest.start
+    return trail.position - trail.latest.start
 
 
 def headroom_seconds(trail: Trail, lag_seconds: float | None, retention: Retention) -> float | None:

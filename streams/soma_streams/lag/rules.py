@@ -41,6 +41,8 @@ class Trail(NamedTuple):
 
     Attributes:
         latest: The newest sample.
+        position: Of that, as its lag: both are asked for often.
+        lag: See above.
         seen_since: When the first was taken.
         moved_at: When the committed offset last changed, or was first seen.
         caught_up_at: When there was last nothing to read.
@@ -52,6 +54,8 @@ class Trail(NamedTuple):
     """
 
     latest: Sample
+    position: int
+    lag: int
     seen_since: float
     moved_at: float
     caught_up_at: float | None
@@ -77,25 +81,27 @@ def follow(trail: Trail | None, sample: Sample, window: float) -> Trail:
         sample: Taken later than those before.
         window: How far back counts, in seconds; speeds are measured up to twice as far back.
     """
-    at, lag = sample.at, sample.lag
+    at, position, lag = sample.at, sample.position, sample.lag
     if trail is None:
-        return Trail(sample, at, at, None if lag else at, None, None, at, sample, sample)
+        return Trail(sample, position, lag, at, at, None if lag else at, None, None, at, sample, sample)
     before = trail.latest
     rewound_from, rewound_at = trail.rewound_from, trail.rewound_at
-    if sample.position < before.position:
+    if position < trail.position:
         earlier = rewound_from if rewound_from is not None and at - rewound_at < window else 0
-        rewound_from, rewound_at = max(before.position, earlier), at
-    elif rewound_from is not None and sample.position >= rewound_from:
+        rewound_from, rewound_at = max(trail.position, earlier), at
+    elif rewound_from is not None and position >= rewound_from:
         rewound_from = None
     anchor, next_anchor = trail.anchor, trail.next_anchor
     if at - next_anchor.at >= window:
         anchor, next_anchor = next_anchor, sample
     return Trail(
         latest=sample,
+        position=position,
+        lag=lag,
         seen_since=trail.seen_since,
         moved_at=trail.moved_at if sample.committed == before.committed else at,
         caught_up_at=trail.caught_up_at if lag else at,
-        shrunk_at=at if lag < before.lag else trail.shrunk_at,
+        shrunk_at=at if lag < trail.lag else trail.shrunk_at,
         rewound_from=rewound_from,
         rewound_at=rewound_at,
         anchor=anchor,
@@ -121,14 +127,14 @@ def evaluate(trail: Trail, now: float, window: float, *, owned: bool | None) -> 
             f"waits for offset {latest.committed}, but the log ends at {latest.end}: "
             "it was cut off or made anew",
         )
-    if not latest.lag:
+    if not trail.lag:
         return Verdict(LagStatus.OK, "has read everything" if latest.end else "there is nothing to read")
     # Before the lag of zero: a group that was at the end and is thrown back to the beginning would look well
     # until its memory of the end fades, and then well again because it gets on.
     if trail.rewound_from is not None and now - trail.rewound_at < window:
         return Verdict(
             LagStatus.REWIND,
-            f"went back from offset {trail.rewound_from} to {latest.position} {_ago(now - trail.rewound_at)}",
+            f"went back from offset {trail.rewound_from} to {trail.position} {_ago(now - trail.rewound_at)}",
         )
     if trail.caught_up_at is not None and now - trail.caught_up_at < window:
         return Verdict(LagStatus.OK, f"had read everything {_ago(now - trail.caught_up_at)}")

@@ -1,0 +1,23 @@
+"""The lag collector. It loads nothing of the stores, and runs while they are away."""
+
+from prometheus_client import CollectorRegistry
+
+from soma_cli.processes.common import stopped_by_signal, tell
+from soma_schemas.clock import SystemClock
+from soma_schemas.configuration import Loaded
+from soma_streams.collector import collect_rarely
+from soma_streams.lag.process import collect_lag
+from soma_streams.lag.settings import LagCollectorSettings
+
+
+async def collect(loaded: Loaded[LagCollectorSettings]) -> None:
+    """Look at all groups until a signal comes.
+
+    Raises:
+        OSError: Its port is taken.
+    """
+    tell(loaded)
+    collect_rarely()
+    await collect_lag(
+        loaded.settings, clock=SystemClock(), registry=CollectorRegistry(), stop=stopped_by_signal()
+    )

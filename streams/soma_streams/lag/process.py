@@ -1,0 +1,107 @@
+"""The lag collector as a process: wires it to the brokers, and answers over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from soma_schemas.clock import Clock
+from soma_schemas.lag import REPORT_PATH
+from soma_schemas.settings import KafkaSettings
+from soma_streams.lag.broker_groups import BrokerGroups
+from soma_streams.lag.broker_logs import BrokerLogs
+from soma_streams.lag.collector import Collector
+from soma_streams.lag.exposition import CollectorMetrics, exposition
+from soma_streams.lag.settings import LagCollectorSettings, LagSettings
+from soma_streams.probe_server import Handler, open_http_server
+
+# A round that has not ended after so many intervals, and so many seconds, never will.
+_STUCK_INTERVALS = 10
+_STUCK_SECONDS = 120.0
+
+
+@asynccontextmanager
+async def open_collector(kafka: KafkaSettings, lag: LagSettings, clock: Clock) -> AsyncIterator[Collector]:
+    """Return a collector that asks the brokers, until the block ends."""
+    groups, logs = BrokerGroups(kafka, lag.wants), BrokerLogs(kafka)
+    collector = Collector(groups, logs, interval=lag.interval, window=lag.window, clock=clock)
+    try:
+        yield collector
+    finally:
+        await groups.close()
+        await asyncio.to_thread(collector.close)
+        logs.close()
+
+
+async def collect_lag(
+    settings: LagCollectorSettings, *, clock: Clock, registry: CollectorRegistry, stop: asyncio.Event
+) -> None:
+    """Go round over all groups, and tell what is found over HTTP, until `stop` is set."""
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    async with open_collector(settings.kafka, settings.lag, clock) as collector:
+        CollectorMetrics(collector, registry)
+        answers = Answers(collector, settings.lag, registry)
+        async with open_http_server(settings.lag.host, settings.lag.port, answers.by_path()):
+            running = asyncio.create_task(collector.run(answers.renew))
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    running.result()
+            finally:
+                running.cancel()
+                stopping.cancel()
+                await asyncio.gather(running, stopping, return_exceptions=True)
+
+
+class Answers:
+    """What the collector answers.
+
+    Args:
+        collector: Has looked.
+        lag: Its settings.
+        registry: Of its own metrics.
+    """
+
+    def __init__(self, collector: Collector, lag: LagSettings, registry: CollectorRegistry) -> None:
+        self._collector = collector
+        self._patience = max(_STUCK_SECONDS, _STUCK_INTERVALS * lag.interval.total_seconds())
+        self._registry = registry
+        self._written = b""
+
+    def by_path(self) -> dict[str, Handler]:
+        """Return what answers each path."""
+        return {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            REPORT_PATH: self._report,
+        }
+
+    async def renew(self) -> None:
+        """Write the metrics of the newest round, so that no scrape waits for that."""
+        self._written = await asyncio.to_thread(exposition, self._collector.views)
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        del request
+        stuck = self._collector.begun_seconds > self._patience
+        return web.json_response({"status": "stuck" if stuck else "ok"}, status=503 if stuck else 200)
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        del request
+        ready = self._collector.rounds > 0 and self._collector.failure is None
+        return web.json_response({"status": "ready" if ready else "not ready"}, status=200 if ready else 503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        del request
+        body = generate_latest(self._registry) + self._written
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _report(self, request: web.Request) -> web.Response:
+        del request
+        told = self._collector.report().model_dump_json()
+        return web.Response(text=told, content_type="application/json")
