@@ -263,7 +263,7 @@ class SomaClient:
         except httpx.TimeoutException as error:
             raise ApiUnreachableError(
                 f"{self._url} did not answer within {_TIMEOUT_SECONDS:.0f} s",
-                remedy="run `soma status`; what was sent may have been stored all the same",
+                remedy="run `soma status`; the request may have been executed",
             ) from error
         except httpx.TransportError as error:
             raise ApiUnreachableError(

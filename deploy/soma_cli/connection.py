@@ -40,7 +40,7 @@ def find_connection(root: Invocation, url: str | None, api_key: str | None) -> C
     if api_key is not None and not fits_a_header(api_key):
         raise UsageError(
             "the key in SOMA_API_KEY or --api-key is none: it holds other than visible ASCII characters",
-            remedy="copy it again, whole and alone; `soma keys create` makes another",
+            remedy="copy the whole key again, or create one with `soma keys create`",
         )
     local = read_client_file(root.home)
     if url is None:
@@ -56,7 +56,7 @@ def find_connection(root: Invocation, url: str | None, api_key: str | None) -> C
     if api_key is None:
         raise UsageError(
             f"there is no API key for {url}",
-            remedy="set SOMA_API_KEY; `soma keys create` makes a key",
+            remedy="set SOMA_API_KEY; `soma keys create` creates a key",
         )
     return Connection(url.rstrip("/"), api_key)
 
@@ -93,7 +93,7 @@ def find_settings(root: Invocation) -> tuple[Mapping[str, str], ClientFile | Non
     if local is None:
         raise UsageError(
             f"no settings for Kafka, registry or PostgreSQL, and no local stack runs in {root.home}",
-            remedy="start one with `soma up`, or set SOMA_KAFKA__BOOTSTRAP_SERVERS and its like",
+            remedy="start one with `soma up`, or set SOMA_KAFKA__BOOTSTRAP_SERVERS and the other addresses",
         )
     return {**local.environment, **root.environment}, local
 

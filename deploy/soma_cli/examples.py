@@ -23,7 +23,7 @@ def example(name: str) -> Path:
     for folder in (_INSTALLED, _CHECKOUT / "docs" / "examples"):
         if (path := folder / name).is_file():
             return path
-    raise ExampleMissingError(f"this installation holds no {name}", remedy="install it anew, from a wheel")
+    raise ExampleMissingError(f"this installation holds no {name}", remedy="reinstall it from a wheel")
 
 
 def checkout() -> Path | None:

@@ -101,7 +101,7 @@ class Importer:
             raise FindingsError(
                 f"{source.name} has {fault_count:,} fault{'s' * (fault_count > 1)}; nothing was sent",
                 first_of(faults, fault_count),
-                remedy="correct these lines and run it again; `soma import --dry-run` looks without sending",
+                remedy="correct these lines and run it again; `soma import --dry-run` only validates",
             )
         return Checked(count, tuple(refused), digest.digest())
 

@@ -52,12 +52,12 @@ def named_memory(
     """
     if [memory_id, key, coordinate].count(None) != 2:  # noqa: PLR2004  # one of three
         raise UsageError(
-            "which memory?", remedy="name it by its id, or by --namespace with --key or --coordinate"
+            "no memory is named", remedy="name it by its id, or by --namespace with --key or --coordinate"
         )
     if memory_id is not None:
         return client.get(memory_id)
     if namespace is None:
-        raise UsageError("a key or a coordinate names within a namespace", remedy="add --namespace")
+        raise UsageError("a key or a coordinate needs a namespace", remedy="add --namespace")
     asked = {"namespace": namespace}
     if key is not None:
         asked["key"] = key

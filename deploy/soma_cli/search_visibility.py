@@ -36,7 +36,7 @@ def wait_until_searchable(client: SomaClient, last: Mapping[int, Position], cloc
                     raise FindingsError(
                         f"stored, but position {position} is not searchable after {_WAIT_SECONDS:.0f} s more",
                         (),
-                        remedy="see `soma status` for how far the workers are",
+                        remedy="`soma status` shows how far the workers are",
                     )
                 clock.block(_ASK_EVERY_SECONDS)
             advance(1)

@@ -18,58 +18,58 @@ _LIMIT = (
 _BY_CODE: Mapping[str, str] = {
     # decode: the bytes
     "null_value": (
-        "A record without a value says nothing here: memories end by MemoryDeleted. Correct the producer, "
+        "A record without a value is not an event; MemoryDeleted deletes a memory. Correct the producer, "
         "then discard the dead letter."
     ),
     "unreadable_record": (
-        "The record, or what was compressed together with it, is many times larger than an event may be, or "
-        "is compressed in a way that nobody else uses. Correct the producer, then discard the dead letter."
+        "The record, or the batch that it was compressed in, is many times larger than an event may be, or "
+        "has an unknown compression. Correct the producer, then discard the dead letter."
     ),
     "not_wire_format": (
-        "The producer wrote other bytes than Confluent's wire format. Have it use our Avro schemas; "
+        "The value is not in Confluent's wire format. Use our Avro schemas in the producer; "
         f"{_EDIT}, or discard it."
     ),
     "unknown_schema_id": (
-        "The registry has no schema under the id that the event names. If the registry was restored or made "
-        "anew, give it back its schemas and their ids, then replay; if the event comes from another "
-        "installation, discard it."
+        "The registry has no schema with the id in the event. If the registry was restored or recreated, "
+        "restore its schemas with their ids, then replay. If the event comes from another installation, "
+        "discard it."
     ),
     "unexpected_record": (
-        "It is a record of another topic, or of somebody else. Have the producer write it where it belongs, "
+        "The record belongs to another topic or application. Correct the topic of the producer, "
         "then discard the dead letter."
     ),
     "foreign_schema": (
-        "It was written under a schema that is no version of ours and is not read with; the message says "
-        "why. Have the producer use our Avro schemas, or write out in its own what that refers to; "
+        "The writer's schema is not compatible with any version of ours; the message says why. Use our Avro "
+        "schemas in the producer, or a schema without references; "
         f"{_EDIT}, or discard it."
     ),
-    "avro": f"The body was not written with the schema that it names. {_PRODUCER}",
-    "trailing_bytes": f"More bytes follow the event: the producer appends something. {_PRODUCER}",
+    "avro": f"The body does not match the schema in the event. {_PRODUCER}",
+    "trailing_bytes": f"There are more bytes after the event. {_PRODUCER}",
     "key_mismatch": (
-        "The record's key has to be `tenant/memory_id` of the event, or its changes would lose their order. "
+        "The key of the record must be `tenant/memory_id` of the event, or changes would lose their order. "
         f"{_PRODUCER}"
     ),
     "replay_headers": (
-        "Its `x-replay-` headers claim a place in the log that it cannot have; only a replay sets them. "
-        "Have the producer leave them out; `soma dlq replay ID --edit` publishes the event without them."
+        "Its `x-replay-` headers have an impossible position; only a replay may set them. "
+        "Remove them from the producer; `soma dlq replay ID --edit` publishes the event without them."
     ),
     # validate: the contract
     "missing_field": _PRODUCER,
     "unknown_field": _PRODUCER,
     "wrong_type": _PRODUCER,
     "not_json": f"The payload has to be a JSON object, as text. {_PRODUCER}",
-    "not_finite": f"NaN and infinity have no place in either store. {_PRODUCER}",
+    "not_finite": f"The stores do not accept NaN and infinity. {_PRODUCER}",
     "out_of_range": _PRODUCER,
     "too_long": _LIMIT,
-    "too_deep": f"The payload nests too deep. {_PRODUCER}",
+    "too_deep": f"The payload is nested too deep. {_PRODUCER}",
     "too_many": _LIMIT,
     "empty": _PRODUCER,
-    "invalid_character": f"Neither store holds NUL characters and halves of surrogate pairs. {_PRODUCER}",
+    "invalid_character": f"The stores do not accept NUL characters and unpaired surrogates. {_PRODUCER}",
     "invalid_tenant": _PRODUCER,
     "invalid_namespace": f"Encode `/` and `%` within a segment as `%2F` and `%25`. {_PRODUCER}",
     "identity_mismatch": (
-        "The memory_id has to be the one that key or coordinate give: `schemas/vectors/identity.json` tests "
-        f"that. Correct the producer; {_EDIT} and works the id out."
+        "The memory_id must be the one derived from the key or the coordinate; see the test vectors in "
+        f"`schemas/vectors/identity.json`. Correct the producer; {_EDIT} and derives the id."
     ),
     "key_and_coordinate": f"A memory has a key or a coordinate, not both. {_PRODUCER}",
     "invalid_time": f"Times are RFC 3339 with an offset from UTC. {_PRODUCER}",
@@ -77,45 +77,45 @@ _BY_CODE: Mapping[str, str] = {
     "invalid_value": _PRODUCER,
     # write: the stores
     "poison": (
-        "With this change the memory would be larger than a memory may be. Raise SOMA_LIMITS__PAYLOAD_BYTES, "
+        "The change would make the memory too large. Raise SOMA_LIMITS__PAYLOAD_BYTES, "
         f"restart the workers and replay; {_EDIT} and smaller, or discard it."
     ),
     "embedding_dimensions": (
-        "The embedding names the collection's model and has not its size. Correct the producer, or have it "
-        f"send none; {_EDIT}."
+        "The embedding has the model of the collection, but other dimensions. Correct the producer, or do "
+        f"not send an embedding; {_EDIT}."
     ),
     "embedding_refused": (
-        "The embedder does not take the text, mostly because it is too long for its model. Use a model that "
-        f"takes it and replay, or shorten the text; {_EDIT}."
+        "The embedder rejects the text, usually because it is too long for the model. Use another model "
+        f"and replay, or shorten the text; {_EDIT}."
     ),
-    "unindexable": f"The vector index cannot keep the vector or the point. {_PRODUCER}",
+    "unindexable": f"The vector index cannot store the vector or the point. {_PRODUCER}",
     "refused": (
-        "The store refused the event and gave no reason. See the worker's log at that time, mend the cause "
-        "and replay, or discard it."
+        "The store rejected the event without a reason. See the log of the worker at that time. Fix the "
+        "cause and replay, or discard it."
     ),
     UNREADABLE_HEADERS: (
-        "This record is no dead letter of ours, or its headers were damaged, so it cannot be replayed. "
+        "The record is not a dead letter of ours, or its headers are damaged, so it cannot be replayed. "
         "Look at it with `soma dlq show`, find out who writes to the dead-letter topic, then discard it."
     ),
 }
 
 # Codes that carry a store's own code; the longest beginning that fits counts.
 _BY_BEGINNING: Mapping[str, str] = {
-    "sqlstate_22": f"PostgreSQL cannot keep a value of the event. {_PRODUCER}",
+    "sqlstate_22": f"PostgreSQL cannot store a value of the event. {_PRODUCER}",
     "sqlstate_23": (
-        "A constraint of the database refuses the row; the message names it. If an update of ours came with "
-        f"a wrong constraint, update again and replay; else correct the producer; {_EDIT}."
+        "A constraint of the database rejects the row; the message names it. If the constraint is a fault "
+        f"of an update, update again and replay. Otherwise correct the producer; {_EDIT}."
     ),
     "sqlstate_54": f"The event is too large for the database: a key, a tag or a payload. {_PRODUCER}",
     "http_": (
-        "The vector index refuses the point for good. If its configuration changed, mend that and replay; "
-        f"else {_EDIT}, or discard it."
+        "The vector index rejects the point. If its configuration changed, fix that and replay. Otherwise "
+        f"{_EDIT}, or discard it."
     ),
 }
 
 _UNKNOWN = (
-    "This version does not know the code: see the message, or ask the version that wrote the dead letter. "
-    "Mend the cause and replay, or discard it."
+    "This version does not know the code. See the message, or use the version that wrote the dead letter. "
+    "Fix the cause and replay, or discard it."
 )
 
 

@@ -100,7 +100,7 @@ def time_stores(
                 raise FindingsError(
                     f"a memory was not searchable after {_WAIT_SECONDS} s",
                     (),
-                    remedy="see `soma status` for how far the workers are",
+                    remedy="`soma status` shows how far the workers are",
                 )
             advance(1)
     return seconds

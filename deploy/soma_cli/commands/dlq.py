@@ -447,7 +447,7 @@ async def _planned(session: DlqSession, action: str, filters: Filters, most: int
 def _require_choice(filters: Filters, *, everything: bool) -> None:
     if not (filters.narrow or everything):
         raise UsageError(
-            "which dead letters?", remedy="name ids or filters, or say --all for all open dead letters"
+            "no dead letters are selected", remedy="give ids or filters, or --all for all open dead letters"
         )
 
 
@@ -462,11 +462,11 @@ def _require_success(done: Replay) -> None:
         raise FindingsError(
             f"{many(done.dead_lettered_again, 'event')} failed again, with a new dead letter each",
             (),
-            remedy="see `soma dlq list` for the new dead letters, and `soma dlq show` for what mends them",
+            remedy="see `soma dlq list` for the new dead letters, and `soma dlq show` for their remedies",
         )
     if failed:
         raise FindingsError(
             f"{many(failed, 'event')} could not be published",
             (),
-            remedy="their dead letters stay open; if nothing can be done, `soma dlq discard` closes them",
+            remedy="the dead letters stay open; `soma dlq discard` closes them",
         )

@@ -103,7 +103,7 @@ def import_(
     settings, local = operator_settings(root, wanted=not dry_run)
     tenant = tenant or (local.tenant if local is not None else None)
     if tenant is None and not dry_run:
-        raise UsageError("whose memories shall they become?", remedy="name the tenant with --tenant")
+        raise UsageError("the tenant of the memories is not known", remedy="give --tenant")
     importer = Importer(tenant or "local", settings.limits, clock, run=str(uuid4()) if anew else "")
     begin = clock.monotonic()
     last: dict[int, Position] = {}

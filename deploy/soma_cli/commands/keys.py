@@ -104,7 +104,7 @@ def create(
     settings, local = operator_settings(invocation_of(context))
     tenant = tenant or (local.tenant if local is not None else None)
     if tenant is None:
-        raise UsageError("whose key shall it be?", remedy="name the tenant with --tenant")
+        raise UsageError("the tenant of the key is not known", remedy="give --tenant")
     _require_valid(tenant, namespaces or [])
     now = SystemClock().now()
     expires_at = None if days is None else now + timedelta(days=days)

@@ -115,5 +115,5 @@ def _read_standard_input() -> str:
         return sys.stdin.read()
     except UnicodeDecodeError:
         raise UsageError(
-            "standard input is not UTF-8", remedy="turn it into UTF-8, as `iconv -f LATIN1 -t UTF-8` does"
+            "standard input is not UTF-8", remedy="convert it, for example with `iconv -f LATIN1 -t UTF-8`"
         ) from None

@@ -88,14 +88,14 @@ async def _open(session: DlqSession, begun: str, *, again: bool) -> _Opened:
     if dead_letter.status is not Status.OPEN and not again:
         raise UsageError(
             f"dead letter {dead_letter.id} is {dead_letter.status.value} already",
-            remedy="add --again to edit it anyhow",
+            remedy="add --again to edit it anyway",
         )
     record = await session.original(dead_letter)
     if isinstance(record, Gone):
         raise FindingsError(
             f"there is nothing to edit: {GONE[record]}",
             (),
-            remedy="store the memory anew, then `soma dlq discard` the dead letter",
+            remedy="store the memory again, then discard the dead letter with `soma dlq discard`",
         )
     content = content_of(record.value, await session.schemas([record]))
     await session.index.record(session.deed(Action.SHOW), [dead_letter])

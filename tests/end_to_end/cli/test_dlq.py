@@ -228,8 +228,8 @@ def test_a_replay_that_was_interrupted_says_so_and_goes_on(at_home: Soma, log: R
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("replay", "--yes"), "which dead letters?"),
-        (("discard", "--yes"), "which dead letters?"),
+        (("replay", "--yes"), "no dead letters are selected"),
+        (("discard", "--yes"), "no dead letters are selected"),
         (("replay", "--edit"), "--edit takes one dead letter"),
         (("show", "nonsense"), "`nonsense` is not an id"),
         (("list", "--memory", "nonsense"), "`nonsense` names no memory"),

@@ -125,7 +125,7 @@ def test_a_revoked_key_is_listed_as_ended_and_revoked_once(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("keys", "create"), "whose key shall it be?"),
+        (("keys", "create"), "the tenant of the key is not known"),
         (("keys", "create", "--tenant", "Not A Tenant"), "a tenant is 1 to 63 of"),
         (("keys", "create", "--tenant", "acme", "--namespace", "/a"), "segment 1 is empty"),
         (("keys", "revoke", "nobody"), "there is no key with this id"),
