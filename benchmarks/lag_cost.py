@@ -15,10 +15,10 @@ from datetime import timedelta
 
 from soma_schemas.clock import SystemClock
 from soma_streams.collector import collect_rarely
-from soma_streams.lag.collector import Collector
 from soma_streams.lag.estimates import Retention
 from soma_streams.lag.exposition import exposition
 from soma_streams.lag.facts import Bounds, Found, GroupSeen, GroupsSeen, Member, Place, TopicSeen
+from soma_streams.lag.lag_collector import Collector
 
 _TOPICS = 100
 

@@ -12,7 +12,7 @@ from soma_cli.invocation import Invocation
 from soma_schemas.configuration import load
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings, SettingsGroup
-from soma_streams.lag.settings import LagCollectorSettings
+from soma_streams.lag.lag_settings import LagCollectorSettings
 from soma_streams.settings import (
     DeliverySettings,
     PostgresWorkerSettings,

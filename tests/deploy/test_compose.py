@@ -18,7 +18,7 @@ from soma_cli.main import run
 from soma_cli.settings import KNOWN, OperatorSettings
 from soma_schemas.configuration import load
 from soma_schemas.settings import ProcessSettings
-from soma_streams.lag.settings import LagCollectorSettings
+from soma_streams.lag.lag_settings import LagCollectorSettings
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
 
 ROOT = Path(__file__).parents[2]

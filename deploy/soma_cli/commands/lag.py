@@ -22,8 +22,8 @@ from soma_schemas.configuration import load
 from soma_schemas.errors import SomaError
 from soma_schemas.http_clients import client_options
 from soma_schemas.lag import REPORT_PATH, LagReport
+from soma_streams.lag.lag_settings import LagCollectorSettings, LagSettings
 from soma_streams.lag.process import open_collector
-from soma_streams.lag.settings import LagCollectorSettings, LagSettings
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
@@ -67,7 +67,7 @@ def lag(
 @app.command()
 def collect(context: typer.Context) -> None:
     """Look at all consumer groups again and again until a signal comes, and answer over HTTP."""
-    from soma_cli.processes import lag as process  # noqa: PLC0415  # not where a table is shown
+    from soma_cli.processes import lag_collector as process  # noqa: PLC0415  # not where a table is shown
 
     environment = invocation_of(context).environment
     asyncio.run(process.collect(load(LagCollectorSettings, environment=environment, known=KNOWN)))

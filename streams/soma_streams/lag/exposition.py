@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector as MetricSource
 
 from soma_streams.lag.book import GroupView, PartitionView
-from soma_streams.lag.collector import Collector
 from soma_streams.lag.facts import Place
+from soma_streams.lag.lag_collector import Collector
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 

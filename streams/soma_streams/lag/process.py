@@ -13,9 +13,9 @@ from soma_schemas.lag import REPORT_PATH
 from soma_schemas.settings import KafkaSettings
 from soma_streams.lag.broker_groups import BrokerGroups
 from soma_streams.lag.broker_logs import BrokerLogs
-from soma_streams.lag.collector import Collector
 from soma_streams.lag.exposition import CollectorMetrics, exposition
-from soma_streams.lag.settings import LagCollectorSettings, LagSettings
+from soma_streams.lag.lag_collector import Collector
+from soma_streams.lag.lag_settings import LagCollectorSettings, LagSettings
 from soma_streams.probe_server import Handler, open_http_server
 
 # A round that has not ended after so many intervals, and so many seconds, never will.

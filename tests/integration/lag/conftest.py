@@ -6,9 +6,9 @@ import pytest
 
 from integration.lag.harness import INTERVAL, WINDOW, ShiftedClock
 from soma_schemas.settings import KafkaSettings
-from soma_streams.lag.collector import Collector
+from soma_streams.lag.lag_collector import Collector
+from soma_streams.lag.lag_settings import LagSettings
 from soma_streams.lag.process import open_collector
-from soma_streams.lag.settings import LagSettings
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from soma_schemas.clock import SystemClock
 from soma_schemas.settings import KafkaSettings
 from soma_streams.lag.book import GroupView, PartitionView
-from soma_streams.lag.collector import Collector
+from soma_streams.lag.lag_collector import Collector
 
 _names = count(1)
 

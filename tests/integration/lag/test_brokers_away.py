@@ -14,9 +14,9 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.lag import LagStatus
 from soma_schemas.settings import KafkaSettings
 from soma_schemas.topic_admin import open_admin
-from soma_streams.lag.collector import Collector
+from soma_streams.lag.lag_collector import Collector
+from soma_streams.lag.lag_settings import LagSettings
 from soma_streams.lag.process import open_collector
-from soma_streams.lag.settings import LagSettings
 from waiting import Patience
 
 _GROUPS = 6

@@ -9,9 +9,9 @@ from confluent_kafka.admin import AdminClient
 from integration.lag.harness import INTERVAL, WINDOW, Log, ShiftedClock, group_in, look, partitions_in
 from soma_schemas.lag import LagStatus
 from soma_schemas.settings import KafkaSettings
-from soma_streams.lag.collector import Collector
+from soma_streams.lag.lag_collector import Collector
+from soma_streams.lag.lag_settings import LagSettings
 from soma_streams.lag.process import open_collector
-from soma_streams.lag.settings import LagSettings
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from fakes import FakeClock
 from soma_schemas.lag import LagStatus
-from soma_streams.lag.collector import Collector
 from soma_streams.lag.facts import Bounds, GroupsSeen, Member, Place, TopicSeen
+from soma_streams.lag.lag_collector import Collector
 from unit.lag.standins import Brokers, group
 
 PLACE = Place("topic", 0)

@@ -6,9 +6,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fakes import FakeClock
-from soma_streams.lag.collector import Collector
 from soma_streams.lag.exposition import CollectorMetrics, exposition
 from soma_streams.lag.facts import Bounds, GroupsSeen, Place, TopicSeen
+from soma_streams.lag.lag_collector import Collector
 from unit.lag.standins import Brokers, group
 
 ODD = 'a "quoted" \\ name\nof two lines'

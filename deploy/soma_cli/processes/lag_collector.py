@@ -6,8 +6,8 @@ from soma_cli.processes.common import stopped_by_signal, tell
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
 from soma_streams.collector import collect_rarely
+from soma_streams.lag.lag_settings import LagCollectorSettings
 from soma_streams.lag.process import collect_lag
-from soma_streams.lag.settings import LagCollectorSettings
 
 
 async def collect(loaded: Loaded[LagCollectorSettings]) -> None:
