@@ -1,4 +1,4 @@
-"""Where a list goes on: opaque to the client, signed so that nobody can write one."""
+"""Page cursors: opaque to the client, and signed."""
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode

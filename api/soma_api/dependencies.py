@@ -1,4 +1,4 @@
-"""What routes are given, by type: who asks, what the headers say, and the services that answer."""
+"""The FastAPI dependencies of the routes: the principal, the headers, and the services."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The page that explains the API in a browser, served whole from here: it asks no other host for anything."""
+"""Swagger UI, served without any other host."""
 
 from importlib.resources import files
 from pathlib import Path

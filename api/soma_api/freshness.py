@@ -1,4 +1,4 @@
-"""How old an answer may be: the last moment at which a sink had everything that the log had."""
+"""The staleness of answers: how long ago a sink had everything that the log had."""
 
 from bisect import bisect_left
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Ids that a retry makes again: one request under one key is the same events about the same memories."""
+"""Ids derived from an idempotency key, so that a retry makes the same events about the same memories."""
 
 from hashlib import sha256
 from uuid import UUID, uuid5

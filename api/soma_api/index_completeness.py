@@ -1,4 +1,4 @@
-"""Whether the vector index has all that was ever settled into it, by its own account."""
+"""Whether the vector index contains every settled event, by its own record."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass

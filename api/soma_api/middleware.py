@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its bounds, its measurements and its last line of defence."""
+"""The middleware of every request: request id, limits, metrics, log line, and unexpected errors."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Who asks, and what they may: one tenant, a role, and namespaces."""
+"""Principals and their permissions (a tenant, a role, namespaces), and the check of API keys."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

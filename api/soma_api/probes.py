@@ -1,4 +1,4 @@
-"""Whether the parts behind the API answer, and how fast."""
+"""Readiness probes of the backends of the API."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

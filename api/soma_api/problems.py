@@ -1,4 +1,4 @@
-"""What the API refuses, and how it says so: RFC 9457 problems with a stable code.
+"""The errors of the API: RFC 9457 problems with a stable code.
 
 ApiError
 ├── InvalidInputError, NotJsonError, UnsupportedMediaTypeError, BodyTooLargeError   the body or the query

@@ -1,4 +1,4 @@
-"""Hand events to the log and wait until it has them, without ever blocking the event loop."""
+"""Publishes events to the log and waits for the acknowledgement, without blocking the event loop."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the application is made of, built and opened by whoever composes the process."""
+"""The resources of the application, opened and closed by the process: connections, readers, side tasks."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""What answers requests: made once per application, and given to the routes piece by piece."""
+"""The services of an application, made once and injected into the routes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

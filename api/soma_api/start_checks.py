@@ -1,4 +1,4 @@
-"""What must hold of the database before the API answers from it: it starts only on what it understands."""
+"""Checks of the database at start: its revision, and row-level security."""
 
 import asyncio
 

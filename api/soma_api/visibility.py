@@ -1,4 +1,4 @@
-"""Who can see what was written: whether the stores have it, waiting until they have, and how old they are."""
+"""Visibility of writes: whether the stores have them, waiting for them, and staleness."""
 
 from collections.abc import Sequence
 

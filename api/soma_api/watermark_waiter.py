@@ -1,4 +1,4 @@
-"""How far each sink has come, in memory, and waking those who wait for a position."""
+"""The watermarks of the sinks, in memory, and the requests that wait for a position."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Publish what a request asks for, wait for it when it asks to, and answer."""
+"""Publishes the events of a request, waits if it asks to, and makes the response."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a write is told: where it lies, and, when it waited, what became of it."""
+"""The result of a write: its position, and its outcome if it waited."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

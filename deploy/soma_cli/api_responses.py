@@ -1,4 +1,4 @@
-"""What the API answers, as the commands show it. What a newer API adds is kept and printed with --json."""
+"""Responses of the API as the commands show them. Unknown fields are kept and printed with --json."""
 
 import json
 from collections.abc import Iterator

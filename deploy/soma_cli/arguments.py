@@ -1,4 +1,4 @@
-"""Arguments are bytes: what of them is text, whatever the locale."""
+"""Command-line arguments as text, whatever the locale."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What a running local stack leaves in its home for commands on the same machine: its address and its key."""
+"""The file in which a running local stack leaves its address and its key for other commands."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What can go wrong between an operator's command and PostgreSQL, in words."""
+"""Errors of PostgreSQL in operator commands, in words."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

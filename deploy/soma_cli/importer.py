@@ -1,4 +1,4 @@
-"""Store what a source yields: first look at all of it, then publish it, in order and with bounded memory."""
+"""Imports memories: validates all of them, then publishes them in order and with bounded memory."""
 
 import sqlite3
 from collections import deque

@@ -1,4 +1,4 @@
-"""What `main` hands down to every command: the environment, and how to speak of errors."""
+"""One run of `soma`: the environment, and how to print errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What people and programs get to see: results on stdout, everything else on stderr."""
+"""Output: results on stdout, everything else on stderr."""
 
 import sys
 import unicodedata

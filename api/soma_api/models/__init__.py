@@ -1,1 +1,1 @@
-"""What requests and answers look like."""
+"""The models of requests and responses."""

@@ -1,4 +1,4 @@
-"""What is asked and answered about dead letters."""
+"""The models of queries and responses about dead letters."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Which memories a list holds, as a query says it."""
+"""The query parameters of a list of memories."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a filter by payload means, in lists and in searches alike."""
+"""The meaning of a payload filter, the same in lists and in searches."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Numbers in a query string, as JSON writes them."""
+"""Numbers in a query string, as JSON writes them; the size of a page among them."""
 
 from typing import Annotated
 

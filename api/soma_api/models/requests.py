@@ -1,4 +1,4 @@
-"""What requests say about memories; the fields and their rules are the contract's own."""
+"""Request bodies about memories; the fields and their rules are those of the events."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What answers say; the models describe them in /openapi.json, and the functions write them."""
+"""The models of responses in /openapi.json, and the functions that write them."""
 
 from datetime import datetime
 from typing import Any

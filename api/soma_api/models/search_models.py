@@ -1,4 +1,4 @@
-"""What a search asks, and how its hits are shown."""
+"""The models of a search and of its hits."""
 
 from typing import Annotated, Any, Self
 

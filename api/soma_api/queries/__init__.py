@@ -1,1 +1,1 @@
-"""Questions to the stores: SQL and vectors, no HTTP."""
+"""Queries of the stores: SQL and vectors, no HTTP."""

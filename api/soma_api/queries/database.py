@@ -1,4 +1,4 @@
-"""The API's way into PostgreSQL: every question within one tenant, and in one round trip."""
+"""Access to PostgreSQL: every query runs for one tenant, in one round trip."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager

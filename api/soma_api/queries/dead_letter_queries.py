@@ -1,4 +1,4 @@
-"""Reads the index of dead letters; what they hold stays in the dead-letter topic."""
+"""Reads the index of dead letters; their content stays in the dead-letter topic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

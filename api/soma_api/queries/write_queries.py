@@ -1,4 +1,4 @@
-"""Looks up what became of writes."""
+"""Looks up the outcomes of writes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

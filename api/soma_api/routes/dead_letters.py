@@ -1,4 +1,4 @@
-"""Dead letters over HTTP: which events the sinks gave up on, and why. What they hold is not told."""
+"""Dead letters over HTTP, without their content."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What probes and scrapers ask."""
+"""Liveness, readiness and metrics over HTTP."""
 
 import ipaddress
 from dataclasses import replace

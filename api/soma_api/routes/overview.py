@@ -1,4 +1,4 @@
-"""Namespaces and numbers over HTTP."""
+"""Namespaces and counts over HTTP."""
 
 from typing import Annotated
 

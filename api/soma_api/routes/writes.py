@@ -1,4 +1,4 @@
-"""What became of a write, over HTTP."""
+"""The state of a write, over HTTP."""
 
 from typing import Any
 

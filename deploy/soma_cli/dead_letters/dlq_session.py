@@ -1,4 +1,4 @@
-"""Everything that a command about dead letters needs, opened together and closed together."""
+"""The session of a `soma dlq` command: database, brokers and registry, opened and closed together."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing

@@ -1,4 +1,4 @@
-"""What the commands about dead letters print: one model each, as JSON for programs and drawn for people."""
+"""What the commands about dead letters print: one model each, as JSON or as a table."""
 
 import json
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""What the third-party parts of the local stack have in common: how they start, stop and crash."""
+"""A backing service of the local stack: how it starts, stops and crashes."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""All third-party parts of the local stack together: Kafka, the schema registry and PostgreSQL."""
+"""All backing services of the local stack together: Kafka, the schema registry and PostgreSQL."""
 
 import argparse
 import asyncio

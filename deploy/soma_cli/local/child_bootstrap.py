@@ -1,4 +1,4 @@
-"""A child's first instant: drop rights, tie its life to the parent's, then become the part's program.
+"""Runs in a child process before its program: drops rights, ties it to its parent, then execs.
 
 Run as a script by `process.py` and never imported: it needs nothing but the standard library, and starts with
 `-I -S` in about 15 ms. Doing this here and not between fork and exec of the parent keeps the parent free to

@@ -1,4 +1,4 @@
-"""How the embedded engine is asked: the same conditions, in the shape that it answers fastest."""
+"""Search conditions as filters of the embedded engine, in the shape that it evaluates fastest."""
 
 from collections.abc import Callable, Sequence
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""The key with which whoever started the local stack uses its API."""
+"""The API key of the user who started the local stack."""
 
 from datetime import datetime
 from pathlib import Path

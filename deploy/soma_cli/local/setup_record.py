@@ -1,4 +1,4 @@
-"""Remembers that a home's tables and schemas are those of this version, so that a start need not look."""
+"""Records which version prepared the tables and schemas of a home, so that a start need not check."""
 
 from collections.abc import Iterator
 from hashlib import sha256

@@ -1,1 +1,1 @@
-"""What each long-running process is made of: settings become parts, parts are handed down."""
+"""The composition of each long-running process."""

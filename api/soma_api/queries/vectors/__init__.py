@@ -1,1 +1,1 @@
-"""Questions to the vector index: what is nearest, which words match, and both together."""
+"""Queries of the vector index: nearest points, matching words, and both together."""

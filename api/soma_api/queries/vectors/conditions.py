@@ -1,4 +1,4 @@
-"""What a search may ask of points, as few kinds of condition that every engine can be told."""
+"""The conditions of a search, in a form that every engine supports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How nearness and keywords become one score: pure, the same whichever engine found the candidates."""
+"""Fusion of vector and keyword scores into one: pure, the same for every engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

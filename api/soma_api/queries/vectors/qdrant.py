@@ -1,4 +1,4 @@
-"""The search's engine on a Qdrant server."""
+"""Search on a Qdrant server."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager

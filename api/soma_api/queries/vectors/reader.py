@@ -1,4 +1,4 @@
-"""What a search asks of an engine. Nothing here writes."""
+"""The protocol of a search engine. Nothing here writes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
