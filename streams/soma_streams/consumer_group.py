@@ -15,6 +15,7 @@ from mode.utils.locks import Event
 from soma_schemas.clock import Clock
 from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, SecurityProtocol
+from soma_streams.cancellation import done_before, end, to_the_end
 from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.delivery.settle import Settled
 from soma_streams.errors import SystemicError
@@ -57,7 +58,7 @@ class Health:
 
 
 class ConsumerGroup:
-    """Runs one consumer group. Start it once, stop it once.
+    """Runs one consumer group, once.
 
     Args:
         group: Its name.
@@ -91,7 +92,8 @@ class ConsumerGroup:
         self._availability = StoreAvailability.AVAILABLE
         self._running = False
         self._log = structlog.get_logger("soma_streams.consumer_group").bind(group=group, topic=topic)
-        self._failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._failure: Exception | None = None
+        self._failed = asyncio.Event()
         self._app = faust.App(
             group,
             **app_settings(kafka.bootstrap_servers),
@@ -124,7 +126,6 @@ class ConsumerGroup:
         self._topic = self._app.topic(topic, schema=BatchSchema())
         self._on_brokers = GroupOnBrokers(kafka, group, topic)
         self._watchdog = Watchdog(self._on_brokers, self, clock, watch_every)
-        self._watching: asyncio.Task[None] | None = None
 
     @property
     def availability(self) -> StoreAvailability:
@@ -141,12 +142,18 @@ class ConsumerGroup:
         assigned = {tp.partition for tp in consumer.assignment()}
         return assigned if assigned or consumer.is_member else partitions
 
-    async def start(self, settle: Settle) -> None:
-        """Join the group and begin.
+    async def run(self, settle: Settle, stop: asyncio.Event) -> None:
+        """Join the group and settle batches until `stop` is set; return once the group is left.
+
+        What is under way when `stop` is set is settled within a deadline, and committed.
 
         Args:
-            settle: Brings a batch to its final outcomes; whatever it raises stops the group. It runs for one
+            settle: Brings a batch to its final outcomes; whatever it raises ends the group. It runs for one
                 batch of a partition at a time, and for as many partitions at once as the group was told.
+            stop: Ends the group.
+
+        Raises:
+            Exception: What ended the group before; what is not settled comes again.
         """
 
         async def deliver(stream: StreamT[RecordBatch]) -> None:
@@ -154,41 +161,48 @@ class ConsumerGroup:
             try:
                 async for batch in batches(stream):
                     await self._turn(batch.partition, under_way)
+                    if self._failure is not None:
+                        consumer_of(self._app).abandon(batch)  # nothing is begun any more
+                        continue
                     under_way[batch.partition] = asyncio.create_task(self._deliver(batch, settle))
             finally:
-                for task in under_way.values():
-                    task.cancel()
-                await asyncio.gather(*under_way.values(), return_exceptions=True)
+                await end(*under_way.values())
 
         self._app.agent(self._topic, name=self._group)(deliver)
         self._app.finalize()
-        await self._app.start()
-        self._running = True
-        self._watching = asyncio.create_task(self._watchdog.run(), name=f"watchdog of {self._group}")
-        self._watching.add_done_callback(self._watchdog_ended)
-        self._log.info("consumer_group_started")
+        try:
+            if await done_before(stop, self._app.start()):
+                self._running = True
+                self._log.info("consumer_group_started")
+                await self._until_ended(stop)
+        finally:
+            self._running = False
+            await to_the_end(self._leave())
 
-    async def failure(self) -> Exception:
-        """Return what ended the group, when something does. Until then, wait."""
+    async def _until_ended(self, stop: asyncio.Event) -> None:
+        stopping = asyncio.create_task(stop.wait())
+        failing = asyncio.create_task(self._failed.wait())
+        watching = asyncio.create_task(self._watchdog.run(), name=f"watchdog of {self._group}")
         # Faust's wait ends when the application stops or crashes, whatever it was given to wait for.
         ended = asyncio.ensure_future(self._app.wait(Event()))
+        everything: list[asyncio.Future[Any]] = [stopping, failing, watching, ended]
         try:
-            everything: list[asyncio.Future[Any]] = [ended, self._failure]
-            await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ended.cancel()
-        if self._failure.done():
-            return self._failure.result()
+            await end(*everything)
+        if self._failure is not None:
+            raise self._failure
+        if watching in done:
+            watching.result()
+        if stopping in done:
+            return
         reason = self._app.crash_reason
         if isinstance(reason, Exception):
-            return reason
-        return SystemicError(f"the consumer group {self._group} ended by itself")
+            raise reason
+        raise SystemicError(f"the consumer group {self._group} ended by itself")
 
-    async def stop(self) -> None:
-        """Settle what is under way within the deadline, commit, and leave the group."""
-        self._running = False
-        if self._watching is not None:
-            self._watching.cancel()
+    async def _leave(self) -> None:
+        """Wait within the deadline for what is under way, commit, and leave the group."""
         await self._app.stop()
         await asyncio.to_thread(self._on_brokers.close)
         self._log.info("consumer_group_stopped")
@@ -206,17 +220,10 @@ class ConsumerGroup:
 
     def health(self) -> Health:
         """Return how it is now."""
-        age = consumer_of(self._app).oldest_unsettled_age() if self._running else 0.0
+        age = consumer_of(self._app).oldest_unacknowledged_age() if self._running else 0.0
         self._metrics.oldest_unsettled.set(age)
-        ready = (
-            self._running and self._availability is StoreAvailability.AVAILABLE and not self._failure.done()
-        )
+        ready = self._running and self._availability is StoreAvailability.AVAILABLE and self._failure is None
         return Health(ready, age, self._watchdog.still_seconds, self._availability)
-
-    def _watchdog_ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not self._failure.done():
-            self._failure.set_result(error)
 
     async def _turn(self, partition: int, under_way: dict[int, asyncio.Task[None]]) -> None:
         """Wait until a batch of this partition may follow those that are under way, and forget what is done.
@@ -230,22 +237,17 @@ class ConsumerGroup:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for done in [number for number, task in under_way.items() if task.done()]:
             del under_way[done]
-        if self._failure.done():
-            # Nothing is begun any more; the stop cancels this wait.
-            await asyncio.get_running_loop().create_future()
 
     async def _deliver(self, batch: RecordBatch, settle: Settle) -> None:
         began = self._clock.monotonic()
         try:
             settled = await settle(batch)
         except Exception as error:  # noqa: BLE001  # an agent that raises would be restarted and lose its batch
-            if not self._failure.done():
-                self._failure.set_result(error)
-            consumer_of(self._app).give_up(batch)
-            # Nothing may follow a batch that is not settled; the stop cancels this wait.
-            await asyncio.get_running_loop().create_future()
+            self._failure = self._failure or error
+            self._failed.set()
+            consumer_of(self._app).abandon(batch)  # nothing of its partition follows
         else:
-            consumer_of(self._app).settle(batch)
+            consumer_of(self._app).acknowledge(batch)
             self._count(batch, settled, began)
 
     def _count(self, batch: RecordBatch, settled: Settled, began: float) -> None:

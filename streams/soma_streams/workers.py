@@ -1,12 +1,11 @@
 """The workers: each wires stores to the log, and runs until it is told to stop or cannot go on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from random import Random
-from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -21,6 +20,7 @@ from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder
+from soma_streams.cancellation import done_before, to_the_end
 from soma_streams.checks import Waiting, require_log, require_tables
 from soma_streams.committed import committed_watermarks
 from soma_streams.consumer_group import ConsumerGroup, Settle
@@ -69,7 +69,7 @@ async def work_postgres(
         await require_tables(settings.postgres, at_start)
         await require_log(settings, at_start)
 
-    if not await done_before(stop, look()):
+    if not await _started(stop, look()):
         return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
@@ -146,7 +146,7 @@ async def work_vectors(
             )
         )
 
-    if not await done_before(stop, look()):
+    if not await _started(stop, look()):
         return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
@@ -182,7 +182,7 @@ async def work_vectors(
         async with asyncio.TaskGroup() as side:
             side.create_task(watermarks.run())
             try:
-                if await done_before(stop, prepare()):
+                if await _started(stop, prepare()):
                     sink = VectorSink(
                         writer=writer,
                         maker=maker,
@@ -200,89 +200,36 @@ async def work_vectors(
                 await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
 
 
-async def done_before(stop: asyncio.Event, work: Awaitable[Any]) -> bool:
-    """Do what a start waits for, unless `stop` is set meanwhile: whoever is away may be so for long.
-
-    Returns:
-        Whether it was done; it was given up otherwise.
-
-    Raises:
-        Exception: What the work raises.
-    """
-    working, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            structlog.get_logger("soma_streams.workers").info("stopped_while_starting")
-            return False
-        working.result()
-        return True
-    finally:
-        working.cancel()
-        stopping.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
+async def _started(stop: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Do what a start waits for, and say whether it was done before `stop` was set."""
+    done = await done_before(stop, work)
+    if not done:
+        structlog.get_logger("soma_streams.workers").info("stopped_while_starting")
+    return done
 
 
 async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> None:
-    """Run consumer groups until `stop` is set, or until one cannot go on; then stop them all.
+    """Run consumer groups until `stop` is set, or until one cannot go on; then end them all.
 
     Raises:
         Exception: What ended one of them.
     """
-    # Joining takes a second, most of it waiting for the brokers: all join at once.
-    starting = [asyncio.create_task(group.start(settle)) for group, settle in groups.items()]
-    try:
-        started = await done_before(stop, asyncio.gather(*starting))
-        error = await _first_failure(list(groups), stop) if started else None
-    finally:
-        await to_the_end(_stop(starting, list(groups)))
-    if error is not None:
-        structlog.get_logger("soma_streams.workers").error(
-            "worker_cannot_go_on", error=type(error).__name__, reason=told(error)
-        )
-        raise error
-
-
-async def to_the_end(work: Awaitable[None]) -> None:
-    """Do the work in a task of its own, however often the caller is cancelled meanwhile; then be cancelled.
-
-    A stop that is broken off, or that runs in a task that was cancelled before, leaves Faust's thread behind,
-    which keeps the process.
-
-    Raises:
-        Exception: What the work raises.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cancelled = True
-    task.result()
-    if cancelled:
-        raise asyncio.CancelledError
-
-
-async def _stop(starting: Sequence[asyncio.Task[None]], groups: Sequence[ConsumerGroup]) -> None:
-    for task in starting:
-        task.cancel()
-    await asyncio.gather(*starting, return_exceptions=True)
-    stopped = await asyncio.gather(*(group.stop() for group in groups), return_exceptions=True)
-    for error in stopped:
-        if error is not None:
-            raise error
-
-
-async def _first_failure(groups: Sequence[ConsumerGroup], stop: asyncio.Event) -> Exception | None:
+    ending = asyncio.Event()
     stopping = asyncio.create_task(stop.wait())
-    failures = [asyncio.create_task(group.failure()) for group in groups]
+    # Joining takes a second, most of it waiting for the brokers: all join at once.
+    running = [asyncio.create_task(group.run(settle, ending)) for group, settle in groups.items()]
     try:
-        done, _ = await asyncio.wait([stopping, *failures], return_when=asyncio.FIRST_COMPLETED)
-        return next((task.result() for task in failures if task in done), None)
+        await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (stopping, *failures):
-            task.cancel()
+        stopping.cancel()
+        ending.set()
+        await to_the_end(asyncio.gather(*running, return_exceptions=True))
+    for task in running:
+        if (error := task.exception()) is not None:
+            structlog.get_logger("soma_streams.workers").error(
+                "worker_cannot_go_on", error=type(error).__name__, reason=told(error)
+            )
+            raise error
 
 
 def _group(

@@ -24,6 +24,7 @@ from soma_schemas.producer import EventPublisher
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import open_embedder
 from soma_streams import workers
+from soma_streams.cancellation import done_before
 from soma_streams.collector import collect_rarely
 
 _EMBEDDED_ALIAS = "memories"
@@ -95,7 +96,7 @@ async def _while_kept(index: EmbeddedIndex, stop: asyncio.Event) -> None:
         IndexDiscardedError: The index is to be made anew, which the next start does.
     """
     discarded = index.until_discarded(SystemClock())
-    if await workers.done_before(stop, discarded):
+    if await done_before(stop, discarded):
         raise IndexDiscardedError("the vector index is to be made anew")
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
 
 import structlog
 
 from soma_schemas.clock import Clock
+from soma_streams.cancellation import end
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import Watermark
 from soma_streams.sinks.sessions import Connection, Pool
@@ -81,7 +81,7 @@ class PostgresWatermarks:
             if writing.done():
                 writing.result()
         finally:
-            await _end(writing, giving_up)
+            await end(writing, giving_up)
             self._finished.set()
 
     async def close(self, seconds: float) -> bool:
@@ -100,7 +100,7 @@ class PostgresWatermarks:
             await asyncio.wait({finished, too_late}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._giving_up.set()
-            await _end(finished, too_late)
+            await end(finished, too_late)
         if self._waiting:
             self._log.warning("watermarks_not_written", partitions=len(self._waiting))
         return not self._waiting
@@ -126,9 +126,3 @@ class PostgresWatermarks:
 
 def _height(watermark: Watermark) -> tuple[int, int]:
     return watermark.epoch, watermark.next_offset
-
-
-async def _end(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

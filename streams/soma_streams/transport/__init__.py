@@ -1,11 +1,11 @@
-"""A Faust transport that hands agents micro-batches of one partition and commits only what is settled.
+"""A Faust transport that hands agents micro-batches of one partition and commits only what is acknowledged.
 
 It knows nothing of what the records mean, and imports nothing of the packages around it.
 """
 
 from .consumer import Consumer
 from .driver import Transport, batches, configure, consumer_of
-from .lanes import Unsettled
+from .lanes import Unacknowledged
 from .limits import Limits
 from .monitor import BatchMonitor
 from .options import Isolation, Options, app_settings
@@ -39,8 +39,8 @@ __all__ = [
     "TopicPartition",
     "Transport",
     "TransportError",
+    "Unacknowledged",
     "UnsafeSettingsError",
-    "Unsettled",
     "app_settings",
     "batches",
     "configure",

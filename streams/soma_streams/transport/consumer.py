@@ -1,4 +1,4 @@
-"""The Faust side: lets drained records into lanes, hands batches to agents, and commits what they settled."""
+"""The Faust side: lets records into lanes, hands batches to agents, and commits what they acknowledged."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from faust.types.transports import TPorTopicSet
 from mode import ServiceT
 
 from .kafka import ConsumerStoppedError
-from .lanes import Lanes, Mark, Unsettled
+from .lanes import Lanes, Mark, Unacknowledged
 from .limits import Limits
 from .message import BatchMessage, batch_of
 from .options import Options
@@ -38,7 +38,7 @@ class _NoAutomaticAcknowledgement(dict[TP, set[int]]):
     def __missing__(self, tp: TP) -> NoReturn:
         error = MisuseError(
             f"a stream of {tp.topic} acknowledged a batch by itself",
-            remedy="Iterate over batches(stream) and settle each batch when its work is done.",
+            remedy="Iterate over batches(stream) and acknowledge each batch when its work is done.",
         )
         self._tell(error)
         raise error
@@ -58,9 +58,9 @@ class Consumer(driver.Consumer):
         self._lanes = Lanes(self.options.limits, monotonic)
         self._messages: dict[int, BatchMessage] = {}
         self._paused = False
-        self._room = asyncio.Event()  # something was settled, or fetching resumed
+        self._room = asyncio.Event()  # something was acknowledged, or fetching resumed
         self._work = asyncio.Event()  # something may be handed over
-        self._settled = asyncio.Event()
+        self._acknowledged = asyncio.Event()
         self._committing = asyncio.Lock()
         self._drain_until = 0.0
         super().__init__(transport, *args, **kwargs)
@@ -76,34 +76,34 @@ class Consumer(driver.Consumer):
 
     # -- what applications call ------------------------------------------------------------------------
 
-    def settle(self, batch: RecordBatch) -> bool:
+    def acknowledge(self, batch: RecordBatch) -> bool:
         """Declare a batch done: all its records are where they must be, and need never come again.
 
-        Batches may be settled in any order; what is committed never passes one that is not settled.
+        Batches may be acknowledged in any order; what is committed never passes one that is not acknowledged.
 
         Returns:
-            False if this changes nothing: the batch was settled before, or its partition was revoked or set
-            back meanwhile, in which case its records come again, here or elsewhere.
+            False if this changes nothing: the batch was acknowledged before, or its partition was revoked or
+            set back meanwhile, in which case its records come again, here or elsewhere.
         """
-        counted = self._lanes.settle(batch)
+        counted = self._lanes.acknowledge(batch)
         message = self._messages.pop(id(batch), None)
         if message is not None:
             self._let_go(message)
         self._room.set()
         self._work.set()
-        self._settled.set()
+        self._acknowledged.set()
         return counted
 
-    def give_up(self, batch: RecordBatch) -> None:
-        """Declare that a batch will not be settled here: no stop and no rebalance waits for it any more.
+    def abandon(self, batch: RecordBatch) -> None:
+        """Declare that a batch will not be acknowledged here: no stop and no rebalance waits for it any more.
 
         Its records come again, here after a restart or elsewhere; nothing of its partition is handed over
         until then.
         """
         message = self._messages.get(id(batch))
         if message is not None:
-            message.given_up = True
-            self._settled.set()
+            message.abandoned = True
+            self._acknowledged.set()
 
     def pause(self) -> None:
         """Stop fetching, once the fetch under way ends: within a second; stay in the group.
@@ -122,16 +122,16 @@ class Consumer(driver.Consumer):
         """Whether fetching is paused."""
         return self._paused
 
-    def unsettled(self) -> Unsettled:
+    def unacknowledged(self) -> Unacknowledged:
         """Report what is held, for a watchdog and for metrics."""
-        return self._lanes.unsettled()
+        return self._lanes.unacknowledged()
 
-    def oldest_unsettled_age(self) -> float:
-        """Return the seconds since the longest unsettled batch was handed over; 0 if all are settled.
+    def oldest_unacknowledged_age(self) -> float:
+        """Return the seconds since the longest unacknowledged batch was handed over; 0 if there is none.
 
-        An agent that raises never settles the batch it had, so this grows until the process is restarted.
+        An agent that raises never acknowledges the batch it had: this grows until the process is restarted.
         """
-        return self._lanes.unsettled().oldest_age_seconds or 0.0
+        return self._lanes.unacknowledged().oldest_age_seconds or 0.0
 
     @property
     def is_member(self) -> bool:
@@ -213,18 +213,18 @@ class Consumer(driver.Consumer):
             raise
         if message.refcount != 1 and not message.acked:
             raise MisuseError(
-                f"{message.refcount} streams listen to {batch.topic}, and a batch is settled once",
+                f"{message.refcount} streams listen to {batch.topic}, and a batch is acknowledged once",
                 remedy="Give every agent of a topic an application, and so a group, of its own.",
             )
 
     def ack(self, message: Message) -> bool:
-        """Settle the batch that a message carries; what `stream.ack(event)` comes to."""
+        """Acknowledge the batch that a message carries; what `stream.ack(event)` comes to."""
         if not message.tracked:
             raise MisuseError(
                 f"Faust tried to decode a batch of {message.topic}, and would have skipped it",
                 remedy="Declare the topic with schema=BatchSchema().",
             )
-        return self.settle(batch_of(message))
+        return self.acknowledge(batch_of(message))
 
     def _let_go(self, message: BatchMessage) -> None:
         """Tell Faust that a message is done with."""
@@ -240,7 +240,7 @@ class Consumer(driver.Consumer):
         topics: TPorTopicSet | None = None,
         start_new_transaction: bool = True,  # noqa: FBT001, FBT002  # Faust's signature
     ) -> bool:
-        """Commit what is settled; tell whether the broker confirmed anything new."""
+        """Commit what is acknowledged; tell whether the broker confirmed anything new."""
         async with self._committing:
             return await self.force_commit(topics, start_new_transaction)
 
@@ -249,7 +249,7 @@ class Consumer(driver.Consumer):
         topics: TPorTopicSet | None = None,
         start_new_transaction: bool = True,  # noqa: ARG002, FBT001, FBT002  # Faust's signature
     ) -> bool:
-        """Try once to commit what is settled; a try that fails leaves everything to the next one."""
+        """Try once to commit what is acknowledged; a try that fails leaves everything to the next one."""
         marks = {
             partition: mark
             for partition, mark in self._lanes.marks().items()
@@ -290,20 +290,20 @@ class Consumer(driver.Consumer):
         """
         if self._lanes.close():
             self._drain_until = monotonic() + self.limits.drain_seconds
-        # After a crash the thread is gone, and with it the way to commit what might still be settled.
+        # After a crash the thread is gone, and with it the way to commit what might still be acknowledged.
         while self._agents_hold_batches() and not self._thread.should_stop:
             remaining = self._drain_until - monotonic()
             if remaining <= 0:
-                held = self._lanes.unsettled()
+                held = self._lanes.unacknowledged()
                 log.warning("drain_incomplete", batches=held.batches, records=held.records)
                 break
-            self._settled.clear()
-            await _wait_for(self._settled, remaining)
+            self._acknowledged.clear()
+            await _wait_for(self._acknowledged, remaining)
         await self.commit_and_end_transactions()
 
     def _agents_hold_batches(self) -> bool:
         return any(
-            message.tracked and not message.given_up and self._lanes.in_flight(message.batch)
+            message.tracked and not message.abandoned and self._lanes.in_flight(message.batch)
             for message in self._messages.values()
         )
 
@@ -318,13 +318,13 @@ class Consumer(driver.Consumer):
                 await self.wait_empty()  # Faust leaves it out then
         finally:
             self._lanes.revoke(self._thread.epoch)
-            self._settled.set()
+            self._acknowledged.set()
             for message in self._messages.values():
                 self._let_go(message)
             self._messages.clear()
 
     async def perform_seek(self) -> None:
-        """Commit what is settled, then set every partition back to its committed offset.
+        """Commit what is acknowledged, then set every partition back to its committed offset.
 
         Where the store behind it stands at less, it is set back to there.
 
@@ -366,12 +366,12 @@ class Consumer(driver.Consumer):
     # -- watching --------------------------------------------------------------------------------------
 
     async def verify_all_partitions_active(self) -> None:
-        """Say so when a batch stays unsettled for longer than Faust's stream_processing_timeout."""
-        held = self._lanes.unsettled()
+        """Say so when a batch stays unacknowledged for longer than Faust's stream_processing_timeout."""
+        held = self._lanes.unacknowledged()
         age = held.oldest_age_seconds or 0.0
         if age > self.app.conf.stream_processing_timeout:
             log.error(
-                "batches_stay_unsettled", batches=held.batches, records=held.records, seconds=round(age)
+                "batches_stay_unacknowledged", batches=held.batches, records=held.records, seconds=round(age)
             )
 
     def _crash_soon(self, error: BaseException) -> None:

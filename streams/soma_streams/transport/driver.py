@@ -55,13 +55,13 @@ def configure(app: faust.App, options: Options) -> None:
 
 
 def batches(stream: StreamT[RecordBatch]) -> AsyncIterator[RecordBatch]:
-    """Iterate over an agent's batches; none is acknowledged until it is settled."""
+    """Iterate over an agent's batches; none is acknowledged until it is acknowledged."""
     # Faust types agents by an interface that lacks what its only streams have.
     return cast("AsyncIterator[RecordBatch]", cast("faust.Stream[RecordBatch]", stream).noack())
 
 
 def consumer_of(app: faust.App) -> Consumer:
-    """Return the consumer that fetches for an application: it settles, pauses and reports.
+    """Return the consumer that fetches for an application: it acknowledges, pauses and reports.
 
     Raises:
         MisuseError: The application does not use this transport.

@@ -1,4 +1,4 @@
-"""A lane: the records of one partition between being drained and being settled."""
+"""A lane: the records of one partition between being drained and being acknowledged."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class LaneState(Enum):
     """What a lane still does."""
 
     OPEN = "open"
-    """Takes records in, hands batches out, counts settlements."""
+    """Takes records in, hands batches out, counts acknowledgements."""
     CLOSING = "closing"
-    """Hands nothing more out; what the agent has may still be settled."""
+    """Hands nothing more out; what the agent has may still be acknowledged."""
     DROPPED = "dropped"
     """Nothing counts any more: the partition went elsewhere, or its position was set anew."""
 
@@ -69,28 +69,28 @@ class _Flight:
 
     Attributes:
         batch: It.
-        begins: Where the watermark stands until it is settled.
+        begins: Where the watermark stands until it is acknowledged.
         told_before: How far the batches before it went.
         handed_at: When.
-        settled: Whether it is.
+        acknowledged: Whether it is.
     """
 
     batch: RecordBatch
     begins: int
     told_before: int
     handed_at: float
-    settled: bool = False
+    acknowledged: bool = False
 
 
 class Lane:
     """The order of one partition, within one run of its position.
 
-    Records enter in the order of the log and leave as batches. Batches may be settled in any order; the
-    watermark is the offset of the oldest record that is not settled, or else the next offset of the last
-    batch, and so the only offset that may be committed. Where the position moved without records, a batch
-    without records says so, and is settled like any other: whoever follows batches gets to the log's end. So
+    Records enter in the order of the log and leave as batches. Batches may be acknowledged in any order; the
+    watermark is the offset of the oldest unacknowledged record, or else the next offset of the last batch,
+    and so the only offset that may be committed. Where the position moved without records, a batch without
+    records says so, and is acknowledged like any other: whoever follows batches gets to the log's end. So
     is the position at which the lane begins, unless that is the very beginning of a log. A dropped lane
-    answers every settlement with no and has no watermark.
+    answers every acknowledgement with no and has no watermark.
 
     Args:
         partition: Whose records these are.
@@ -119,7 +119,7 @@ class Lane:
 
     @property
     def watermark(self) -> int | None:
-        """Offset of the oldest record that is not settled, or how far batches went; None once dropped."""
+        """Offset of the oldest unacknowledged record, or how far batches went; None once dropped."""
         if self._state is LaneState.DROPPED:
             return None
         if self._flights:
@@ -134,18 +134,18 @@ class Lane:
         return self._waiting_records
 
     @property
-    def unsettled(self) -> tuple[RecordBatch, ...]:
-        """Batches handed over and not settled, oldest first."""
-        return tuple(flight.batch for flight in self._flights if not flight.settled)
+    def unacknowledged(self) -> tuple[RecordBatch, ...]:
+        """Batches handed over and not acknowledged, oldest first."""
+        return tuple(flight.batch for flight in self._flights if not flight.acknowledged)
 
     @property
     def oldest_handed_at(self) -> float | None:
-        """When the longest unsettled batch was handed over."""
-        return min((flight.handed_at for flight in self._flights if not flight.settled), default=None)
+        """When the longest unacknowledged batch was handed over."""
+        return min((flight.handed_at for flight in self._flights if not flight.acknowledged), default=None)
 
     @property
     def held_records(self) -> int:
-        """Records waiting or in flight; those settled out of order count until the watermark passes them."""
+        """Records waiting or in flight; those acknowledged out of order count until the watermark is past."""
         return self._waiting_records + sum(len(flight.batch) for flight in self._flights)
 
     @property
@@ -159,7 +159,7 @@ class Lane:
         return (
             self._state is LaneState.OPEN
             and self._position > self._told
-            and sum(not flight.settled for flight in self._flights) < self._limits.batches_in_flight
+            and sum(not flight.acknowledged for flight in self._flights) < self._limits.batches_in_flight
         )
 
     def continues_with(self, chunk: Chunk) -> bool:
@@ -221,9 +221,9 @@ class Lane:
         """Undo the latest `take`, whose batch did not reach the agent.
 
         Raises:
-            LaneError: It was not the latest, or is settled.
+            LaneError: It was not the latest, or is acknowledged.
         """
-        if not self._flights or self._flights[-1].batch is not batch or self._flights[-1].settled:
+        if not self._flights or self._flights[-1].batch is not batch or self._flights[-1].acknowledged:
             raise LaneError(f"the batch at {batch.first_offset} of {self.partition} cannot be put back")
         self._told = self._flights.pop().told_before
         if batch.records:
@@ -231,8 +231,8 @@ class Lane:
             self._waiting_records += len(batch.records)
             self._waiting_bytes += batch.size_bytes
 
-    def settle(self, batch: RecordBatch) -> bool:
-        """Settle this very batch and move the watermark past the settled head.
+    def acknowledge(self, batch: RecordBatch) -> bool:
+        """Acknowledge this very batch and move the watermark past the acknowledged head.
 
         Returns:
             Whether that was news: False if the lane was dropped, or the batch is not in flight here.
@@ -240,21 +240,21 @@ class Lane:
         if self._state is LaneState.DROPPED:
             return False
         for flight in self._flights:
-            if flight.batch is batch and not flight.settled:
-                flight.settled = True
+            if flight.batch is batch and not flight.acknowledged:
+                flight.acknowledged = True
                 break
         else:
             return False
-        while self._flights and self._flights[0].settled:
+        while self._flights and self._flights[0].acknowledged:
             self._flights.popleft()
         return True
 
     def close(self) -> None:
-        """Hand nothing more out; settlements still count."""
+        """Hand nothing more out; acknowledgements still count."""
         self._state = step(self._state, LaneState.CLOSING)
 
     def drop(self) -> None:
-        """Forget everything; nothing that is settled later can move an offset."""
+        """Forget everything; nothing that is acknowledged later can move an offset."""
         self._state = step(self._state, LaneState.DROPPED)
         self._waiting.clear()
         self._waiting_records = 0

@@ -17,15 +17,15 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsettled:
+class Unacknowledged:
     """What the consumer holds, for a watchdog and for metrics.
 
     Attributes:
-        batches: Handed over and not settled.
+        batches: Handed over and not acknowledged.
         records: The records in them.
         waiting_records: Drained and not handed over.
         held_bytes: Bytes of both.
-        oldest_age_seconds: Since the longest unsettled batch was handed over; None if there is none.
+        oldest_age_seconds: Since the longest unacknowledged batch was handed over; None if there is none.
     """
 
     batches: int
@@ -123,15 +123,15 @@ class Lanes:
         if lane is not None and self.in_flight(batch):
             lane.put_back(batch)
 
-    def settle(self, batch: RecordBatch) -> bool:
-        """Settle a batch; see `Lane.settle`."""
+    def acknowledge(self, batch: RecordBatch) -> bool:
+        """Acknowledge a batch; see `Lane.acknowledge`."""
         lane = self._lanes.get(batch.topic_partition)
-        return lane is not None and lane.settle(batch)
+        return lane is not None and lane.acknowledge(batch)
 
     def in_flight(self, batch: RecordBatch) -> bool:
-        """Tell whether a batch is handed over, not settled, and could still be."""
+        """Tell whether a batch is handed over, not acknowledged, and could still be."""
         lane = self._lanes.get(batch.topic_partition)
-        return lane is not None and any(held is batch for held in lane.unsettled)
+        return lane is not None and any(held is batch for held in lane.unacknowledged)
 
     # -- commits -----------------------------------------------------------------------------------
 
@@ -139,9 +139,9 @@ class Lanes:
         """Return the watermarks that differ from what is known to be committed.
 
         A partition without a commit gets its starting position committed, so that a crash before the first
-        settlement resumes there and not where a reset policy points by then. A watermark below the committed
-        offset is committed too: the position was set back on purpose, or the log lost its end, and an offset
-        that stayed above would skip records after a restart.
+        acknowledgement resumes there and not where a reset policy points by then. A watermark below the
+        committed offset is committed too: the position was set back on purpose, or the log lost its end,
+        and an offset that stayed above would skip records after a restart.
         """
         return {
             partition: Mark(lane.epoch, lane.watermark)
@@ -192,11 +192,11 @@ class Lanes:
 
     # -- reports -----------------------------------------------------------------------------------
 
-    def unsettled(self) -> Unsettled:
+    def unacknowledged(self) -> Unacknowledged:
         """Report what is held."""
-        batches = [batch for lane in self._lanes.values() for batch in lane.unsettled]
+        batches = [batch for lane in self._lanes.values() for batch in lane.unacknowledged]
         since = [at for lane in self._lanes.values() if (at := lane.oldest_handed_at) is not None]
-        return Unsettled(
+        return Unacknowledged(
             batches=len(batches),
             records=sum(len(batch) for batch in batches),
             waiting_records=sum(lane.waiting_records for lane in self._lanes.values()),

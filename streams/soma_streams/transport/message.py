@@ -8,7 +8,7 @@ from .records import RecordBatch, TimestampType
 
 
 class BatchMessage(ConsumerMessage):
-    """Carries one batch; `tracked` tells that an agent has it, `given_up` that it will not settle it.
+    """Carries one batch; `tracked` tells that an agent has it, `abandoned` that it will not acknowledge it.
 
     Args:
         batch: What it carries, as its value.
@@ -32,7 +32,7 @@ class BatchMessage(ConsumerMessage):
             TP(batch.topic, batch.partition),
             generation_id=generation_id,
         )
-        self.given_up = False
+        self.abandoned = False
 
     @property
     def batch(self) -> RecordBatch:

@@ -14,7 +14,7 @@ def records_in(message: Message) -> int:
 
 
 class BatchMonitor(Monitor):
-    """Counts the records in each batch, and an event as active until its batch is settled."""
+    """Counts the records in each batch, and an event as active until its batch is acknowledged."""
 
     def on_message_in(self, tp: TP, offset: int, message: Message) -> None:
         """Count the records that reach a stream."""
@@ -39,11 +39,11 @@ class BatchMonitor(Monitor):
         return state
 
     def on_message_out(self, tp: TP, offset: int, message: Message) -> None:
-        """Count the records that are settled."""
+        """Count the records that are acknowledged."""
         super().on_message_out(tp, offset, message)
-        settled = records_in(message)
-        self.messages_active -= settled - 1
+        acknowledged = records_in(message)
+        self.messages_active -= acknowledged - 1
         # A stream that does not acknowledge by itself never reports an event's end, so it ends here.
-        self.events_active -= settled
+        self.events_active -= acknowledged
         if message.time_total is not None:
             self.events_runtime.append(message.time_total)

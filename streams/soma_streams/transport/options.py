@@ -80,7 +80,7 @@ def _problems(app: AppT, limits: Limits) -> Iterator[str]:
     if app.client_only:
         yield "a client-only application has no group to commit for"
     if not conf.stream_wait_empty:
-        yield "stream_wait_empty must be on, or a stop cancels agents before their batches are settled"
+        yield "stream_wait_empty must be on, or a stop cancels agents before their batches are acknowledged"
     if str(conf.processing_guarantee.value) != _AT_LEAST_ONCE:
         yield "processing_guarantee must be at_least_once"
     if conf.stream_publish_on_commit:

@@ -58,7 +58,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Successive records of one partition, handed over together and settled together; or none of them.
+    """Successive records of one partition, handed over together and acknowledged together; or none of them.
 
     A batch without records tells that the log holds nothing to read up to its next offset: markers of
     transactions, records of aborted ones, or gaps that compaction left.

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import structlog
 from faust.transport.drivers import aiokafka as driver
@@ -31,12 +31,9 @@ from .kafka import (
     to_records,
 )
 from .lanes import Mark
-from .options import Isolation
+from .options import Isolation, Options
 from .records import Chunk, TopicPartition
 from .transport_errors import MissingTopicError, RecordsGoneError
-
-if TYPE_CHECKING:
-    from .consumer import Consumer
 
 _T = TypeVar("_T")
 _WATCH_SECONDS = 1.0
@@ -66,6 +63,24 @@ class Rewound:
 
     committed: dict[TopicPartition, int]
     epochs: dict[TopicPartition, int]
+
+
+class Receiver(Protocol):
+    """Whom the thread drains records for; its methods belong to the application's loop."""
+
+    @property
+    def flow_active(self) -> bool:
+        """Whether anything may be drained."""
+        ...
+
+    @property
+    def options(self) -> Options:
+        """What the application chose."""
+        ...
+
+    def receive(self, chunks: Iterable[Chunk]) -> None:
+        """Take what was drained."""
+        ...
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -114,8 +129,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 return
 
     @property
-    def _batches(self) -> "Consumer":
-        return cast("Consumer", self.consumer)
+    def _receiver(self) -> Receiver:
+        return cast("Receiver", self.consumer)
 
     @property
     def epoch(self) -> int:
@@ -156,7 +171,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def fetch(self, partitions: Iterable[TP], timeout_seconds: float, max_records: int) -> None:
         """Drain up to so many records of these partitions, waiting for the first of them.
 
-        What is drained is posted to the application's loop and reaches `Consumer.receive` even when nobody
+        What is drained is posted to the application's loop and reaches `Receiver.receive` even when nobody
         waits for this call any more.
         """
         await self._inside(self._fetch(tuple(partitions), timeout_seconds, max_records))
@@ -194,7 +209,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _fetch(self, partitions: tuple[TP, ...], timeout_seconds: float, max_records: int) -> None:
         # An empty list would mean all partitions to aiokafka, also those that have no room.
-        if not partitions or not self._batches.flow_active:
+        if not partitions or not self._receiver.flow_active:
             return
         drained = await self._ensure_consumer().getmany(
             *(KafkaPartition(*tp) for tp in partitions),
@@ -204,7 +219,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # Nothing may be awaited from here to the post: positions and assignment are those of the drain.
         chunks = self._chunks(drained)
         if chunks:
-            self.parent_loop.call_soon_threadsafe(self._batches.receive, chunks)
+            self.parent_loop.call_soon_threadsafe(self._receiver.receive, chunks)
 
     def _chunks(self, drained: Mapping[KafkaPartition, list[ConsumerRecord]]) -> list[Chunk]:
         """Pair what was drained with the positions that aiokafka moved to.
@@ -214,7 +229,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         assignment = self.note_assignment()
         if assignment is None:
             return []
-        committed_only = self._batches.options.isolation is Isolation.READ_COMMITTED
+        committed_only = self._receiver.options.isolation is Isolation.READ_COMMITTED
         chunks = []
         for kafka_partition in assignment.tps:
             state = assignment.state_value(kafka_partition)
@@ -253,7 +268,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if begins > expected:
             self._gone_unread += begins - expected
             log.error("records_gone_unread", **partition._asdict(), from_offset=expected, to_offset=begins)
-            if self._batches.options.stands is not None:
+            if self._receiver.options.stands is not None:
                 raise RecordsGoneError(
                     f"partition {partition.partition} of {partition.topic} was to be read from {expected}, "
                     f"and begins at {begins} by now"
@@ -384,14 +399,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 missing_since = None
             elif missing_since is None:
                 missing_since = loop.time()
-            elif loop.time() - missing_since > self._batches.limits.topic_wait_seconds:
+            elif loop.time() - missing_since > self._receiver.options.limits.topic_wait_seconds:
                 raise MissingTopicError(missing)
 
     # -- the client ----------------------------------------------------------------------------------
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         conf = self.app.conf
-        options = self._batches.options
+        options = self._receiver.options
         return AIOKafkaConsumer(
             bootstrap_servers=driver.server_list(transport.url, transport.default_port),
             client_id=conf.broker_client_id,

@@ -157,7 +157,7 @@ class Worker:
         async for batch in batches(stream):
             self.batches.append(batch)
             if self._work is None or await self._work(batch):
-                self.consumer.settle(batch)
+                self.consumer.acknowledge(batch)
 
 
 @asynccontextmanager
@@ -178,7 +178,7 @@ async def running(
         topics: What the agent listens to.
         data: A folder for Faust.
         group: The consumer group, one of its own by default.
-        work: What the agent does with a batch; it is settled if that returns true. Without it, at once.
+        work: What the agent does with a batch; it is acknowledged if that returns true. Without it, at once.
         options: The transport's.
         settings: Override the application's.
     """

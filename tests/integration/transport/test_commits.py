@@ -54,7 +54,7 @@ async def test_a_commit_that_fails_is_tried_again_and_counts_as_nothing_until_th
         await eventually_so(lambda: list(worker.app.monitor.tp_committed_offsets.values()) == [3])
 
 
-async def test_a_commit_that_hangs_is_given_up_and_tried_again(
+async def test_a_commit_that_hangs_is_abandoned_and_tried_again(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic = cluster.create_topic()

@@ -20,7 +20,7 @@ async def test_records_arrive_as_they_were_sent(cluster: Cluster, tmp_path: Path
     assert (second.offset, second.key, second.value) == (1, b"cup", None)
 
 
-async def test_what_is_settled_is_committed(cluster: Cluster, tmp_path: Path) -> None:
+async def test_what_is_acknowledged_is_committed(cluster: Cluster, tmp_path: Path) -> None:
     topic = cluster.create_topic()
     cluster.produce(topic, [b"%d" % n for n in range(50)])
     async with running(cluster, topic, tmp_path) as worker:
@@ -28,14 +28,14 @@ async def test_what_is_settled_is_committed(cluster: Cluster, tmp_path: Path) ->
     assert worker.offsets == list(range(50))
 
 
-async def test_what_is_not_settled_is_not_committed(cluster: Cluster, tmp_path: Path) -> None:
+async def test_what_is_not_acknowledged_is_not_committed(cluster: Cluster, tmp_path: Path) -> None:
     topic = cluster.create_topic()
     cluster.produce(topic, [b"first"])
     gate = Gate()
     async with running(cluster, topic, tmp_path, work=gate) as worker:
         await eventually_so(lambda: worker.batches)
         cluster.produce(topic, [b"second"])
-        await eventually_so(lambda: worker.consumer.unsettled().waiting_records == 1)
+        await eventually_so(lambda: worker.consumer.unacknowledged().waiting_records == 1)
         await worker.consumer.commit()
         assert cluster.committed(worker.group, topic) == 0
         gate.open.set()
@@ -50,7 +50,7 @@ async def test_what_arrives_while_the_agent_works_becomes_one_batch(cluster: Clu
         await eventually_so(lambda: worker.batches)
         for number in range(1, 6):
             cluster.produce(topic, [b"%d" % number])
-        await eventually_so(lambda: worker.consumer.unsettled().waiting_records == 5)
+        await eventually_so(lambda: worker.consumer.unacknowledged().waiting_records == 5)
         gate.open.set()
         await eventually_so(lambda: len(worker.batches) == 2)
     assert [len(batch) for batch in worker.batches] == [1, 5]
@@ -98,7 +98,7 @@ async def test_a_stop_does_not_wait_for_a_batch_that_was_given_up(cluster: Clust
     options = Options(limits=Limits(drain_seconds=20))
     async with running(cluster, topic, tmp_path, work=Gate(), options=options) as worker:
         await eventually_so(lambda: worker.batches)
-        worker.consumer.give_up(worker.batches[0])
+        worker.consumer.abandon(worker.batches[0])
         stopped_at = CLOCK.monotonic()
     assert CLOCK.monotonic() - stopped_at < 10
     assert cluster.committed(worker.group, topic) == 0
@@ -120,7 +120,7 @@ async def test_what_is_held_stays_within_the_limits(cluster: Cluster, tmp_path: 
 
 
 def _held(worker: Worker) -> int:
-    report = worker.consumer.unsettled()
+    report = worker.consumer.unacknowledged()
     return report.records + report.waiting_records
 
 

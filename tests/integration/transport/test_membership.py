@@ -115,7 +115,7 @@ async def test_a_batch_that_outlives_its_assignment_moves_no_commit(cluster: Clu
         held = slow.batches[0]
         async with running(cluster, topic, tmp_path, group=group, work=gate) as other:
             await eventually_so(lambda: slow.app.rebalancing_count >= 2 and not slow.app.rebalancing)
-            assert not slow.consumer.settle(held)
+            assert not slow.consumer.acknowledge(held)
             await slow.consumer.commit()
             assert cluster.committed(group, topic) == 0
             gate.open.set()
@@ -157,13 +157,13 @@ async def test_an_agent_that_raises_leaves_its_batch_and_a_watchdog_sees_it(
     options = Options(limits=Limits(drain_seconds=0.1))
     async with running(cluster, topic, tmp_path, work=fail_on_the_first_partition, options=options) as worker:
         await ready(worker, 2)
-        assert worker.consumer.oldest_unsettled_age() == 0.0
+        assert worker.consumer.oldest_unacknowledged_age() == 0.0
         cluster.produce(topic, [b"x"], partition=0)
         await eventually_so(lambda: worker.batches)
         cluster.produce(topic, [b"x"], partition=0)
         cluster.produce(topic, [b"x"], partition=1)
         await eventually_so(lambda: cluster.committed(worker.group, topic, 1) == 1)
-        await eventually_so(lambda: worker.consumer.oldest_unsettled_age() > 0.5)
-        report = worker.consumer.unsettled()
+        await eventually_so(lambda: worker.consumer.oldest_unacknowledged_age() > 0.5)
+        report = worker.consumer.unacknowledged()
         assert (report.batches, report.records, report.waiting_records) == (1, 1, 1)
         assert cluster.committed(worker.group, topic, 0) == 0

@@ -34,7 +34,7 @@ async def test_a_broker_that_restarts_is_worked_on_with_as_before(
         assert worker.app.crash_reason is None
 
 
-async def test_what_is_settled_while_the_broker_is_away_is_committed_when_it_is_back(
+async def test_what_is_acknowledged_while_the_broker_is_away_is_committed_when_it_is_back(
     cluster: Cluster, local_parts: LocalParts, tmp_path: Path
 ) -> None:
     topic = cluster.create_topic()
@@ -52,7 +52,7 @@ async def test_what_is_settled_while_the_broker_is_away_is_committed_when_it_is_
         await eventually_so(lambda: len(worker.offsets) == 10)
         await asyncio.to_thread(local_parts.run, kafka.stop())
         back.set()
-        await eventually_so(lambda: worker.consumer.unsettled().batches == 0)
+        await eventually_so(lambda: worker.consumer.unacknowledged().batches == 0)
         assert not await worker.consumer.commit()
         await asyncio.to_thread(local_parts.run, kafka.start())
         await eventually_so(lambda: cluster.committed(worker.group, topic) == 10, seconds=60)

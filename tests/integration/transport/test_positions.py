@@ -176,10 +176,10 @@ async def test_a_batch_from_before_a_seek_settles_nothing(cluster: Cluster, tmp_
         stale = worker.batches[0]
         await worker.consumer.perform_seek()
         await eventually_so(lambda: len(worker.offsets) == 12)
-        assert not worker.consumer.settle(stale)
+        assert not worker.consumer.acknowledge(stale)
         await worker.consumer.commit()
         assert cluster.committed(worker.group, topic) == 0
-        assert worker.consumer.settle(worker.batches[-1])
+        assert worker.consumer.acknowledge(worker.batches[-1])
         await worker.consumer.commit()
         assert cluster.committed(worker.group, topic) == 6
 

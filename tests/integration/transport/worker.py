@@ -1,4 +1,4 @@
-"""A worker in a process of its own, to be killed: writes down what it has done, and only then settles it.
+"""A worker in a process of its own, to be killed: notes what it has done, and only then acknowledges it.
 
 Called with one JSON argument: bootstrap, topic, group, data, journal, seconds (of work per batch),
 batch_records, settings. It can be asked to stop once its journal exists.
@@ -49,7 +49,7 @@ async def main(order: dict[str, Any]) -> int:
             async for batch in batches(stream):
                 await CLOCK.sleep(order["seconds"])
                 written(journal, batch)
-                consumer_of(app).settle(batch)
+                consumer_of(app).acknowledge(batch)
 
         app.agent(app.topic(order["topic"], schema=BatchSchema()), name="apply")(apply)
         app.finalize()

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
@@ -27,6 +27,7 @@ from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
+from soma_streams.delivery.state import DeadLettered, LoggedEvent, Settlement, Watermark
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import SystemicError
 from soma_streams.metrics import SinkName, WorkerMetrics
@@ -66,11 +67,14 @@ async def settle_all(batch: RecordBatch) -> Settled:
 
 @asynccontextmanager
 async def started(group: ConsumerGroup, settle: Any = settle_all) -> AsyncIterator[ConsumerGroup]:
-    await group.start(settle)
+    stop = asyncio.Event()
+    running = asyncio.create_task(group.run(settle, stop))
+    await eventually_so(lambda: group._running or running.done())
     try:
         yield group
     finally:
-        await group.stop()
+        stop.set()
+        await running
 
 
 def generation(group: ConsumerGroup) -> int:
@@ -160,9 +164,12 @@ class AwayFor(MemorySink):
         self._clock = clock
         self._until = until
 
-    def _fail(self) -> None:
+    async def write(
+        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+    ) -> Sequence[Settlement]:
         if self._clock.monotonic() < self._until:
             raise psycopg.OperationalError("connection refused")
+        return await super().write(events, dead, watermark)
 
 
 class KnownSchemas:
@@ -296,17 +303,21 @@ async def test_a_partition_that_waits_holds_no_other_one_back(cluster: Cluster) 
         await eventually_so(lambda: cluster.committed(name, topic, 0) == 1)
 
 
-async def test_after_a_failure_no_batch_is_begun(cluster: Cluster) -> None:
+async def test_after_a_failure_no_batch_is_begun_and_none_is_waited_for(cluster: Cluster) -> None:
     topic, name = cluster.create_topic(partitions=2), a_name("group")
+    group = a_group(cluster, topic, name, drain_timeout=timedelta(seconds=30))
     begun: list[int] = []
 
     async def refuse(batch: RecordBatch) -> Settled:
         begun.append(batch.partition)
+        await eventually_so(lambda: consumer_of(group._app).unacknowledged().batches == 2)
         raise SystemicError("the table is missing")
 
-    async with started(a_group(cluster, topic, name, max_concurrent_partitions=2), refuse) as group:
-        cluster.produce(topic, [b"x"], partition=0)
-        assert isinstance(await group.failure(), SystemicError)
-        cluster.produce(topic, [b"x"], partition=1)
-        await eventually_so(lambda: consumer_of(group._app).unsettled().batches == 2)
-    assert begun == [0]
+    for partition in (0, 1):
+        cluster.produce(topic, [b"x"], partition=partition)
+    began = CLOCK.monotonic()
+    with pytest.raises(SystemicError, match="the table is missing"):
+        await group.run(refuse, asyncio.Event())
+
+    assert len(begun) == 1
+    assert CLOCK.monotonic() - began < 20

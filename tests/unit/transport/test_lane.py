@@ -29,7 +29,7 @@ def test_what_arrives_while_a_batch_is_worked_on_becomes_the_next_batch() -> Non
     lane.append(a_chunk([1, 2]))
     lane.append(a_chunk([3]))
     assert not lane.can_hand_over
-    lane.settle(first)
+    lane.acknowledge(first)
     assert offsets_of(lane.take(now=0.0)) == [1, 2, 3]
 
 
@@ -63,39 +63,39 @@ def test_the_next_offset_lies_past_a_gap_that_is_known() -> None:
     assert lane.take(now=0.0).next_offset == 12
 
 
-def test_the_watermark_is_the_oldest_record_that_is_not_settled() -> None:
+def test_the_watermark_is_the_oldest_record_that_is_not_acknowledged() -> None:
     lane = a_lane(some_limits(batch_records=2, batches_in_flight=3))
     lane.append(a_chunk(range(6)))
     first, second, third = (lane.take(now=0.0) for _ in range(3))
     assert lane.watermark == 0
-    lane.settle(second)
+    lane.acknowledge(second)
     assert lane.watermark == 0
-    lane.settle(first)
+    lane.acknowledge(first)
     assert lane.watermark == 4
-    lane.settle(third)
+    lane.acknowledge(third)
     assert lane.watermark == 6
 
 
 def test_records_that_wait_hold_the_watermark() -> None:
     lane = a_lane(some_limits(batch_records=1))
     lane.append(a_chunk([0, 5]))
-    lane.settle(lane.take(now=0.0))
+    lane.acknowledge(lane.take(now=0.0))
     assert lane.watermark == 5
 
 
-def test_a_position_that_moves_without_records_is_told_by_a_batch_and_settled_before_it_counts() -> None:
+def test_a_position_that_moves_without_records_is_told_by_a_batch_and_acknowledged_before_it_counts() -> None:
     lane = a_lane()
     lane.append(a_chunk([0]))
     batch = lane.take(now=0.0)
     lane.append(a_chunk([], position=9))
     assert lane.watermark == 0
-    lane.settle(batch)
+    lane.acknowledge(batch)
     assert lane.watermark == 1
     told = lane.take(now=0.0)
     assert (offsets_of(told), told.first_offset, told.last_offset, told.next_offset) == ([], 9, 8, 9)
     assert not lane.can_hand_over
     assert lane.watermark == 1
-    lane.settle(told)
+    lane.acknowledge(told)
     assert lane.watermark == 9
     assert not lane.can_hand_over
 
@@ -106,7 +106,7 @@ def test_a_lane_tells_where_it_begins_unless_nothing_lies_before() -> None:
     assert lane.watermark == 5
     told = lane.take(now=0.0)
     assert (len(told), told.next_offset, lane.watermark) == (0, 5, 5)
-    lane.settle(told)
+    lane.acknowledge(told)
     assert not lane.can_hand_over
 
     at_the_beginning = a_lane()
@@ -124,12 +124,12 @@ def test_what_was_told_in_vain_is_told_again_or_with_the_records_that_follow() -
     assert (offsets_of(batch), batch.next_offset) == ([4], 5)
 
 
-def test_a_batch_is_settled_once() -> None:
+def test_a_batch_is_acknowledged_once() -> None:
     lane = a_lane()
     lane.append(a_chunk([0]))
     batch = lane.take(now=0.0)
-    assert lane.settle(batch)
-    assert not lane.settle(batch)
+    assert lane.acknowledge(batch)
+    assert not lane.acknowledge(batch)
 
 
 def test_an_equal_batch_made_by_hand_settles_nothing() -> None:
@@ -138,7 +138,7 @@ def test_an_equal_batch_made_by_hand_settles_nothing() -> None:
     batch = lane.take(now=0.0)
     twin = RecordBatch.of(EVENTS, batch.records)
     assert twin == batch
-    assert not lane.settle(twin)
+    assert not lane.acknowledge(twin)
     assert lane.watermark == 0
 
 
@@ -150,7 +150,7 @@ def test_a_batch_that_did_not_reach_the_agent_is_handed_over_again() -> None:
     lane.append(a_chunk([2]))
     again = lane.take(now=0.0)
     assert offsets_of(again) == [0, 1, 2]
-    assert not lane.settle(lost)
+    assert not lane.acknowledge(lost)
     assert lane.watermark == 0
 
 
@@ -163,12 +163,12 @@ def test_only_the_latest_batch_can_be_put_back() -> None:
         lane.put_back(first)
 
 
-def test_a_closing_lane_hands_nothing_out_and_counts_what_is_settled() -> None:
+def test_a_closing_lane_hands_nothing_out_and_counts_what_is_acknowledged() -> None:
     lane = a_lane(some_limits(batch_records=1))
     lane.append(a_chunk([0, 1]))
     batch = lane.take(now=0.0)
     lane.close()
-    assert lane.settle(batch)
+    assert lane.acknowledge(batch)
     assert lane.watermark == 1
     assert not lane.can_hand_over
 
@@ -178,7 +178,7 @@ def test_a_dropped_lane_counts_nothing_and_has_no_watermark() -> None:
     lane.append(a_chunk([0]))
     batch = lane.take(now=0.0)
     lane.drop()
-    assert not lane.settle(batch)
+    assert not lane.acknowledge(batch)
     assert lane.watermark is None
     assert lane.held_records == lane.held_bytes == 0
 
@@ -214,15 +214,15 @@ def test_what_is_held_counts_what_waits_and_what_is_in_flight() -> None:
     lane.append(a_chunk(range(5), value=b"123456789"))
     batch = lane.take(now=0.0)
     assert (lane.held_records, lane.held_bytes, lane.waiting_records) == (5, 50, 3)
-    lane.settle(batch)
+    lane.acknowledge(batch)
     assert (lane.held_records, lane.held_bytes) == (3, 30)
 
 
-def test_the_age_is_that_of_the_oldest_batch_not_settled() -> None:
+def test_the_age_is_that_of_the_oldest_batch_not_acknowledged() -> None:
     lane = a_lane(some_limits(batch_records=1, batches_in_flight=2))
     lane.append(a_chunk([0, 1]))
     first = lane.take(now=5.0)
     lane.take(now=8.0)
     assert lane.oldest_handed_at == 5.0
-    lane.settle(first)
+    lane.acknowledge(first)
     assert lane.oldest_handed_at == 8.0

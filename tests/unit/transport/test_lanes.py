@@ -75,7 +75,7 @@ def test_nothing_is_fetched_when_all_lanes_together_hold_too_many_bytes() -> Non
 def test_settling_makes_room() -> None:
     lanes = some_lanes(some_limits(batch_records=5, lane_records=5))
     lanes.admit(a_chunk(range(5)))
-    lanes.settle(taken(lanes))
+    lanes.acknowledge(taken(lanes))
     assert lanes.with_room([EVENTS]) == {EVENTS}
 
 
@@ -97,7 +97,7 @@ def test_the_watermark_is_to_be_committed_until_it_is_confirmed() -> None:
     lanes.know_committed({EVENTS: 0})
     lanes.admit(a_chunk(range(3)))
     assert lanes.marks() == {}
-    lanes.settle(taken(lanes))
+    lanes.acknowledge(taken(lanes))
     assert lanes.marks() == {EVENTS: Mark(epoch=1, offset=3)}
     assert lanes.marks() == {EVENTS: Mark(epoch=1, offset=3)}
     lanes.confirm(lanes.marks())
@@ -116,7 +116,7 @@ def test_a_log_that_went_back_takes_the_commit_along() -> None:
     lanes.admit(a_chunk([500]))
     before = taken(lanes)
     lanes.admit(a_chunk([3, 4]))
-    assert not lanes.settle(before)
+    assert not lanes.acknowledge(before)
     assert lanes.marks() == {EVENTS: Mark(epoch=1, offset=3)}
 
 
@@ -146,7 +146,7 @@ def test_records_of_a_later_epoch_replace_the_lane() -> None:
     lanes.admit(a_chunk([10], epoch=1))
     stale = taken(lanes)
     lanes.admit(a_chunk([4], epoch=2))
-    assert not lanes.settle(stale)
+    assert not lanes.acknowledge(stale)
     assert lanes.marks() == {EVENTS: Mark(epoch=2, offset=4)}
 
 
@@ -155,7 +155,7 @@ def test_records_of_a_later_epoch_never_continue_a_lane() -> None:
     lanes.admit(a_chunk([10], epoch=1))
     stale = taken(lanes)
     lanes.admit(a_chunk([11], epoch=2))
-    assert not lanes.settle(stale)
+    assert not lanes.acknowledge(stale)
     assert lanes.marks() == {EVENTS: Mark(epoch=2, offset=11)}
 
 
@@ -165,8 +165,8 @@ def test_a_seek_leaves_the_lanes_of_other_partitions_alone() -> None:
     lanes.admit(a_chunk([0], partition=OTHER))
     first, second = taken(lanes), taken(lanes)
     lanes.reposition({EVENTS: 2})
-    assert not lanes.settle(first)
-    assert lanes.settle(second)
+    assert not lanes.acknowledge(first)
+    assert lanes.acknowledge(second)
 
 
 def test_nothing_of_a_revoked_assignment_counts() -> None:
@@ -175,7 +175,7 @@ def test_nothing_of_a_revoked_assignment_counts() -> None:
     batch = taken(lanes)
     marks = lanes.marks()
     lanes.revoke(last_epoch=1)
-    assert not lanes.settle(batch)
+    assert not lanes.acknowledge(batch)
     assert not lanes.admit(a_chunk([2]))
     lanes.confirm(marks)
     lanes.admit(a_chunk([0], epoch=2))
@@ -220,11 +220,11 @@ def test_the_report_counts_batches_records_and_bytes_and_tells_the_oldest_age() 
     lanes.admit(a_chunk(range(5), value=b"123456789"))
     batch = taken(lanes)
     clock.shows += 7.5
-    report = lanes.unsettled()
+    report = lanes.unacknowledged()
     assert (report.batches, report.records, report.waiting_records) == (1, 2, 3)
     assert (report.held_bytes, report.oldest_age_seconds) == (50, 7.5)
-    lanes.settle(batch)
-    assert lanes.unsettled().oldest_age_seconds is None
+    lanes.acknowledge(batch)
+    assert lanes.unacknowledged().oldest_age_seconds is None
 
 
 @pytest.mark.parametrize("field", ["batch_records", "batch_bytes", "drain_seconds"])

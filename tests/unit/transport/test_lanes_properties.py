@@ -1,4 +1,4 @@
-"""The law of the transport: whatever happens, no commit passes an unsettled record, and none is forgotten."""
+"""The law of the transport: no commit passes an unacknowledged record, and none is forgotten."""
 
 from dataclasses import dataclass, field
 
@@ -40,7 +40,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.logs = {partition: Log() for partition in PARTITIONS}
         self.lanes = Lanes(some_limits(batch_records=2, batches_in_flight=3), monotonic=lambda: 0.0)
-        self.settled: dict[TopicPartition, set[int]] = {partition: set() for partition in PARTITIONS}
+        self.acknowledged: dict[TopicPartition, set[int]] = {partition: set() for partition in PARTITIONS}
         self.reached: dict[TopicPartition, int] = {}
         self.at_the_agent: list[RecordBatch] = []
         self.posted: list[Chunk] = []
@@ -90,12 +90,12 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.at_the_agent)
     @rule(which=st.integers(0, 9))
-    def settle(self, which: int) -> None:
+    def acknowledge(self, which: int) -> None:
         """Any batch that the agent has, in any order, also one of a lane that is long gone."""
         batch = self.at_the_agent.pop(which % len(self.at_the_agent))
-        if self.lanes.settle(batch):
+        if self.lanes.acknowledge(batch):
             self.reached[batch.topic_partition] = batch.next_offset
-        self.settled[batch.topic_partition].update(record.offset for record in batch)
+        self.acknowledged[batch.topic_partition].update(record.offset for record in batch)
 
     @rule(arrives=st.booleans(), answered=st.booleans())
     def commit(self, arrives: bool, answered: bool) -> None:  # noqa: FBT001  # drawn
@@ -116,7 +116,7 @@ class Life(RuleBasedStateMachine):
         self.assign(ours)
         for partition in set(PARTITIONS) - set(ours):
             log = self.logs[partition]
-            self.settled[partition].update(log.offsets)
+            self.acknowledged[partition].update(log.offsets)
             log.committed = log.end
 
     @rule()
@@ -128,7 +128,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 5))
     def seek_back(self, back: int) -> None:
-        """To before the oldest record not settled, so that nothing is skipped on purpose."""
+        """To before the oldest record not acknowledged, so that nothing is skipped on purpose."""
         self.lanes.reposition(
             self.set_back({p: max(0, (self.logs[p].committed or 0) - back) for p in self.positions})
         )
@@ -136,10 +136,10 @@ class Life(RuleBasedStateMachine):
     # -- the law -----------------------------------------------------------------------------------
 
     @invariant()
-    def no_commit_passes_an_unsettled_record(self) -> None:
+    def no_commit_passes_an_unacknowledged_record(self) -> None:
         for partition, log in self.logs.items():
             passed = {offset for offset in log.offsets if offset < (log.committed or 0)}
-            assert passed <= self.settled[partition], (partition, log.committed)
+            assert passed <= self.acknowledged[partition], (partition, log.committed)
 
     @invariant()
     def batches_are_in_order_and_end_where_the_next_begins(self) -> None:
@@ -149,7 +149,7 @@ class Life(RuleBasedStateMachine):
             assert batch.last_offset < batch.next_offset
 
     def teardown(self) -> None:
-        """Left alone, everything is delivered, settled and committed, to the end of each log.
+        """Left alone, everything is delivered, acknowledged and committed, to the end of each log.
 
         Whoever follows the batches gets there too, also where the log ends without a record.
         """
@@ -158,11 +158,11 @@ class Life(RuleBasedStateMachine):
         self.drain(records=0, gap=2, most=10_000)
         self.receive_and_hand_over(batches=1)
         while self.at_the_agent:
-            self.settle(which=0)
+            self.acknowledge(which=0)
             self.receive_and_hand_over(batches=1)
         self.commit(arrives=True, answered=True)
         for partition, log in self.logs.items():
-            assert self.settled[partition] == set(log.offsets)
+            assert self.acknowledged[partition] == set(log.offsets)
             assert log.committed == log.end
         assert self.reached == {**self.reached, **{p: self.logs[p].end for p in self.positions}}
 
