@@ -1,16 +1,19 @@
-"""The FastAPI dependencies of the routes: the principal, the headers, and the services."""
+"""The FastAPI dependencies of the routes: the principal, the headers, and the services.
 
-from typing import Annotated
+FastAPI solves the whole tree below a dependency each time that it occurs, so these are flat.
+"""
 
-from fastapi import Depends, Header, Query
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
+
+from fastapi import Depends, Header, Query, Request
 
 from soma_api import headers
 from soma_api.consistency import PositionWait, ReadConsistency
 from soma_api.cursors import Cursors
 from soma_api.event_factory import EventFactory
 from soma_api.freshness import LogEnds
-from soma_api.injection import InjectedServices
+from soma_api.injection import services_of
 from soma_api.namespace_access import NamespaceAccess
 from soma_api.principals import Principal, Role
 from soma_api.problems import ConditionUnsupportedError, NamespaceForbiddenError
@@ -26,43 +29,43 @@ from soma_schemas.fields import Namespace
 from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import new_id
 
-# What answers.
+# Services.
 
 
-async def _settings(services: InjectedServices) -> ApiSettings:
-    return services.settings
+async def _settings(request: Request) -> ApiSettings:
+    return services_of(request).settings
 
 
-async def _visibility(services: InjectedServices) -> Visibility:
-    return services.visibility
+async def _visibility(request: Request) -> Visibility:
+    return services_of(request).visibility
 
 
-async def _log_ends(services: InjectedServices) -> LogEnds:
-    return services.ends
+async def _log_ends(request: Request) -> LogEnds:
+    return services_of(request).ends
 
 
-async def _memories(services: InjectedServices) -> MemoryQueries:
-    return services.memories
+async def _memories(request: Request) -> MemoryQueries:
+    return services_of(request).memories
 
 
-async def _writes(services: InjectedServices) -> WriteQueries:
-    return services.writes
+async def _writes(request: Request) -> WriteQueries:
+    return services_of(request).writes
 
 
-async def _overview(services: InjectedServices) -> OverviewQueries:
-    return services.overview
+async def _overview(request: Request) -> OverviewQueries:
+    return services_of(request).overview
 
 
-async def _dead_letters(services: InjectedServices) -> DeadLetterQueries:
-    return services.dead_letters
+async def _dead_letters(request: Request) -> DeadLetterQueries:
+    return services_of(request).dead_letters
 
 
-async def _search(services: InjectedServices) -> Searcher:
-    return services.search
+async def _search(request: Request) -> Searcher:
+    return services_of(request).search
 
 
-async def _cursors(services: InjectedServices) -> Cursors:
-    return services.cursors
+async def _cursors(request: Request) -> Cursors:
+    return services_of(request).cursors
 
 
 Settings = Annotated[ApiSettings, Depends(_settings)]
@@ -75,42 +78,34 @@ DeadLetters = Annotated[DeadLetterQueries, Depends(_dead_letters)]
 SearchIndex = Annotated[Searcher, Depends(_search)]
 PageCursors = Annotated[Cursors, Depends(_cursors)]
 
-# Who asks.
-
-_BEARER = HTTPBearer(scheme_name="bearer", description="An API key, `soma_...`.", auto_error=False)
-_API_KEY = APIKeyHeader(name="X-API-Key", scheme_name="apiKey", description="The same.", auto_error=False)
-
-
-async def _credential(
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
-    api_key: Annotated[str | None, Depends(_API_KEY)],
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> str | None:
-    if authorization is not None:
-        # Another scheme beside a good key is refused: it was meant to count.
-        return "" if bearer is None else bearer.credentials.strip()
-    return api_key
-
-
-Credential = Annotated[str | None, Depends(_credential)]
+# The principal.
 
 
 class Requires:
-    """A dependency: the principal behind a request, if their role suffices."""
+    """A dependency: the principal behind a request, if their role suffices; a security scheme in OpenAPI."""
 
     def __init__(self, role: Role) -> None:
         self._role = role
 
-    async def __call__(self, services: InjectedServices, credential: Credential) -> Principal:
+    async def __call__(self, request: Request) -> Principal:
         """Return who asks.
 
         Raises:
             UnauthenticatedError: Nobody that we know.
             RoleTooLowError: Somebody who may not.
         """
-        principal = await services.authenticator.authenticate(credential)
+        principal = await services_of(request).authenticator.authenticate(_credential_of(request))
         principal.require(self._role)
         return principal
+
+
+def _credential_of(request: Request) -> str | None:
+    authorization = request.headers.get("authorization")
+    if authorization is not None:
+        # Another scheme beside a good key is refused: it was meant to count.
+        scheme, _, credential = authorization.partition(" ")
+        return credential.strip() if scheme.lower() == "bearer" else ""
+    return request.headers.get("x-api-key")
 
 
 require_operator = Requires(Role.OPERATOR)
@@ -144,12 +139,13 @@ class Reads:
 
     async def __call__(
         self,
-        services: InjectedServices,
+        request: Request,
         positions: headers.Positions = None,
         prefer: headers.PreferOfRead = None,
         max_staleness: headers.MaxStaleness = None,
     ) -> ReadConsistency:
         """Return what the headers ask for; `ensure` waits for it."""
+        services = services_of(request)
         gateway = services.settings.api
         return ReadConsistency(
             visibility=services.visibility,
@@ -168,67 +164,80 @@ ReadsIndex = Annotated[ReadConsistency, Depends(Reads(SinkGroup.VECTORS))]
 # Writes.
 
 
-async def _write_wait(services: InjectedServices, prefer: headers.PreferOfWrite = None) -> float | None:
-    return headers.preferred_wait(prefer, services.settings.api.max_wait.total_seconds())
+@dataclass(frozen=True)
+class WriteRequest:
+    """What a route needs to write.
+
+    Attributes:
+        events: Makes the events of the request.
+        access: What the principal may change.
+        responder: Publishes the events and makes the response.
+    """
+
+    events: EventFactory
+    access: NamespaceAccess
+    responder: WriteResponder
+
+    def expecting(self, version: int | None) -> Self:
+        """Return a request whose events apply to this version of a memory alone."""
+        return replace(self, events=self.events.expecting(version))
 
 
-_WriteWait = Annotated[float | None, Depends(_write_wait)]
+async def _write_request(
+    request: Request,
+    principal: Writer,
+    idempotency_key: headers.IdempotencyKey = None,
+    prefer: headers.PreferOfWrite = None,
+) -> WriteRequest:
+    services = services_of(request)
+    now = services.clock.now()
+    wait_seconds = headers.preferred_wait(prefer, services.settings.api.max_wait.total_seconds())
+    return WriteRequest(
+        EventFactory(
+            principal=principal,
+            event_id=idempotency_key or new_id(now),
+            now=now,
+            limits=services.settings.limits,
+            embedder=services.settings.embedder,
+        ),
+        NamespaceAccess(services.memories, principal),
+        WriteResponder(services.log, services.writes, services.visibility, wait_seconds),
+    )
+
+
+_AnyWrite = Annotated[WriteRequest, Depends(_write_request)]
+
+
+async def _conditional_write(
+    write: _AnyWrite, if_match: headers.IfMatch = None, if_absent: headers.IfAbsent = None
+) -> WriteRequest:
+    return write.expecting(headers.expected_version(if_match, if_absent))
+
+
+async def _unconditional_write(
+    write: _AnyWrite,
+    if_match: Annotated[str | None, Header(include_in_schema=False)] = None,
+    if_none_match: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> WriteRequest:
+    if if_match is not None or if_none_match is not None:
+        raise ConditionUnsupportedError("`If-Match` and `If-None-Match` are for writes to one memory")
+    return write
 
 
 async def _position_wait(
-    services: InjectedServices, preferred: _WriteWait, positions: headers.Positions = None
+    request: Request, positions: headers.Positions = None, prefer: headers.PreferOfWrite = None
 ) -> PositionWait:
+    services = services_of(request)
+    gateway = services.settings.api
     return PositionWait(
         visibility=services.visibility,
         group=SinkGroup.POSTGRES,
         positions=positions or (),
-        preferred=preferred,
-        default=services.settings.api.read_wait.total_seconds(),
+        preferred=headers.preferred_wait(prefer, gateway.max_wait.total_seconds()),
+        default=gateway.read_wait.total_seconds(),
     )
-
-
-async def _responder(services: InjectedServices, wait_seconds: _WriteWait) -> WriteResponder:
-    return WriteResponder(services.log, services.writes, services.visibility, wait_seconds)
-
-
-async def _access(principal: Writer, memories: Memories) -> NamespaceAccess:
-    return NamespaceAccess(memories, principal)
-
-
-async def _events(
-    services: InjectedServices, principal: Writer, idempotency_key: headers.IdempotencyKey = None
-) -> EventFactory:
-    now = services.clock.now()
-    return EventFactory(
-        principal=principal,
-        event_id=idempotency_key or new_id(now),
-        now=now,
-        limits=services.settings.limits,
-        embedder=services.settings.embedder,
-    )
-
-
-_Events = Annotated[EventFactory, Depends(_events)]
-
-
-async def _conditional_events(
-    events: _Events, if_match: headers.IfMatch = None, if_absent: headers.IfAbsent = None
-) -> EventFactory:
-    return events.expecting(headers.expected_version(if_match, if_absent))
-
-
-async def _unconditional_events(
-    events: _Events,
-    if_match: Annotated[str | None, Header(include_in_schema=False)] = None,
-    if_none_match: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> EventFactory:
-    if if_match is not None or if_none_match is not None:
-        raise ConditionUnsupportedError("`If-Match` and `If-None-Match` are for writes to one memory")
-    return events
 
 
 WaitsForPosition = Annotated[PositionWait, Depends(_position_wait)]
-Responder = Annotated[WriteResponder, Depends(_responder)]
-Access = Annotated[NamespaceAccess, Depends(_access)]
-ConditionalEvents = Annotated[EventFactory, Depends(_conditional_events)]
-UnconditionalEvents = Annotated[EventFactory, Depends(_unconditional_events)]
+ConditionalWrite = Annotated[WriteRequest, Depends(_conditional_write)]
+UnconditionalWrite = Annotated[WriteRequest, Depends(_unconditional_write)]

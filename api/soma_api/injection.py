@@ -1,4 +1,4 @@
-"""The one place where a request finds the services of the application that serves it."""
+"""The one place where a dependency finds the services of the application that serves a request."""
 
 from typing import Annotated
 
@@ -7,9 +7,14 @@ from fastapi import Depends, Request
 from soma_api.services import Services
 
 
-async def _services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
+    """Return the services. For dependencies only: routes declare what they need by its type."""
     services: Services = request.app.state.services
     return services
 
 
-InjectedServices = Annotated[Services, Depends(_services)]
+async def _all_services(request: Request) -> Services:
+    return services_of(request)
+
+
+AllServices = Annotated[Services, Depends(_all_services)]

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from soma_api.injection import InjectedServices
+from soma_api.injection import services_of
 from soma_api.problems import (
     FieldError,
     InvalidInputError,
@@ -38,7 +38,7 @@ class JsonBody(Generic[ModelT]):
         self.model = model
         self.media_types = ("application/json", *media_types)
 
-    async def __call__(self, request: Request, services: InjectedServices) -> ModelT:
+    async def __call__(self, request: Request) -> ModelT:
         """Return the body.
 
         Raises:
@@ -55,7 +55,7 @@ class JsonBody(Generic[ModelT]):
                 "the body says that it is compressed", headers={"Accept-Encoding": _AS_IT_IS}
             )
         body = await request.body()
-        context = {"limits": services.settings.limits}
+        context = {"limits": services_of(request).settings.limits}
         if len(body) > _LARGE_BODY_BYTES:
             return await asyncio.to_thread(parsed, self.model, body, context)
         return parsed(self.model, body, context)

@@ -2,16 +2,19 @@
 
 import ipaddress
 from dataclasses import replace
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from soma_api.dependencies import Credential, StoreVisibility, require_operator
+from soma_api.dependencies import StoreVisibility, require_operator
 from soma_api.index_completeness import IndexState
-from soma_api.injection import InjectedServices
+from soma_api.injection import AllServices, services_of
+from soma_api.metrics import ApiMetrics
 from soma_api.models.responses import IndexView, json_response
+from soma_api.openapi import KEY_SECURITY
 from soma_api.probes import BackingPart, check
 from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
 from soma_api.visibility import Visibility
@@ -65,7 +68,7 @@ async def healthz() -> Response:
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "PostgreSQL does not answer."}},
 )
-async def readyz(services: InjectedServices, visibility: StoreVisibility) -> Response:
+async def readyz(services: AllServices, visibility: StoreVisibility) -> Response:
     """Readiness probe: checks every backend and its response time. Needs no key.
 
     The status is 503 only if nothing works: a process that can still serve reads must get traffic while the
@@ -89,6 +92,13 @@ async def readyz(services: InjectedServices, visibility: StoreVisibility) -> Res
     )
 
 
+async def _permitted_metrics(request: Request) -> ApiMetrics:
+    services = services_of(request)
+    if not (services.settings.api.metrics_on_loopback and _is_local(request)):
+        await require_operator(request)
+    return services.metrics
+
+
 @router.get(
     "/metrics",
     operation_id="metrics",
@@ -97,17 +107,15 @@ async def readyz(services: InjectedServices, visibility: StoreVisibility) -> Res
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."},
         **problems(UnauthenticatedError, RoleTooLowError),
     },
-    openapi_extra={"security": [{}]},  # or none, on this machine
+    openapi_extra={"security": [{}, *KEY_SECURITY]},  # on this machine no key is needed
 )
-async def metrics(request: Request, services: InjectedServices, credential: Credential) -> Response:
+async def metrics(measured: Annotated[ApiMetrics, Depends(_permitted_metrics)]) -> Response:
     """Return the metrics of this process, for Prometheus.
 
     Open to clients on this machine that came through no proxy, unless that is turned off; others need a key
     of role operator. They name no tenant, no key and no content.
     """
-    if not (services.settings.api.metrics_on_loopback and _is_local(request)):
-        await require_operator(services, credential)
-    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(measured.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _index(visibility: Visibility) -> IndexState | None:

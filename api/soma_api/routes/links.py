@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from soma_api.dependencies import Access, NamespaceQuery, Responder, UnconditionalEvents, WaitsForPosition
+from soma_api.dependencies import NamespaceQuery, UnconditionalWrite, WaitsForPosition
 from soma_api.json_body import JsonBody
 from soma_api.models.requests import PutLink
 from soma_api.models.responses import WriteView
@@ -63,21 +63,19 @@ _DONE = {200: "Done; only with `Prefer: wait`."}
 )
 async def put_link(
     *,
-    events: UnconditionalEvents,
+    write: UnconditionalWrite,
     position: WaitsForPosition,
-    access: Access,
-    responder: Responder,
     memory_id: UUID,
     to_memory_id: UUID,
     link: _Body,
 ) -> Response:
     """Link a memory to another; linking again with the same type replaces the weight."""
-    events.check_tenant(link.tenant)
+    write.events.check_tenant(link.tenant)
     await position.wait()
-    namespace = await access.namespace_of(memory_id, link.namespace)
-    await access.check_target(to_memory_id)
-    event = events.link(link, memory_id, to_memory_id, namespace)
-    return await responder.one(event, creates=Creates.NEVER)
+    namespace = await write.access.namespace_of(memory_id, link.namespace)
+    await write.access.check_target(to_memory_id)
+    event = write.events.link(link, memory_id, to_memory_id, namespace)
+    return await write.responder.one(event, creates=Creates.NEVER)
 
 
 @router.delete(
@@ -89,10 +87,8 @@ async def put_link(
 )
 async def delete_link(
     *,
-    events: UnconditionalEvents,
+    write: UnconditionalWrite,
     position: WaitsForPosition,
-    access: Access,
-    responder: Responder,
     memory_id: UUID,
     to_memory_id: UUID,
     link_type: Annotated[StorableString, Query(alias="type", min_length=1, description="Type of the link.")],
@@ -100,6 +96,6 @@ async def delete_link(
 ) -> Response:
     """Delete the link of this type between two memories."""
     await position.wait()
-    lies_in = await access.namespace_of(memory_id, namespace)
-    event = events.unlink(link_type, memory_id, to_memory_id, lies_in)
-    return await responder.one(event, creates=Creates.NEVER)
+    lies_in = await write.access.namespace_of(memory_id, namespace)
+    event = write.events.unlink(link_type, memory_id, to_memory_id, lies_in)
+    return await write.responder.one(event, creates=Creates.NEVER)

@@ -8,16 +8,14 @@ from starlette.responses import Response
 
 from soma_api import headers
 from soma_api.dependencies import (
-    Access,
-    ConditionalEvents,
+    ConditionalWrite,
     Memories,
     NamespaceQuery,
     PageCursors,
     Reader,
     ReadsRecords,
-    Responder,
     Settings,
-    UnconditionalEvents,
+    UnconditionalWrite,
     WaitsForPosition,
 )
 from soma_api.json_body import JsonBody
@@ -83,9 +81,7 @@ _CHANGE = (MemoryNotFoundError, NamespaceUnknownError, NamespaceMismatchError, N
         *_PUBLISH,
     ),
 )
-async def store_memory(
-    *, events: ConditionalEvents, access: Access, responder: Responder, memory: _Memory
-) -> Response:
+async def store_memory(*, write: ConditionalWrite, memory: _Memory) -> Response:
     """Store a memory.
 
     The response means that the event is in the log. Reads and searches see it moments later, or before the
@@ -96,9 +92,9 @@ async def store_memory(
     it has a higher version, 404 if there is nothing to change, 422 if the event can never be applied. Without
     it, `/v1/writes/{position}` returns the outcome.
     """
-    event = events.store(memory)
-    await access.check_replaced([event])
-    return await responder.one(event, creates=Creates.ALWAYS)
+    event = write.events.store(memory)
+    await write.access.check_replaced([event])
+    return await write.responder.one(event, creates=Creates.ALWAYS)
 
 
 @router.post(
@@ -117,16 +113,14 @@ async def store_memory(
         ConditionUnsupportedError,
     ),
 )
-async def store_memories(
-    *, events: UnconditionalEvents, access: Access, responder: Responder, batch: _Batch
-) -> Response:
+async def store_memories(*, write: UnconditionalWrite, batch: _Batch) -> Response:
     """Store many memories, in order.
 
     If one item is invalid, none is published. With `Prefer: wait` each item has its own outcome.
     """
-    stored = events.store_all(batch.memories)
-    await access.check_replaced(stored)
-    return await responder.many(stored, events.event_id)
+    stored = write.events.store_all(batch.memories)
+    await write.access.check_replaced(stored)
+    return await write.responder.many(stored, write.events.event_id)
 
 
 @router.get(
@@ -211,9 +205,7 @@ async def read_memory(
 )
 async def put_memory(
     *,
-    events: ConditionalEvents,
-    access: Access,
-    responder: Responder,
+    write: ConditionalWrite,
     memory_id: UUID,
     memory: _Memory,
 ) -> Response:
@@ -221,9 +213,9 @@ async def put_memory(
 
     When the body has a key or a coordinate, the id must be the one that it gives.
     """
-    event = events.store(memory, memory_id)
-    await access.check_replaced([event])
-    return await responder.one(event, creates=Creates.IF_NEW)
+    event = write.events.store(memory, memory_id)
+    await write.access.check_replaced([event])
+    return await write.responder.one(event, creates=Creates.IF_NEW)
 
 
 @router.patch(
@@ -241,10 +233,8 @@ async def put_memory(
 )
 async def patch_memory(
     *,
-    events: ConditionalEvents,
+    write: ConditionalWrite,
     position: WaitsForPosition,
-    access: Access,
-    responder: Responder,
     memory_id: UUID,
     change: _Patch,
     namespace: NamespaceQuery = None,
@@ -254,10 +244,10 @@ async def patch_memory(
     A memory that was just stored may not be visible yet. Then send its `namespace`, or its position as
     `Soma-Position`.
     """
-    events.check_tenant(change.tenant)
+    write.events.check_tenant(change.tenant)
     await position.wait()
-    lies_in = await access.namespace_of(memory_id, _one(change.namespace, namespace))
-    return await responder.one(events.patch(change, memory_id, lies_in), creates=Creates.NEVER)
+    lies_in = await write.access.namespace_of(memory_id, _one(change.namespace, namespace))
+    return await write.responder.one(write.events.patch(change, memory_id, lies_in), creates=Creates.NEVER)
 
 
 @router.delete(
@@ -275,10 +265,8 @@ async def patch_memory(
 )
 async def delete_memory(
     *,
-    events: ConditionalEvents,
+    write: ConditionalWrite,
     position: WaitsForPosition,
-    access: Access,
-    responder: Responder,
     memory_id: UUID,
     namespace: NamespaceQuery = None,
 ) -> Response:
@@ -288,8 +276,8 @@ async def delete_memory(
     `Soma-Position`.
     """
     await position.wait()
-    lies_in = await access.namespace_of(memory_id, namespace)
-    return await responder.one(events.delete(memory_id, lies_in), creates=Creates.NEVER)
+    lies_in = await write.access.namespace_of(memory_id, namespace)
+    return await write.responder.one(write.events.delete(memory_id, lies_in), creates=Creates.NEVER)
 
 
 def _one(in_body: str | None, in_query: str | None) -> str | None:
