@@ -209,7 +209,7 @@ async def test_a_position_beyond_the_end_of_the_log_is_not_found(running: Runnin
     written = body_of(await running.client.post("/v1/memories", json=GOOD))
     place = Position.parse(written["position"])
 
-    here = await running.client.get(written["write"])
+    here = await running.client.get(written["status_url"])
     beyond = await running.client.get(f"/v1/writes/{place.partition}:{place.offset + 1}")
     nowhere = await running.client.get("/v1/writes/999:0")
 
