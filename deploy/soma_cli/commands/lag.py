@@ -3,38 +3,27 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
 
 from soma_cli.commands.options import AsJson
-from soma_cli.failures import FindingsError
+from soma_cli.failures import FindingsError, UsageError
 from soma_cli.invocation import invocation_of
 from soma_cli.lag_table import LagResult, LagSource
-from soma_cli.output import show
+from soma_cli.output import say, show
 from soma_cli.settings import KNOWN, OperatorSettings, operator_settings
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import load
-from soma_schemas.errors import SomaError
-from soma_schemas.http_clients import client_options
-from soma_schemas.lag import REPORT_PATH, LagReport
+from soma_schemas.lag import LagReport
+from soma_schemas.lag_client import ask_collector
 from soma_streams.lag.lag_settings import LagCollectorSettings, LagSettings
 from soma_streams.lag.process import open_collector
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
-
-_TIMEOUT_SECONDS = 10.0
-
-
-class CollectorAwayError(SomaError):
-    """The lag collector does not answer."""
-
-    code = "collector_away"
-    remedy = "start it with `soma lag collect`; without SOMA_COLLECTOR__URL the brokers are asked directly"
 
 
 @app.callback()
@@ -73,6 +62,44 @@ def collect(context: typer.Context) -> None:
     asyncio.run(process.collect(load(LagCollectorSettings, environment=environment, known=KNOWN)))
 
 
+@app.command()
+def plot(
+    context: typer.Context,
+    output: Annotated[
+        Path, typer.Argument(help="The picture to write; its name ends in .png or .svg.", metavar="FILE")
+    ],
+    *,
+    group: Annotated[
+        str, typer.Option(help="Only groups of this name; `*` stands for any characters.", metavar="PATTERN")
+    ] = "*",
+) -> None:
+    """Draw how far consumer groups were behind over the last minutes.
+
+    Needs a lag collector, which has looked for as long, and matplotlib: `pip install
+    'somafractalmemory[plot]'`.
+    """
+    from soma_cli.lag_plot import FORMATS, draw  # noqa: PLC0415  # not where a table is shown
+
+    if output.suffix.lower() not in FORMATS:
+        raise UsageError(f"{output} ends in none of {', '.join(FORMATS)}")
+    settings, _ = operator_settings(invocation_of(context))
+    url = settings.collector.url
+    if url is None:
+        raise UsageError(
+            "there is no lag collector to be asked: only one has looked for longer than a moment",
+            remedy="start one with `soma lag collect`, and set SOMA_COLLECTOR__URL",
+        )
+    report = asyncio.run(ask_collector(url))
+    lag = LagSettings(groups=group)
+    report = report.model_copy(
+        update={"groups": tuple(each for each in report.groups if lag.wants(each.group))}
+    )
+    if not report.groups:
+        raise nothing_matches(group)
+    draw(report, output)
+    say(f"Wrote {output}.")
+
+
 async def _once(settings: OperatorSettings, pattern: str, *, as_json: bool) -> None:
     async with _looking(settings, LagSettings(groups=pattern)) as look:
         result = await look()
@@ -90,6 +117,13 @@ async def _watch(settings: OperatorSettings, pattern: str) -> None:
                 await clock.sleep(lag.interval.total_seconds())
 
 
+def nothing_matches(pattern: str) -> FindingsError:
+    """Return what says that no group has such a name."""
+    return FindingsError(
+        f"no consumer group matches `{pattern}`", (), remedy="`soma lag` alone shows them all"
+    )
+
+
 def refuse_trouble(report: LagReport, pattern: str) -> None:
     """Return when all is well.
 
@@ -103,9 +137,7 @@ def refuse_trouble(report: LagReport, pattern: str) -> None:
             remedy="check that the brokers run and that SOMA_KAFKA__BOOTSTRAP_SERVERS names them",
         )
     if not report.groups:
-        raise FindingsError(
-            f"no consumer group matches `{pattern}`", (), remedy="`soma lag` alone shows them all"
-        )
+        raise nothing_matches(pattern)
     failing = [group for group in report.groups if group.status.failing]
     if failing:
         raise FindingsError(
@@ -123,18 +155,17 @@ async def _looking(
     named = lag.groups != LagSettings().groups
     url = settings.collector.url
     if url is not None:
-        async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, **client_options(url)) as client:
 
-            async def ask() -> LagResult:
-                report = await asked(client, url)
-                groups = tuple(each for each in report.groups if lag.wants(each.group))
-                return LagResult(
-                    source=LagSource.COLLECTOR,
-                    report=report.model_copy(update={"groups": groups}),
-                    with_partitions=named,
-                )
+        async def ask() -> LagResult:
+            report = await ask_collector(url)
+            groups = tuple(each for each in report.groups if lag.wants(each.group))
+            return LagResult(
+                source=LagSource.COLLECTOR,
+                report=report.model_copy(update={"groups": groups}),
+                with_partitions=named,
+            )
 
-            yield ask
+        yield ask
         return
     async with open_collector(settings.kafka, lag, SystemClock()) as collector:
 
@@ -143,19 +174,3 @@ async def _looking(
             return LagResult(source=LagSource.BROKERS, report=collector.report(), with_partitions=named)
 
         yield look
-
-
-async def asked(client: httpx.AsyncClient, url: str) -> LagReport:
-    """Return what the collector has found.
-
-    Raises:
-        CollectorAwayError: It does not answer, or somebody else does.
-    """
-    try:
-        answer = await client.get(f"{url.rstrip('/')}{REPORT_PATH}")
-        answer.raise_for_status()
-        return LagReport.model_validate_json(answer.content)
-    except (httpx.HTTPError, ValidationError) as error:
-        raise CollectorAwayError(
-            f"the lag collector at {url} does not answer: {str(error) or type(error).__name__}"
-        ) from error

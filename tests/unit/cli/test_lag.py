@@ -1,7 +1,9 @@
 """`soma lag`: what it shows of a collector's report, and how it ends."""
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,7 +165,7 @@ def test_a_collector_that_does_not_answer_is_named(soma: Soma) -> None:
     ran = soma("lag", environment={"SOMA_COLLECTOR__URL": url})
 
     assert ran.code == 1
-    assert ran.err.startswith(f"error: the lag collector at {url} does not answer: ")
+    assert ran.err.startswith(f"error: the lag collector at {url} does not respond: ")
     assert "hint: start it with `soma lag collect`" in ran.err
 
 
@@ -173,7 +175,7 @@ def test_somebody_else_in_its_place_is_no_collector(soma: Soma, collector: Canne
     ran = soma("lag", environment=asking(collector))
 
     assert ran.code == 1
-    assert "does not answer" in ran.err
+    assert "somebody else responds" in ran.err
 
 
 def test_brokers_that_are_not_there_are_named(soma: Soma) -> None:
@@ -195,3 +197,52 @@ def test_sparks_are_as_high_as_the_highest() -> None:
     assert sparks([0, 0]) == "▁▁"
     assert sparks([0, 50, 100]) == "▁▅█"
     assert sparks([]) == ""
+
+
+@pytest.mark.parametrize(("name", "begin"), [("lag.png", b"\x89PNG"), ("lag.svg", b"<?xml")])
+def test_the_last_minutes_are_drawn(
+    soma: Soma, collector: CannedApi, tmp_path: Path, name: str, begin: bytes
+) -> None:
+    collector.answers(a_report(a_group("soma-postgres"), a_group("soma-vectors", history=[])))
+
+    ran = soma("lag", "plot", str(tmp_path / name), environment=asking(collector))
+
+    assert ran.code == 0, ran.err
+    assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_a_picture_in_another_format_is_refused(soma: Soma, collector: CannedApi, tmp_path: Path) -> None:
+    ran = soma("lag", "plot", str(tmp_path / "lag.bmp"), environment=asking(collector))
+
+    assert ran.code == 2
+    assert collector.asked == []
+
+
+def test_a_picture_of_nothing_is_refused(soma: Soma, collector: CannedApi, tmp_path: Path) -> None:
+    collector.answers(a_report(a_group("soma-postgres")))
+
+    ran = soma("lag", "plot", str(tmp_path / "lag.png"), "--group", "x", environment=asking(collector))
+
+    assert ran.code == 1
+    assert not (tmp_path / "lag.png").exists()
+
+
+def test_without_a_collector_there_are_no_last_minutes(soma: Soma, tmp_path: Path) -> None:
+    nowhere = {"SOMA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+
+    ran = soma("lag", "plot", str(tmp_path / "lag.png"), environment=nowhere)
+
+    assert ran.code == 2
+    assert "hint: start one with `soma lag collect`" in ran.err
+
+
+def test_without_the_plotting_library_it_says_what_to_install(
+    soma: Soma, collector: CannedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    collector.answers(a_report(a_group("soma-postgres")))
+
+    ran = soma("lag", "plot", str(tmp_path / "lag.png"), environment=asking(collector))
+
+    assert ran.code == 2
+    assert ran.err.endswith("hint: pip install 'somafractalmemory[plot]'\n")

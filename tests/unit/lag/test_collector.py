@@ -1,6 +1,8 @@
 """What the collector tells while the brokers refuse, fall silent or come back."""
 
+import tracemalloc
 from datetime import timedelta
+from gc import collect
 
 from fakes import FakeClock
 from soma_schemas.lag import LagStatus
@@ -180,3 +182,28 @@ async def test_the_age_of_what_has_no_record_is_not_made_up() -> None:
 
     (partition,) = collector.views[0].partitions
     assert (partition.lag_records, partition.lag_seconds) == (5, None)
+
+
+async def test_memory_follows_the_groups_and_not_the_rounds() -> None:
+    places = [Place("topic", number) for number in range(10)]
+    told, clock = brokers(), FakeClock()
+    told.known["topic"] = TopicSeen("id", len(places))
+    collector = collector_of(told, clock)
+
+    async def more(count: int) -> int:
+        for _ in range(count):
+            end = 100 * (collector.rounds + 1)
+            told.ends = dict.fromkeys(places, Bounds(0, end))
+            behind = {place: end - place.partition * 7 % 50 for place in places}
+            told.seen = GroupsSeen({f"group-{number}": group(behind) for number in range(20)}, {})
+            await rounds(collector, clock)
+        collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        early, late = await more(150), await more(300)
+    finally:
+        tracemalloc.stop()
+
+    assert late < 1.05 * early
