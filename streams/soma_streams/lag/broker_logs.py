@@ -63,10 +63,11 @@ class BrokerLogs:
                 found[name] = TopicSeen(str(described.topic_id), len(described.partitions))
             except KafkaException as error:
                 cause = error.args[0]
-                if cause.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                    found[name] = cause.str()
-                elif cause.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                # The client's own errors are negative: they are about the brokers, and not about this topic.
+                if cause.code() < 0:
                     raise broker_error(error) from error
+                if cause.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    found[name] = cause.str()
         return found
 
     def retention(self, names: Collection[str]) -> Mapping[str, Retention]:
