@@ -63,12 +63,12 @@ EXISTS (
 # are wanted, and must not join them in another way.
 _ABOUT = f"""
 CROSS JOIN LATERAL (
-    SELECT {_COLUMNS} FROM dead_letters AS dead letter
-    WHERE dead letter.topic = %(topic)s::text
-        AND dead letter.partition = wanted.partition
-        AND dead letter.log_offset = wanted.log_offset
-        AND dead letter.epoch = wanted.epoch
-        AND dead letter.logged_at IS NOT NULL
+    SELECT {_COLUMNS} FROM dead_letters AS dead_letter
+    WHERE dead_letter.topic = %(topic)s::text
+        AND dead_letter.partition = wanted.partition
+        AND dead_letter.log_offset = wanted.log_offset
+        AND dead_letter.epoch = wanted.epoch
+        AND dead_letter.logged_at IS NOT NULL
     OFFSET 0
 ) AS about
 """  # noqa: S608  # put together from the constants above
@@ -120,12 +120,12 @@ _PLAN = f"""
 WITH wanted AS (
     SELECT DISTINCT epoch, partition, log_offset FROM dead_letters WHERE {_MATCHES} AND {_REPLAYABLE}
 ), events AS (
-    SELECT count(*) AS dead letters, bool_and({_TRIMMED}) AS trimmed
+    SELECT count(*) AS dead_letters, bool_and({_TRIMMED}) AS trimmed
     FROM wanted {_ABOUT}
     WHERE status = ANY (%(statuses)s::text[])
     GROUP BY about.epoch, about.partition, about.log_offset
 )
-SELECT count(*)::integer, coalesce(sum(dead letters), 0)::integer, (count(*) FILTER (WHERE trimmed))::integer
+SELECT count(*)::integer, coalesce(sum(dead_letters), 0)::integer, (count(*) FILTER (WHERE trimmed))::integer
 FROM events
 """  # noqa: S608  # likewise
 
@@ -177,7 +177,7 @@ FROM unnest(%(tenants)s::text[], %(subjects)s::text[], %(details)s::jsonb[])
 _RUNS = """
 SELECT
     (details ->> 'run')::uuid AS run, min(happened_at) AS at, actor, action,
-    min(details ->> 'reason') AS reason, count(*)::integer AS dead letters, '{}'::jsonb AS details
+    min(details ->> 'reason') AS reason, count(*)::integer AS dead_letters, '{}'::jsonb AS details
 FROM audit_log
 WHERE action LIKE 'dead_letter.%%'
 GROUP BY details ->> 'run', actor, action
@@ -188,7 +188,7 @@ LIMIT %(limit)s::integer
 _DEEDS = """
 SELECT
     (details ->> 'run')::uuid AS run, happened_at AS at, actor, action, details ->> 'reason' AS reason,
-    1 AS dead letters, details
+    1 AS dead_letters, details
 FROM audit_log
 WHERE action LIKE 'dead_letter.%%' AND subject = %(subject)s::text
 ORDER BY id DESC
