@@ -23,9 +23,9 @@ class DeadLetterIndex:
         self._log = structlog.get_logger("soma_streams.sinks.dead_letter_index")
 
     async def apply(self, batch: RecordBatch, watermark: Watermark) -> int:
-        """Index the letters of a batch together with its watermark, and return how many were new.
+        """Index the dead letters of a batch with its watermark, and return how many were new.
 
-        Applying it again changes nothing. A record that is no letter of ours is indexed too, under the code
+        Applying it again changes nothing. A record that is no dead letter of ours is indexed too, under code
         `unreadable_headers`: nothing in the dead-letter topic is passed over.
 
         Raises:

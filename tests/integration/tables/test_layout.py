@@ -1,4 +1,4 @@
-"""A table that somebody has changed buries no event: the worker stops and says what differs."""
+"""A table that somebody has changed makes no dead letter: the worker stops and says what differs."""
 
 from collections.abc import AsyncIterator
 

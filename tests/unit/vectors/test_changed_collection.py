@@ -1,4 +1,4 @@
-"""A collection that somebody has changed buries no event: the worker stops and says what differs."""
+"""A collection that somebody has changed makes no dead letter: the worker stops and says what differs."""
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
