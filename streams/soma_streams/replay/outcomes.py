@@ -45,7 +45,7 @@ WHERE wanted.logged_at IS NULL OR known.logged_at = wanted.logged_at
 """
 
 _AGAIN = """
-SELECT wanted.partition, wanted.log_offset, dead letter.consumer_group, dead letter.code
+SELECT wanted.partition, wanted.log_offset, dead_letter.consumer_group, dead_letter.code
 FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[]) AS wanted (partition, log_offset)
 CROSS JOIN LATERAL (
     SELECT consumer_group, code FROM dead_letters
@@ -54,7 +54,7 @@ CROSS JOIN LATERAL (
         AND dead_letters.log_offset = wanted.log_offset
         AND dead_letters.epoch = %(epoch)s::integer
     OFFSET 0
-) AS dead letter
+) AS dead_letter
 """
 
 
