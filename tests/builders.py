@@ -11,6 +11,7 @@ import fastavro
 
 from soma_schemas.avro_schemas import latest, record_names
 from soma_schemas.events import (
+    SINK_EVENTS,
     MemoryDeleted,
     MemoryEvent,
     MemoryLinked,
@@ -19,7 +20,10 @@ from soma_schemas.events import (
     PatchField,
 )
 from soma_schemas.identity import identified
+from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.versions import Position, pack_version
+from soma_streams.delivery.decode import Decoder
+from soma_streams.delivery.native import NativeReader
 from soma_streams.delivery.state import LoggedEvent
 from soma_streams.delivery.writer_schemas import judged
 from soma_streams.transport.records import Record, RecordBatch, TimestampType
@@ -132,6 +136,11 @@ def encoded(event: MemoryEvent) -> bytes:
     body = io.BytesIO()
     fastavro.schemaless_writer(body, WRITER_SCHEMAS[SCHEMA_IDS[name]].parsed, event.model_dump())
     return b"\0" + SCHEMA_IDS[name].to_bytes(4, "big") + body.getvalue()
+
+
+def a_decoder(limits: Limits = DEFAULT_LIMITS) -> Decoder:
+    """A decoder as workers have it: with the native extension where that is installed."""
+    return Decoder(SINK_EVENTS, limits, epoch=1, native=NativeReader.where_installed(limits))
 
 
 def a_record(

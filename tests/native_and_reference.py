@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
 
 from builders import WRITER_SCHEMAS, a_batch
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
-from soma_streams.delivery.decode import Decoder
+from soma_streams.delivery.decode import Decoder, Poison
 from soma_streams.delivery.fold import fold
-from soma_streams.delivery.native import NativeReader
+from soma_streams.delivery.native import NativeEvent, NativeReader
 from soma_streams.delivery.state import LoggedEvent
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.sinks.binary_encoding import row_encoder
-from soma_streams.sinks.postgres.native_rows import native_layouts
+from soma_streams.sinks.postgres.native_rows import NativeRows
 from soma_streams.sinks.postgres.row_types import HistoryRow, MemoryRow
 from soma_streams.sinks.postgres.rows import changes_of, history_rows
 from soma_streams.transport.records import Record
@@ -32,60 +31,51 @@ LOOK_CLOSER, SOUND, CONDITIONAL = range(3)
 _PACK_MEMORIES, _PACK_HISTORY = row_encoder(MemoryRow), row_encoder(HistoryRow)
 
 
-class Reference(Decoder):
-    """The decoder as it is without the extension."""
-
-    def _plain(self, record: Record) -> None:
-        del record
-
-
 class BothWays:
     """Both ways, side by side."""
 
     def __init__(
         self, limits: Limits = DEFAULT_LIMITS, schemas: Mapping[int, WriterSchema] = WRITER_SCHEMAS
     ) -> None:
+        native = NativeReader(limits)
         self._schemas = schemas
-        self._reference = Reference(SINK_EVENTS, limits, epoch=1)
-        self._native = NativeReader(limits)
-        self._native.learn(schemas)
-        self._layouts = native_layouts(self._native.reader)
+        self._reference = Decoder(SINK_EVENTS, limits, epoch=1)
+        self._native = Decoder(SINK_EVENTS, limits, epoch=1, native=native)
+        self._rows = NativeRows(native)
 
     def agree(self, records: Sequence[Record]) -> Sequence[int]:
         """Assert that both ways come to the same, and return what the extension said of each record."""
-        read = self._native.reader.read(
-            [record.value for record in records], [record.key for record in records]
-        )
-        assert len(read.verdicts) == len(records)
-        for number, (record, verdict) in enumerate(zip(records, read.verdicts, strict=True)):
-            if verdict == LOOK_CLOSER:
-                continue
-            batch = a_batch([record])
-            (item,) = self._reference.decode(batch, self._schemas).items
-            assert isinstance(item, LoggedEvent), record
-            made = self._native.event(read, number)
-            assert repr(made) == repr(item.event)
-            assert made.model_fields_set == item.event.model_fields_set
-            conditional = getattr(item.event, "expected_version", None) is not None
-            assert verdict == (CONDITIONAL if conditional else SOUND)
-            if not conditional:
-                self._assert_rows(read, number, item, batch.partition)
-        return read.verdicts
+        batch = a_batch(records)
+        decoded = self._native.decode(batch, self._schemas)
+        reference = self._reference.decode(batch, self._schemas)
+        verdicts = list(map(self._verdict, decoded.items, reference.items))
+        assert decoded.native == len(records) - verdicts.count(LOOK_CLOSER)
+        return verdicts
 
-    def memory_rows(self, records: Sequence[Record]) -> bytes:
-        """The rows of memories that are sound."""
-        read = self._native.reader.read([each.value for each in records], [each.key for each in records])
-        count = len(records)
-        return read.rows(self._layouts.memories, range(count), [1] * count, [0] * count, 0, in_order=True)
+    def memory_rows(self, records: Sequence[Record], among: Sequence[Record] = ()) -> bytes:
+        """The rows of memories that are sound, among those of others that were folded."""
+        events = self._native.decode(a_batch(records), self._schemas).events
+        folded = fold(self._reference.decode(a_batch(among, next_offset=9), self._schemas).events, {})
+        natively = [event for event in events if isinstance(event, NativeEvent)]
+        return self._rows.memories(natively, changes_of(folded).memories).data
 
-    def _assert_rows(self, read: Any, number: int, item: LoggedEvent, partition: int) -> None:
-        folded = fold([item], {})
-        place = [item.version], [int(item.logged_at.timestamp()) * 1_000_000 + item.logged_at.microsecond]
-        memories, history = (
-            read.rows(layout, [number], *place, partition, in_order=True) for layout in self._layouts
-        )
-        assert memories == _PACK_MEMORIES(changes_of(folded).memories)
-        assert history == _PACK_HISTORY(history_rows(folded.settlements, ()))
+    def _verdict(self, natively: LoggedEvent | Poison, by_reference: LoggedEvent | Poison) -> int:
+        if not isinstance(natively, NativeEvent):
+            assert repr(natively) == repr(by_reference)
+            return LOOK_CLOSER
+        assert isinstance(by_reference, LoggedEvent), by_reference
+        assert natively.name == by_reference.name
+        expected_version = getattr(by_reference.event, "expected_version", None)
+        assert natively.is_conditional == (expected_version is not None)
+        if not natively.is_conditional:
+            folded = fold([by_reference], {})
+            memories, history = changes_of(folded).memories, history_rows(folded.settlements, ())
+            assert self._rows.memories([natively], ()).data == _PACK_MEMORIES(memories)
+            assert self._rows.history([natively]).data == _PACK_HISTORY(history)
+        for name in ("event", "position", "origin", "version", "logged_at"):
+            assert repr(getattr(natively, name)) == repr(getattr(by_reference, name))
+        assert natively.event.model_fields_set == by_reference.event.model_fields_set
+        return CONDITIONAL if natively.is_conditional else SOUND
 
 
 def mutated(value: bytes, random: Random) -> bytes:

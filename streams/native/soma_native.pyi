@@ -78,7 +78,7 @@ class Read:
         logged_at: Sequence[int],
         partition: int,
         *,
-        in_order: bool,
+        among: Sequence[tuple[bytes, bytes, bytes]] | None = None,
     ) -> bytes:
         """Return rows as elements of an array in PostgreSQL's binary form, without the interpreter's lock.
 
@@ -88,7 +88,8 @@ class Read:
             versions: Of each.
             logged_at: Of each, in microseconds since 1970.
             partition: Of the log.
-            in_order: Whether they are sorted by tenant and memory id.
+            among: Others that are merged with these in the order of tenant and memory id: both, and the row.
+                None leaves the order as it is.
 
         Raises:
             IndexError: A record is not sound.

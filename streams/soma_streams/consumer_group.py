@@ -254,6 +254,8 @@ class ConsumerGroup:
         for outcome, count in settled.outcomes.items():
             if count:
                 self._metrics.settled[outcome].inc(count)
+        for way, count in settled.decoded.items():
+            self._metrics.decoded[way].inc(count)
         if not batch.records:
             return
         self._metrics.batch_events.observe(len(batch.records))

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.retry import StoreAvailability
+from soma_streams.delivery.state import DecodedBy
 
 
 class SinkName(StrEnum):
@@ -36,6 +37,12 @@ class WorkerMetrics:
             "soma_events_settled",
             "Events that reached their final outcome.",
             ["sink", "outcome"],
+            registry=registry,
+        )
+        self._decoded = Counter(
+            "soma_events_decoded",
+            "Events by what read them: the native extension, or the reference, which takes longer.",
+            ["sink", "by"],
             registry=registry,
         )
         self._errors = Counter(
@@ -82,6 +89,7 @@ class WorkerMetrics:
         """Return one sink's share, every label made: a counter that never rose reads 0, not nothing."""
         return SinkMetrics(
             settled={outcome: self._settled.labels(sink.value, outcome.value) for outcome in Outcome},
+            decoded={way: self._decoded.labels(sink.value, way.value) for way in DecodedBy},
             errors={kind: self._errors.labels(sink.value, kind.value) for kind in FailureClass},
             event_age=self._event_age.labels(sink.value),
             batch_events=self._batch_events.labels(sink.value),
@@ -96,6 +104,7 @@ class SinkMetrics:
     """What one sink tells about itself."""
 
     settled: Mapping[Outcome, Counter]
+    decoded: Mapping[DecodedBy, Counter]
     errors: Mapping[FailureClass, Counter]
     event_age: Histogram
     batch_events: Histogram

@@ -27,6 +27,7 @@ from soma_streams.consumer_group import ConsumerGroup, Settle
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import Decoder, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.native import ABSENCE, NativeReader
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Watermark
@@ -44,6 +45,8 @@ from soma_streams.sinks.vectors.vector_sink import VectorSink
 from soma_streams.sinks.vectors.writer import PointWriter
 from soma_streams.sinks.watermarks import PostgresWatermarks
 from soma_streams.transport import RecordBatch
+
+_log = structlog.get_logger("soma_streams.workers")
 
 _CLOSE_WATERMARKS_SECONDS = 5.0
 _LONGEST_PAUSE_AT_START = timedelta(seconds=0.5)
@@ -280,10 +283,12 @@ async def _settler(
         application_version=version("somafractalmemory"),
     )
     epoch = settings.topics.epoch
+    native = NativeReader.where_installed(settings.limits)
+    _log.info("native_extension", group=sink.group, installed=native is not None, reason=ABSENCE or None)
     try:
         yield Settler(
             sink=sink,
-            decoder=Decoder(SINK_EVENTS, settings.limits, epoch),
+            decoder=Decoder(SINK_EVENTS, settings.limits, epoch, native),
             schemas=schemas,
             dead_letters=dead_letters,
             retry=retry,

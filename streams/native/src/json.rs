@@ -192,7 +192,8 @@ fn is_kept(literal: &[u8]) -> bool {
     text.parse().is_ok_and(|value: f64| {
         value.is_finite()
             && value != 0.0
-            && decimal(text).is_some_and(|exact| Some(exact) == decimal(&format!("{value:e}")))
+            && decimal(text)
+                .is_some_and(|exact| Some(exact) == decimal(ryu::Buffer::new().format_finite(value)))
     })
 }
 
@@ -240,15 +241,17 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Writes a finite number.
 pub fn write_double(out: &mut Vec<u8>, number: f64) {
-    let short = format!("{number:e}");
-    let _ = match short.split_once('e') {
-        Some((digits, power)) if !matches!(power.parse(), Ok(-5..=15)) => {
-            let sign = if power.starts_with('-') { "" } else { "+" };
-            write!(Text(out), "{digits}e{sign}{power}")
+    // As orjson does but for a sign. The standard library ends otherwise where two shortest forms are as near.
+    let mut buffer = ryu::Buffer::new();
+    let short = buffer.format_finite(number);
+    match short.split_once('e') {
+        Some((digits, power)) if !power.starts_with('-') => {
+            out.extend_from_slice(digits.as_bytes());
+            out.extend_from_slice(b"e+");
+            out.extend_from_slice(power.as_bytes());
         }
-        _ if number.fract() == 0.0 => write!(Text(out), "{number}.0"),
-        _ => write!(Text(out), "{number}"),
-    };
+        _ => out.extend_from_slice(short.as_bytes()),
+    }
 }
 
 /// Writes microseconds since 1970 within the years 1 to 9999 as a time in UTC.
@@ -344,6 +347,15 @@ mod tests {
         ] {
             assert!(!is_kept_object(text, 64), "{text}");
         }
+    }
+
+    #[test]
+    fn of_two_shortest_forms_the_even_one_is_kept() {
+        assert!(is_kept_object("{\"a\":0.5000076293945312}", 64));
+        assert!(!is_kept_object("{\"a\":0.5000076293945313}", 64));
+        let mut out = Vec::new();
+        write_double(&mut out, 0.500_007_629_394_531_2);
+        assert_eq!(out, b"0.5000076293945312");
     }
 
     #[test]

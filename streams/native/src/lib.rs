@@ -69,20 +69,16 @@ impl Reader {
             .map(|(value, key)| Some((backed(&value)?, backed(&key)?)))
             .collect();
         let reader = Arc::clone(&self.reader);
-        let names = Arc::clone(&self.names);
-        Ok(py.detach(move || {
-            let mut read = Read {
-                values: Vec::with_capacity(records.len()),
-                verdicts: Vec::with_capacity(records.len()),
-                slots: Vec::with_capacity(records.len() * reader.fields.len()),
-                reader,
-                names,
-            };
-            for record in records {
-                read.add(record);
+        let mut sound = Sound::of(records.len(), reader.fields.len());
+        py.detach(|| {
+            for record in &records {
+                sound.add(&reader, record.as_ref());
             }
-            read
-        }))
+        });
+        // With the lock again, which letting go of the others takes.
+        sound.keep(records);
+        let verdicts = PyBytes::new(py, &sound.verdicts).unbind();
+        Ok(Read { reader, names: Arc::clone(&self.names), sound, verdicts })
     }
 
     /// Returns a layout of these columns.
@@ -133,53 +129,67 @@ struct Layout {
     fields: Arc<Vec<Field>>,
 }
 
-/// Records that were read.
-#[pyclass(frozen)]
-struct Read {
-    reader: Arc<record::Reader>,
-    names: Arc<Vec<Py<PyString>>>,
+/// What was found in records: of each its value, if it is sound, a verdict, and so many slots.
+struct Sound {
     values: Vec<Option<PyBackedBytes>>,
     verdicts: Vec<u8>,
     slots: Vec<Slot>,
+    width: usize,
 }
 
-impl Read {
-    fn add(&mut self, record: Option<(PyBackedBytes, PyBackedBytes)>) {
+impl Sound {
+    fn of(records: usize, width: usize) -> Self {
+        Self {
+            values: Vec::with_capacity(records),
+            verdicts: Vec::with_capacity(records),
+            slots: Vec::with_capacity(records * width),
+            width,
+        }
+    }
+
+    fn add(&mut self, reader: &record::Reader, record: Option<&(PyBackedBytes, PyBackedBytes)>) {
         let begin = self.slots.len();
-        let sound = record.and_then(|(value, key)| {
-            self.reader.read(&value, &key, &mut self.slots)?;
-            Some(value)
-        });
+        let sound = record.and_then(|(value, key)| reader.read(value, key, &mut self.slots));
         self.verdicts.push(match sound {
-            None => {
-                self.slots.resize(begin + self.reader.fields.len(), Slot::Null);
-                LOOK_CLOSER
-            }
-            Some(_) if self.reader.is_conditional(&self.slots[begin..]) => CONDITIONAL,
-            Some(_) => SOUND,
+            None => LOOK_CLOSER,
+            Some(()) if reader.is_conditional(&self.slots[begin..]) => CONDITIONAL,
+            Some(()) => SOUND,
         });
-        self.values.push(sound);
+        self.slots.resize(begin + self.width, Slot::Null);
+    }
+
+    fn keep(&mut self, records: Vec<Option<(PyBackedBytes, PyBackedBytes)>>) {
+        let verdicts = self.verdicts.iter();
+        let sound = records
+            .into_iter()
+            .zip(verdicts)
+            .map(|(record, verdict)| record.filter(|_| *verdict != LOOK_CLOSER).map(|(value, _)| value));
+        self.values.extend(sound);
     }
 
     fn event(&self, number: usize) -> PyResult<Event<'_>> {
         let value = self.values.get(number).and_then(Option::as_ref);
         let value = value.ok_or_else(|| PyIndexError::new_err("this is no sound record"))?;
-        let width = self.reader.fields.len();
-        Ok(Event { value, slots: &self.slots[number * width..(number + 1) * width] })
+        Ok(Event { value, slots: &self.slots[number * self.width..(number + 1) * self.width] })
     }
+}
+
+/// Records that were read.
+#[pyclass(frozen)]
+struct Read {
+    reader: Arc<record::Reader>,
+    names: Arc<Vec<Py<PyString>>>,
+    sound: Sound,
+    /// For each record 0: look closer, 1: sound, 2: sound, and applied only onto a certain version.
+    #[pyo3(get)]
+    verdicts: Py<PyBytes>,
 }
 
 #[pymethods]
 impl Read {
-    /// For each record 0: look closer, 1: sound, 2: sound, and applied only onto a certain version.
-    #[getter]
-    fn verdicts<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.verdicts)
-    }
-
     /// Returns the fields of a sound record: ids as 16 bytes, times as microseconds since 1970.
     fn fields<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Bound<'py, PyDict>> {
-        let event = self.event(number)?;
+        let event = self.sound.event(number)?;
         let dict = PyDict::new(py);
         for ((name, field), slot) in self.names.iter().zip(self.reader.fields.iter()).zip(event.slots) {
             dict.set_item(name, object(py, &field.rule, event.value, *slot)?)?;
@@ -187,8 +197,9 @@ impl Read {
         Ok(dict)
     }
 
-    /// Returns the rows of sound records, each with the place that it has in the log.
-    #[pyo3(signature = (layout, chosen, versions, logged_at, partition, *, in_order))]
+    /// Returns the rows of sound records, each with the place that it has in the log; among others in the order
+    /// of their keys, if there are any to be among.
+    #[pyo3(signature = (layout, chosen, versions, logged_at, partition, *, among = None))]
     #[expect(clippy::too_many_arguments, reason = "columns come side by side")]
     fn rows<'py>(
         &self,
@@ -198,7 +209,7 @@ impl Read {
         versions: Vec<i64>,
         logged_at: Vec<i64>,
         partition: i64,
-        in_order: bool,
+        among: Option<Vec<(PyBackedBytes, [u8; 16], PyBackedBytes)>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         if !Arc::ptr_eq(&layout.fields, &self.reader.fields) {
             return Err(PyValueError::new_err("the layout is of another reader"));
@@ -206,32 +217,52 @@ impl Read {
         if versions.len() != chosen.len() || logged_at.len() != chosen.len() {
             return Err(PyValueError::new_err("there is not one place for each record"));
         }
-        let places = versions.into_iter().zip(logged_at);
-        let mut events = chosen
-            .into_iter()
-            .zip(places)
-            .map(|(number, (version, logged_at_micros))| {
-                Ok((self.event(number)?, Place { partition, version, logged_at_micros }))
-            })
-            .collect::<PyResult<Vec<_>>>()?;
-        let rows = py.detach(|| {
-            if in_order {
-                events.sort_by_cached_key(|(event, _)| {
-                    let (tenant, id) = self.reader.order(event.value, event.slots);
-                    (tenant.to_vec(), id)
-                });
+        let mut rows = Vec::with_capacity(chosen.len());
+        for (number, (version, logged_at_micros)) in
+            chosen.into_iter().zip(versions.into_iter().zip(logged_at))
+        {
+            rows.push(Row::Ours(self.sound.event(number)?, Place { partition, version, logged_at_micros }));
+        }
+        let written = py.detach(|| {
+            if let Some(others) = &among {
+                rows.extend(others.iter().map(|(tenant, id, row)| Row::Other(tenant, *id, row)));
+                rows.sort_by_cached_key(|row| row.order(&self.reader));
             }
-            let mut out =
-                Vec::with_capacity(events.iter().map(|(event, _)| 2 * event.value.len() + 512).sum());
-            let fields = &layout.fields;
-            let written = events
-                .iter()
-                .try_for_each(|(event, place)| layout.columns.write(&mut out, fields, event, *place));
-            written.map(|()| out)
+            let mut out = Vec::with_capacity(rows.iter().map(Row::room).sum());
+            for row in &rows {
+                match row {
+                    Row::Ours(event, place) => {
+                        layout.columns.write(&mut out, &layout.fields, event, *place)?;
+                    }
+                    Row::Other(_, _, row) => out.extend_from_slice(row),
+                }
+            }
+            Some(out)
         });
-        match rows {
-            Some(rows) => Ok(PyBytes::new(py, &rows)),
-            None => Err(PyOverflowError::new_err("a row cannot be written")),
+        let written = written.ok_or_else(|| PyOverflowError::new_err("a row is too long"))?;
+        Ok(PyBytes::new(py, &written))
+    }
+}
+
+enum Row<'a> {
+    Ours(Event<'a>, Place),
+    Other(&'a [u8], [u8; 16], &'a [u8]),
+}
+
+impl Row<'_> {
+    fn order(&self, reader: &record::Reader) -> (Vec<u8>, [u8; 16]) {
+        let (tenant, id) = match self {
+            Self::Ours(event, _) => reader.order(event.value, event.slots),
+            Self::Other(tenant, id, _) => (*tenant, *id),
+        };
+        (tenant.to_vec(), id)
+    }
+
+    /// Returns about how many bytes it takes.
+    fn room(&self) -> usize {
+        match self {
+            Self::Ours(event, _) => 2 * event.value.len() + 512,
+            Self::Other(_, _, row) => row.len(),
         }
     }
 }

@@ -101,7 +101,7 @@ impl Reader {
         let Slot::Uuid(id) = slots[self.roles.memory_id] else {
             return (b"", [0; 16]);
         };
-        (self.text(value, slots, self.roles.tenant), id)
+        (text(value, slots[self.roles.tenant]), id)
     }
 
     fn read_fields(&self, value: &[u8], slots: &mut Vec<Slot>) -> Option<()> {
@@ -141,7 +141,7 @@ impl Reader {
         let Slot::Uuid(memory_id) = slots[roles.memory_id] else {
             return None;
         };
-        let tenant = self.text(value, slots, roles.tenant);
+        let tenant = text(value, slots[roles.tenant]);
         let (named, id) = key.split_at_checked(tenant.len())?;
         let same_key = named == tenant
             && id
@@ -150,7 +150,7 @@ impl Reader {
         if !same_key || is_there(roles.embedding) != is_there(roles.embedding_model) {
             return None;
         }
-        let namespace = self.text(value, slots, roles.namespace);
+        let namespace = text(value, slots[roles.namespace]);
         let begun = |how: &[u8]| {
             let mut hash = self.identity.clone();
             for part in [tenant, b"\x1f", namespace, b"\x1f", how, b"\x1f"] {
@@ -178,13 +178,12 @@ impl Reader {
             _ => None,
         }
     }
+}
 
-    #[expect(clippy::unused_self, reason = "places belong to the reader")]
-    fn text<'a>(&self, value: &'a [u8], slots: &[Slot], place: usize) -> &'a [u8] {
-        match slots[place] {
-            Slot::Text { begin, end } => &value[begin..end],
-            _ => b"",
-        }
+fn text(value: &[u8], slot: Slot) -> &[u8] {
+    match slot {
+        Slot::Text { begin, end } => &value[begin..end],
+        _ => b"",
     }
 }
 

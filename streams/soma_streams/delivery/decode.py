@@ -3,8 +3,8 @@
 import io
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import fastavro
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from soma_schemas.avro_schemas import latest
 from soma_schemas.clock import yield_now
 from soma_schemas.dead_letters import REPLAY_OFFSET_HEADER, Stage
-from soma_schemas.events import MemoryEvent, MemoryStored
+from soma_schemas.events import MemoryEvent
 from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
 from soma_schemas.moments import of_timestamp
@@ -23,10 +23,13 @@ from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_schemas.violations import ContractError
 from soma_streams.delivery.first_place import first_place
-from soma_streams.delivery.shortcut import Shortcut
+from soma_streams.delivery.native import NativeEvent, NativeReader, NativeSource
 from soma_streams.delivery.state import DeadLettered, LoggedEvent
 from soma_streams.delivery.writer_schemas import WriterSchema, judged
 from soma_streams.transport.records import Record, RecordBatch, Unreadable
+
+if TYPE_CHECKING:
+    from soma_native import Read
 
 _MAGIC = 0
 _NOT_FOUND = 404
@@ -72,9 +75,14 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A batch in arrival order: each record is an event or poison."""
+    """A batch in arrival order: each record is an event or poison.
+
+    Attributes:
+        native: How many were read natively.
+    """
 
     items: tuple[LoggedEvent | Poison, ...]
+    native: int = 0
 
     @property
     def events(self) -> tuple[LoggedEvent, ...]:
@@ -195,43 +203,48 @@ class Decoder:
         carried: The event models that the topic carries.
         limits: How large an event may be.
         epoch: Of the topic as it is now.
+        native: Reads what it is certain of. The rest, or all, is for the reference: fastavro and the models.
     """
 
-    def __init__(self, carried: Sequence[type[MemoryEvent]], limits: Limits, epoch: int) -> None:
+    def __init__(
+        self,
+        carried: Sequence[type[MemoryEvent]],
+        limits: Limits,
+        epoch: int,
+        native: NativeReader | None = None,
+    ) -> None:
         self._models = {model.__name__: model for model in carried}
         self._readers = {name: fastavro.parse_schema(latest(name).parsed()) for name in self._models}
         self._limits = limits
         self._reads = most_reads(limits)
         self._epoch = epoch
-        self._judged: dict[int, WriterSchema] = {}
-        self._shortcuts: dict[bytes, Shortcut] = {}
+        self._native = native
 
     def decode(self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]) -> Decoded:
         """Return what the records are, in arrival order. Never raises for what a record holds."""
-        self._judge(schemas)
-        first = pack_version(self._epoch, 0)
-        pack_version(self._epoch, batch.last_offset)  # raises for what no version can hold
-        timestamp, logged_at = 0, of_timestamp(0)
-        items: list[LoggedEvent | Poison] = []
-        for record in batch.records:
-            event = self._plain(record)
-            if event is None:
-                items.append(self._decode_one(batch, record, schemas))
-                continue
-            if record.timestamp_ms != timestamp:
-                # The records of one append have one time.
-                timestamp, logged_at = record.timestamp_ms, of_timestamp(record.timestamp_ms)
-            place = Position(batch.partition, record.offset)
-            items.append(LoggedEvent(event, place, place, first + record.offset, logged_at))
-        return Decoded(tuple(items))
+        read = self._read_natively(batch, schemas)
+        return Decoded(tuple(self._items(batch, schemas, read)), _count_sound(read))
 
-    async def decode_in_turns(self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]) -> Decoded:
-        """Return what `decode` does, and let others run in between: one record may take long."""
+    async def decode_in_turns(
+        self, batch: RecordBatch, schemas: Mapping[int, WriterSchema], *, by_reference: bool = False
+    ) -> Decoded:
+        """Return what `decode` does, and let others run in between: one record may take long.
+
+        Args:
+            batch: The records.
+            schemas: That they name.
+            by_reference: Whether nothing is read natively.
+        """
+        read = None if by_reference else self._read_natively(batch, schemas)
         items: list[LoggedEvent | Poison] = []
-        for turn in _turns(batch.records):
-            items += self.decode(replace(batch, records=turn), schemas).items
-            await yield_now()
-        return Decoded(tuple(items))
+        size = 0
+        for record, item in zip(batch.records, self._items(batch, schemas, read), strict=True):
+            items.append(item)
+            size += len(record.value or b"") if not isinstance(item, NativeEvent) else 0
+            if size >= _BYTES_A_TURN:
+                size = 0
+                await yield_now()
+        return Decoded(tuple(items), _count_sound(read))
 
     def dead_lettered(self, poison: Poison) -> DeadLettered:
         """Return what is known of a record that cannot be applied."""
@@ -246,37 +259,44 @@ class Decoder:
             code=poison.code,
         )
 
-    def _judge(self, schemas: Mapping[int, WriterSchema]) -> None:
-        """Find the shortcuts of schemas that were not seen before."""
-        for schema_id, schema in schemas.items():
-            if self._judged.get(schema_id) is schema:
-                continue
-            self._judged[schema_id] = schema
-            header = wire_header(schema_id)
-            self._shortcuts.pop(header, None)
-            if schema.version is not None and MemoryStored.__name__ == schema.record in self._models:
-                shortcut = Shortcut.of(schema.parsed, self._limits)
-                if shortcut is not None:
-                    self._shortcuts[header] = shortcut
+    def _read_natively(self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]) -> "Read | None":
+        return self._native.read(batch.records, schemas) if self._native is not None else None
 
-    def _plain(self, record: Record) -> MemoryStored | None:
-        """Return the event of a record that can take a shortcut, or None."""
-        value = record.value
-        if value is None:
-            return None
-        shortcut = self._shortcuts.get(value[: _HEADER.size])
-        if shortcut is None or any(name == REPLAY_OFFSET_HEADER for name, _ in record.headers):
-            return None
-        return shortcut.read(value, record.key)
+    def _items(
+        self, batch: RecordBatch, schemas: Mapping[int, WriterSchema], read: "Read | None"
+    ) -> Iterator[LoggedEvent | Poison]:
+        first = pack_version(self._epoch, 0)
+        pack_version(self._epoch, batch.last_offset)  # raises for what no version can hold
+        timestamp, logged_at = 0, of_timestamp(0)
+        for number, record in enumerate(batch.records):
+            if self._native is None or read is None or not read.verdicts[number]:
+                yield self._decode_one(batch, record, schemas)
+            elif record.headers and any(name == REPLAY_OFFSET_HEADER for name, _ in record.headers):
+                yield self._decode_one(batch, record, schemas, self._native.event(read, number))
+            else:
+                if record.timestamp_ms != timestamp:
+                    # The records of one append have one time.
+                    timestamp, logged_at = record.timestamp_ms, of_timestamp(record.timestamp_ms)
+                place = Position(batch.partition, record.offset)
+                version = first + record.offset
+                source = NativeSource(self._native, read, number)
+                yield NativeEvent(source, record.key or b"", place, version, logged_at)
 
     def _decode_one(
-        self, batch: RecordBatch, record: Record, schemas: Mapping[int, WriterSchema]
+        self,
+        batch: RecordBatch,
+        record: Record,
+        schemas: Mapping[int, WriterSchema],
+        event: MemoryEvent | None = None,
     ) -> LoggedEvent | Poison:
         stage = Stage.DECODE
         try:
-            model, fields = self._read(record, schemas)
+            if event is None:
+                model, fields = self._read(record, schemas)
+                stage = Stage.VALIDATE
+                event = model.validated(fields, self._limits)
             stage = Stage.VALIDATE
-            return self._logged(batch.partition, record, model.validated(fields, self._limits))
+            return self._logged(batch.partition, record, event)
         except UndecodableError as error:
             reason, message, error_class = error.reason, str(error), error.error_class
         except ContractError as error:
@@ -331,15 +351,8 @@ class Decoder:
         return LoggedEvent(event, position, Position(partition, first.offset), first.version, first.logged_at)
 
 
-def _turns(records: Sequence[Record]) -> Iterator[tuple[Record, ...]]:
-    begin = size = 0
-    for place, record in enumerate(records):
-        size += len(record.value or b"")
-        if size >= _BYTES_A_TURN:
-            yield tuple(records[begin : place + 1])
-            begin, size = place + 1, 0
-    if begin < len(records):
-        yield tuple(records[begin:])
+def _count_sound(read: "Read | None") -> int:
+    return len(read.verdicts) - read.verdicts.count(0) if read is not None else 0
 
 
 class UndecodableError(Exception):

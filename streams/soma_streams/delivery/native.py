@@ -5,11 +5,10 @@ told here are the rules of the model's fields, and where a writer's schema has t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, get_args, get_origin, get_type_hints
 from uuid import UUID, SafeUUID
-
-from soma_native import Read, Reader
 
 from soma_schemas.avro_schemas import latest
 from soma_schemas.events import MemoryStored
@@ -37,12 +36,26 @@ from soma_schemas.limits import (
     Limits,
 )
 from soma_schemas.moments import of_micros
-from soma_schemas.versions import VERSION_LIMIT
+from soma_schemas.versions import VERSION_LIMIT, Position
+from soma_streams.delivery.state import LoggedEvent, MemoryName
 from soma_streams.delivery.writer_schemas import WriterSchema
+from soma_streams.transport.records import Record
+
+if TYPE_CHECKING:
+    from soma_native import Read
+
+try:
+    from soma_native import Reader
+except ImportError as error:
+    # Everything works without it; a worker says so when it begins.
+    ABSENCE = str(error)
+else:
+    ABSENCE = ""
 
 _FIXED = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 _WORDS = {"int": "long", "long": "long", "enum": "long", "bytes": "sized", "string": "sized"}
 _NO_DEFAULT = object()
+_CONDITIONAL = 2  # a verdict
 _SAFETY = SafeUUID.unknown
 
 _new = object.__new__
@@ -76,16 +89,20 @@ def _rules(limits: Limits) -> Sequence[tuple[object, str, _Rule]]:
     )
 
 
-def _uuid(octets: bytes) -> UUID:
+def _uuid(number: int) -> UUID:
     """Return an id at a quarter of what `UUID` takes."""
     made = _new(UUID)
-    _set(made, "int", int.from_bytes(octets))
+    _set(made, "int", number)
     _set(made, "is_safe", _SAFETY)
     return made
 
 
 # What the model has where the extension has something simpler.
-_OBJECTS: Mapping[str, Callable[[Any], Any]] = {"uuid": _uuid, "moment": of_micros, "symbol": Kind}
+_OBJECTS: Mapping[str, Callable[[Any], Any]] = {
+    "uuid": lambda octets: _uuid(int.from_bytes(octets)),
+    "moment": of_micros,
+    "symbol": Kind,
+}
 
 
 class NativeReader:
@@ -94,6 +111,11 @@ class NativeReader:
     Args:
         limits: How large an event may be.
     """
+
+    @classmethod
+    def where_installed(cls, limits: Limits) -> Self | None:
+        """Return a reader, or None without the extension; `ABSENCE` says why."""
+        return None if ABSENCE else cls(limits)
 
     def __init__(self, limits: Limits) -> None:
         hints = get_type_hints(MemoryStored, include_extras=True)
@@ -108,7 +130,12 @@ class NativeReader:
             [(name, rule, nullable) for name, _, rule, nullable in fields], MEMORY_NAMESPACE.bytes
         )
 
-    def learn(self, schemas: Mapping[int, WriterSchema]) -> None:
+    def read(self, records: Sequence[Record], schemas: Mapping[int, WriterSchema]) -> "Read":
+        """Return which records are sound."""
+        self._learn(schemas)
+        return self.reader.read([record.value for record in records], [record.key for record in records])
+
+    def _learn(self, schemas: Mapping[int, WriterSchema]) -> None:
         """Take records of these schemas, where all of their known fields are of the types that are known."""
         before = dict(self._writers)
         for schema_id, schema in schemas.items():
@@ -122,7 +149,7 @@ class NativeReader:
         if self._writers != before:
             self.reader = self.reader.for_writers(self._writers)
 
-    def event(self, read: Read, number: int) -> MemoryStored:
+    def event(self, read: "Read", number: int) -> MemoryStored:
         """Return the event of a sound record, as the model would make it."""
         fields = read.fields(number)
         for name, made in self._objects:
@@ -153,6 +180,57 @@ class NativeReader:
             for field in latest(MemoryStored.__name__).parsed()["fields"]
         }
         return steps if all(defaults[name] is None for name in self._set - written) else None
+
+
+class NativeSource(NamedTuple):
+    """Where an event is, as it was read.
+
+    Attributes:
+        reader: By which it was read.
+        read: With which others.
+        number: Its place among these.
+    """
+
+    reader: NativeReader
+    read: "Read"
+    number: int
+
+
+class NativeEvent(LoggedEvent):
+    """A stored memory that is sound by the extension's word: its event is made when somebody asks for it.
+
+    It lies where it lay first.
+
+    Attributes:
+        source: What it is made of.
+        is_conditional: Whether it is applied only onto a certain version.
+    """
+
+    __slots__ = ("_key", "is_conditional", "source")
+
+    def __init__(
+        self, source: NativeSource, key: bytes, position: Position, version: int, logged_at: datetime
+    ) -> None:
+        self.source, self._key = source, key
+        self.is_conditional = source.read.verdicts[source.number] == _CONDITIONAL
+        self.position = self.origin = position
+        self.version, self.logged_at = version, logged_at
+        self._name = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "event":
+            raise AttributeError(name)
+        made = self.event = self.source.reader.event(self.source.read, self.source.number)
+        return made
+
+    @property
+    def name(self) -> MemoryName:
+        """Return which memory it is about, by its key."""
+        name = self._name
+        if name is None:
+            tenant, _, memory_id = self._key.partition(b"/")
+            name = self._name = MemoryName(tenant.decode(), _uuid(int(memory_id.replace(b"-", b""), 16)))
+        return name
 
 
 def label(schema: Any) -> str:

@@ -1,7 +1,7 @@
 """Bring every event of a batch to its final outcome: applied, superseded, or in the dead-letter topic."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -11,11 +11,12 @@ from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import SomaError
 from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
-from soma_streams.delivery.decode import Decoder, Poison, schema_ids
+from soma_streams.delivery.decode import Decoded, Decoder, Poison, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.native import NativeEvent
 from soma_streams.delivery.retry import Retry
-from soma_streams.delivery.state import DeadLettered, LoggedEvent, Settlement, Watermark
+from soma_streams.delivery.state import DeadLettered, DecodedBy, LoggedEvent, Settlement, Watermark
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.transport.records import RecordBatch
 
@@ -65,11 +66,16 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Proof that every event below an offset has its final outcome. Made only by `Settler.settle`."""
+    """Proof that every event below an offset has its final outcome. Made only by `Settler.settle`.
+
+    Attributes:
+        decoded: How many events were read in which way.
+    """
 
     partition: int
     next_offset: int
     outcomes: Mapping[Outcome, int]
+    decoded: Mapping[DecodedBy, int] = field(default_factory=dict)
 
 
 _Item = LoggedEvent | DeadLettered
@@ -120,19 +126,24 @@ class Settler:
         Raises:
             Exception: Something systemic; nothing of the batch may be acknowledged.
         """
-        ids = schema_ids(batch.records)
-        schemas = await self._retry("read schemas", lambda: self._schemas.fetch(ids))
-        decoded = await self._decoder.decode_in_turns(batch, schemas)
-        for item in decoded.items:
-            self._flood.observe(dead_lettered=isinstance(item, Poison))
-        dead = {dead.position.offset: dead for dead in await self._dead_letter(decoded.poison)}
-        items: list[_Item] = [
-            dead[item.record.offset] if isinstance(item, Poison) else item for item in decoded.items
-        ]
+        decoded = await self._decoder.decode_in_turns(batch, await self._schemas_of(batch))
+        items = await self._without_poison(decoded)
         outcomes = dict.fromkeys(Outcome, 0)
         for outcome in await self._write(batch, items, batch.next_offset):
             outcomes[outcome] += 1
-        return Settled(batch.partition, batch.next_offset, outcomes)
+        ways = {DecodedBy.NATIVE: decoded.native, DecodedBy.REFERENCE: len(decoded.items) - decoded.native}
+        return Settled(batch.partition, batch.next_offset, outcomes, ways)
+
+    async def _schemas_of(self, batch: RecordBatch) -> Mapping[int, WriterSchema]:
+        ids = schema_ids(batch.records)
+        return await self._retry("read schemas", lambda: self._schemas.fetch(ids))
+
+    async def _without_poison(self, decoded: Decoded) -> list[_Item]:
+        """Return the events, and of poison what is known once it is in the dead-letter topic."""
+        for item in decoded.items:
+            self._flood.observe(dead_lettered=isinstance(item, Poison))
+        buried = {dead.position.offset: dead for dead in await self._dead_letter(decoded.poison)}
+        return [buried[item.record.offset] if isinstance(item, Poison) else item for item in decoded.items]
 
     async def _write(
         self,
@@ -153,11 +164,25 @@ class Settler:
                 if not isinstance(error, SomaError):
                     await self._sink.check()  # a store that somebody has changed is told in words
                 raise
+            if any(isinstance(each, NativeEvent) for each in events):
+                return await self._write(
+                    batch, await self._read_again(batch, items), next_offset, apart=apart
+                )
             suspects = _of_memory(items, getattr(error, "memory", None))
             if 0 < len(suspects) < len(items) and apart < _MEMORIES_APART:
                 return await self._set_apart(batch, items, suspects, next_offset, apart)
             return await self._isolate(batch, items, next_offset, error, checked=checked)
         return [each.outcome for each in settlements] + [Outcome.DEAD_LETTERED for _ in dead]
+
+    async def _read_again(self, batch: RecordBatch, items: Sequence[_Item]) -> list[_Item]:
+        """Return the items with those read by the reference that were not: it alone says what is poison."""
+        native = {item.position.offset for item in items if isinstance(item, NativeEvent)}
+        records = tuple(record for record in batch.records if record.offset in native)
+        again = replace(batch, records=records)
+        self._log.warning("native_events_refused", partition=batch.partition, events=len(records))
+        decoded = await self._decoder.decode_in_turns(again, await self._schemas_of(again), by_reference=True)
+        anew = {item.position.offset: item for item in await self._without_poison(decoded)}
+        return [anew.get(item.position.offset, item) for item in items]
 
     async def _set_apart(
         self,

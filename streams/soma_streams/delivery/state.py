@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
@@ -11,6 +12,13 @@ from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.versions import Position
 
 REMEMBERED_EVENTS = 16
+
+
+class DecodedBy(StrEnum):
+    """What read an event."""
+
+    NATIVE = "native"  # the extension
+    REFERENCE = "reference"  # fastavro and the model
 
 
 class MemoryName(NamedTuple):

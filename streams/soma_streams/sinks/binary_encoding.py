@@ -54,6 +54,16 @@ class Encoded(NamedTuple):
     data: bytes
 
 
+class Elements(NamedTuple):
+    """Rows that are packed already, one after the other."""
+
+    data: bytes
+    rows: int
+
+
+NO_ELEMENTS = Elements(b"", 0)
+
+
 class EncodedDumper(Dumper):
     """Sends what is packed as it is."""
 
@@ -113,19 +123,31 @@ def row_encoder(row: type[tuple[Any, ...]]) -> EncodeRows:
     return made
 
 
-def encode_rows(pack: EncodeRows, rows: Sequence[tuple[Any, ...]], row_oid: int) -> Encoded:
+def encode_rows(
+    pack: EncodeRows, rows: Sequence[tuple[Any, ...]], row_oid: int, more: Elements = NO_ELEMENTS
+) -> Encoded:
     """Return rows as a parameter.
 
     Args:
         pack: Made by `row_encoder` for their type.
         rows: The rows.
         row_oid: The number of the row type in the session that gets the parameter.
+        more: Rows of the same type that come first.
+
+    Raises:
+        NumericValueOutOfRange: A number is too large for its column.
+    """
+    return Encoded(_array_head(row_oid, more.rows + len(rows)) + more.data + encode_elements(pack, rows))
+
+
+def encode_elements(pack: EncodeRows, rows: Sequence[tuple[Any, ...]]) -> bytes:
+    """Return rows as `Elements` have them.
 
     Raises:
         NumericValueOutOfRange: A number is too large for its column.
     """
     try:
-        return Encoded(_array_head(row_oid, len(rows)) + pack(rows))
+        return pack(rows)
     except struct.error as error:
         raise NumericValueOutOfRange("a number is too large for its column") from error
 

@@ -20,6 +20,8 @@ from psycopg.types.composite import CompositeInfo
 from psycopg_pool import AsyncConnectionPool
 
 from soma_streams.sinks.binary_encoding import (
+    NO_ELEMENTS,
+    Elements,
     Encoded,
     EncodedDumper,
     database_type,
@@ -106,6 +108,7 @@ class Sessions:
         connection: Connection,
         name: str,
         rows: Sequence[tuple[Any, ...]],
+        more: Elements = NO_ELEMENTS,
     ) -> Encoded:
         """Return rows as a parameter for a statement on a borrowed connection.
 
@@ -113,11 +116,12 @@ class Sessions:
             connection: That one and no other.
             name: Of the row type that they are of.
             rows: The rows.
+            more: Rows of the same type that are packed already, and come first.
 
         Raises:
             psycopg.DataError: A value can be in no column of its type.
         """
-        return encode_rows(self._encoders[name], rows, self._taught[connection][name])
+        return encode_rows(self._encoders[name], rows, self._taught[connection][name], more)
 
 
 async def _teach(connection: Connection, row_types: tuple[RowType, ...]) -> dict[str, int]:

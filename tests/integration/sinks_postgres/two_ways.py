@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, stored
+from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_decoder, a_record, stored
 from fakes import FakeClock, RecordedDeadLetters
 from judge.contract import Limits
 from judge.log import Record as JudgedRecord
@@ -22,11 +22,9 @@ from soma_schemas.dead_letters import (
     REPLAY_OFFSET_HEADER,
     REPLAY_TIMESTAMP_HEADER,
 )
-from soma_schemas.events import SINK_EVENTS, MemoryEvent
-from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.events import MemoryEvent
 from soma_schemas.outcomes import Outcome
 from soma_streams.checks import Waiting
-from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settler
@@ -69,7 +67,7 @@ class Road:
         self.letters = RecordedDeadLetters()
         self.settler = Settler(
             sink=sink,
-            decoder=Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1),
+            decoder=a_decoder(),
             schemas=KnownSchemas(),
             dead_letters=self.letters,
             retry=Retry(RetrySettings.model_validate({}), clock, Random(7), Waiting()),

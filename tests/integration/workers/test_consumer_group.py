@@ -14,16 +14,13 @@ from mode.threads import WorkerThread
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from builders import WRITER_SCHEMAS, a_record, stored
+from builders import WRITER_SCHEMAS, a_decoder, a_record, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from integration.transport.harness import Cluster, a_name, passing
 from soma_schemas.clock import SystemClock
-from soma_schemas.events import SINK_EVENTS
-from soma_schemas.limits import DEFAULT_LIMITS
 from soma_schemas.outcomes import Outcome
 from soma_schemas.settings import KafkaSettings
 from soma_streams.consumer_group import ConsumerGroup
-from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
@@ -187,7 +184,7 @@ async def test_an_hour_without_the_store_costs_no_membership_no_dead_letter_and_
     group = a_group(cluster, topic, name, **delivery)
     settler = Settler(
         sink=sink,
-        decoder=Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1),
+        decoder=a_decoder(),
         schemas=KnownSchemas(),
         dead_letters=letters,
         retry=Retry(RetrySettings.model_validate({}), clock, Random(3), group),

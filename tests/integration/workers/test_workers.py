@@ -39,6 +39,8 @@ from soma_schemas.vectors.points import point_id
 from soma_schemas.vectors.server import open_client
 from soma_schemas.versions import Position
 from soma_streams import workers
+from soma_streams.delivery.native import ABSENCE
+from soma_streams.delivery.state import DecodedBy
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings, WorkerSettings
 from soma_streams.sinks.vectors.qdrant import QdrantWriter
 from soma_streams.sinks.vectors.writer import PointWriter
@@ -227,11 +229,22 @@ async def test_a_group_that_is_reset_to_the_beginning_changes_nothing(
         await eventually(partial(_superseded, registry), lambda count: count == 3)
 
     assert tables(owner_dsn) == before
+    assert _decoded(registry) == ({"native": 0, "reference": 3} if ABSENCE else {"native": 2, "reference": 1})
 
 
 async def _superseded(registry: CollectorRegistry) -> float | None:
     labels = {"sink": "postgres", "outcome": "superseded"}
     return registry.get_sample_value("soma_events_settled_total", labels)
+
+
+def _decoded(registry: CollectorRegistry) -> dict[str, float | None]:
+    """How many events were read in which way."""
+    return {
+        way.value: registry.get_sample_value(
+            "soma_events_decoded_total", {"sink": "postgres", "by": way.value}
+        )
+        for way in DecodedBy
+    }
 
 
 @pytest.mark.parametrize("sink", [SinkGroup.POSTGRES, SinkGroup.VECTORS])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_record, encoded, stored
+from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_decoder, a_record, encoded, stored
 from soma_schemas.clock import yield_now
 from soma_schemas.dead_letters import Stage
 from soma_schemas.events import SINK_EVENTS, MemoryStored
@@ -24,7 +24,7 @@ from soma_streams.delivery.state import LoggedEvent
 from soma_streams.delivery.writer_schemas import judged
 from soma_streams.transport.records import Record
 
-DECODER = Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1)
+DECODER = a_decoder()
 MEMORY = stored(key="a", text="čaj")
 
 
@@ -88,7 +88,7 @@ def test_an_event_that_breaks_the_contract_is_poison_of_validation() -> None:
 
 
 def test_an_event_over_the_limits_is_poison_of_validation() -> None:
-    strict = Decoder(SINK_EVENTS, Limits(text_bytes=3), epoch=1)
+    strict = a_decoder(Limits(text_bytes=3))
 
     assert poison_of(a_record(MEMORY), strict) == (Stage.VALIDATE, "too_long")
 
@@ -270,7 +270,7 @@ def test_an_event_at_its_limits_is_read() -> None:
 
 
 async def test_decoding_in_turns_gives_what_decoding_at_once_does_and_lets_others_run() -> None:
-    records = [a_record(stored(key=f"{number}", text="x" * 5000), number) for number in range(20)]
+    records = [a_record(stored(key=f"{number}", text="x" * 5000), number) for number in range(30)]
     ran = 0
 
     async def other() -> None:
@@ -280,10 +280,11 @@ async def test_decoding_in_turns_gives_what_decoding_at_once_does_and_lets_other
             await yield_now()
 
     running = asyncio.create_task(other())
-    decoded = await DECODER.decode_in_turns(a_batch(records), WRITER_SCHEMAS)
+    decoded = await DECODER.decode_in_turns(a_batch(records), WRITER_SCHEMAS, by_reference=True)
     running.cancel()
 
-    assert decoded == DECODER.decode(a_batch(records), WRITER_SCHEMAS)
+    by_reference = Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1)
+    assert decoded == by_reference.decode(a_batch(records), WRITER_SCHEMAS)
     assert ran > 2
 
 

@@ -19,10 +19,10 @@ from soma_schemas.events import MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_streams.delivery.native import NativeReader
 from soma_streams.delivery.writer_schemas import WriterSchema, judged
-from soma_streams.sinks.postgres.native_rows import native_layouts
 from soma_streams.transport.records import Record, Unreadable
 
 WAYS = {limits: BothWays(limits) for limits in (DEFAULT_LIMITS, SMALL)}
+DIGITS = st.characters(codec="ascii")
 ORDINARY = [
     stored(),
     stored(key="a"),
@@ -180,9 +180,9 @@ def test_thousands_of_mutated_records_are_judged_as_the_reference_does() -> None
 
 
 @pytest.mark.long
-def test_a_million_mutated_records_are_judged_as_the_reference_does() -> None:
+def test_hundreds_of_thousands_of_mutated_records_are_judged_as_the_reference_does() -> None:
     random = Random(7)
-    for _ in range(1000):
+    for _ in range(300):
         fields = raw(key="k", tags=["a"], payload='{"a":[1.5,{"b":"c"}],"d":-1e5}', subject="mira")
         fields |= {name: random.choice(ODD[name]) for name in random.sample(sorted(ODD), random.randrange(3))}
         value, key = wire(fields), f"{fields['tenant']}/{fields['memory_id']}".encode()
@@ -286,25 +286,21 @@ def test_a_schema_id_with_another_meaning_is_learned_anew() -> None:
     event = stored(key="a")
     schema, record = written(FIELDS[::-1], event, {})
     native = NativeReader(DEFAULT_LIMITS)
+    other = WRITER_SCHEMAS[SCHEMA_IDS["MemoryDeleted"]]
 
-    def verdict(of: Record) -> int:
-        return native.reader.read([of.value], [of.key]).verdicts[0]
+    verdicts = [native.read([record], schemas).verdicts[0] for schemas in ({}, {1: schema}, {}, {1: other})]
 
-    assert verdict(record) == LOOK_CLOSER
-    native.learn({1: schema})
-    assert verdict(record) == SOUND
-    native.learn({1: WRITER_SCHEMAS[SCHEMA_IDS["MemoryDeleted"]]})
-    assert verdict(record) == LOOK_CLOSER
+    assert verdicts == [LOOK_CLOSER, SOUND, SOUND, LOOK_CLOSER]
 
 
 def test_rows_lie_in_the_order_of_their_keys() -> None:
     ways = BothWays()
-    records = [
-        a_record(stored(tenant=tenant), offset) for offset, tenant in enumerate(("b", "a", "b", "a-", "a"))
-    ]
+    tenants = enumerate(("b", "a", "b", "a-", "a"))
+    records = [a_record(stored(tenant=tenant), offset) for offset, tenant in tenants]
     ordered = sorted(records, key=lambda record: (record.key or b"").rpartition(b"/")[::2])
+    rows = b"".join(ways.memory_rows([record]) for record in ordered)
 
-    assert ways.memory_rows(records) == b"".join(ways.memory_rows([record]) for record in ordered)
+    assert ways.memory_rows(records) == ways.memory_rows(records[2:], records[:2]) == rows
 
 
 def test_mixed_versions_are_read_in_one_call() -> None:
@@ -319,20 +315,19 @@ def test_mixed_versions_are_read_in_one_call() -> None:
 
 def test_only_sound_records_have_rows_and_fields() -> None:
     native, other = NativeReader(DEFAULT_LIMITS), NativeReader(DEFAULT_LIMITS)
-    native.learn(WRITER_SCHEMAS)
     event = stored()
-    read = native.reader.read([encoded(event), b"\0"], [event.log_key(), b""])
-    ours, foreign = native_layouts(native.reader).memories, native_layouts(other.reader).memories
+    read = native.read([a_record(event), a_record(b"\0", key=b"")], WRITER_SCHEMAS)
+    layout = native.reader.layout([(25, ("field", "text"))])
 
     assert list(read.verdicts) == [SOUND, LOOK_CLOSER]
     with pytest.raises(IndexError):
         read.fields(1)
     with pytest.raises(IndexError):
-        read.rows(ours, [0, 1], [1, 2], [0, 0], 0, in_order=True)
+        read.rows(layout, [0, 1], [1, 2], [0, 0], 0)
     with pytest.raises(ValueError, match="one place for each"):
-        read.rows(ours, [0], [1, 2], [0, 0], 0, in_order=True)
+        read.rows(layout, [0], [1, 2], [0, 0], 0)
     with pytest.raises(ValueError, match="another reader"):
-        read.rows(foreign, [0], [1], [0], 0, in_order=True)
+        read.rows(other.reader.layout([]), [0], [1], [0], 0)
     with pytest.raises(ValueError, match="one key for each"):
         native.reader.read([b""], [])
 

@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import WRITER_SCHEMAS, a_batch, a_record, deleted, patched, stored
+from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, deleted, patched, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import MismatchError
-from soma_schemas.events import SINK_EVENTS, MemoryEvent
-from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.events import MemoryEvent
 from soma_schemas.outcomes import Outcome
-from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry, StoreAvailability
@@ -61,7 +59,7 @@ class Setting:
         self.failures: list[FailureClass] = []
         self.settler = Settler(
             sink=sink,
-            decoder=Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1),
+            decoder=a_decoder(),
             schemas=self.schemas,
             dead_letters=self.letters,
             retry=Retry(

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from builders import stored
 from soma_schemas.avro_schemas import latest, record_names, released
-from soma_schemas.limits import DEFAULT_LIMITS
 from soma_streams.delivery.decode import UndecodableError, read_body
-from soma_streams.delivery.shortcut import Shortcut
 from soma_streams.delivery.writer_schemas import judged
 
 STORED = "MemoryStored"
@@ -113,15 +111,6 @@ def test_a_field_that_is_skipped_has_to_be_there(length: int) -> None:
 
     with pytest.raises(UndecodableError):
         read_body(b"\0\0\0\0\1" + body.getvalue() + varint.getvalue(), schema, 1000, READER)
-
-
-@pytest.mark.parametrize("text", [ours("string"), ours(text="bytes"), ours(key="string")])
-def test_only_released_versions_have_a_shortcut(text: str) -> None:
-    """Whoever looks for one asks for the version first; here is why: not every check sees the difference."""
-    schema = judged(text)
-
-    assert schema.version is None
-    assert Shortcut.of(schema.parsed, DEFAULT_LIMITS) is None
 
 
 NASTY: dict[str, str | Callable[[], str]] = {

@@ -4,13 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from builders import WRITER_SCHEMAS, a_batch, stored
+from builders import WRITER_SCHEMAS, a_batch, a_decoder, stored
 from dead_letters import a_dead_letter, a_dead_record, as_dead_letter
-from soma_schemas.events import SINK_EVENTS
-from soma_schemas.limits import Limits
 from soma_schemas.settings import TopicSettings
 from soma_schemas.versions import Position, pack_version
-from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.state import LoggedEvent
 from soma_streams.replay.republishing import Outgoing, original_headers, outgoing
 from soma_streams.transport.records import Record
@@ -27,11 +24,7 @@ def published(event: Outgoing, offset: int) -> Record:
 
 
 def decoded(record: Record, partition: int = 0) -> LoggedEvent:
-    (item,) = (
-        Decoder(SINK_EVENTS, Limits(), TOPICS.epoch)
-        .decode(a_batch([record], partition=partition), WRITER_SCHEMAS)
-        .items
-    )
+    (item,) = a_decoder().decode(a_batch([record], partition=partition), WRITER_SCHEMAS).items
     assert isinstance(item, LoggedEvent), item
     return item
 

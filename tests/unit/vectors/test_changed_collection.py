@@ -8,20 +8,17 @@ from typing import Any
 import pytest
 from qdrant_client import AsyncQdrantClient, models
 
-from builders import WRITER_SCHEMAS, a_batch, a_record, stored
+from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, stored
 from contract.vectors.build import A_COLLECTION
 from fakes import FakeClock, RecordedDeadLetters
 from qdrant_server import qdrant_server
 from soma_schemas.errors import MismatchError
-from soma_schemas.events import SINK_EVENTS
-from soma_schemas.limits import DEFAULT_LIMITS
 from soma_schemas.outcomes import Outcome
 from soma_schemas.settings import VectorSettings
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.points import point_id
 from soma_schemas.vectors.server import open_client, switch_alias
 from soma_streams.checks import Waiting
-from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
@@ -91,7 +88,7 @@ async def test_another_collection_behind_the_alias_stops_the_worker_and_dead_let
             group="soma-vectors",
             offer_watermark=lambda _: None,
         ),
-        decoder=Decoder(SINK_EVENTS, DEFAULT_LIMITS, epoch=1),
+        decoder=a_decoder(),
         schemas=KnownSchemas(),
         dead_letters=letters,
         retry=Retry(RetrySettings.model_validate({}), clock, Random(1), Waiting()),

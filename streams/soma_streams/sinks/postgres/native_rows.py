@@ -1,15 +1,25 @@
 """What the native extension writes into the columns of rows: those of a stored memory that is applied."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, get_type_hints
-
-from soma_native import Layout, Reader
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from soma_schemas.events import MemoryStored
+from soma_schemas.moments import micros
 from soma_schemas.outcomes import Outcome
-from soma_streams.sinks.binary_encoding import database_type, row_encoder, type_number
+from soma_streams.delivery.native import NativeEvent, NativeReader
+from soma_streams.sinks.binary_encoding import (
+    Elements,
+    database_type,
+    encode_elements,
+    row_encoder,
+    type_number,
+)
 from soma_streams.sinks.postgres.row_types import HistoryRow, MemoryRow
 from soma_streams.sinks.postgres.rows import STORED_CONTENT
+
+if TYPE_CHECKING:
+    from soma_native import Layout
 
 _Source = tuple[Any, ...]
 
@@ -34,18 +44,57 @@ _OF_HISTORY: Mapping[str, _Source] = {
 _BEFORE_CONTENT = 12  # lengths of row and fields, and the type's number
 
 
-class NativeLayouts(NamedTuple):
-    """How rows of both types are made."""
+class NativeRows:
+    """Makes rows of events that are applied to memories which nothing was read of.
 
-    memories: Layout
-    history: Layout
+    Args:
+        native: By which the events were read.
+    """
 
+    def __init__(self, native: NativeReader) -> None:
+        self._memories = native.reader.layout(_columns(MemoryRow, _OF_MEMORIES))
+        self._history = native.reader.layout(_columns(HistoryRow, _OF_HISTORY))
+        self._pack = row_encoder(MemoryRow)
 
-def native_layouts(reader: Reader) -> NativeLayouts:
-    """Return how a reader of MemoryStored makes rows."""
-    return NativeLayouts(
-        reader.layout(_columns(MemoryRow, _OF_MEMORIES)), reader.layout(_columns(HistoryRow, _OF_HISTORY))
-    )
+    @classmethod
+    @lru_cache(maxsize=1)
+    def of(cls, native: NativeReader) -> "NativeRows":
+        """Return what makes rows of the events that this one reads."""
+        return cls(native)
+
+    def memories(self, events: Sequence[NativeEvent], among: Sequence[MemoryRow]) -> Elements:
+        """Return new states, among those of other memories, in the order of the keys.
+
+        Args:
+            events: At least one; all were read at once.
+            among: The others.
+
+        Raises:
+            NumericValueOutOfRange: A number of the others is too large for its column.
+        """
+        others = [
+            (row.tenant.encode(), row.memory_id.bytes, encode_elements(self._pack, [row])) for row in among
+        ]
+        return Elements(self._rows(self._memories, events, others), len(events) + len(others))
+
+    def history(self, events: Sequence[NativeEvent]) -> Elements:
+        """Return what became of events, at least one, that were read at once."""
+        return Elements(self._rows(self._history, events, None), len(events))
+
+    def _rows(
+        self,
+        layout: "Layout",
+        events: Sequence[NativeEvent],
+        among: Sequence[tuple[bytes, bytes, bytes]] | None,
+    ) -> bytes:
+        return events[0].source.read.rows(
+            layout,
+            [each.source.number for each in events],
+            [each.version for each in events],
+            [micros(each.logged_at) for each in events],
+            events[0].position.partition,
+            among=among,
+        )
 
 
 def _columns(row: type[tuple[Any, ...]], sources: Mapping[str, _Source]) -> list[tuple[int, _Source]]:

@@ -9,8 +9,10 @@ import structlog
 
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.outcomes import Outcome
 from soma_schemas.tables.layout import READ_LAYOUT, require_layout
 from soma_streams.delivery.fold import edge_of, fold
+from soma_streams.delivery.native import NativeEvent
 from soma_streams.delivery.state import (
     REMEMBERED_EVENTS,
     DeadLettered,
@@ -23,7 +25,8 @@ from soma_streams.delivery.state import (
     Settlement,
     Watermark,
 )
-from soma_streams.sinks.binary_encoding import encode_texts, encode_uuids
+from soma_streams.sinks.binary_encoding import NO_ELEMENTS, Elements, encode_texts, encode_uuids
+from soma_streams.sinks.postgres.native_rows import NativeRows
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 from soma_streams.sinks.postgres.rows import (
     changes_of,
@@ -96,17 +99,23 @@ class PostgresSink:
             psycopg.Error: As the server or the connection tells it.
         """
         to_read = _needing_a_read(events)
-        edges = {edge for each in events if (edge := edge_of(each.event)) is not None}
         while True:
+            unmade = _unmade(events, to_read)
+            others = [each for each in events if each.version not in unmade]
+            edges = {edge for each in others if (edge := edge_of(each.event)) is not None}
             memories, links = await self._read(to_read, edges)
-            folded = fold(events, memories, self._limits, links)
+            folded = fold(others, memories, self._limits, links)
             try:
-                await self._write(folded, dead, watermark)
+                await self._write(folded, list(unmade.values()), dead, watermark)
             except psycopg.Error as error:
                 if error.sqlstate != _NOT_ALL_WRITTEN:
                     raise
             else:
-                return folded.settlements
+                settled = iter(folded.settlements)
+                return [
+                    Settlement(each, Outcome.APPLIED) if each.version in unmade else next(settled)
+                    for each in events
+                ]
             if to_read >= (everything := {each.name for each in events}):
                 # Each time around, somebody else has written one of these meanwhile.
                 self._log.warning("batch_overtaken", partition=watermark.partition)
@@ -126,21 +135,32 @@ class PostgresSink:
             found = await connection.execute(statement("postgres/read_links"), _edge_keys(edges), binary=True)
             return memories, {link.name: link for link in map(link_state, await found.fetchall())}
 
-    async def _write(self, folded: Folded, dead: Sequence[DeadLettered], watermark: Watermark) -> None:
+    async def _write(
+        self,
+        folded: Folded,
+        unmade: Sequence[NativeEvent],
+        dead: Sequence[DeadLettered],
+        watermark: Watermark,
+    ) -> None:
         changes = changes_of(folded)
-        months = history_months(folded.settlements, dead)
+        months = history_months([*(each.logged for each in folded.settlements), *unmade, *dead])
+        memories, more, history = changes.memories, NO_ELEMENTS, NO_ELEMENTS
+        if unmade:
+            native = NativeRows.of(unmade[0].source.reader)
+            memories, more, history = (), native.memories(unmade, memories), native.history(unmade)
         async with self._sessions.transaction() as connection:
             if months:
                 # Before any row is locked, so that whoever makes a month waits for nobody.
                 await connection.execute(statement("postgres/ensure_months"), {"months": months})
             await self._upsert(
-                connection, "write_memories", "memory_row", changes.memories, remembered=REMEMBERED_EVENTS
+                connection, "write_memories", "memory_row", memories, more, remembered=REMEMBERED_EVENTS
             )
             await self._upsert(connection, "write_links", "link_row", changes.links)
             if changes.ended:
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended))
-            if rows := history_rows(folded.settlements, dead):
-                words = self._sessions.parameter(connection, "history_row", rows)
+            rows = history_rows(folded.settlements, dead)
+            if rows or unmade:
+                words = self._sessions.parameter(connection, "history_row", rows, history)
                 values = {"rows": words, "replayed": replayed_versions(folded.settlements)}
                 await connection.execute(statement("postgres/record_history"), values)
             await advance(connection, [watermark])
@@ -151,13 +171,14 @@ class PostgresSink:
         query: str,
         row_type: str,
         rows: Sequence[tuple[Any, ...]],
+        more: Elements = NO_ELEMENTS,
         **values: int,
     ) -> None:
         """Write all rows under guard; the server's answer is awaited at the end of the transaction."""
-        if rows:
-            offered = self._sessions.parameter(connection, row_type, rows)
+        if count := len(rows) + more.rows:
+            offered = self._sessions.parameter(connection, row_type, rows, more)
             await connection.execute(
-                statement(f"postgres/{query}"), {"rows": offered, "offered": len(rows), **values}
+                statement(f"postgres/{query}"), {"rows": offered, "offered": count, **values}
             )
 
 
@@ -167,7 +188,21 @@ def _needing_a_read(events: Sequence[LoggedEvent]) -> set[MemoryName]:
     return {each.name for each in events if mentions[each.name] > 1 or not _is_unconditional(each)}
 
 
+def _unmade(events: Sequence[LoggedEvent], to_read: Collection[MemoryName]) -> dict[int, NativeEvent]:
+    """Return the events, by their versions, of which rows are made as they were read."""
+    native = [each for each in events if isinstance(each, NativeEvent)]
+    if len({each.source.read for each in native}) != 1:
+        return {}
+    # A replay may claim the place of another event of the batch, which is told of once.
+    replayed = {each.version for each in events if each.position != each.origin}
+    return {
+        each.version: each for each in native if each.name not in to_read and each.version not in replayed
+    }
+
+
 def _is_unconditional(logged: LoggedEvent) -> bool:
+    if isinstance(logged, NativeEvent):
+        return not logged.is_conditional
     event = logged.event
     return (
         isinstance(event, MemoryStored)

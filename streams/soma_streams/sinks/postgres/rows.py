@@ -25,6 +25,7 @@ from soma_streams.delivery.state import (
     EdgeName,
     Folded,
     LinkState,
+    LoggedEvent,
     MemoryName,
     MemoryState,
     Settlement,
@@ -93,9 +94,9 @@ def replayed_versions(settlements: Iterable[Settlement]) -> list[int]:
     ]
 
 
-def history_months(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[date]:
+def history_months(events: Iterable[LoggedEvent | DeadLettered]) -> list[date]:
     """Return the months (UTC) in which the events of a batch were logged, each as its first day."""
-    moments = {each.logged.logged_at for each in settlements} | {each.logged_at for each in dead}
+    moments = {each.logged_at for each in events}
     return sorted({date(moment.year, moment.month, 1) for moment in moments})
 
 
