@@ -33,7 +33,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     results.save("latency", {"seconds": [0.004, 0.005, 0.02], "acknowledged": [0.002, 0.002, 0.003]})
     results.save("batches", {"runs": {"1": [a_run(10)], "2000": [a_run(1000)]}})
     results.save("scaling", {"runs": {"1": [a_run(100)], "2": [a_run(170)]}})
-    results.save("vectors", {"runs": {"with the packaged embedder": [a_run(4000)]}})
+    results.save("vectors", {"runs": {"with the packaged embedder": [a_run(2400)]}})
     results.save(
         "producer", {"busy_percent": 40.0, "rates": {"one by one": [100.0], "many at once": [900.0]}}
     )
@@ -54,10 +54,14 @@ def test_every_aim_says_whether_it_was_reached(page: Path) -> None:
     ]
     assert said["everything the platform does, to stock Faust"] == [" 5.00 x ", " reached "]
     assert said["memories into the vector index, with the packaged embedder"] == [
-        " 4,000/s ",
+        " 2,400/s ",
         " **not reached** ",
     ]
-    assert len(said) == 7
+    assert said["memories with a payload published by `store_many` from one thread"] == [
+        " 900/s ",
+        " **not reached** ",
+    ]
+    assert len(said) == 8
 
 
 def test_values_that_a_sink_lost_are_named(page: Path) -> None:
