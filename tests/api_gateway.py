@@ -30,6 +30,7 @@ from soma_api.settings import ApiSettings, GatewaySettings
 from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.events import MemoryEvent
+from soma_schemas.lag import CollectorPlace
 from soma_schemas.producer import Receipt
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.topics import MEMORY_EVENTS
@@ -262,12 +263,17 @@ async def open_gateway(
     worker_dsn: str,
     owner_dsn: str,
     gateway: GatewaySettings | None = None,
+    collector: CollectorPlace | None = None,
     probes: Mapping[BackingPart, Probe] | None = None,
     clock: Clock | None = None,
     address: tuple[str, int] = ("127.0.0.1", 50_000),
 ) -> AsyncIterator[Gateway]:
     """Serve the API within the test's own loop, with a writer's key in every request."""
-    settings = ApiSettings(postgres=postgres, api=gateway or GatewaySettings(api_key_cache_ttl=timedelta(0)))
+    settings = ApiSettings(
+        postgres=postgres,
+        api=gateway or GatewaySettings(api_key_cache_ttl=timedelta(0)),
+        collector=collector or CollectorPlace(),
+    )
     time = FakeClock()
     publisher, search, ends, waiter = RecordingPublisher(), CannedSearch(), FixedEnds(), WatermarkWaiter()
     freshness = Freshness(ends, waiter, time)

@@ -21,6 +21,7 @@ _SECONDS = 120
 
 # A word of its command line that no other part's has.
 _MARKS = {
+    "lag": "lag",
     "worker": "work",
     "api": "serve",
     "kafka": "kafka.Kafka",

@@ -60,6 +60,7 @@ class ProblemCode(StrEnum):
     LOG_UNAVAILABLE = "log_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
     INDEX_UNAVAILABLE = "index_unavailable"
+    LAG_UNAVAILABLE = "lag_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL = "internal"
 
@@ -356,6 +357,14 @@ class IndexUnavailableError(ApiError):
     status, problem, title = 503, ProblemCode.INDEX_UNAVAILABLE, "The vector index does not respond"
     retryable = True
     remedy = "Retry after `Retry-After`. Reads by id, key and filter still work."
+
+
+class LagUnavailableError(ApiError):
+    """The lag collector does not respond, or none is configured."""
+
+    status, problem, title = 503, ProblemCode.LAG_UNAVAILABLE, "The lag collector does not respond"
+    retryable = True
+    remedy = "Retry after `Retry-After`. `soma lag` can ask the brokers directly."
 
 
 class OverloadedError(ApiError):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     Duration,
     EmbedderKind,
@@ -105,6 +106,7 @@ class ApiSettings(PublishingSettings):
     vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns queries into vectors.")
     api: GatewaySettings = Field(GatewaySettings(), description="How the API answers.")
+    collector: CollectorPlace = Field(CollectorPlace(), description="The lag collector.")
 
     @property
     def weak_below(self) -> float | None:

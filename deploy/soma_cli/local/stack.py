@@ -24,6 +24,7 @@ from soma_cli.tasks import first_of, in_thread
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import as_environment
 from soma_schemas.errors import MismatchError
+from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     ENVIRONMENT_PREFIX,
     KafkaSettings,
@@ -37,7 +38,7 @@ TENANT = "local"
 # What somebody may tune in a local stack. Where its parts are is its own business.
 _TUNABLE = tuple(
     f"{ENVIRONMENT_PREFIX}{part}__"
-    for part in ("LOG", "LIMITS", "PRODUCER", "EMBEDDER", "API", "RETRY", "DELIVERY")
+    for part in ("LOG", "LIMITS", "PRODUCER", "EMBEDDER", "API", "RETRY", "DELIVERY", "LAG")
 )
 
 # What leads to an embedding endpoint elsewhere; what stays on this machine goes past every proxy.
@@ -50,6 +51,18 @@ class _Places(BaseModel):
     kafka: KafkaSettings
     registry: RegistrySettings
     postgres: PostgresSettings
+
+
+class _Brokers(BaseModel):
+    """Where a process that needs nothing else finds the brokers."""
+
+    kafka: KafkaSettings
+
+
+class _Collector(BaseModel):
+    """Where commands and the API find the lag collector."""
+
+    collector: CollectorPlace
 
 
 class _Watermarks(BaseModel):
@@ -96,6 +109,7 @@ class Stack:
         # load while those start; on another one they would find topics and schemas missing, and end.
         after = [tables] if self._arranged.is_current() else needs
         self.worker = self._worker(needs, after)
+        self.lag = self._lag_collector()
         self.api = self._api(needs, after)
         units = (*self.all, topics, tables, key, schemas)
         self._supervisor = Supervisor(units, clock)
@@ -105,7 +119,7 @@ class Stack:
     @property
     def all(self) -> tuple[BackingService, ...]:
         """Everything that runs, in the order in which it is stopped: who writes before what it writes to."""
-        return self.api, self.worker, *self.parts.all
+        return self.api, self.worker, self.lag, *self.parts.all
 
     @property
     def restarts(self) -> dict[str, int]:
@@ -119,7 +133,7 @@ class Stack:
             url=self.api.address,
             api_key=self.api_key,
             tenant=TENANT,
-            environment=as_environment(self._places(Login.OWNER)),
+            environment=as_environment(self._places(Login.OWNER)) | self._collector(),
         )
 
     async def start(self) -> None:
@@ -203,6 +217,28 @@ class Stack:
             after=after,
         )
 
+    def _lag_collector(self) -> SomaProcess:
+        door = self._home.port("lag")
+        return SomaProcess(
+            "lag",
+            self._home,
+            self._clock,
+            self._observe,
+            arguments=["lag", "collect"],
+            environment={
+                **self._tuned,
+                **as_environment(_Brokers(kafka=self.parts.kafka.settings())),
+                "SOMA_LAG__HOST": LOOPBACK,
+                "SOMA_LAG__PORT": str(door),
+            },
+            port=door,
+            needs=[self.parts.kafka],
+            after=[],
+        )
+
+    def _collector(self) -> dict[str, str]:
+        return as_environment(_Collector(collector=CollectorPlace(url=self.lag.address)))
+
     def _api(self, needs: Sequence[Unit], after: Sequence[Unit]) -> SomaProcess:
         door = self._home.port("api", preferred=GatewaySettings.model_fields["port"].default)
         # Two logins in one process: the API's, and that of the vector worker inside it.
@@ -220,6 +256,7 @@ class Stack:
                 "SOMA_API__HOST": LOOPBACK,
                 "SOMA_API__PORT": str(door),
                 "SOMA_WORKER__PORT": str(self._home.port("api-worker")),
+                **self._collector(),
             },
             port=door,
             needs=needs,

@@ -21,6 +21,7 @@ _PORTS = {
     "kafka": "kafka-1",
     "postgres": "postgres",
     "registry": "registry-management",
+    "lag": "lag",
     "worker": "worker",
     "api": "api",
 }
@@ -68,6 +69,7 @@ STEPS = (
     said("tables: starting", "postgres"),
     said("topics: starting", "kafka"),
     said("schemas: starting", "registry"),
+    said("lag: starting", "lag"),
     said("worker: starting", "worker"),
     said("api: starting", "api"),
 )

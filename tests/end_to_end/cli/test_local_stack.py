@@ -23,7 +23,7 @@ def _texts(soma: Soma, namespace: str) -> set[str]:
     return {memory["text"] for memory in json.loads(ran.out)["memories"]}
 
 
-@pytest.mark.parametrize("part", ["worker", "api", "kafka", "postgres", "registry"])
+@pytest.mark.parametrize("part", ["lag", "worker", "api", "kafka", "postgres", "registry"])
 def test_what_ends_by_itself_is_started_again(at_home: Soma, stack: Up, part: str) -> None:
     pid = stack.pid(part)
     assert pid is not None
