@@ -12,11 +12,11 @@ from benchmarks.stage import CLOCK, tell
 from soma_schemas.avro_schemas import latest
 from soma_schemas.events import SINK_EVENTS, MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS
-from soma_streams.collector import collect_rarely
 from soma_streams.delivery.decode import Decoded, Decoder, wire_header
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.native import NativeEvent, NativeReader
 from soma_streams.delivery.writer_schemas import judged
+from soma_streams.garbage_collection import collect_rarely
 from soma_streams.sinks.binary_encoding import row_encoder
 from soma_streams.sinks.postgres.native_rows import NativeRows
 from soma_streams.sinks.postgres.row_types import HistoryRow, MemoryRow

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from soma_schemas.clock import SystemClock
-from soma_streams.collector import collect_rarely
+from soma_streams.garbage_collection import collect_rarely
 from soma_streams.lag.estimates import Retention
 from soma_streams.lag.exposition import exposition
 from soma_streams.lag.facts import Bounds, Found, GroupSeen, GroupsSeen, Member, Place, TopicSeen

@@ -25,7 +25,7 @@ from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import open_embedder
 from soma_streams import workers
 from soma_streams.cancellation import done_before
-from soma_streams.collector import collect_rarely
+from soma_streams.garbage_collection import collect_rarely
 
 _EMBEDDED_ALIAS = "memories"
 

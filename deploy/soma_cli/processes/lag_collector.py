@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 from soma_cli.processes.common import stopped_by_signal, tell
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
-from soma_streams.collector import collect_rarely
+from soma_streams.garbage_collection import collect_rarely
 from soma_streams.lag.lag_settings import LagCollectorSettings
 from soma_streams.lag.process import collect_lag
 

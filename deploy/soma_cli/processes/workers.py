@@ -9,7 +9,7 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
 from soma_schemas.vectors.embedders import open_embedder
 from soma_streams import workers
-from soma_streams.collector import collect_rarely
+from soma_streams.garbage_collection import collect_rarely
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
 
 

@@ -6,7 +6,7 @@ from weakref import ref
 
 import pytest
 
-from soma_streams.collector import collect_rarely
+from soma_streams.garbage_collection import collect_rarely
 
 
 @pytest.fixture(autouse=True)
