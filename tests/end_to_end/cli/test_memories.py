@@ -74,7 +74,7 @@ def test_a_key_that_may_only_read_is_told_so(at_home: Soma) -> None:
 
     assert ran.code == 1
     assert ran.err.startswith("error: this takes the role writer")
-    assert "hint: use a key of the role named" in ran.err
+    assert "hint: use a key with the required role" in ran.err
 
 
 def test_a_revoked_key_is_listed_as_such(at_home: Soma) -> None:
