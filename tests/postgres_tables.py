@@ -209,7 +209,7 @@ class Ledger:
         self.links |= {link.name: link for link in folded.links}
         for state in folded.states:
             self.states[state.name] = state
-            if state.content is None:
+            if settlement.ends_links:
                 self.deletions[state.name.memory_id] = state.version
         place = (logged.origin.partition, logged.version)
         if place not in self.history or self.history[place][0] is Outcome.DEAD_LETTERED:

@@ -22,7 +22,10 @@ from soma_schemas.clock import SystemClock
 from waiting import eventually_now
 
 # Half of the records are meant to be poison; what a flood of them does is shown elsewhere.
-NO_FLOOD = {"SOMA_DELIVERY__FLOOD_RUN": "1000000", "SOMA_DELIVERY__FLOOD_RATIO": "1.0"}
+NO_FLOOD = {
+    "SOMA_DELIVERY__MAX_CONSECUTIVE_DEAD_LETTERS": "1000000",
+    "SOMA_DELIVERY__MAX_DEAD_LETTER_RATIO": "1.0",
+}
 
 _AT_ONCE = 2000
 _PROBE_SECONDS = 0.1

@@ -23,7 +23,7 @@ class Memory(NamedTuple):
     """A memory after an event.
 
     Attributes:
-        deleted_version: Of the last deletion; 0 for none.
+        deleted_version: Of the last deletion, or of the last change of hands; 0 for none.
         updated_at: Of the last change, or of the end.
         recent: The last event ids, newest first.
         content: None when it is dead.
@@ -158,7 +158,7 @@ class Ledger:
         ended = before.deleted_version if before is not None else 0
         self.memories[name] = Memory(
             version=event.version,
-            deleted_version=max(ended, event.version) if content is None else ended,
+            deleted_version=max(ended, event.version) if content is None or elsewhere else ended,
             updated_at=event.logged_at if content is None else content["updated_at"],
             recent=(fields["event_id"], *(before.recent if before is not None else ()))[:REMEMBERED],
             content=content,

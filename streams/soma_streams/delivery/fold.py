@@ -88,7 +88,8 @@ def fold(
             settlements.append(Settlement(logged, Outcome.SUPERSEDED, after))
             continue
         states[name] = after
-        settlements.append(Settlement(logged, Outcome.APPLIED))
+        ends = after.content is None or _belongs_elsewhere(_living(before), event)
+        settlements.append(Settlement(logged, Outcome.APPLIED, ends_links=ends))
     return Folded(tuple(states.values()), tuple(links.values()), tuple(settlements))
 
 
@@ -103,10 +104,14 @@ def _living(before: MemoryState | None) -> Content | None:
     return before.content if before is not None else None
 
 
+def _belongs_elsewhere(living: Content | None, event: MemoryEvent) -> bool:
+    return living is not None and living.namespace != event.namespace
+
+
 def _link_refusal(
     logged: LoggedEvent, known: LinkState | None, living: Content | None
 ) -> SupersededReason | None:
-    if living is not None and living.namespace != logged.event.namespace:
+    if _belongs_elsewhere(living, logged.event):
         return SupersededReason.WRONG_NAMESPACE
     if known is not None and logged.event.event_id in known.recent_event_ids:
         return SupersededReason.DUPLICATE
@@ -127,7 +132,7 @@ def _apply(logged: LoggedEvent, before: MemoryState | None, limits: Limits) -> M
     if before is not None and before.version >= logged.version:
         return SupersededReason.OLDER
     living = _living(before)
-    if living is not None and living.namespace != event.namespace:
+    if _belongs_elsewhere(living, event):
         # Whoever may write one namespace alone must not reach a memory of another by guessing its id.
         if not _gives_its_id(event):
             return SupersededReason.WRONG_NAMESPACE

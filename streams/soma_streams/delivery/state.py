@@ -134,11 +134,19 @@ class LinkState:
 
 @dataclass(slots=True)
 class Settlement:
-    """What became of one event."""
+    """What became of one event.
+
+    Attributes:
+        logged: The event.
+        outcome: What became of it.
+        reason: Why it was superseded.
+        ends_links: Whether the memory that was there ended with it, and so did its links.
+    """
 
     logged: LoggedEvent
     outcome: Outcome
     reason: SupersededReason | None = None
+    ends_links: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,3 +163,19 @@ async def test_dead_letters_that_are_replayed_late_give_the_rows_of_their_order_
             await deliver(sink, batch)
 
     holds(owner_dsn, log.tenant, ledger)
+
+
+async def test_a_link_that_was_refused_before_its_memory_changed_hands_stays_refused_when_it_comes_again(
+    sink: PostgresSink, owner_dsn: str
+) -> None:
+    memory = stored(tenant="handed-over", key="a")
+    squatter = stored(tenant=memory.tenant, namespace="elsewhere", memory_id=memory.memory_id)
+    link = linked(memory, stored(tenant=memory.tenant).memory_id, weight=1.0)
+    events = [logged(event, offset) for offset, event in enumerate([squatter, link, memory])]
+    ledger = Ledger()
+    ledger.apply(events)
+
+    await deliver(sink, events)
+    await deliver(sink, events[1:])
+
+    holds(owner_dsn, memory.tenant, ledger)

@@ -92,7 +92,7 @@ async def test_what_the_guard_refuses_is_read_with_all_of_its_batch(
 
     _, reads = await agree(sink, owner_dsn, log.batches, monkeypatch)
 
-    assert reads == [0, 0, 3, 0, 3, 0, 4, 0, 0, 1]
+    assert reads == [0, 0, 3, 0, 3, 0, 4, 0, 1, 0, 1]
 
 
 async def test_a_batch_of_which_the_history_knows_and_the_memories_do_not_is_written(

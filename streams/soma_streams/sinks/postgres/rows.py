@@ -10,9 +10,7 @@ from typing import Any
 import orjson
 
 from soma_schemas.events import (
-    MemoryDeleted,
     MemoryEvent,
-    MemoryExpired,
     MemoryPatched,
     MemoryStored,
     PatchField,
@@ -131,7 +129,7 @@ def _endings(settlements: Iterable[Settlement]) -> dict[MemoryName, _Ending]:
     return {
         each.logged.name: _Ending(each.logged.version, each.logged.logged_at)
         for each in settlements
-        if each.outcome is Outcome.APPLIED and isinstance(each.logged.event, MemoryDeleted | MemoryExpired)
+        if each.ends_links
     }
 
 

@@ -2,7 +2,8 @@
 -- is held is as new, has seen the event or lies in another namespace, `soma_require_written` raises SM001.
 --
 -- A row that remembers one event alone was offered without a read: it inherits here what replacing a memory keeps.
--- Its id follows from key or coordinate where it has one; what another namespace put there counts as not there.
+-- One that was folded may replace what another namespace put under the id that its key or coordinate gives: whoever
+-- folded it has seen to the links of what was there.
 -- Rows come in the order of their keys, so that two writers that overlap lock in one order.
 WITH written AS (
     INSERT INTO public.memories AS held (
@@ -55,7 +56,8 @@ WITH written AS (
         AND EXCLUDED.recent_event_ids[1] <> ALL (held.recent_event_ids)
         AND (
             held.deleted OR EXCLUDED.deleted OR held.namespace = EXCLUDED.namespace
-            OR EXCLUDED.key IS NOT NULL OR EXCLUDED.coordinate IS NOT NULL
+            OR cardinality(EXCLUDED.recent_event_ids) > 1
+            AND (EXCLUDED.key IS NOT NULL OR EXCLUDED.coordinate IS NOT NULL)
         )
     RETURNING true
 )
