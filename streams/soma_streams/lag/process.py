@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 
 from soma_schemas.clock import Clock
 from soma_schemas.lag import REPORT_PATH
 from soma_schemas.settings import KafkaSettings
+from soma_streams.cancellation import done_before
+from soma_streams.http_server import Handler, metrics_response, open_http_server, probe_response
 from soma_streams.lag.broker_groups import BrokerGroups
 from soma_streams.lag.broker_logs import BrokerLogs
 from soma_streams.lag.exposition import CollectorMetrics, exposition
 from soma_streams.lag.lag_collector import Collector
 from soma_streams.lag.lag_settings import LagCollectorSettings, LagSettings
-from soma_streams.probe_server import Handler, open_http_server
 
 # A round that has not ended after so many intervals, and so many seconds, never will.
 _STUCK_INTERVALS = 10
@@ -46,16 +46,7 @@ async def collect_lag(
         CollectorMetrics(collector, registry)
         answers = Answers(collector, settings.lag, registry)
         async with open_http_server(settings.lag.host, settings.lag.port, answers.by_path()):
-            running = asyncio.create_task(collector.run(answers.renew))
-            stopping = asyncio.create_task(stop.wait())
-            try:
-                await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if running.done():
-                    running.result()
-            finally:
-                running.cancel()
-                stopping.cancel()
-                await asyncio.gather(running, stopping, return_exceptions=True)
+            await done_before(stop, collector.run(answers.renew))
 
 
 class Answers:
@@ -89,17 +80,16 @@ class Answers:
     async def _healthz(self, request: web.Request) -> web.Response:
         del request
         stuck = self._collector.begun_seconds > self._patience
-        return web.json_response({"status": "stuck" if stuck else "ok"}, status=503 if stuck else 200)
+        return probe_response("stuck" if stuck else "ok", well=not stuck)
 
     async def _readyz(self, request: web.Request) -> web.Response:
         del request
         ready = self._collector.rounds > 0 and self._collector.failure is None
-        return web.json_response({"status": "ready" if ready else "not ready"}, status=200 if ready else 503)
+        return probe_response("ready" if ready else "not ready", well=ready)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         del request
-        body = generate_latest(self._registry) + self._written
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return metrics_response(generate_latest(self._registry) + self._written)
 
     async def _report(self, request: web.Request) -> web.Response:
         del request

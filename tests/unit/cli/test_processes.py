@@ -14,6 +14,10 @@ import pytest
         ("soma_cli.commands.work", "qdrant_client"),
         ("soma_cli.commands.work", "alembic"),
         ("soma_cli.commands.work", "fastapi"),
+        ("soma_cli.commands.lag", "faust"),
+        ("soma_cli.processes.lag_collector", "faust"),
+        ("soma_cli.processes.lag_collector", "fastavro"),
+        ("soma_cli.processes.lag_collector", "psycopg"),
     ],
 )
 def test_a_process_loads_nothing_that_only_others_need(process: str, foreign: str) -> None:

@@ -12,11 +12,11 @@ from own_processes import a_free_port
 from soma_schemas.clock import SystemClock
 from soma_schemas.lag import LagReport
 from soma_schemas.settings import KafkaSettings
+from soma_streams.http_server import open_http_server
 from soma_streams.lag.facts import Bounds, GroupsSeen, Place, TopicSeen
 from soma_streams.lag.lag_collector import Collector
 from soma_streams.lag.lag_settings import LagCollectorSettings, LagSettings
 from soma_streams.lag.process import Answers, collect_lag
-from soma_streams.probe_server import open_http_server
 from unit.lag.standins import Brokers, group
 from waiting import eventually
 
