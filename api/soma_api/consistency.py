@@ -44,14 +44,16 @@ class PositionWait:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadConsistency(PositionWait):
-    """Besides the positions, how old the answer may be.
+class ReadConsistency:
+    """How new the answer of a read has to be.
 
     Attributes:
+        positions: That must be visible in the store that it reads.
         max_staleness: Seconds, or None when any age will do.
         metrics: Records how old answers could be.
     """
 
+    positions: PositionWait
     max_staleness: float | None
     metrics: ApiMetrics
 
@@ -62,8 +64,8 @@ class ReadConsistency(PositionWait):
             NotYetVisibleError: The sink has not come so far in time.
             TooStaleError: The answer could be older than the reader accepts.
         """
-        answered = await self.wait()
-        staleness = await self.visibility.staleness(self.group)
+        answered = await self.positions.wait()
+        staleness = await self.positions.visibility.staleness(self.positions.group)
         most = self.max_staleness
         if most is not None and (staleness is None or staleness > most):
             how_old = "an unknown age" if staleness is None else f"up to {staleness:.1f} s"

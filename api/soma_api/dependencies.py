@@ -3,8 +3,9 @@
 FastAPI solves the whole tree below a dependency each time that it occurs, so these are flat.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 from fastapi import Depends, Header, Query, Request
 
@@ -22,61 +23,38 @@ from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.write_queries import WriteQueries
 from soma_api.resources import Searcher
+from soma_api.services import Services
 from soma_api.settings import ApiSettings
 from soma_api.visibility import Visibility
 from soma_api.write_responses import WriteResponder
 from soma_schemas.fields import Namespace
 from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import new_id
+from soma_schemas.versions import Position
 
 # Services.
 
-
-async def _settings(request: Request) -> ApiSettings:
-    return services_of(request).settings
+ServiceT = TypeVar("ServiceT")
 
 
-async def _visibility(request: Request) -> Visibility:
-    return services_of(request).visibility
+def _given(pick: Callable[[Services], ServiceT]) -> Callable[[Request], Awaitable[ServiceT]]:
+    """Return a dependency: one of the services."""
+
+    async def give(request: Request) -> ServiceT:
+        return pick(services_of(request))
+
+    return give
 
 
-async def _log_ends(request: Request) -> LogEnds:
-    return services_of(request).ends
-
-
-async def _memories(request: Request) -> MemoryQueries:
-    return services_of(request).memories
-
-
-async def _writes(request: Request) -> WriteQueries:
-    return services_of(request).writes
-
-
-async def _overview(request: Request) -> OverviewQueries:
-    return services_of(request).overview
-
-
-async def _dead_letters(request: Request) -> DeadLetterQueries:
-    return services_of(request).dead_letters
-
-
-async def _search(request: Request) -> Searcher:
-    return services_of(request).search
-
-
-async def _cursors(request: Request) -> Cursors:
-    return services_of(request).cursors
-
-
-Settings = Annotated[ApiSettings, Depends(_settings)]
-StoreVisibility = Annotated[Visibility, Depends(_visibility)]
-EndsOfLog = Annotated[LogEnds, Depends(_log_ends)]
-Memories = Annotated[MemoryQueries, Depends(_memories)]
-Writes = Annotated[WriteQueries, Depends(_writes)]
-Overview = Annotated[OverviewQueries, Depends(_overview)]
-DeadLetters = Annotated[DeadLetterQueries, Depends(_dead_letters)]
-SearchIndex = Annotated[Searcher, Depends(_search)]
-PageCursors = Annotated[Cursors, Depends(_cursors)]
+Settings = Annotated[ApiSettings, Depends(_given(lambda services: services.settings))]
+StoreVisibility = Annotated[Visibility, Depends(_given(lambda services: services.visibility))]
+EndsOfLog = Annotated[LogEnds, Depends(_given(lambda services: services.ends))]
+Memories = Annotated[MemoryQueries, Depends(_given(lambda services: services.memories))]
+Writes = Annotated[WriteQueries, Depends(_given(lambda services: services.writes))]
+Overview = Annotated[OverviewQueries, Depends(_given(lambda services: services.overview))]
+DeadLetters = Annotated[DeadLetterQueries, Depends(_given(lambda services: services.dead_letters))]
+SearchIndex = Annotated[Searcher, Depends(_given(lambda services: services.search))]
+PageCursors = Annotated[Cursors, Depends(_given(lambda services: services.cursors))]
 
 # The principal.
 
@@ -131,6 +109,19 @@ NamespaceQuery = Annotated[
 # Reads.
 
 
+def _wait_for(
+    services: Services, group: SinkGroup, positions: Sequence[Position] | None, prefer: Sequence[str] | None
+) -> PositionWait:
+    gateway = services.settings.api
+    return PositionWait(
+        visibility=services.visibility,
+        group=group,
+        positions=positions or (),
+        preferred=headers.preferred_wait(prefer, gateway.max_wait.total_seconds()),
+        default=gateway.read_wait.total_seconds(),
+    )
+
+
 class Reads:
     """A dependency: how new the answer from a sink's store has to be."""
 
@@ -146,13 +137,8 @@ class Reads:
     ) -> ReadConsistency:
         """Return what the headers ask for; `ensure` waits for it."""
         services = services_of(request)
-        gateway = services.settings.api
         return ReadConsistency(
-            visibility=services.visibility,
-            group=self._group,
-            positions=positions or (),
-            preferred=headers.preferred_wait(prefer, gateway.max_wait.total_seconds()),
-            default=gateway.read_wait.total_seconds(),
+            positions=_wait_for(services, self._group, positions, prefer),
             max_staleness=max_staleness,
             metrics=services.metrics,
         )
@@ -227,15 +213,7 @@ async def _unconditional_write(
 async def _position_wait(
     request: Request, positions: headers.Positions = None, prefer: headers.PreferOfWrite = None
 ) -> PositionWait:
-    services = services_of(request)
-    gateway = services.settings.api
-    return PositionWait(
-        visibility=services.visibility,
-        group=SinkGroup.POSTGRES,
-        positions=positions or (),
-        preferred=headers.preferred_wait(prefer, gateway.max_wait.total_seconds()),
-        default=gateway.read_wait.total_seconds(),
-    )
+    return _wait_for(services_of(request), SinkGroup.POSTGRES, positions, prefer)
 
 
 WaitsForPosition = Annotated[PositionWait, Depends(_position_wait)]
