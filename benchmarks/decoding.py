@@ -12,7 +12,8 @@ from benchmarks.stage import CLOCK, tell
 from soma_schemas.avro_schemas import latest
 from soma_schemas.events import SINK_EVENTS, MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS
-from soma_streams.delivery.decode import Decoded, Decoder, wire_header
+from soma_schemas.wire_format import wire_header
+from soma_streams.delivery.decode import Decoded, Decoder
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.native import NativeEvent, NativeReader
 from soma_streams.delivery.writer_schemas import judged

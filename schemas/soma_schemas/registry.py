@@ -1,7 +1,6 @@
 """The schema registry: register and check what is released, and serialize events under it."""
 
 import io
-import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,10 +22,10 @@ from soma_schemas.events import Record
 from soma_schemas.http_clients import stays_here, usable_environment
 from soma_schemas.settings import RegistrySettings, TopicSettings
 from soma_schemas.topics import TOPICS, Topic
+from soma_schemas.wire_format import wire_header
 
 COMPATIBILITY = ConfigCompatibilityLevel.FULL_TRANSITIVE
 
-_MAGIC = 0  # the first byte of Confluent's wire format
 _NOT_FOUND = 404
 _REQUESTS_AT_ONCE = 4
 _CONFLICT = 409
@@ -210,7 +209,7 @@ class EventSerializer:
         schema_id = _lookup(self._client, f"{full_topic_name}-{schema.full_name}", schema)
         if schema_id is None:
             raise _not_registered(record)
-        return _Writer(struct.pack(">BI", _MAGIC, schema_id), fastavro.parse_schema(schema.parsed()))
+        return _Writer(wire_header(schema_id), fastavro.parse_schema(schema.parsed()))
 
 
 class _Writer(NamedTuple):

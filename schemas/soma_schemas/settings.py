@@ -16,6 +16,8 @@ from soma_schemas.versions import MAX_EPOCH
 ENVIRONMENT_PREFIX = "SOMA_"
 NESTED_DELIMITER = "__"
 
+_CRITICAL = 2  # of syslog's levels
+
 
 def _seconds(value: object) -> object:
     if isinstance(value, str):
@@ -144,8 +146,13 @@ class KafkaSettings(SettingsGroup):
             raise ValueError("ssl_certificate_file and ssl_key_file come together")
         return self
 
-    def librdkafka(self) -> dict[str, str | int | float | bool]:
-        """Return these settings as confluent-kafka wants them."""
+    def librdkafka(self, *, silent: bool = False) -> dict[str, str | int | float | bool]:
+        """Return these settings as confluent-kafka wants them.
+
+        Args:
+            silent: What goes wrong is raised, so the client is not to write a line for every try to connect
+                beside the log.
+        """
         config: dict[str, str | int | float | bool] = {
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol.value,
@@ -159,6 +166,8 @@ class KafkaSettings(SettingsGroup):
         if self.ssl_certificate_file is not None and self.ssl_key_file is not None:
             config["ssl.certificate.location"] = str(self.ssl_certificate_file)
             config["ssl.key.location"] = str(self.ssl_key_file)
+        if silent:
+            config["log_level"] = _CRITICAL
         return config
 
 

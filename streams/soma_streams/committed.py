@@ -9,7 +9,6 @@ from soma_schemas.topics import MEMORY_EVENTS
 from soma_streams.delivery.state import Watermark
 
 _TIMEOUT_SECONDS = 10.0
-_CRITICAL = 2  # of syslog's levels
 
 
 def onlooker(kafka: KafkaSettings, group: str) -> Consumer:
@@ -22,9 +21,7 @@ def onlooker(kafka: KafkaSettings, group: str) -> Consumer:
         kafka: The brokers.
         group: The group's name on the brokers.
     """
-    # What goes wrong is raised; a line for every try to connect would come out beside the log.
-    quiet = {"log_level": _CRITICAL}
-    return Consumer(kafka.librdkafka() | quiet | {"group.id": group, "enable.auto.commit": False})
+    return Consumer(kafka.librdkafka(silent=True) | {"group.id": group, "enable.auto.commit": False})
 
 
 def committed_watermarks(kafka: KafkaSettings, topics: TopicSettings, group: SinkGroup) -> list[Watermark]:

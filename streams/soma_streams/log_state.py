@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from soma_schemas.admin_client import EARLIEST, LATEST
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import broker_error, open_admin, topic_id
 from soma_schemas.topics import MEMORY_EVENTS
@@ -41,8 +42,8 @@ def log_state(kafka: KafkaSettings, topics: TopicSettings) -> LogState:
     with open_admin(kafka) as admin:
         return LogState(
             LogIdentity(topic_id(admin, name), topics.epoch),
-            _offsets(admin, partitions, OffsetSpec.earliest()),  # type: ignore[no-untyped-call]  # the client has no types here
-            _offsets(admin, partitions, OffsetSpec.latest()),  # type: ignore[no-untyped-call]  # see above
+            _offsets(admin, partitions, EARLIEST),
+            _offsets(admin, partitions, LATEST),
         )
 
 

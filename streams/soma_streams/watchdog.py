@@ -8,8 +8,9 @@ from typing import NamedTuple, Protocol
 
 import structlog
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
+from soma_schemas.admin_client import LATEST
 from soma_schemas.clock import Clock
 from soma_schemas.settings import KafkaSettings
 from soma_schemas.topic_admin import open_admin
@@ -17,7 +18,6 @@ from soma_streams.committed import onlooker
 from soma_streams.delivery.retry import StoreAvailability
 
 _TIMEOUT_SECONDS = 3.0
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
 
 
 class Standing(NamedTuple):
@@ -180,7 +180,7 @@ class GroupOnBrokers:
         partitions = [TopicPartition(self._topic, number) for number in described.partitions]
         # Up to the last stable offset: what an open transaction holds back cannot be settled by anybody.
         asked = self._admin.list_offsets(
-            dict.fromkeys(partitions, _LATEST),
+            dict.fromkeys(partitions, LATEST),
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_TIMEOUT_SECONDS,
         )

@@ -1,7 +1,6 @@
 """From bytes to valid events: pure, total, and honest about what can never be one."""
 
 import io
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from soma_schemas.registry import RegistryUnreachableError, open_async_registry
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version
 from soma_schemas.violations import ContractError
+from soma_schemas.wire_format import HEADER_BYTES, schema_id_of
 from soma_streams.delivery.first_place import first_place
 from soma_streams.delivery.native import NativeEvent, NativeReader, NativeSource
 from soma_streams.delivery.state import DeadLettered, LoggedEvent
@@ -31,13 +31,11 @@ from soma_streams.transport.records import Record, RecordBatch, Unreadable
 if TYPE_CHECKING:
     from soma_native import Read
 
-_MAGIC = 0
 _NOT_FOUND = 404
 # What a registry gives out; how one answers about other numbers is not for a record to find out.
 _SCHEMA_IDS = range(1, 2**31)
 # What is made to take long takes some microseconds a byte.
 _BYTES_A_TURN = 32 * 1024
-_HEADER = struct.Struct(">BI")
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 
 # What fastavro raises on bytes that are not of the schema, found by feeding it random and truncated ones.
@@ -172,7 +170,7 @@ def read_body(value: bytes, schema: WriterSchema, reads: int, reader: Any = None
     # Counting costs as much as reading. A value that is short, and of which nothing is skipped, needs none.
     plain = schema.version is not None and len(value) <= reads
     body = io.BytesIO(value) if plain else _Bounded(value, reads)
-    body.seek(_HEADER.size)
+    body.seek(HEADER_BYTES)
     try:
         fields = fastavro.schemaless_reader(body, schema.parsed, reader)
     except _UNREADABLE_BODY as error:
@@ -182,17 +180,12 @@ def read_body(value: bytes, schema: WriterSchema, reads: int, reader: Any = None
     return fields, len(value) - body.tell()
 
 
-def wire_header(schema_id: int) -> bytes:
-    """Return what values begin with that are written under a schema."""
-    return _HEADER.pack(_MAGIC, schema_id)
-
-
 def schema_ids(records: Iterable[Record]) -> set[int]:
     """Return the schema ids that these records name."""
     return {
-        _HEADER.unpack_from(value)[1]
+        schema_id
         for record in records
-        if (value := record.value) is not None and len(value) >= _HEADER.size and value[0] == _MAGIC
+        if (value := record.value) is not None and (schema_id := schema_id_of(value)) is not None
     }
 
 
@@ -314,9 +307,9 @@ class Decoder:
             raise UndecodableError(
                 "unreadable_record", "the record is too large to be read, or its batch cannot be taken apart"
             )
-        if len(value) < _HEADER.size or value[0] != _MAGIC:
+        schema_id = schema_id_of(value)
+        if schema_id is None:
             raise UndecodableError("not_wire_format", "the value does not begin with a schema id")
-        _, schema_id = _HEADER.unpack_from(value)
         schema = schemas.get(schema_id)
         if schema is None:
             raise UndecodableError("unknown_schema_id", f"the registry does not know schema id {schema_id}")

@@ -6,17 +6,15 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
+from soma_schemas.admin_client import EARLIEST, LATEST, RenewableAdmin
 from soma_schemas.settings import KafkaSettings
 from soma_schemas.topic_admin import BrokerError, broker_error
 from soma_streams.lag.estimates import Retention
 from soma_streams.lag.facts import Bounds, Found, Place, TopicSeen
 
 _TIMEOUT_SECONDS = 5.0
-_CRITICAL = 2  # of syslog's levels
-_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # see above
 
 
 class BrokerLogs:
@@ -27,25 +25,15 @@ class BrokerLogs:
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        # What goes wrong is raised; a line for every try to connect would come out beside the log.
-        self._config = kafka.librdkafka() | {"client.id": "soma-lag", "log_level": _CRITICAL}
-        self._admin = AdminClient(self._config)
+        self._admin = RenewableAdmin(kafka, "soma-lag")
 
     def close(self) -> None:
         """Let go of the brokers."""
-        # The client has no `close`; left to the collector, its threads go on knocking at brokers that are
-        # gone.
-        with self._admin:
-            pass
+        self._admin.close()
 
     def renew(self) -> None:
-        """Forget what was learnt of the brokers.
-
-        The client asks with the leader epochs that it once learned, and never learns those of a broker that
-        came back: every question after that is refused with FENCED_LEADER_EPOCH.
-        """
-        self.close()
-        self._admin = AdminClient(self._config)
+        """Forget what was learnt of the brokers: something went wrong with it."""
+        self._admin.renew()
 
     def topics(self, names: Collection[str]) -> Mapping[str, TopicSeen | str]:
         """Return each topic, or why it is not told; those that do not exist are left out.
@@ -55,7 +43,9 @@ class BrokerLogs:
         """
         if not names:
             return {}
-        asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_TIMEOUT_SECONDS)
+        asked = self._admin.client.describe_topics(
+            TopicCollection(list(names)), request_timeout=_TIMEOUT_SECONDS
+        )
         found: dict[str, TopicSeen | str] = {}
         for name, answer in asked.items():
             try:
@@ -74,7 +64,7 @@ class BrokerLogs:
         """Return how topics are cleaned up, where that is told."""
         if not names:
             return {}
-        asked = self._admin.describe_configs(
+        asked = self._admin.client.describe_configs(
             [ConfigResource(ResourceType.TOPIC, name) for name in names], request_timeout=_TIMEOUT_SECONDS
         )
         found = {}
@@ -88,8 +78,8 @@ class BrokerLogs:
 
     def bounds(self, places: Collection[Place]) -> Mapping[Place, Bounds | str]:
         """Return where partitions start and end, or why that is not told."""
-        ends = self._offsets(dict.fromkeys(places, _LATEST))
-        starts = self._offsets(dict.fromkeys(places, _EARLIEST))
+        ends = self._offsets(dict.fromkeys(places, LATEST))
+        starts = self._offsets(dict.fromkeys(places, EARLIEST))
         found: dict[Place, Bounds | str] = {}
         for place, end in ends.items():
             start = starts[place]
@@ -114,7 +104,7 @@ class BrokerLogs:
         """Return for each place what the brokers tell, or why they do not."""
         if not wanted:
             return {}
-        asked = self._admin.list_offsets(
+        asked = self._admin.client.list_offsets(
             {TopicPartition(*place): which for place, which in wanted.items()},
             request_timeout=_TIMEOUT_SECONDS,
         )

@@ -33,7 +33,6 @@ _POLL_SECONDS = 0.2
 # Called so, because a call that the interpreter has specialized does not notice that the client failed: the
 # error then comes up at whatever is called next.
 _HEADERS = methodcaller("headers")
-_CRITICAL = 2  # of syslog's levels
 # Reading on is cheaper than asking the brokers anew for a place that is so near.
 _NEAR_OFFSETS = 500
 # The client's own bound on what it decompresses.
@@ -71,7 +70,7 @@ class Originals:
         self._partitions = DEAD_LETTERS.partitions(topics)
         self._clock = clock
         self._consumer = Consumer(
-            kafka.librdkafka()
+            kafka.librdkafka(silent=True)
             | {
                 "client.id": "soma-dead-letter-reader",
                 "group.id": f"{SinkGroup.DEAD_LETTERS.on_brokers(topics)}-reader",
@@ -79,8 +78,6 @@ class Originals:
                 # A place that was trimmed meanwhile shows by the later record that comes instead.
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 50,
-                # What goes wrong is raised; otherwise every try to connect writes a line to the terminal.
-                "log_level": _CRITICAL,
             }
         )
 

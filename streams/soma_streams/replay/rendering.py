@@ -1,18 +1,16 @@
 """Shows what a dead letter holds: its event, read with the schema that it was written with, or its bytes."""
 
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from soma_schemas.wire_format import schema_id_of
 from soma_streams.delivery.decode import UndecodableError, read_body
 from soma_streams.delivery.writer_schemas import WriterSchema
 
-_MAGIC = 0
-_HEADER = struct.Struct(">BI")
 _BYTES_A_LINE = 16
 _MOST_READS = 1_000_000
 
@@ -45,11 +43,11 @@ def content_of(value: bytes | None, schemas: Mapping[int, WriterSchema]) -> Cont
     """
     if value is None:
         return Content(fault="there is no value")
-    if len(value) < _HEADER.size or value[0] != _MAGIC:
+    schema_id = schema_id_of(value)
+    if schema_id is None:
         fields = _as_json(value)
         fault = "not in wire format" if fields is None else "not in wire format, but JSON"
         return Content(fields=fields, fault=fault)
-    _, schema_id = _HEADER.unpack_from(value)
     schema = schemas.get(schema_id)
     if schema is None:
         return Content(schema_id, fault=f"the registry has no schema under id {schema_id}")

@@ -30,7 +30,6 @@ from soma_streams.transport.records import Record
 
 _POLL_SECONDS = 0.05
 _DELIVERY_MILLISECONDS = 30_000
-_CRITICAL = 2  # of syslog's levels
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -118,7 +117,7 @@ class Republisher:
     def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
         self._topic = MEMORY_EVENTS.full_name(topics)
         self._producer = Producer(
-            kafka.librdkafka()
+            kafka.librdkafka(silent=True)
             | {
                 "client.id": "soma-replay",
                 "enable.idempotence": True,
@@ -129,8 +128,6 @@ class Republisher:
                 # Whatever the dead-letter topic held is offered; the brokers say what is too large.
                 "message.max.bytes": MOST_CLIENT_BYTES,
                 "delivery.timeout.ms": _DELIVERY_MILLISECONDS,
-                # What goes wrong is raised; a terminal needs no line for every try to connect.
-                "log_level": _CRITICAL,
             },
             logger=logging.getLogger("soma_streams.replay"),
         )
