@@ -401,11 +401,10 @@ class EventPublisher:
                     )
                 except BufferError:
                     self._producer.poll(_POLL_SECONDS)
+                    continue
                 except KafkaException as error:
                     delivered(error.args[0], None)
-                    break
-                else:
-                    break
+                break
 
     def flush(self) -> None:
         """Wait until every queued event has its answer: at most the delivery timeout."""

@@ -60,7 +60,7 @@ async def work_postgres(
     registry: CollectorRegistry,
     stop: asyncio.Event,
 ) -> None:
-    """Apply memory events to PostgreSQL, and index dead dead_letters there, until `stop` is set.
+    """Apply memory events to PostgreSQL, and index dead letters there, until `stop` is set.
 
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
@@ -207,7 +207,7 @@ async def _started(stop: asyncio.Event, work: Awaitable[None]) -> bool:
     """Do what a start waits for, and say whether it was done before `stop` was set."""
     done = await done_before(stop, work)
     if not done:
-        structlog.get_logger("soma_streams.workers").info("stopped_while_starting")
+        _log.info("stopped_while_starting")
     return done
 
 
@@ -229,9 +229,7 @@ async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> No
         await to_the_end(asyncio.gather(*running, return_exceptions=True))
     for task in running:
         if (error := task.exception()) is not None:
-            structlog.get_logger("soma_streams.workers").error(
-                "worker_cannot_go_on", error=type(error).__name__, reason=told(error)
-            )
+            _log.error("worker_cannot_go_on", error=type(error).__name__, reason=told(error))
             raise error
 
 
@@ -304,7 +302,7 @@ async def _settler(
 def _indexing(index: DeadLetterIndex, retry: Retry, epoch: int) -> Settle:
     async def settle(batch: RecordBatch) -> Settled:
         watermark = Watermark(SinkGroup.DEAD_LETTERS, batch.topic, batch.partition, epoch, batch.next_offset)
-        indexed = await retry("index dead dead_letters", lambda: index.apply(batch, watermark))
+        indexed = await retry("index dead letters", lambda: index.apply(batch, watermark))
         repeated = len(batch.records) - indexed
         outcomes = {Outcome.APPLIED: indexed, Outcome.SUPERSEDED: repeated}
         return Settled(batch.partition, batch.next_offset, outcomes)

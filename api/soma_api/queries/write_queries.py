@@ -94,28 +94,8 @@ class WriteQueries:
             prepare=True,
         )
         by_version: Mapping[tuple[int, int], SettledWrite] = {
-            (partition, version): SettledWrite(
-                Outcome(outcome),
-                reason,
-                error_code,
-                memory_id,
-                event_id,
-                event_type,
-                namespace,
-                bool(created),
-            )
-            for (
-                partition,
-                version,
-                outcome,
-                reason,
-                error_code,
-                memory_id,
-                event_id,
-                event_type,
-                namespace,
-                created,
-            ) in rows
+            (partition, version): SettledWrite._make((Outcome(outcome), *told, bool(created)))
+            for partition, version, outcome, *told, created in rows
         }
         return {
             position: settled

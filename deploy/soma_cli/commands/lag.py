@@ -89,11 +89,7 @@ def plot(
             "there is no lag collector to be asked: only one has looked for longer than a moment",
             remedy="start one with `soma lag collect`, and set SOMA_COLLECTOR__URL",
         )
-    report = asyncio.run(ask_collector(url))
-    lag = LagSettings(groups=group)
-    report = report.model_copy(
-        update={"groups": tuple(each for each in report.groups if lag.wants(each.group))}
-    )
+    report = asyncio.run(_told(url, LagSettings(groups=group)))
     if not report.groups:
         raise nothing_matches(group)
     draw(report, output)
@@ -147,6 +143,13 @@ def refuse_trouble(report: LagReport, pattern: str) -> None:
         )
 
 
+async def _told(url: str, lag: LagSettings) -> LagReport:
+    """Return what the collector has found of the groups that are wanted."""
+    report = await ask_collector(url)
+    groups = tuple(each for each in report.groups if lag.wants(each.group))
+    return report.model_copy(update={"groups": groups})
+
+
 @asynccontextmanager
 async def _looking(
     settings: OperatorSettings, lag: LagSettings
@@ -157,13 +160,8 @@ async def _looking(
     if url is not None:
 
         async def ask() -> LagResult:
-            report = await ask_collector(url)
-            groups = tuple(each for each in report.groups if lag.wants(each.group))
-            return LagResult(
-                source=LagSource.COLLECTOR,
-                report=report.model_copy(update={"groups": groups}),
-                with_partitions=named,
-            )
+            report = await _told(url, lag)
+            return LagResult(source=LagSource.COLLECTOR, report=report, with_partitions=named)
 
         yield ask
         return

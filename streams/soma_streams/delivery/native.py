@@ -137,17 +137,17 @@ class NativeReader:
 
     def _learn(self, schemas: Mapping[int, WriterSchema]) -> None:
         """Take records of these schemas, where all of their known fields are of the types that are known."""
-        before = dict(self._writers)
-        for schema_id, schema in schemas.items():
-            if self._judged.get(schema_id) is not schema:
-                self._judged[schema_id] = schema
-                self._writers.pop(schema_id, None)
-                if schema.fault is None and schema.record == MemoryStored.__name__:
-                    steps = self._steps(schema.parsed)
-                    if steps is not None:
-                        self._writers[schema_id] = steps
-        if self._writers != before:
-            self.reader = self.reader.for_writers(self._writers)
+        new = {number: each for number, each in schemas.items() if self._judged.get(number) is not each}
+        if not new:
+            return
+        for schema_id, schema in new.items():
+            self._judged[schema_id] = schema
+            self._writers.pop(schema_id, None)
+            if schema.fault is None and schema.record == MemoryStored.__name__:
+                steps = self._steps(schema.parsed)
+                if steps is not None:
+                    self._writers[schema_id] = steps
+        self.reader = self.reader.for_writers(self._writers)
 
     def event(self, read: "Read", number: int) -> MemoryStored:
         """Return the event of a sound record, as the model would make it."""

@@ -68,6 +68,11 @@ class LoggedEvent:
             name = self._name = MemoryName(self.event.tenant, self.event.memory_id)
         return name
 
+    @property
+    def is_replayed(self) -> bool:
+        """Whether it is a dead letter that was published again."""
+        return self.position != self.origin
+
 
 @dataclass(slots=True)
 class Content:

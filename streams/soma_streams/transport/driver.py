@@ -55,7 +55,7 @@ def configure(app: faust.App, options: Options) -> None:
 
 
 def batches(stream: StreamT[RecordBatch]) -> AsyncIterator[RecordBatch]:
-    """Iterate over an agent's batches; none is acknowledged until it is acknowledged."""
+    """Iterate over an agent's batches; Faust acknowledges none by itself."""
     # Faust types agents by an interface that lacks what its only streams have.
     return cast("AsyncIterator[RecordBatch]", cast("faust.Stream[RecordBatch]", stream).noack())
 

@@ -194,7 +194,7 @@ def _unmade(events: Sequence[LoggedEvent], to_read: Collection[MemoryName]) -> d
     if len({each.source.read for each in native}) != 1:
         return {}
     # A replay may claim the place of another event of the batch, which is told of once.
-    replayed = {each.version for each in events if each.position != each.origin}
+    replayed = {each.version for each in events if each.is_replayed}
     return {
         each.version: each for each in native if each.name not in to_read and each.version not in replayed
     }
@@ -204,11 +204,7 @@ def _is_unconditional(logged: LoggedEvent) -> bool:
     if isinstance(logged, NativeEvent):
         return not logged.is_conditional
     event = logged.event
-    return (
-        isinstance(event, MemoryStored)
-        and event.expected_version is None
-        and logged.position == logged.origin
-    )
+    return isinstance(event, MemoryStored) and event.expected_version is None and not logged.is_replayed
 
 
 def _keys(names: Iterable[MemoryName]) -> dict[str, object]:

@@ -50,7 +50,7 @@ class Changes:
     """What a batch changes, in the order of the keys.
 
     Attributes:
-        ended: The memories that were deleted in the batch, even if they were stored again: their links end.
+        ended: The memories that ended in the batch, even if they were stored again: their links end.
     """
 
     memories: Sequence[MemoryRow]
@@ -84,12 +84,7 @@ def history_rows(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]
 
 def replayed_versions(settlements: Iterable[Settlement]) -> list[int]:
     """Return the versions of the events that are replayed dead letters."""
-    return [
-        settlement.logged.version
-        for settlement in settlements
-        if settlement.logged.position is not settlement.logged.origin
-        and settlement.logged.position != settlement.logged.origin
-    ]
+    return [each.logged.version for each in settlements if each.logged.is_replayed]
 
 
 def history_months(events: Iterable[LoggedEvent | DeadLettered]) -> list[date]:
@@ -117,7 +112,7 @@ def link_state(row: Sequence[Any]) -> LinkState:
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """The last deletion of a memory within a batch."""
+    """The last end of a memory within a batch: its deletion, or that its id went back to its owner."""
 
     version: int
     logged_at: datetime
