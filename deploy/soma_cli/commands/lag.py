@@ -21,7 +21,6 @@ from soma_schemas.configuration import load
 from soma_schemas.lag import LagReport
 from soma_schemas.lag_client import ask_collector
 from soma_streams.lag.lag_settings import LagCollectorSettings, LagSettings
-from soma_streams.lag.process import open_collector
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
@@ -165,6 +164,8 @@ async def _looking(
 
         yield ask
         return
+    from soma_streams.lag.process import open_collector  # noqa: PLC0415  # not where a collector is asked
+
     async with open_collector(settings.kafka, lag, SystemClock()) as collector:
 
         async def look() -> LagResult:

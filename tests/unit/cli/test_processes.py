@@ -14,7 +14,7 @@ import pytest
         ("soma_cli.commands.work", "qdrant_client"),
         ("soma_cli.commands.work", "alembic"),
         ("soma_cli.commands.work", "fastapi"),
-        ("soma_cli.commands.lag", "faust"),
+        ("soma_cli.commands.lag", "aiokafka"),
         ("soma_cli.processes.lag_collector", "faust"),
         ("soma_cli.processes.lag_collector", "fastavro"),
         ("soma_cli.processes.lag_collector", "psycopg"),
