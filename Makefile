@@ -86,7 +86,7 @@ $(PEERS)/.installed: requirements/benchmarks.txt | $(BIN)/python
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.local $(PEERS)/.installed ## Measure everything beside what else could do it, and write docs/performance.md.
+bench: native $(PEERS)/.installed ## Measure everything beside what else could do it, and write docs/performance.md.
 	$(BIN)/python -m benchmarks all $(BENCH)
 
 .PHONY: lint

@@ -30,6 +30,8 @@ WORK_POSTGRES = (sys.executable, "-m", "soma_cli.main", "work", "postgres")
 _TABLES = (
     "memories, memory_history, memory_links, sink_watermarks, dead_letters, namespace_counts, tenant_counts"
 )
+# A module that refuses to be imported stands there in the extension's place.
+_WITHOUT_NATIVE = Path("tests/without_native").resolve()
 _LOOK_SECONDS = 0.02
 _STOP_SECONDS = 40
 _START_SECONDS = 60
@@ -190,10 +192,27 @@ async def timed(
 
 
 async def everything(
-    stage: Stage, topics: TopicSettings, events: int, workers: int = 1, batch: int | None = None
+    stage: Stage,
+    topics: TopicSettings,
+    events: int,
+    workers: int = 1,
+    batch: int | None = None,
+    *,
+    native: bool = True,
 ) -> Run:
-    """Return how long the platform takes for so many events, into empty tables; in batches of one size."""
+    """Return how long the platform takes for so many events, into empty tables.
+
+    Args:
+        stage: Where it runs.
+        topics: What it reads.
+        events: How many it is timed for.
+        workers: How many processes share them.
+        batch: The most events of one batch; what is set by default if none is given.
+        native: Whether they have the native extension.
+    """
     await asyncio.to_thread(reset, stage, topics)
     more = {"SOMA_DELIVERY__BATCH_EVENTS": str(batch)} if batch is not None else {}
+    if not native:
+        more["PYTHONPATH"] = str(_WITHOUT_NATIVE)
     with running(stage, topics, workers, more=more) as started:
         return await timed(stage, started, events)

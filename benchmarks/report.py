@@ -31,7 +31,8 @@ libraries as the platform.
 Quix Streams brings its own sink and cannot do all of that: it upserts without a guard. "Everything
 the platform does" is `soma work postgres` as it is installed: every event is checked against its
 contract, folded onto the memory's state, recorded in the history, and its outcome counted, in
-other, larger tables.
+other, larger tables. It has the native extension (`make native`); beside it stands the same worker
+without, which reads every event by fastavro and the model.
 """
 
 

@@ -34,12 +34,14 @@ class Contender:
         script: In `contenders`; none is the platform's own worker.
         events: How many it is given: some five seconds' worth.
         elsewhere: Whether it has libraries of its own environment.
+        native: Whether the platform's own worker has the native extension.
     """
 
     name: str
     script: str | None
     events: int
     elsewhere: bool = False
+    native: bool = True
 
 
 BY_HAND_CONFLUENT = "by hand, confluent-kafka"
@@ -48,12 +50,14 @@ STOCK_FAUST = "stock Faust"
 FASTSTREAM = "FastStream, batches"
 QUIX = "Quix Streams, its own sink"
 OURS = "ours, everything the platform does"
+OURS_BY_REFERENCE = "ours, without the native extension"
 
 CONTENDERS = (
     Contender(BY_HAND_CONFLUENT, "by_hand_confluent", 100_000),
     Contender(BY_HAND_AIOKAFKA, "by_hand_aiokafka", 100_000),
     Contender(STOCK_FAUST, "stock_faust", 40_000),
     Contender(OURS, None, 150_000),
+    Contender(OURS_BY_REFERENCE, None, 40_000, native=False),
     Contender(FASTSTREAM, "faststream_batches", 100_000, elsewhere=True),
     Contender(QUIX, "quix_streams", 50_000, elsewhere=True),
 )
@@ -98,7 +102,7 @@ async def once(stage: Stage, topics: TopicSettings, contender: Contender, events
         ContenderError: It failed, or the table does not hold what it should.
     """
     if contender.script is None:
-        return await platform_worker.everything(stage, topics, events)
+        return await platform_worker.everything(stage, topics, events, native=contender.native)
     return await asyncio.to_thread(run_script, stage, topics, contender, events, BATCH)
 
 
