@@ -24,5 +24,7 @@ def program(name: str) -> str:
         AssertionError: It is not installed; the words say how to install it.
     """
     found = shutil.which(name)
-    assert found, f"{name} is not installed: apt-get install --no-install-recommends prometheus, or see .ci/run"
+    assert found, (
+        f"{name} is not installed: apt-get install --no-install-recommends prometheus, or see .ci/run"
+    )
     return found
