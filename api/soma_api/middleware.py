@@ -4,7 +4,7 @@ import os
 import re
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import structlog
@@ -18,12 +18,14 @@ from soma_api.problems import (
     OverloadedError,
     problem_response,
 )
+from soma_schemas import tracing
 from soma_schemas.clock import Clock
 
 REQUEST_ID_HEADER = "X-Request-Id"
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 # Asked every few seconds by machines: their lines would hide everybody else's.
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+_TRACE_HEADERS = frozenset(name.encode() for name in tracing.CARRIED)
 _UNTEMPLATED_ROUTES = frozenset({"/docs", "/openapi.json"})
 _SERVER_ERROR = 500
 
@@ -89,36 +91,41 @@ class RequestMiddleware:
                 )
             await send(message)
 
-        self._in_flight += 1
-        self._metrics.request_started()
-        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
-        try:
+        with _span(scope, method) as span:
+            self._in_flight += 1
+            self._metrics.request_started()
+            bound = structlog.contextvars.bind_contextvars(request_id=request_id)
             try:
-                self._refuse_early(scope)
-                await self._app(scope, self._bounded(receive), answer)
-            except ApiError as error:
-                await problem_response(error, request_id)(scope, receive, answer)
-            except Exception as error:
-                # The message and the values may hold content; the class and the place never do.
-                log.error("request_failed", error=type(error).__name__, where=_where(error))  # noqa: TRY400  # no traceback: it would print the message
-                if status:
-                    raise
-                internal = InternalError("an error that nobody foresaw; it is in the log")
-                await problem_response(internal, request_id)(scope, receive, answer)
-        finally:
-            self._in_flight -= 1
-            seconds = self._clock.monotonic() - started
-            route = _route(scope)
-            self._metrics.request_done(route, method, status, seconds)
-            if status >= _SERVER_ERROR or route not in _QUIET_ROUTES:
-                log.info(
-                    "request_served",
-                    route=route,
-                    method=method,
-                    status=status,
-                    milliseconds=round(seconds * 1000, 2),
-                )
-            structlog.contextvars.reset_contextvars(**bound)
+                try:
+                    self._refuse_early(scope)
+                    await self._app(scope, self._bounded(receive), answer)
+                except ApiError as error:
+                    await problem_response(error, request_id)(scope, receive, answer)
+                except Exception as error:
+                    # The message and the values may hold content; the class and the place never do.
+                    log.error("request_failed", error=type(error).__name__, where=_where(error))  # noqa: TRY400  # no traceback: it would print the message
+                    if status:
+                        raise
+                    internal = InternalError("an error that nobody foresaw; it is in the log")
+                    await problem_response(internal, request_id)(scope, receive, answer)
+            finally:
+                self._in_flight -= 1
+                seconds = self._clock.monotonic() - started
+                route = _route(scope)
+                self._metrics.request_done(route, method, status, seconds)
+                span.rename(f"{method} {route}")
+                span.set({"http.route": route, "http.response.status_code": status})
+                if status >= _SERVER_ERROR:
+                    span.fail(str(status))
+                if status >= _SERVER_ERROR or route not in _QUIET_ROUTES:
+                    log.info(
+                        "request_served",
+                        route=route,
+                        method=method,
+                        status=status,
+                        milliseconds=round(seconds * 1000, 2),
+                    )
+                structlog.contextvars.reset_contextvars(**bound)
 
     def _refuse_early(self, scope: Scope) -> None:
         if self._in_flight > self._max_concurrent_requests and not _is_probe(scope):
@@ -157,6 +164,17 @@ def _request_id(scope: Scope) -> str:
 def _is_probe(scope: Scope) -> bool:
     # A busy process is alive; were its probes refused, it would be restarted for being useful.
     return scope["path"] in _QUIET_ROUTES
+
+
+def _span(scope: Scope, method: str) -> AbstractContextManager[tracing.Span]:
+    if not tracing.is_on() or _is_probe(scope):
+        return tracing.UNTRACED
+    carrier = {
+        name.decode("ascii"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name in _TRACE_HEADERS
+    }
+    return tracing.request(method, {"http.request.method": method, "url.scheme": scope["scheme"]}, carrier)
 
 
 def _route(scope: Scope) -> str:

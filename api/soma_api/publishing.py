@@ -1,6 +1,7 @@
 """Publishes events to the log and waits for the acknowledgement, without blocking the event loop."""
 
 import asyncio
+import contextvars
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
@@ -59,7 +60,11 @@ class EventLog:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                receipts = await asyncio.wrap_future(self._threads.submit(self._publisher.publish, events))
+                # In the thread, too, it is this request that publishes: its trace, and its id in the log.
+                publish = contextvars.copy_context().run
+                receipts = await asyncio.wrap_future(
+                    self._threads.submit(publish, self._publisher.publish, events)
+                )
                 return await asyncio.wrap_future(receipts)
         except TimeoutError:
             log.warning("publish_timed_out", events=len(events), seconds=self._timeout)

@@ -6,6 +6,7 @@ from soma_api.freshness import Freshness
 from soma_api.index_completeness import IndexLook, IndexState
 from soma_api.metrics import ApiMetrics, WaitFor, WaitResult
 from soma_api.watermark_waiter import WatermarkWaiter
+from soma_schemas import tracing
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 from soma_schemas.groups import SinkGroup
@@ -52,10 +53,11 @@ class Visibility:
         While the index is not complete, what was settled into it may be missing from it.
         """
         started = self._clock.monotonic()
-        visible = await self._waiter.wait(groups, positions, seconds)
-        while visible and SinkGroup.VECTORS in groups and not await self.index_is_complete():
-            await self._clock.sleep(_LOOK_AGAIN_SECONDS)
-            visible = self._clock.monotonic() - started < seconds
+        with tracing.part(f"wait for {wait_for}"):
+            visible = await self._waiter.wait(groups, positions, seconds)
+            while visible and SinkGroup.VECTORS in groups and not await self.index_is_complete():
+                await self._clock.sleep(_LOOK_AGAIN_SECONDS)
+                visible = self._clock.monotonic() - started < seconds
         result = WaitResult.VISIBLE if visible else WaitResult.TIMED_OUT
         self._metrics.waited(wait_for, result, self._clock.monotonic() - started)
         return visible

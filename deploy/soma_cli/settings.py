@@ -9,6 +9,7 @@ from soma_api.settings import ApiSettings
 from soma_cli.client_file import ClientFile
 from soma_cli.connection import find_settings
 from soma_cli.invocation import Invocation
+from soma_schemas import tracing
 from soma_schemas.configuration import load
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings, SettingsGroup
@@ -111,4 +112,6 @@ def operator_settings(root: Invocation, *, wanted: bool = True) -> tuple[Operato
         ConfigurationError: They are wrong.
     """
     variables, local = find_settings(root) if wanted else (root.environment, None)
-    return load(OperatorSettings, environment=variables, known=KNOWN).settings, local
+    settings = load(OperatorSettings, environment=variables, known=KNOWN).settings
+    tracing.start(settings.tracing, "soma")
+    return settings, local

@@ -5,6 +5,7 @@ import sys
 
 import structlog
 
+from soma_schemas import tracing
 from soma_schemas.configuration import Setting
 from soma_schemas.settings import LogFormat, LogSettings
 
@@ -25,6 +26,7 @@ def configure_logging(settings: LogSettings) -> None:
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _with_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -49,6 +51,12 @@ def configure_logging(settings: LogSettings) -> None:
     # Libraries tell of their own workings at INFO; what concerns an operator, they warn about.
     for library in _CHATTY:
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
+
+
+def _with_trace(logger: object, method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Name the trace and the span in which the line is written."""
+    del logger, method
+    return {**tracing.log_ids(), **line}
 
 
 def log_settings(effective: tuple[Setting, ...]) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from soma_schemas import tracing
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.errors import SomaError
 from soma_schemas.events import (
@@ -34,6 +35,8 @@ from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError, Violation, ViolationCode
+
+_Headers = list[tuple[str, str | bytes | None]]
 
 _POLL_SECONDS = 0.1
 _GROUP_EVENTS = 500
@@ -345,6 +348,12 @@ class EventPublisher:
 
     def __init__(self, settings: PublishingSettings) -> None:
         self._topic = MEMORY_EVENTS.full_name(settings.topics)
+        self._attributes = {
+            "messaging.system": "kafka",
+            "messaging.destination.name": self._topic,
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+        }
         self._registry = open_registry(settings.registry)
         self._serializer = EventSerializer(self._registry)
         self._producer = Producer(
@@ -380,24 +389,41 @@ class EventPublisher:
             raise ProducerClosedError("this producer is closed")
         answers = _Answers()
         group: list[tuple[MemoryEvent, bytes]] = []
+        sending = tracing.sending(f"send {self._topic}", self._attributes)
+        carrier = sending.carrier
+        headers: _Headers | None = list(carrier.items()) if carrier else None
         try:
             for event in events:
                 group.append((event, self._serializer.serialize(event, self._topic)))
                 if len(group) == _GROUP_EVENTS:
-                    self._queue(group, answers)
+                    self._queue(group, answers, headers)
                     group = []
+        except BaseException as error:
+            sending.end(type(error).__name__)
+            raise
         finally:
-            self._queue(group, answers)
-        return answers.complete()
+            self._queue(group, answers, headers)
+        receipts = answers.complete()
+        receipts.add_done_callback(partial(_end, sending))
+        return receipts
 
-    def _queue(self, group: Sequence[tuple[MemoryEvent, bytes]], answers: "_Answers") -> None:
+    def _queue(
+        self,
+        group: Sequence[tuple[MemoryEvent, bytes]],
+        answers: "_Answers",
+        headers: _Headers | None,
+    ) -> None:
         """Queue events one right after the other: what is queued at once shares requests."""
         for event, value in group:
             delivered = answers.expected(event)
             while True:
                 try:
                     self._producer.produce(
-                        self._topic, key=event.log_key(), value=value, on_delivery=delivered
+                        self._topic,
+                        key=event.log_key(),
+                        value=value,
+                        headers=headers,
+                        on_delivery=delivered,
                     )
                 except BufferError:
                     self._producer.poll(_POLL_SECONDS)
@@ -474,6 +500,13 @@ class _Answers:
             self._receipts.set_result(receipts)
         else:
             self._receipts.set_exception(_delivery_error(first, failed))
+
+
+def _end(sending: tracing.Sending, done: "Future[list[Receipt]]") -> None:
+    error = done.exception()
+    if error is None:
+        sending.set({"messaging.batch.message_count": len(done.result())})
+    sending.end(None if error is None else type(error).__name__)
 
 
 def _position(message: Message | None) -> Position | KafkaError:

@@ -323,6 +323,42 @@ class LogSettings(SettingsGroup):
     format: LogFormat = Field(LogFormat.JSON, description="`json` for machines, `console` for people.")
 
 
+def _header_fields(value: SecretStr) -> SecretStr:
+    for each in filter(None, value.get_secret_value().split(",")):
+        name, separator, content = each.partition("=")
+        if not separator or not fits_a_header(name.strip()) or not fits_a_header(content.strip()):
+            raise ValueError("it has to look like `name=value,name=value`, in visible ASCII characters")
+    return value
+
+
+class TracingSettings(SettingsGroup):
+    """Where spans go. Without an endpoint there are none."""
+
+    endpoint: WebAddress | None = Field(
+        None,
+        description="Base URL of what takes OTLP over HTTP, such as `http://127.0.0.1:4318`; spans go to its "
+        "`/v1/traces`. Default: no tracing. Needs the extra `tracing`.",
+    )
+    headers: Annotated[SecretStr, AfterValidator(_header_fields)] = Field(
+        SecretStr(""), description="Headers sent there, as `name=value,name=value`; for keys of a service."
+    )
+    ca_file: PemFile | None = Field(
+        None, description="PEM file of the CA of the endpoint. Default: the public CAs."
+    )
+    sample_ratio: float = Field(
+        1.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the traces begun here that are kept. Where a caller or a sender has begun one, "
+        "its decision holds.",
+    )
+
+    def header_fields(self) -> dict[str, str]:
+        """Return the headers by name, with the secrets in them: never log them."""
+        pairs = (each.partition("=") for each in self.headers.get_secret_value().split(",") if each)
+        return {name.strip().lower(): content.strip() for name, _, content in pairs}
+
+
 class ProducerSettings(SettingsGroup):
     """How events are sent."""
 
@@ -374,3 +410,4 @@ class PublishingSettings(ProcessSettings):
     topics: TopicSettings = Field(TopicSettings(), description="The topics.")
     registry: RegistrySettings = Field(RegistrySettings(), description="The schema registry.")
     producer: ProducerSettings = Field(ProducerSettings(), description="How events are sent.")
+    tracing: TracingSettings = Field(TracingSettings(), description="Where spans go.")

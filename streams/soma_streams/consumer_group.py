@@ -15,6 +15,7 @@ from mode.utils.locks import Event
 from soma_schemas.clock import Clock
 from soma_schemas.moments import of_timestamp
 from soma_schemas.settings import KafkaSettings, SecurityProtocol
+from soma_streams.batch_spans import batch_span, tell_outcomes
 from soma_streams.cancellation import done_before, end, to_the_end
 from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.delivery.settle import Settled
@@ -240,15 +241,18 @@ class ConsumerGroup:
 
     async def _deliver(self, batch: RecordBatch, settle: Settle) -> None:
         began = self._clock.monotonic()
-        try:
-            settled = await settle(batch)
-        except Exception as error:  # noqa: BLE001  # an agent that raises would be restarted and lose its batch
-            self._failure = self._failure or error
-            self._failed.set()
-            consumer_of(self._app).abandon(batch)  # nothing of its partition follows
-        else:
-            consumer_of(self._app).acknowledge(batch)
-            self._count(batch, settled, began)
+        with batch_span(self._group, batch) as span:
+            try:
+                settled = await settle(batch)
+            except Exception as error:  # noqa: BLE001  # an agent that raises would be restarted and lose its batch
+                self._failure = self._failure or error
+                self._failed.set()
+                consumer_of(self._app).abandon(batch)  # nothing of its partition follows
+                span.fail(type(error).__name__)
+            else:
+                consumer_of(self._app).acknowledge(batch)
+                self._count(batch, settled, began)
+                tell_outcomes(span, settled)
 
     def _count(self, batch: RecordBatch, settled: Settled, began: float) -> None:
         for outcome, count in settled.outcomes.items():

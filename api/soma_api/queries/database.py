@@ -12,14 +12,17 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from soma_api.problems import StoreUnavailableError
+from soma_schemas import tracing
 from soma_schemas.postgres_pool import PostgresPool, open_pool
 from soma_schemas.settings import PostgresSettings
+from soma_schemas.tracing import SpanKind
 
 Statement = LiteralString | sql.Composed
 Ask = Callable[[psycopg.AsyncConnection], Awaitable[list[TupleRow]]]
 # What the server raises when it is the one that gives up: a timeout, a shutdown, too little memory.
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
+_SYSTEM = {"db.system.name": "postgresql"}
 _SET_TENANT = "SELECT set_config('soma.tenant', %(tenant)s, true)"
 
 
@@ -120,16 +123,20 @@ class Database:
 
     async def _answer(self, ask: Ask) -> list[TupleRow]:
         try:
-            async with self._pool.connection() as connection:
-                try:
-                    return await ask(connection)
-                except _UNAVAILABLE:
-                    if not connection.closed:
-                        raise
-            # The server was restarted since this connection was last used, and others in the pool may be as
-            # dead. What only reads can be asked again.
-            await self._pool.check()
-            async with self._pool.connection() as connection:
-                return await ask(connection)
+            with tracing.part("postgresql", SpanKind.CLIENT, _SYSTEM):
+                return await self._ask(ask)
         except _UNAVAILABLE as error:
             raise StoreUnavailableError("the database does not answer") from error
+
+    async def _ask(self, ask: Ask) -> list[TupleRow]:
+        async with self._pool.connection() as connection:
+            try:
+                return await ask(connection)
+            except _UNAVAILABLE:
+                if not connection.closed:
+                    raise
+        # The server was restarted since this connection was last used, and others in the pool may be as
+        # dead. What only reads can be asked again.
+        await self._pool.check()
+        async with self._pool.connection() as connection:
+            return await ask(connection)

@@ -16,7 +16,7 @@ from soma_api.serving import bind
 from soma_api.serving import serve as serve_http
 from soma_api.settings import ApiSettings
 from soma_cli.local.embedded_index import EmbeddedIndex, IndexDiscardedError
-from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell
+from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell_and_trace
 from soma_cli.settings import EmbeddedApiSettings
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
@@ -39,7 +39,7 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
     from soma_api.queries.vectors.qdrant import QdrantReader  # noqa: PLC0415  # not where the index is embedded
     from soma_schemas.vectors.server import check_collection, open_client  # noqa: PLC0415  # not where the index is embedded
 
-    tell(loaded)
+    tell_and_trace(loaded, "soma-api")
     settings = loaded.settings
     stop = stopped_by_signal()
     with closing(open_embedder(settings.embedder)) as embedder:
@@ -61,7 +61,7 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
     Raises:
         Exception: What made going on impossible.
     """
-    tell(loaded)
+    tell_and_trace(loaded, "soma-api")
     settings = loaded.settings
     stop = stopped_by_signal()
     collection = collection_of(_EMBEDDED_ALIAS, settings.embedder)

@@ -4,9 +4,10 @@ import asyncio
 import signal
 from random import Random
 
+from soma_schemas import tracing
 from soma_schemas.configuration import Loaded
 from soma_schemas.logs import configure_logging, log_settings
-from soma_schemas.settings import EmbedderSettings, ProcessSettings
+from soma_schemas.settings import EmbedderSettings, ProcessSettings, PublishingSettings
 from soma_schemas.vectors.collection import Collection
 
 
@@ -19,6 +20,16 @@ def tell(loaded: Loaded[ProcessSettings]) -> None:
     """Begin to log, with the settings that this process has."""
     configure_logging(loaded.settings.log)
     log_settings(loaded.effective)
+
+
+def tell_and_trace(loaded: Loaded[PublishingSettings], service: str) -> None:
+    """Begin to log and, where spans have a place to go, to trace under the name of a service.
+
+    Raises:
+        ConfigurationError: They have one, and what sends them is not installed.
+    """
+    tell(loaded)
+    tracing.start(loaded.settings.tracing, service)
 
 
 def stopped_by_signal() -> asyncio.Event:

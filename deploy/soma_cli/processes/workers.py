@@ -4,7 +4,7 @@ from contextlib import closing
 
 from prometheus_client import CollectorRegistry
 
-from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell
+from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell_and_trace
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
 from soma_schemas.vectors.embedders import open_embedder
@@ -19,7 +19,7 @@ async def work_postgres(loaded: Loaded[PostgresWorkerSettings]) -> None:
     Raises:
         Exception: What made going on impossible.
     """
-    tell(loaded)
+    tell_and_trace(loaded, "soma-postgres-worker")
     collect_rarely()
     await workers.work_postgres(
         loaded.settings,
@@ -40,7 +40,7 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
     from soma_schemas.vectors.server import open_client  # noqa: PLC0415  # see above
     from soma_streams.sinks.vectors.qdrant import QdrantWriter  # noqa: PLC0415  # see above
 
-    tell(loaded)
+    tell_and_trace(loaded, "soma-vector-worker")
     settings = loaded.settings
     stop = stopped_by_signal()
     collection = collection_of(settings.vectors.collection, settings.embedder)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from soma_schemas import tracing
 from soma_schemas.clock import Clock
 from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import SomaError
@@ -126,7 +127,9 @@ class Settler:
         Raises:
             Exception: Something systemic; nothing of the batch may be acknowledged.
         """
-        decoded = await self._decoder.decode_in_turns(batch, await self._schemas_of(batch))
+        schemas = await self._schemas_of(batch)
+        with tracing.part("decode"):
+            decoded = await self._decoder.decode_in_turns(batch, schemas)
         items = await self._without_poison(decoded)
         outcomes = dict.fromkeys(Outcome, 0)
         for outcome in await self._write(batch, items, batch.next_offset):
@@ -245,7 +248,8 @@ class Settler:
             return []
         now = self._clock.now()
         letters = [DeadLetter.of(each, now) for each in poison]
-        await self._retry("write dead letters", lambda: self._dead_letters.write(letters))
+        with tracing.part("write dead letters"):
+            await self._retry("write dead letters", lambda: self._dead_letters.write(letters))
         for each in poison:
             self._log.warning(
                 "event_dead_lettered",

@@ -4,6 +4,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 from fakes import FakeClock
 from soma_api.metrics import ApiMetrics
 from soma_api.middleware import RequestMiddleware
+from spans import A_TRACE, Spans, a_traceparent, trace_id
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -189,3 +191,31 @@ async def test_a_failed_request_is_counted_out_as_well(app: App) -> None:
 
     assert app.count("soma_api_requests_total", route="unmatched", method="GET", status="500") == 1
     assert app.count("soma_api_requests_in_flight") == 0
+
+
+async def test_a_request_is_a_part_of_its_callers_trace_and_names_its_route(app: App) -> None:
+    with Spans().recording() as spans:
+        await app.client.get("/secret?q=content", headers={"traceparent": a_traceparent()})
+        await app.client.get("/healthz", headers={"traceparent": a_traceparent()})
+
+    (served,) = spans.all
+    assert (served.name, trace_id(served)) == ("GET unmatched", A_TRACE)
+    assert dict(served.attributes or {}) == {
+        "http.request.method": "GET",
+        "url.scheme": "http",
+        "http.route": "unmatched",
+        "http.response.status_code": 200,
+    }
+
+
+async def test_a_request_that_fails_has_a_span_that_failed(app: App) -> None:
+    async def fail(_: Request) -> Response:
+        raise ValueError("a secret")
+
+    app.answer = fail
+    with Spans().recording() as spans:
+        await app.client.get("/")
+
+    (served,) = spans.all
+    assert served.status.status_code is StatusCode.ERROR
+    assert "secret" not in served.to_json()

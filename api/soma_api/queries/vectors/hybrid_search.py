@@ -10,6 +10,8 @@ from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question
+from soma_schemas import tracing
+from soma_schemas.tracing import SpanKind
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import Embedder
 from soma_schemas.vectors.index_errors import UnfitVectorError
@@ -17,6 +19,7 @@ from soma_schemas.vectors.payload import DOCUMENT, TENANT, VERSION, memory_of
 from soma_schemas.vectors.points import unit_vector
 
 # Hybrid search fuses this many of each kind; more changed no ranking among the examples (docs/adr/0005).
+_SYSTEM = {"db.system.name": "qdrant"}
 _CANDIDATES = 100
 _FIELDS = (TENANT, VERSION, DOCUMENT)
 
@@ -91,19 +94,21 @@ class Search:
         conditions = conditions_of(request.tenant, request.filter)
         if conditions is None:
             return []
-        dense = await self._dense(request) if request.mode is not SearchMode.KEYWORD else None
+        with tracing.part("embed"):
+            dense = await self._dense(request) if request.mode is not SearchMode.KEYWORD else None
         words = self._bm25.query(request.text or "") if request.mode is not SearchMode.VECTOR else None
-        found = await self._reader.candidates(
-            Question(
-                conditions,
-                of_tenant(request.tenant),
-                dense,
-                words,
-                limit=max(_CANDIDATES, request.top_k) if request.mode is SearchMode.HYBRID else request.top_k,
-            )
+        question = Question(
+            conditions,
+            of_tenant(request.tenant),
+            dense,
+            words,
+            limit=max(_CANDIDATES, request.top_k) if request.mode is SearchMode.HYBRID else request.top_k,
         )
+        with tracing.part("query points", SpanKind.CLIENT, _SYSTEM):
+            found = await self._reader.candidates(question)
         best = _ranked(request.mode, found, request.top_k)
-        payloads = await self._reader.payloads([each.id for each in best], conditions, _FIELDS)
+        with tracing.part("read points", SpanKind.CLIENT, _SYSTEM):
+            payloads = await self._reader.payloads([each.id for each in best], conditions, _FIELDS)
         # What was deleted or moved out of reach since the candidates were found is left out.
         return [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]
 

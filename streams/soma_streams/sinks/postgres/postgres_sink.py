@@ -7,10 +7,12 @@ from typing import Any
 import psycopg
 import structlog
 
+from soma_schemas import tracing
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.outcomes import Outcome
 from soma_schemas.tables.layout import READ_LAYOUT, require_layout
+from soma_schemas.tracing import SpanKind
 from soma_streams.delivery.fold import edge_of, fold
 from soma_streams.delivery.native import NativeEvent
 from soma_streams.delivery.state import (
@@ -41,6 +43,7 @@ from soma_streams.sinks.statements import statement
 from soma_streams.sinks.watermarks import advance
 
 # What `soma_require_written` raises.
+_SYSTEM = {"db.system.name": "postgresql"}
 _NOT_ALL_WRITTEN = "SM001"
 
 
@@ -103,10 +106,12 @@ class PostgresSink:
             unmade = _unmade(events, to_read)
             others = [each for each in events if each.version not in unmade]
             edges = {edge for each in others if (edge := edge_of(each.event)) is not None}
-            memories, links = await self._read(to_read, edges)
+            with tracing.part("read memories", SpanKind.CLIENT, _SYSTEM):
+                memories, links = await self._read(to_read, edges)
             folded = fold(others, memories, self._limits, links)
             try:
-                await self._write(folded, list(unmade.values()), dead, watermark)
+                with tracing.part("write memories", SpanKind.CLIENT, _SYSTEM):
+                    await self._write(folded, list(unmade.values()), dead, watermark)
             except psycopg.Error as error:
                 if error.sqlstate != _NOT_ALL_WRITTEN:
                     raise

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
+from soma_schemas import tracing
 from soma_schemas.events import MemoryPatched, MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.outcomes import Outcome, SupersededReason
+from soma_schemas.tracing import SpanKind
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.points import Point
 from soma_schemas.vectors.progress import HEADER_ID
@@ -26,6 +28,8 @@ from soma_streams.sinks.vectors.points import PointMaker, own_vector, poison_nam
 from soma_streams.sinks.vectors.standing import Standing
 from soma_streams.sinks.vectors.states import id_of, state_of
 from soma_streams.sinks.vectors.writer import PointWriter
+
+_SYSTEM = {"db.system.name": "qdrant"}
 
 
 class VectorSink:
@@ -90,8 +94,10 @@ class VectorSink:
         del dead  # they have no place among vectors
         with poison_named():
             folded, points = await self._prepare(events)
-            kept = await self._writer.write([*points, self._standing.point(watermark)])
-        await self._writer.flush()
+            with tracing.part("write points", SpanKind.CLIENT, _SYSTEM):
+                kept = await self._writer.write([*points, self._standing.point(watermark)])
+        with tracing.part("flush points", SpanKind.CLIENT, _SYSTEM):
+            await self._writer.flush()
         self._prepared = None
         self._offer_watermark(watermark)
         refused = frozenset(state.name for state in folded.states if id_of(state.name) in kept)
@@ -104,9 +110,12 @@ class VectorSink:
         one had written of it.
         """
         if self._prepared is None or self._prepared[0] is not events:
-            folded = fold(events, await self._read(events), self._limits)
+            with tracing.part("read points", SpanKind.CLIENT, _SYSTEM):
+                found = await self._read(events)
+            folded = fold(events, found, self._limits)
             _require_sizes(folded, self._maker.collection)
-            points = await self._maker.points(folded.states, _moments_of_end(folded))
+            with tracing.part("embed"):
+                points = await self._maker.points(folded.states, _moments_of_end(folded))
             self._prepared = (events, folded, points)
         return self._prepared[1:]
 
