@@ -12,7 +12,6 @@ from uuid import UUID
 import httpx
 import psycopg
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 
 from builders import A_MOMENT, A_NAMESPACE, A_TENANT, an_id
 from fakes import FakeClock
@@ -31,6 +30,7 @@ from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.events import MemoryEvent
 from soma_schemas.lag import CollectorPlace
+from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import Receipt
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.topics import MEMORY_EVENTS
@@ -290,7 +290,7 @@ async def open_gateway(
                 ends=ends,
                 waiter=waiter,
                 freshness=freshness,
-                metrics=ApiMetrics(CollectorRegistry()),
+                metrics=ApiMetrics(MetricSet()),
                 cursor_secret=CURSOR_SECRET,
                 probes=probes or {BackingPart.POSTGRES: postgres_probe(pool)},
             )

@@ -16,6 +16,7 @@ from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.clock import SystemClock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.limits import Limits
+from soma_schemas.metrics import MetricSet
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
 from soma_schemas.vectors.bm25 import Bm25Encoder
@@ -25,6 +26,7 @@ from soma_streams import workers
 from soma_streams.checks import Waiting
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import Watermark
+from soma_streams.metrics import SinkName, WorkerMetrics
 from soma_streams.replay.originals import record_of
 from soma_streams.settings import DeliveringSettings, RetrySettings
 from soma_streams.sinks.dead_letter_index import DeadLetterIndex
@@ -123,8 +125,9 @@ class Sinks:
             limits=limits or Limits(),
         )
         clock = SystemClock()
-        retry = Retry(RetrySettings(), clock, Random(1), Waiting())
-        settler = await opened.enter_async_context(workers._settler(settings, sink, retry, clock))
+        metrics = WorkerMetrics(MetricSet()).of(SinkName.POSTGRES)
+        retry = Retry(RetrySettings(), clock, Random(1), Waiting(), metrics)
+        settler = await opened.enter_async_context(workers._settler(settings, sink, retry, metrics, clock))
         return settler.settle
 
     async def _turn(self, group: SinkGroup, topic: Any, settle: Settle, ending: asyncio.Event) -> None:

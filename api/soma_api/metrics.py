@@ -5,11 +5,12 @@ Labels are route templates, methods, statuses and enums: never a tenant, a key, 
 
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from soma_schemas.metrics import Catalogue, MetricSet
 
 UNMATCHED_ROUTE = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_LATENCY_BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 5, 10, 30)
+_ROUTES = "templates of the API's routes, and `unmatched`"
+_METHOD = "HTTP methods, and `other`"
 _STALENESS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 600)
 
 
@@ -27,52 +28,54 @@ class WaitResult(StrEnum):
     TIMED_OUT = "timed_out"
 
 
+API_METRICS = Catalogue()
+REQUESTS = API_METRICS.counter(
+    "soma_api_requests_total",
+    "Requests answered. A rise in 5xx says that a store, the log or this process is in trouble.",
+    unit="requests",
+    labels={"route": _ROUTES, "method": _METHOD, "status": "HTTP statuses"},
+)
+REQUEST_SECONDS = API_METRICS.histogram(
+    "soma_api_request_seconds",
+    "Time from a request's first byte to its answer's last one, waits included.",
+    labels={"route": _ROUTES, "method": _METHOD},
+)
+IN_FLIGHT = API_METRICS.gauge(
+    "soma_api_requests_in_flight",
+    "Requests being served now; at SOMA_API__MAX_CONCURRENT_REQUESTS new ones are refused.",
+    unit="requests",
+)
+WAITS = API_METRICS.counter(
+    "soma_api_waits_total",
+    "Waits for a position. A rise in timed_out says that a sink is behind.",
+    unit="waits",
+    labels={"wait_for": WaitFor, "result": WaitResult},
+)
+WAIT_SECONDS = API_METRICS.histogram(
+    "soma_api_wait_seconds", "How long requests waited for a position.", labels={"wait_for": WaitFor}
+)
+STALENESS = API_METRICS.histogram(
+    "soma_api_staleness_seconds",
+    "How old answers could have been at most. A rise says that a sink is behind.",
+    buckets=_STALENESS_BUCKETS,
+)
+
+
 class ApiMetrics:
-    """The API's metrics in one registry.
+    """The API's metrics.
 
     Args:
-        registry: Of the process; shared with whatever else runs in it.
+        metrics: Of the process; shared with whatever else runs in it.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        self._requests = Counter(
-            "soma_api_requests_total",
-            "Requests answered. A rise in 5xx says that a store, the log or this process is in trouble.",
-            ["route", "method", "status"],
-            registry=registry,
-        )
-        self._request_seconds = Histogram(
-            "soma_api_request_seconds",
-            "Time from a request's first byte to its answer's last one, waits included.",
-            ["route", "method"],
-            buckets=_LATENCY_BUCKETS,
-            registry=registry,
-        )
-        self._in_flight = Gauge(
-            "soma_api_requests_in_flight",
-            "Requests being served now; at SOMA_API__MAX_CONCURRENT_REQUESTS new ones are refused.",
-            registry=registry,
-        )
-        self._waits = Counter(
-            "soma_api_waits_total",
-            "Waits for a position. A rise in timed_out says that a sink is behind.",
-            ["wait_for", "result"],
-            registry=registry,
-        )
-        self._wait_seconds = Histogram(
-            "soma_api_wait_seconds",
-            "How long requests waited for a position.",
-            ["wait_for"],
-            buckets=_LATENCY_BUCKETS,
-            registry=registry,
-        )
-        self._staleness = Histogram(
-            "soma_api_staleness_seconds",
-            "How old answers could have been at most. A rise says that a sink is behind.",
-            buckets=_STALENESS_BUCKETS,
-            registry=registry,
-        )
+    def __init__(self, metrics: MetricSet) -> None:
+        self.of_process = metrics
+        self._requests = metrics.counter(REQUESTS)
+        self._request_seconds = metrics.histogram(REQUEST_SECONDS)
+        self._in_flight = metrics.gauge(IN_FLIGHT)
+        self._waits = metrics.counter(WAITS)
+        self._wait_seconds = metrics.histogram(WAIT_SECONDS)
+        self._staleness = metrics.histogram(STALENESS)
 
     def request_started(self) -> None:
         """Count a request in."""

@@ -9,7 +9,6 @@ from random import Random
 from typing import Protocol
 
 import psycopg
-from prometheus_client import CollectorRegistry
 from psycopg_pool import AsyncConnectionPool
 
 from soma_api.freshness import Freshness, LogEnds
@@ -25,6 +24,8 @@ from soma_api.start_checks import check_database, check_database_later
 from soma_api.watermark_feed import WatermarkFeed
 from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
+from soma_schemas.metrics import MetricSet
+from soma_schemas.pool_metrics import PoolName, expose_pool
 from soma_schemas.topics import MEMORY_EVENTS
 
 
@@ -85,7 +86,7 @@ async def open_resources(
     search: Searcher,
     points: PointsById,
     vectors_probe: Probe,
-    registry: CollectorRegistry,
+    metrics: MetricSet,
 ) -> AsyncIterator[Resources]:
     """Open everything that the API needs of its own, run its side tasks, and close it all at the end.
 
@@ -96,7 +97,7 @@ async def open_resources(
         search: Asks the vector index; the caller closes what is behind it.
         points: Of the same index: what it says of itself.
         vectors_probe: Raises when the vector index does not answer.
-        registry: Of metrics; shared with whatever else runs in the process.
+        metrics: Of the process; shared with whatever else runs in it.
 
     Raises:
         MismatchError: The database is not at the revision that this version needs.
@@ -114,6 +115,7 @@ async def open_resources(
             database_pool(settings.postgres, settings.api.statement_timeout) as pool,
             asyncio.TaskGroup() as tasks,
         ):
+            expose_pool(pool, PoolName.API, metrics)
             freshness = Freshness(ends, waiter, clock)
             feed = WatermarkFeed(
                 connect=connect,
@@ -144,7 +146,7 @@ async def open_resources(
                 ends=ends,
                 waiter=waiter,
                 freshness=freshness,
-                metrics=ApiMetrics(registry),
+                metrics=ApiMetrics(metrics),
                 cursor_secret=_cursor_secret(settings),
                 probes={
                     BackingPart.POSTGRES: postgres_probe(pool),

@@ -9,12 +9,11 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
-from prometheus_client import CollectorRegistry
-
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import load
 from soma_schemas.logs import configure_logging
+from soma_schemas.metrics import MetricSet
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, Embedder, PackagedEmbedder
 from soma_streams import workers
@@ -59,7 +58,7 @@ async def main(folder: Path, embedder: Embedder) -> None:
             collection=collection,
             clock=SystemClock(),
             random=Random(1),  # noqa: S311  # spreads retries
-            registry=CollectorRegistry(),
+            metrics=MetricSet(),
             stop=stop,
         )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -36,7 +36,14 @@ from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError, Violation, ViolationCode
 
+if TYPE_CHECKING:
+    # A library of servers; whoever gives metrics has it.
+    from soma_schemas.producer_metrics import ProducerMetrics
+
 _Headers = list[tuple[str, str | bytes | None]]
+
+# No broker acknowledged in time; the event may have been written all the same.
+TIMEOUTS = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT})  # noqa: SLF001  # the client's public spelling
 
 _POLL_SECONDS = 0.1
 _GROUP_EVENTS = 500
@@ -131,6 +138,7 @@ class MemoryProducer:
         tenant: Stamped on every event.
         actor: Who acts, where an event does not say.
         clock: Tells when an event occurred, where it does not say.
+        metrics: Counts what is published; one for all producers of a process.
     """
 
     def __init__(
@@ -140,8 +148,9 @@ class MemoryProducer:
         tenant: str,
         actor: str = "producer",
         clock: Clock | None = None,
+        metrics: "ProducerMetrics | None" = None,
     ) -> None:
-        self._events = EventPublisher(settings)
+        self._events = EventPublisher(settings, metrics)
         self._limits = settings.limits
         self._tenant = tenant
         self._actor = actor
@@ -344,9 +353,10 @@ class EventPublisher:
 
     Args:
         settings: Brokers, topics and registry.
+        metrics: Counts what is published.
     """
 
-    def __init__(self, settings: PublishingSettings) -> None:
+    def __init__(self, settings: PublishingSettings, metrics: "ProducerMetrics | None" = None) -> None:
         self._topic = MEMORY_EVENTS.full_name(settings.topics)
         self._attributes = {
             "messaging.system": "kafka",
@@ -371,6 +381,9 @@ class EventPublisher:
             },
             logger=logging.getLogger("soma_schemas.producer"),
         )
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.reads_queue(self._producer.__len__)
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="soma-producer", daemon=True)
         self._poller.start()
@@ -387,7 +400,7 @@ class EventPublisher:
         """
         if self._closing.is_set():
             raise ProducerClosedError("this producer is closed")
-        answers = _Answers()
+        answers = _Answers(self._metrics)
         group: list[tuple[MemoryEvent, bytes]] = []
         sending = tracing.sending(f"send {self._topic}", self._attributes)
         carrier = sending.carrier
@@ -414,6 +427,8 @@ class EventPublisher:
         headers: _Headers | None,
     ) -> None:
         """Queue events one right after the other: what is queued at once shares requests."""
+        if self._metrics is not None:
+            self._metrics.sent.inc(len(group))
         for event, value in group:
             delivered = answers.expected(event)
             while True:
@@ -452,7 +467,9 @@ class EventPublisher:
 class _Answers:
     """What the brokers say to each of some events."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: "ProducerMetrics | None") -> None:
+        self._metrics = metrics
+        self._began = 0.0 if metrics is None else metrics.clock.monotonic()
         self._events: list[tuple[UUID, UUID]] = []
         self._answers: list[Position | KafkaError | None] = []
         self._receipts: Future[list[Receipt]] = Future()
@@ -490,6 +507,8 @@ class _Answers:
         receipts: list[Receipt] = []
         failed: list[UUID] = []
         first: KafkaError | None = None
+        if self._metrics is not None and self._answers:
+            self._metrics.answered(self._answers, self._began)
         for (event_id, memory_id), answer in zip(self._events, self._answers, strict=True):
             if isinstance(answer, Position):
                 receipts.append(Receipt(event_id, memory_id, answer))
@@ -548,7 +567,7 @@ def _delivery_error(error: KafkaError, failed: Sequence[UUID]) -> ProducerError:
     """Return what the first failure of these events is for whoever sent them."""
     events = f"event {failed[0]}" + (f" and {len(failed) - 1:,} more" if len(failed) > 1 else "")
     match error.code():
-        case KafkaError._MSG_TIMED_OUT | KafkaError.REQUEST_TIMED_OUT:  # noqa: SLF001  # the client's public spelling
+        case code if code in TIMEOUTS:
             return DeliveryTimeoutError(f"no broker acknowledged {events} in time", failed=failed)
         case KafkaError.TOPIC_AUTHORIZATION_FAILED | KafkaError.CLUSTER_AUTHORIZATION_FAILED:
             return DeliveryRefusedError(

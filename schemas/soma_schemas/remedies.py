@@ -121,12 +121,21 @@ _UNKNOWN = (
 
 def remedy_of(code: str) -> str:
     """Return what an operator can do about a dead letter with this code, also one of another version."""
-    if code in _BY_CODE:
-        return _BY_CODE[code]
-    fitting = [beginning for beginning in _BY_BEGINNING if code.startswith(beginning)]
-    return _BY_BEGINNING[max(fitting, key=len)] if fitting else _UNKNOWN
+    kind = _kind_of(code)
+    return _UNKNOWN if kind is None else (_BY_CODE.get(kind) or _BY_BEGINNING[kind])
 
 
 def knows(code: str) -> bool:
     """Say whether this version knows the code."""
-    return remedy_of(code) != _UNKNOWN
+    return _kind_of(code) is not None
+
+
+def kind_of(code: str) -> str:
+    """Return the code, or what many codes of a store have in common; of these there is a bounded number."""
+    return (_kind_of(code) or "unknown").rstrip("_")
+
+
+def _kind_of(code: str) -> str | None:
+    if code in _BY_CODE:
+        return code
+    return max((each for each in _BY_BEGINNING if code.startswith(each)), key=len, default=None)

@@ -21,10 +21,21 @@ from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.delivery.settle import Settled
 from soma_streams.errors import SystemicError
 from soma_streams.kafka_security import ssl_context
-from soma_streams.metrics import SinkMetrics
+from soma_streams.metrics import (
+    ASSIGNED,
+    BUFFERED_BYTES,
+    BUFFERED_EVENTS,
+    GONE_UNREAD,
+    OLDEST_UNSETTLED,
+    REBALANCES,
+    STILL_SECONDS,
+    WATERMARK,
+    SinkMetrics,
+)
 from soma_streams.settings import DeliverySettings
 from soma_streams.transport import (
     BatchSchema,
+    Consumer,
     Limits,
     Options,
     RecordBatch,
@@ -92,6 +103,7 @@ class ConsumerGroup:
         self._at_once = max_concurrent_partitions
         self._availability = StoreAvailability.AVAILABLE
         self._running = False
+        self._consumer: Consumer | None = None
         self._log = structlog.get_logger("soma_streams.consumer_group").bind(group=group, topic=topic)
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
@@ -127,6 +139,7 @@ class ConsumerGroup:
         self._topic = self._app.topic(topic, schema=BatchSchema())
         self._on_brokers = GroupOnBrokers(kafka, group, topic)
         self._watchdog = Watchdog(self._on_brokers, self, clock, watch_every)
+        self._expose(metrics)
 
     @property
     def availability(self) -> StoreAvailability:
@@ -173,6 +186,7 @@ class ConsumerGroup:
         self._app.finalize()
         try:
             if await done_before(stop, self._app.start()):
+                self._consumer = consumer_of(self._app)
                 self._running = True
                 self._log.info("consumer_group_started")
                 await self._until_ended(stop)
@@ -211,7 +225,6 @@ class ConsumerGroup:
     def availability_changed(self, state: StoreAvailability) -> None:
         """Fetch nothing while the store is away; membership in the group is kept."""
         self._availability = state
-        self._metrics.availability_changed(state)
         if not self._running:
             return
         if state is StoreAvailability.UNAVAILABLE:
@@ -222,9 +235,31 @@ class ConsumerGroup:
     def health(self) -> Health:
         """Return how it is now."""
         age = consumer_of(self._app).oldest_unacknowledged_age() if self._running else 0.0
-        self._metrics.oldest_unsettled.set(age)
         ready = self._running and self._availability is StoreAvailability.AVAILABLE and self._failure is None
         return Health(ready, age, self._watchdog.still_seconds, self._availability)
+
+    def _expose(self, metrics: SinkMetrics) -> None:
+        """Have read at each scrape what the consumer knows; before it runs there is nothing."""
+
+        def now(read: Callable[[Consumer], float]) -> Callable[[], float]:
+            return lambda: read(self._consumer) if self._consumer is not None and self._running else 0
+
+        def ever(read: Callable[[Consumer], float]) -> Callable[[], float]:
+            return lambda: read(self._consumer) if self._consumer is not None else 0
+
+        metrics.read(OLDEST_UNSETTLED, now(lambda consumer: consumer.oldest_unacknowledged_age()))
+        metrics.read(STILL_SECONDS, now(lambda _: self._watchdog.still_seconds))
+        metrics.read(ASSIGNED, now(lambda consumer: consumer.assigned_partitions))
+        metrics.read(BUFFERED_EVENTS, now(lambda consumer: consumer.unacknowledged().held_records))
+        metrics.read(BUFFERED_BYTES, now(lambda consumer: consumer.unacknowledged().held_bytes))
+        metrics.read(REBALANCES, ever(lambda consumer: consumer.rebalances))
+        metrics.read(GONE_UNREAD, ever(lambda consumer: consumer.gone_unread))
+        metrics.read_by_partition(WATERMARK, self._watermarks)
+
+    def _watermarks(self) -> Mapping[int, int]:
+        if self._consumer is None or not self._running:
+            return {}
+        return {place.partition: offset for place, offset in self._consumer.watermarks().items()}
 
     async def _turn(self, partition: int, under_way: dict[int, asyncio.Task[None]]) -> None:
         """Wait until a batch of this partition may follow those that are under way, and forget what is done.
@@ -255,13 +290,9 @@ class ConsumerGroup:
                 tell_outcomes(span, settled)
 
     def _count(self, batch: RecordBatch, settled: Settled, began: float) -> None:
-        for outcome, count in settled.outcomes.items():
-            if count:
-                self._metrics.settled[outcome].inc(count)
-        for way, count in settled.decoded.items():
-            self._metrics.decoded[way].inc(count)
         if not batch.records:
             return
+        self._metrics.batch_settled(settled)
         self._metrics.batch_events.observe(len(batch.records))
         self._metrics.settle_seconds.observe(self._clock.monotonic() - began)
         age = self._clock.now() - of_timestamp(batch.records[-1].timestamp_ms)

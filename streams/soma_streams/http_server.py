@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from soma_schemas.metrics import Exposition
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,6 +39,6 @@ def probe_response(status: str, *, well: bool) -> web.Response:
     return web.json_response({"status": status}, status=200 if well else 503)
 
 
-def metrics_response(written: bytes) -> web.Response:
-    """Return metrics that are written in Prometheus's text format."""
-    return web.Response(body=written, headers={"Content-Type": CONTENT_TYPE_LATEST})
+def metrics_response(exposition: Exposition) -> web.Response:
+    """Return metrics as they were written."""
+    return web.Response(body=exposition.body, headers={"Content-Type": exposition.content_type})

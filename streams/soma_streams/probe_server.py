@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
 
+from soma_schemas.metrics import MetricSet
 from soma_streams.consumer_group import ConsumerGroup
 from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.http_server import metrics_response, open_http_server, probe_response
@@ -22,7 +22,7 @@ def is_stalled(group: ConsumerGroup, after: timedelta) -> bool:
 
 @asynccontextmanager
 async def open_probe_server(
-    settings: WorkerSettings, registry: CollectorRegistry, groups: Sequence[ConsumerGroup]
+    settings: WorkerSettings, metrics: MetricSet, groups: Sequence[ConsumerGroup]
 ) -> AsyncIterator[int]:
     """Answer /healthz, /readyz and /metrics until the block ends; yields the port."""
 
@@ -36,12 +36,9 @@ async def open_probe_server(
         ready = all(group.health().ready for group in groups)
         return probe_response("ready" if ready else "not ready", well=ready)
 
-    async def metrics(request: web.Request) -> web.Response:
-        del request
-        for group in groups:
-            group.health()  # sets the gauge of the oldest batch
-        return metrics_response(generate_latest(registry))
+    async def written(request: web.Request) -> web.Response:
+        return metrics_response(metrics.exposition(request.headers.get("Accept", "")))
 
-    answers = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+    answers = {"/healthz": healthz, "/readyz": readyz, "/metrics": written}
     async with open_http_server(settings.host, settings.port, answers) as port:
         yield port

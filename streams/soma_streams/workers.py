@@ -8,13 +8,14 @@ from importlib.metadata import version
 from random import Random
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from soma_schemas.clock import Clock
 from soma_schemas.errors import told
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.groups import SinkGroup
+from soma_schemas.metrics import MetricSet
 from soma_schemas.outcomes import Outcome
+from soma_schemas.pool_metrics import PoolName, expose_pool
 from soma_schemas.postgres_pool import open_pool
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from soma_schemas.vectors.bm25 import Bm25Encoder
@@ -32,7 +33,15 @@ from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Watermark
 from soma_streams.log_state import log_state
-from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
+from soma_streams.metrics import (
+    DEAD_LETTER_SHARE,
+    INDEX_WHOLE,
+    POINTS,
+    FillMetrics,
+    SinkMetrics,
+    SinkName,
+    WorkerMetrics,
+)
 from soma_streams.probe_server import open_probe_server
 from soma_streams.settings import DeliveringSettings, PostgresWorkerSettings, VectorWorkerSettings
 from soma_streams.sinks.dead_letter_index import DeadLetterIndex
@@ -57,7 +66,7 @@ async def work_postgres(
     *,
     clock: Clock,
     random: Random,
-    registry: CollectorRegistry,
+    metrics: MetricSet,
     stop: asyncio.Event,
 ) -> None:
     """Apply memory events to PostgreSQL, and index dead letters there, until `stop` is set.
@@ -65,7 +74,6 @@ async def work_postgres(
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
     """
-    metrics = WorkerMetrics(registry)
     at_start = _retry_at_start(settings, clock, random)
 
     async def look() -> None:
@@ -76,31 +84,33 @@ async def work_postgres(
         return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
+        expose_pool(pool, PoolName.WORKER, metrics)
+        of_sinks = WorkerMetrics(metrics)
+        of_events, of_letters = of_sinks.of(SinkName.POSTGRES), of_sinks.of(SinkName.DEAD_LETTER_INDEX)
         events = _group(
             settings,
             SinkGroup.POSTGRES,
             MEMORY_EVENTS,
-            metrics.of(SinkName.POSTGRES),
+            of_events,
             clock,
             max_concurrent_partitions=settings.delivery.max_concurrent_partitions,
         )
-        dead_letters = _group(
-            settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, metrics.of(SinkName.DEAD_LETTER_INDEX), clock
-        )
+        dead_letters = _group(settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, of_letters, clock)
         settler = await opened.enter_async_context(
             _settler(
                 settings,
                 PostgresSink(pool, SinkGroup.POSTGRES, settings.limits),
-                _retry(settings, events, metrics.of(SinkName.POSTGRES), clock, random),
+                Retry(settings.retry, clock, random, events, of_events),
+                of_events,
                 clock,
             )
         )
         index = _indexing(
             DeadLetterIndex(pool),
-            _retry(settings, dead_letters, metrics.of(SinkName.DEAD_LETTER_INDEX), clock, random),
+            Retry(settings.retry, clock, random, dead_letters, of_letters),
             settings.topics.epoch,
         )
-        await opened.enter_async_context(open_probe_server(settings.worker, registry, [events, dead_letters]))
+        await opened.enter_async_context(open_probe_server(settings.worker, metrics, [events, dead_letters]))
         await run({events: settler.settle, dead_letters: index}, stop)
 
 
@@ -112,7 +122,7 @@ async def work_vectors(
     collection: Collection,
     clock: Clock,
     random: Random,
-    registry: CollectorRegistry,
+    metrics: MetricSet,
     stop: asyncio.Event,
 ) -> None:
     """Apply memory events to the vector index until `stop` is set.
@@ -126,13 +136,12 @@ async def work_vectors(
         collection: What the engine's points have in common.
         clock: Time.
         random: Jitter.
-        registry: Where metrics are collected.
+        metrics: Of the process.
         stop: Ends the work.
 
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
     """
-    metrics = WorkerMetrics(registry)
     at_start = _retry_at_start(settings, clock, random)
     maker = PointMaker(embedder, Bm25Encoder(), collection)
     committed: list[Watermark] = []
@@ -153,20 +162,24 @@ async def work_vectors(
         return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
-        watermarks = PostgresWatermarks(pool, Retry(settings.retry, clock, random, Waiting()), clock)
+        of_sink = WorkerMetrics(metrics).of(SinkName.VECTORS)
+        watermarks = PostgresWatermarks(pool, Retry(settings.retry, clock, random, Waiting(), of_sink), clock)
         # Also what an index has lost since: up to there it is not whole before it holds it again.
         for watermark in committed:
             watermarks.offer(watermark)
+        expose_pool(pool, PoolName.WORKER, metrics)
         standing = Standing(writer, range(MEMORY_EVENTS.partitions(settings.topics)))
+        metrics.read(INDEX_WHOLE, lambda: [((), standing.is_whole)])
+        metrics.read(POINTS, lambda: [((), count) for count in [standing.points] if count is not None])
         events = _group(
             settings,
             SinkGroup.VECTORS,
             MEMORY_EVENTS,
-            metrics.of(SinkName.VECTORS),
+            of_sink,
             clock,
             stands=standing.offsets,
         )
-        await opened.enter_async_context(open_probe_server(settings.worker, registry, [events]))
+        await opened.enter_async_context(open_probe_server(settings.worker, metrics, [events]))
 
         async def prepare() -> None:
             log = await at_start(
@@ -179,6 +192,7 @@ async def work_vectors(
                 retry=at_start,
                 flood=FloodGuard(settings.delivery),
                 topic=MEMORY_EVENTS.full_name(settings.topics),
+                metrics=FillMetrics(metrics),
             )
             standing.begin(await filling.prepare(log))
 
@@ -194,8 +208,10 @@ async def work_vectors(
                         offer_watermark=watermarks.offer,
                         limits=settings.limits,
                     )
-                    retry = _retry(settings, events, metrics.of(SinkName.VECTORS), clock, random)
-                    settler = await opened.enter_async_context(_settler(settings, sink, retry, clock))
+                    retry = Retry(settings.retry, clock, random, events, of_sink)
+                    settler = await opened.enter_async_context(
+                        _settler(settings, sink, retry, of_sink, clock)
+                    )
                     watching = side.create_task(standing.watch(clock))
                     await run({events: settler.settle}, stop)
                     watching.cancel()
@@ -255,12 +271,6 @@ def _group(
     )
 
 
-def _retry(
-    settings: DeliveringSettings, group: ConsumerGroup, metrics: SinkMetrics, clock: Clock, random: Random
-) -> Retry:
-    return Retry(settings.retry, clock, random, group, metrics.failed)
-
-
 def _retry_at_start(settings: DeliveringSettings, clock: Clock, random: Random) -> Retry:
     """Return what waits for parts that start together with the worker."""
     pauses = settings.retry.model_copy(
@@ -271,7 +281,7 @@ def _retry_at_start(settings: DeliveringSettings, clock: Clock, random: Random) 
 
 @asynccontextmanager
 async def _settler(
-    settings: DeliveringSettings, sink: Sink, retry: Retry, clock: Clock
+    settings: DeliveringSettings, sink: Sink, retry: Retry, metrics: SinkMetrics, clock: Clock
 ) -> AsyncIterator[Settler]:
     schemas = WriterSchemas(settings.registry)
     dead_letters = KafkaDeadLetterWriter(
@@ -281,6 +291,8 @@ async def _settler(
         application_version=version("somafractalmemory"),
     )
     epoch = settings.topics.epoch
+    flood = FloodGuard(settings.delivery)
+    metrics.read(DEAD_LETTER_SHARE, lambda: flood.share)
     native = NativeReader.where_installed(settings.limits)
     _log.info("native_extension", group=sink.group, installed=native is not None, reason=ABSENCE or None)
     try:
@@ -291,7 +303,7 @@ async def _settler(
             dead_letters=dead_letters,
             retry=retry,
             clock=clock,
-            flood=FloodGuard(settings.delivery),
+            flood=flood,
             epoch=epoch,
         )
     finally:

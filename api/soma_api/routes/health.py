@@ -5,20 +5,19 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from soma_api.dependencies import StoreVisibility, require_operator
 from soma_api.index_completeness import IndexState
 from soma_api.injection import AllServices, services_of
-from soma_api.metrics import ApiMetrics
 from soma_api.models.responses import IndexView, json_response
 from soma_api.openapi import KEY_SECURITY
 from soma_api.probes import BackingPart, check
 from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
 from soma_api.visibility import Visibility
 from soma_schemas.errors import SomaError
+from soma_schemas.metrics import MetricSet
 from soma_schemas.vectors.index_errors import IndexIncompleteError
 
 router = APIRouter(tags=["health"])
@@ -92,11 +91,11 @@ async def readyz(services: AllServices, visibility: StoreVisibility) -> Response
     )
 
 
-async def _permitted_metrics(request: Request) -> ApiMetrics:
+async def _permitted_metrics(request: Request) -> MetricSet:
     services = services_of(request)
     if not (services.settings.api.metrics_on_loopback and _is_local(request)):
         await require_operator(request)
-    return services.metrics
+    return services.metrics.of_process
 
 
 @router.get(
@@ -109,13 +108,14 @@ async def _permitted_metrics(request: Request) -> ApiMetrics:
     },
     openapi_extra={"security": [{}, *KEY_SECURITY]},  # on this machine no key is needed
 )
-async def metrics(measured: Annotated[ApiMetrics, Depends(_permitted_metrics)]) -> Response:
-    """Return the metrics of this process, for Prometheus.
+async def metrics(request: Request, measured: Annotated[MetricSet, Depends(_permitted_metrics)]) -> Response:
+    """Return the metrics of this process, for Prometheus; OpenMetrics, if asked for, has exemplars.
 
     Open to clients on this machine that came through no proxy, unless that is turned off; others need a key
     of role operator. They name no tenant, no key and no content.
     """
-    return Response(generate_latest(measured.registry), media_type=CONTENT_TYPE_LATEST)
+    written = measured.exposition(request.headers.get("accept", ""))
+    return Response(written.body, headers={"Content-Type": written.content_type})
 
 
 async def _index(visibility: Visibility) -> IndexState | None:

@@ -27,6 +27,7 @@ class Page(StrEnum):
     SETTINGS = "settings"
     COMMANDS = "commands"
     PROBLEMS = "problems"
+    METRICS = "metrics"
 
 
 class ShownSetting(Result):
@@ -125,5 +126,6 @@ def docs(
         Page.SETTINGS: reference.settings_page,
         Page.COMMANDS: reference.command_page,
         Page.PROBLEMS: reference.problems_page,
+        Page.METRICS: reference.metrics_page,
     }
     typer.echo(pages[page](), nl=False)

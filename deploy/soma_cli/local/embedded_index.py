@@ -139,6 +139,11 @@ class EmbeddedIndex:
         with _translated():
             return self._shard.count(edge.CountRequest(exact=True)) == 0
 
+    async def count(self) -> int:
+        """Return about how many points there are."""
+        with _translated():
+            return self._shard.count(edge.CountRequest(exact=False))
+
     async def renew(self, *, keep_former: bool) -> None:
         """Begin anew in the same folder; what was there is gone, which was nobody else's."""
         del keep_former

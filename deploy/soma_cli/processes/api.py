@@ -5,8 +5,6 @@ from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
 from soma_api.application import create_application
 from soma_api.index_completeness import PointsById
 from soma_api.probes import Probe
@@ -16,13 +14,20 @@ from soma_api.serving import bind
 from soma_api.serving import serve as serve_http
 from soma_api.settings import ApiSettings
 from soma_cli.local.embedded_index import EmbeddedIndex, IndexDiscardedError
-from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell_and_trace
+from soma_cli.processes.common import (
+    collection_of,
+    jitter,
+    measured_embedder,
+    stopped_by_signal,
+    tell_and_trace,
+)
 from soma_cli.settings import EmbeddedApiSettings
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
+from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import EventPublisher
+from soma_schemas.producer_metrics import ProducerMetrics
 from soma_schemas.vectors.bm25 import Bm25Encoder
-from soma_schemas.vectors.embedders import open_embedder
 from soma_streams import workers
 from soma_streams.cancellation import done_before
 from soma_streams.garbage_collection import collect_rarely
@@ -42,13 +47,14 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
     tell_and_trace(loaded, "soma-api")
     settings = loaded.settings
     stop = stopped_by_signal()
-    with closing(open_embedder(settings.embedder)) as embedder:
+    metrics = MetricSet.of_process()
+    with closing(measured_embedder(settings.embedder, metrics)) as embedder:
         async with open_client(settings.vectors) as client:
             collection = collection_of(settings.vectors.collection, settings.embedder)
             reader = QdrantReader(client, collection.alias)
             search = Search(reader, embedder, Bm25Encoder())
             probe = partial(check_collection, client, collection)
-            await _serve(settings, search, reader, CollectorRegistry(), stop, vectors_probe=probe)
+            await _serve(settings, search, reader, metrics, stop, vectors_probe=probe)
 
 
 async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> None:
@@ -65,14 +71,14 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
     settings = loaded.settings
     stop = stopped_by_signal()
     collection = collection_of(_EMBEDDED_ALIAS, settings.embedder)
-    registry = CollectorRegistry()
+    metrics = MetricSet.of_process()
     async with AsyncExitStack() as opened:
-        embedder = opened.enter_context(closing(open_embedder(settings.embedder)))
+        embedder = opened.enter_context(closing(measured_embedder(settings.embedder, metrics)))
         index = opened.enter_context(closing(EmbeddedIndex.open(folder, collection)))
         # Either of the two ends both: a worker that cannot go on must be seen, not outlived.
         async with asyncio.TaskGroup() as both:
             search = Search(index, embedder, Bm25Encoder())
-            serving = _serve(settings, search, index, registry, stop, vectors_probe=partial(index.read, ()))
+            serving = _serve(settings, search, index, metrics, stop, vectors_probe=partial(index.read, ()))
             both.create_task(serving)
             both.create_task(_while_kept(index, stop))
             both.create_task(
@@ -83,7 +89,7 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
                     collection=collection,
                     clock=SystemClock(),
                     random=jitter(),
-                    registry=registry,
+                    metrics=metrics,
                     stop=stop,
                 )
             )
@@ -104,17 +110,20 @@ async def _serve(
     settings: ApiSettings,
     search: Search,
     points: PointsById,
-    registry: CollectorRegistry,
+    metrics: MetricSet,
     stop: asyncio.Event,
     *,
     vectors_probe: Probe,
 ) -> None:
-    with bind(settings.api) as listening, closing(EventPublisher(settings)) as publisher:
+    with (
+        bind(settings.api) as listening,
+        closing(EventPublisher(settings, ProducerMetrics(metrics))) as publisher,
+    ):
         async with open_resources(
             settings,
             clock=SystemClock(),
             publisher=publisher,
-            registry=registry,
+            metrics=metrics,
             search=search,
             points=points,
             vectors_probe=vectors_probe,

@@ -5,15 +5,24 @@ import signal
 from random import Random
 
 from soma_schemas import tracing
+from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
 from soma_schemas.logs import configure_logging, log_settings
+from soma_schemas.metrics import MetricSet
 from soma_schemas.settings import EmbedderSettings, ProcessSettings, PublishingSettings
 from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.embedders import Embedder, open_embedder
+from soma_schemas.vectors.measured_embedder import MeasuredEmbedder
 
 
 def collection_of(alias: str, embedder: EmbedderSettings) -> Collection:
     """Return the collection under an alias whose vectors this embedder makes."""
     return Collection(alias, embedder.model, embedder.dimensions)
+
+
+def measured_embedder(settings: EmbedderSettings, metrics: MetricSet) -> Embedder:
+    """Return the embedder that settings choose, timed; the caller closes it."""
+    return MeasuredEmbedder(open_embedder(settings), metrics, SystemClock())
 
 
 def tell(loaded: Loaded[ProcessSettings]) -> None:

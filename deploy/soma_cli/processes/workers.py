@@ -2,12 +2,16 @@
 
 from contextlib import closing
 
-from prometheus_client import CollectorRegistry
-
-from soma_cli.processes.common import collection_of, jitter, stopped_by_signal, tell_and_trace
+from soma_cli.processes.common import (
+    collection_of,
+    jitter,
+    measured_embedder,
+    stopped_by_signal,
+    tell_and_trace,
+)
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
-from soma_schemas.vectors.embedders import open_embedder
+from soma_schemas.metrics import MetricSet
 from soma_streams import workers
 from soma_streams.garbage_collection import collect_rarely
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
@@ -25,7 +29,7 @@ async def work_postgres(loaded: Loaded[PostgresWorkerSettings]) -> None:
         loaded.settings,
         clock=SystemClock(),
         random=jitter(),
-        registry=CollectorRegistry(),
+        metrics=MetricSet.of_process(),
         stop=stopped_by_signal(),
     )
 
@@ -44,7 +48,8 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
     settings = loaded.settings
     stop = stopped_by_signal()
     collection = collection_of(settings.vectors.collection, settings.embedder)
-    with closing(open_embedder(settings.embedder)) as embedder:
+    metrics = MetricSet.of_process()
+    with closing(measured_embedder(settings.embedder, metrics)) as embedder:
         async with open_client(settings.vectors) as client:
             await workers.work_vectors(
                 settings,
@@ -53,6 +58,6 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
                 collection=collection,
                 clock=SystemClock(),
                 random=jitter(),
-                registry=CollectorRegistry(),
+                metrics=metrics,
                 stop=stop,
             )

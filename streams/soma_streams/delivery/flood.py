@@ -16,6 +16,11 @@ class FloodGuard:
         self._bad = 0
         self._run = 0
 
+    @property
+    def share(self) -> float:
+        """Share of dead letters in the window of the last events, up to 1; it may not be full yet."""
+        return self._bad / (self._window.maxlen or 1)
+
     def observe(self, *, dead_lettered: bool) -> None:
         """Count one event, before its dead letter is written.
 

@@ -1,5 +1,6 @@
 """Try again in place: a store that is away is back-pressure, not the event's fault."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from random import Random
@@ -38,11 +39,36 @@ class StoreAvailability(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+class Store(StrEnum):
+    """What a worker waits for."""
+
+    POSTGRES = "postgres"
+    VECTORS = "vectors"
+    KAFKA = "kafka"
+    REGISTRY = "registry"
+
+
 class AvailabilityListener(Protocol):
     """Who wants to know when a store goes away and comes back."""
 
     def availability_changed(self, state: StoreAvailability) -> None:
         """Take notice. Called once per change, from the event loop."""
+        ...
+
+
+class RetryCounts(Protocol):
+    """Who counts failures and waits; a store that is not named is the sink's own."""
+
+    def failed(self, kind: FailureClass) -> None:
+        """Count a failed try."""
+        ...
+
+    def waited(self, store: Store | None, seconds: float) -> None:
+        """Count a try that is made again after a store was away for so much longer."""
+        ...
+
+    def away(self, store: Store | None, *, away: bool) -> None:
+        """Take notice that a store has gone away, or is back."""
         ...
 
 
@@ -54,7 +80,7 @@ class Retry:
         clock: Measures and sleeps.
         random: Jitter.
         listener: Told when the store goes away and comes back.
-        on_failure: Told the class of every failure, for counting.
+        counts: Counts failures and waits.
     """
 
     def __init__(
@@ -63,38 +89,39 @@ class Retry:
         clock: Clock,
         random: Random,
         listener: AvailabilityListener,
-        on_failure: Callable[[FailureClass], None] = lambda _: None,
+        counts: RetryCounts | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._random = random
         self._listener = listener
-        self._on_failure = on_failure
+        self._counts = counts
         self._log = structlog.get_logger("soma_streams.delivery.retry")
-        self._failing = 0
+        self._failing: Counter[Store | None] = Counter()
         self.state = StoreAvailability.AVAILABLE
 
-    async def __call__(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def __call__(self, what: str, attempt: Callable[[], Awaitable[T]], store: Store | None = None) -> T:
         """Return what the attempt returns, however long it takes.
 
         Args:
             what: Names the attempt in the log.
             attempt: Is called anew for each try, and must be safe to repeat.
+            store: Which one it asks; None is the sink's own.
 
         Raises:
             Exception: The attempt's own error, when it is poison or systemic.
         """
         failures = 0
         answered = True
-        began = self._clock.monotonic()
-        logged = began
+        counted = logged = began = self._clock.monotonic()
         try:
             while True:
                 try:
                     return await attempt()
                 except Exception as error:
                     kind = classify(error)
-                    self._on_failure(kind)
+                    if self._counts is not None:
+                        self._counts.failed(kind)
                     if kind is not FailureClass.TRANSIENT:
                         raise
                     now = self._clock.monotonic()
@@ -109,16 +136,18 @@ class Retry:
                         )
                         logged = now
                     if failures == 0:
-                        self._failing += 1
-                        self._become(StoreAvailability.UNAVAILABLE)
+                        self._begins_to_fail(store)
                     pause = self._pause(failures)
                     failures += 1
                     answered = False  # whoever is cancelled while it waits has no answer
                     await self._clock.sleep(pause)
                     answered = True
+                    now = self._clock.monotonic()
+                    if self._counts is not None:
+                        self._counts.waited(store, now - counted)
+                    counted = now
         finally:
             if failures:
-                self._failing -= 1
                 if answered:
                     self._log.info(
                         "store_answers_again",
@@ -126,8 +155,20 @@ class Retry:
                         failures=failures,
                         seconds=round(self._clock.monotonic() - began, 1),
                     )
-                if self._failing == 0:
-                    self._become(StoreAvailability.AVAILABLE)
+                self._ends_to_fail(store)
+
+    def _begins_to_fail(self, store: Store | None) -> None:
+        self._failing[store] += 1
+        if self._counts is not None:
+            self._counts.away(store, away=True)
+        self._become(StoreAvailability.UNAVAILABLE)
+
+    def _ends_to_fail(self, store: Store | None) -> None:
+        self._failing[store] -= 1
+        if self._counts is not None:
+            self._counts.away(store, away=self._failing[store] > 0)
+        if not self._failing.total():
+            self._become(StoreAvailability.AVAILABLE)
 
     def _pause(self, attempt: int) -> float:
         return full_jitter(

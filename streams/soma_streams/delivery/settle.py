@@ -1,5 +1,6 @@
 """Bring every event of a batch to its final outcome: applied, superseded, or in the dead-letter topic."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -16,7 +17,7 @@ from soma_streams.delivery.decode import Decoded, Decoder, Poison, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.native import NativeEvent
-from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.retry import Retry, Store
 from soma_streams.delivery.state import DeadLettered, DecodedBy, LoggedEvent, Settlement, Watermark
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.transport.records import RecordBatch
@@ -71,12 +72,31 @@ class Settled:
 
     Attributes:
         decoded: How many events were read in which way.
+        replayed: Of the outcomes those of dead letters that were published again.
+        dead_letters: How many events failed where, with which code.
+        decode_seconds: How long decoding took.
+        write_seconds: In what time the store took everything, failed tries and waits not counted.
     """
 
     partition: int
     next_offset: int
     outcomes: Mapping[Outcome, int]
     decoded: Mapping[DecodedBy, int] = field(default_factory=dict)
+    replayed: Mapping[Outcome, int] = field(default_factory=dict)
+    dead_letters: Mapping[tuple[Stage, str], int] = field(default_factory=dict)
+    decode_seconds: float = 0.0
+    write_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch, and what is noted while it is settled."""
+
+    batch: RecordBatch
+    has_replays: bool = False
+    replayed: Counter[Outcome] = field(default_factory=Counter)
+    dead_letters: Counter[tuple[Stage, str]] = field(default_factory=Counter)
+    write_seconds: float = 0.0
 
 
 _Item = LoggedEvent | DeadLettered
@@ -128,29 +148,42 @@ class Settler:
             Exception: Something systemic; nothing of the batch may be acknowledged.
         """
         schemas = await self._schemas_of(batch)
+        began = self._clock.monotonic()
         with tracing.part("decode"):
             decoded = await self._decoder.decode_in_turns(batch, schemas)
-        items = await self._without_poison(decoded)
+        decode_seconds = self._clock.monotonic() - began
+        by_reference = len(decoded.items) - decoded.native
+        # What was read natively is no replay.
+        work = _Work(batch, has_replays=by_reference > 0 and any(map(_is_replayed, decoded.items)))
+        items = await self._without_poison(work, decoded)
         outcomes = dict.fromkeys(Outcome, 0)
-        for outcome in await self._write(batch, items, batch.next_offset):
+        for outcome in await self._write(work, items, batch.next_offset):
             outcomes[outcome] += 1
-        ways = {DecodedBy.NATIVE: decoded.native, DecodedBy.REFERENCE: len(decoded.items) - decoded.native}
-        return Settled(batch.partition, batch.next_offset, outcomes, ways)
+        return Settled(
+            batch.partition,
+            batch.next_offset,
+            outcomes,
+            {DecodedBy.NATIVE: decoded.native, DecodedBy.REFERENCE: by_reference},
+            work.replayed,
+            work.dead_letters,
+            decode_seconds,
+            work.write_seconds,
+        )
 
     async def _schemas_of(self, batch: RecordBatch) -> Mapping[int, WriterSchema]:
         ids = schema_ids(batch.records)
-        return await self._retry("read schemas", lambda: self._schemas.fetch(ids))
+        return await self._retry("read schemas", lambda: self._schemas.fetch(ids), Store.REGISTRY)
 
-    async def _without_poison(self, decoded: Decoded) -> list[_Item]:
+    async def _without_poison(self, work: _Work, decoded: Decoded) -> list[_Item]:
         """Return the events, and of poison what is known once it is in the dead-letter topic."""
         for item in decoded.items:
             self._flood.observe(dead_lettered=isinstance(item, Poison))
-        buried = {dead.position.offset: dead for dead in await self._dead_letter(decoded.poison)}
+        buried = {dead.position.offset: dead for dead in await self._dead_letter(work, decoded.poison)}
         return [buried[item.record.offset] if isinstance(item, Poison) else item for item in decoded.items]
 
     async def _write(
         self,
-        batch: RecordBatch,
+        work: _Work,
         items: Sequence[_Item],
         next_offset: int,
         *,
@@ -159,37 +192,46 @@ class Settler:
     ) -> list[Outcome]:
         events = [item for item in items if isinstance(item, LoggedEvent)]
         dead = [item for item in items if isinstance(item, DeadLettered)]
+        batch = work.batch
         watermark = Watermark(self._sink.group, batch.topic, batch.partition, self._epoch, next_offset)
+
+        async def write() -> Sequence[Settlement]:
+            began = self._clock.monotonic()
+            settlements = await self._sink.write(events, dead, watermark)
+            work.write_seconds += self._clock.monotonic() - began
+            return settlements
+
         try:
-            settlements = await self._retry("write", lambda: self._sink.write(events, dead, watermark))
+            settlements = await self._retry("write", write)
         except Exception as error:
             if classify(error) is not FailureClass.POISON or not events:
                 if not isinstance(error, SomaError):
                     await self._sink.check()  # a store that somebody has changed is told in words
                 raise
             if any(isinstance(each, NativeEvent) for each in events):
-                return await self._write(
-                    batch, await self._read_again(batch, items), next_offset, apart=apart
-                )
+                return await self._write(work, await self._read_again(work, items), next_offset, apart=apart)
             suspects = _of_memory(items, getattr(error, "memory", None))
             if 0 < len(suspects) < len(items) and apart < _MEMORIES_APART:
-                return await self._set_apart(batch, items, suspects, next_offset, apart)
-            return await self._isolate(batch, items, next_offset, error, checked=checked)
+                return await self._set_apart(work, items, suspects, next_offset, apart)
+            return await self._isolate(work, items, next_offset, error, checked=checked)
+        if work.has_replays:
+            work.replayed.update(each.outcome for each in settlements if each.logged.is_replayed)
         return [each.outcome for each in settlements] + [Outcome.DEAD_LETTERED for _ in dead]
 
-    async def _read_again(self, batch: RecordBatch, items: Sequence[_Item]) -> list[_Item]:
+    async def _read_again(self, work: _Work, items: Sequence[_Item]) -> list[_Item]:
         """Return the items with those read by the reference that were not: it alone says what is poison."""
+        batch = work.batch
         native = {item.position.offset for item in items if isinstance(item, NativeEvent)}
         records = tuple(record for record in batch.records if record.offset in native)
         again = replace(batch, records=records)
         self._log.warning("native_events_refused", partition=batch.partition, events=len(records))
         decoded = await self._decoder.decode_in_turns(again, await self._schemas_of(again), by_reference=True)
-        anew = {item.position.offset: item for item in await self._without_poison(decoded)}
+        anew = {item.position.offset: item for item in await self._without_poison(work, decoded)}
         return [anew.get(item.position.offset, item) for item in items]
 
     async def _set_apart(
         self,
-        batch: RecordBatch,
+        work: _Work,
         items: Sequence[_Item],
         suspects: Sequence[LoggedEvent],
         next_offset: int,
@@ -202,12 +244,12 @@ class Settler:
         boundary = min(suspects[0].position.offset, next_offset)
         held = {suspect.position.offset for suspect in suspects}
         others = [item for item in items if item.position.offset not in held]
-        outcomes = await self._write(batch, others, boundary, apart=apart + 1)
-        return outcomes + await self._write(batch, suspects, next_offset)
+        outcomes = await self._write(work, others, boundary, apart=apart + 1)
+        return outcomes + await self._write(work, suspects, next_offset)
 
     async def _isolate(
         self,
-        batch: RecordBatch,
+        work: _Work,
         items: Sequence[_Item],
         next_offset: int,
         error: Exception,
@@ -222,15 +264,16 @@ class Settler:
         if len(items) > 1:
             middle = len(items) // 2
             boundary = min(items[middle].position.offset, next_offset)
-            first = await self._write(batch, items[:middle], boundary)
-            return first + await self._write(batch, items[middle:], next_offset)
+            first = await self._write(work, items[:middle], boundary)
+            return first + await self._write(work, items[middle:], next_offset)
         culprit = items[0]
         if not isinstance(culprit, LoggedEvent):
             raise error
         if not checked:
             await self._retry("check the store", self._sink.check)
-            return await self._write(batch, items, next_offset, checked=True)
+            return await self._write(work, items, next_offset, checked=True)
         self._flood.observe(dead_lettered=True)
+        batch = work.batch
         record = next(record for record in batch.records if record.offset == culprit.position.offset)
         poison = Poison(
             topic=batch.topic,
@@ -241,15 +284,16 @@ class Settler:
             message=write_message(error),
             error_class=type(error).__name__,
         )
-        return await self._write(batch, await self._dead_letter([poison]), next_offset)
+        return await self._write(work, await self._dead_letter(work, [poison]), next_offset)
 
-    async def _dead_letter(self, poison: Sequence[Poison]) -> list[DeadLettered]:
+    async def _dead_letter(self, work: _Work, poison: Sequence[Poison]) -> list[DeadLettered]:
         if not poison:
             return []
         now = self._clock.now()
         letters = [DeadLetter.of(each, now) for each in poison]
         with tracing.part("write dead letters"):
-            await self._retry("write dead letters", lambda: self._dead_letters.write(letters))
+            await self._retry("write dead letters", lambda: self._dead_letters.write(letters), Store.KAFKA)
+        work.dead_letters.update((each.stage, each.code) for each in poison)
         for each in poison:
             self._log.warning(
                 "event_dead_lettered",
@@ -260,6 +304,10 @@ class Settler:
                 code=each.code,
             )
         return [self._decoder.dead_lettered(each) for each in poison]
+
+
+def _is_replayed(item: LoggedEvent | Poison) -> bool:
+    return isinstance(item, LoggedEvent) and item.is_replayed
 
 
 def _of_memory(items: Sequence[_Item], memory: object) -> list[LoggedEvent]:

@@ -4,64 +4,99 @@ There may be as many partitions as a cluster has, so lines are written by hand, 
 library would take seconds for what a scrape wants in a tenth of one.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector as MetricSource
-
+from soma_schemas.lag import LagStatus
+from soma_schemas.metrics import Catalogue, GaugeMetric, Labels, MetricSet
 from soma_streams.lag.book import GroupView, PartitionView
 from soma_streams.lag.facts import Place
 from soma_streams.lag.lag_collector import Collector
 
+
+class RoundResult(StrEnum):
+    """How a round ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+
+
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
-class Family(NamedTuple):
-    """One gauge per group, topic and partition; no value is no line.
+COLLECTOR_METRICS = Catalogue()
+_PARTITION: Labels = {
+    "topic": "topics that groups read",
+    "partition": "of the topic",
+}
+_GROUP_AND_PARTITION: Labels = {"group": "groups of the brokers, by SOMA_LAG__GROUPS", **_PARTITION}
 
-    Attributes:
-        name: Of the metric.
-        help: What it is.
-        value: Its value.
-    """
-
-    name: str
-    help: str
-    value: Callable[[PartitionView], float | None]
-
-
-FAMILIES = (
-    Family("soma_lag_records", "Offsets that a group has still to read.", lambda view: view.lag_records),
-    Family(
+# By group, topic and partition; no value is no line.
+BY_PARTITION: Mapping[GaugeMetric, Callable[[PartitionView], float | None]] = {
+    COLLECTOR_METRICS.gauge(
+        "soma_lag_records",
+        "Offsets that a group has still to read.",
+        unit="records",
+        labels=_GROUP_AND_PARTITION,
+    ): lambda view: view.lag_records,
+    COLLECTOR_METRICS.gauge(
         "soma_lag_seconds",
         "Age of the oldest record that a group has still to read; 0 where there is none.",
-        lambda view: view.lag_seconds,
-    ),
-    Family(
+        unit="seconds",
+        labels=_GROUP_AND_PARTITION,
+    ): lambda view: view.lag_seconds,
+    COLLECTOR_METRICS.gauge(
         "soma_lag_headroom_records",
         "Offsets that retention can delete before it comes to what a group has not read.",
-        lambda view: view.headroom_records,
-    ),
-    Family(
+        unit="records",
+        labels=_GROUP_AND_PARTITION,
+    ): lambda view: view.headroom_records,
+    COLLECTOR_METRICS.gauge(
         "soma_lag_headroom_seconds",
         "Time until retention may delete what a group has not read; absent where it deletes nothing.",
-        lambda view: view.headroom_seconds,
-    ),
-    Family(
+        unit="seconds",
+        labels=_GROUP_AND_PARTITION,
+    ): lambda view: view.headroom_seconds,
+    COLLECTOR_METRICS.gauge(
         "soma_lag_catch_up_seconds",
         "Time until a group has read everything, at its pace of late; absent where it never does.",
-        lambda view: view.catch_up_seconds,
-    ),
+        unit="seconds",
+        labels=_GROUP_AND_PARTITION,
+    ): lambda view: view.catch_up_seconds,
+}
+STATUS = COLLECTOR_METRICS.gauge(
+    "soma_lag_status",
+    "1 for the status that a group has in a partition.",
+    unit="partitions",
+    labels={**_GROUP_AND_PARTITION, "status": LagStatus},
 )
-STATUS = "soma_lag_status"
-_STATUS_HELP = "1 for the status that a group has in a partition: OK, UNKNOWN, WARN, STALL, STOP or REWIND."
-MEMBERS = "soma_lag_group_members"
-_MEMBERS_HELP = "Members of a group."
-START, END = "soma_log_start_offset", "soma_log_end_offset"
-_START_HELP = "The first offset that a partition still has."
-_END_HELP = "The next offset that a partition will have."
+MEMBERS = COLLECTOR_METRICS.gauge(
+    "soma_lag_group_members",
+    "Members of a group.",
+    unit="members",
+    labels={"group": _GROUP_AND_PARTITION["group"]},
+)
+START = COLLECTOR_METRICS.gauge(
+    "soma_log_start_offset", "The first offset that a partition still has.", unit="offset", labels=_PARTITION
+)
+END = COLLECTOR_METRICS.gauge(
+    "soma_log_end_offset", "The next offset that a partition will have.", unit="offset", labels=_PARTITION
+)
+ROUNDS = COLLECTOR_METRICS.counter(
+    "soma_lag_rounds_total",
+    "Rounds over all groups, by result.",
+    unit="rounds",
+    labels={"result": RoundResult},
+)
+GROUPS = COLLECTOR_METRICS.gauge("soma_lag_groups", "Groups that the newest round has found.", unit="groups")
+ROUND_SECONDS = COLLECTOR_METRICS.gauge(
+    "soma_lag_round_seconds", "How long the newest round took.", unit="seconds"
+)
+ROUND_AGE = COLLECTOR_METRICS.gauge(
+    "soma_lag_round_age_seconds",
+    "How old the newest round is that succeeded; absent before the first. Where it grows, all else is old.",
+    unit="seconds",
+)
 
 
 def exposition(groups: Iterable[GroupView]) -> bytes:
@@ -74,18 +109,18 @@ def exposition(groups: Iterable[GroupView]) -> bytes:
         for name in [escaped(group.name)]
         for view in group.partitions
     ]
-    for family in FAMILIES:
-        lines.append(_head(family.name, family.help))
-        name, value_of = family.name, family.value
+    for metric, value_of in BY_PARTITION.items():
+        lines.append(_head(metric))
+        name = metric.name
         lines.extend(
             f"{name}{labels}}} {value}\n"
             for labels, view in labelled
             if (value := value_of(view)) is not None
         )
-    lines.append(_head(STATUS, _STATUS_HELP))
-    lines.extend(f'{STATUS}{labels},status="{view.status.value}"}} 1\n' for labels, view in labelled)
-    lines.append(_head(MEMBERS, _MEMBERS_HELP))
-    lines.extend(f'{MEMBERS}{{group="{escaped(each.name)}"}} {len(each.members)}\n' for each in groups)
+    lines.append(_head(STATUS))
+    lines.extend(f'{STATUS.name}{labels},status="{view.status.value}"}} 1\n' for labels, view in labelled)
+    lines.append(_head(MEMBERS))
+    lines.extend(f'{MEMBERS.name}{{group="{escaped(each.name)}"}} {len(each.members)}\n' for each in groups)
     lines.extend(_bounds(groups))
     return "".join(lines).encode()
 
@@ -95,8 +130,8 @@ def escaped(label: str) -> str:
     return label.translate(_ESCAPES)
 
 
-def _head(name: str, words: str) -> str:
-    return f"# HELP {name} {words}\n# TYPE {name} gauge\n"
+def _head(metric: GaugeMetric) -> str:
+    return f"# HELP {metric.name} {metric.meaning}\n# TYPE {metric.name} {metric.kind}\n"
 
 
 def _bounds(groups: Iterable[GroupView]) -> Iterator[str]:
@@ -106,43 +141,19 @@ def _bounds(groups: Iterable[GroupView]) -> Iterator[str]:
         for view in group.partitions
         if view.sample is not None
     }
-    for name, words, index in ((START, _START_HELP, 0), (END, _END_HELP, 1)):
-        yield _head(name, words)
+    for index, metric in enumerate((START, END)):
+        yield _head(metric)
         for (topic, partition), bounds in known.items():
-            yield f'{name}{{topic="{escaped(topic)}",partition="{partition}"}} {bounds[index]}\n'
+            yield f'{metric.name}{{topic="{escaped(topic)}",partition="{partition}"}} {bounds[index]}\n'
 
 
-class CollectorMetrics(MetricSource):
-    """What the collector tells of itself, read when somebody asks.
+def expose(collector: Collector, metrics: MetricSet) -> None:
+    """Have read at each scrape what the collector tells of itself."""
 
-    Args:
-        collector: The collector.
-        registry: Where metrics are collected.
-    """
+    def rounds() -> list[tuple[tuple[str, ...], float]]:
+        return [((RoundResult.OK,), collector.rounds), ((RoundResult.FAILED,), collector.failed_rounds)]
 
-    def __init__(self, collector: Collector, registry: CollectorRegistry) -> None:
-        self._collector = collector
-        registry.register(self)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every metric."""
-        collector = self._collector
-        rounds = CounterMetricFamily(
-            "soma_lag_rounds", "Rounds over all groups, by result.", labels=["result"]
-        )
-        rounds.add_metric(["ok"], collector.rounds)
-        rounds.add_metric(["failed"], collector.failed_rounds)
-        yield rounds
-        yield GaugeMetricFamily(
-            "soma_lag_groups", "Groups that the newest round has found.", value=len(collector.views)
-        )
-        yield GaugeMetricFamily(
-            "soma_lag_round_seconds", "How long the newest round took.", value=collector.round_seconds
-        )
-        age = collector.age_seconds
-        if age is not None:
-            yield GaugeMetricFamily(
-                "soma_lag_round_age_seconds",
-                "How old the newest round is that succeeded; absent before the first.",
-                value=age,
-            )
+    metrics.read(ROUNDS, rounds)
+    metrics.read(GROUPS, lambda: [((), len(collector.views))])
+    metrics.read(ROUND_SECONDS, lambda: [((), collector.round_seconds)])
+    metrics.read(ROUND_AGE, lambda: [((), age) for age in [collector.age_seconds] if age is not None])

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 
 from soma_schemas.clock import Clock
 from soma_schemas.lag import REPORT_PATH
+from soma_schemas.metrics import Exposition, MetricSet
 from soma_schemas.settings import KafkaSettings
 from soma_streams.cancellation import done_before
 from soma_streams.http_server import Handler, metrics_response, open_http_server, probe_response
 from soma_streams.lag.broker_groups import BrokerGroups
 from soma_streams.lag.broker_logs import BrokerLogs
-from soma_streams.lag.exposition import CollectorMetrics, exposition
+from soma_streams.lag.exposition import expose, exposition
 from soma_streams.lag.lag_collector import Collector
 from soma_streams.lag.lag_settings import LagCollectorSettings, LagSettings
 
@@ -37,14 +37,12 @@ async def open_collector(kafka: KafkaSettings, lag: LagSettings, clock: Clock) -
 
 
 async def collect_lag(
-    settings: LagCollectorSettings, *, clock: Clock, registry: CollectorRegistry, stop: asyncio.Event
+    settings: LagCollectorSettings, *, clock: Clock, metrics: MetricSet, stop: asyncio.Event
 ) -> None:
     """Go round over all groups, and tell what is found over HTTP, until `stop` is set."""
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
     async with open_collector(settings.kafka, settings.lag, clock) as collector:
-        CollectorMetrics(collector, registry)
-        answers = Answers(collector, settings.lag, registry)
+        expose(collector, metrics)
+        answers = Answers(collector, settings.lag, metrics)
         async with open_http_server(settings.lag.host, settings.lag.port, answers.by_path()):
             await done_before(stop, collector.run(answers.renew))
 
@@ -55,13 +53,13 @@ class Answers:
     Args:
         collector: Has looked.
         lag: Its settings.
-        registry: Of its own metrics.
+        metrics: Of the process.
     """
 
-    def __init__(self, collector: Collector, lag: LagSettings, registry: CollectorRegistry) -> None:
+    def __init__(self, collector: Collector, lag: LagSettings, metrics: MetricSet) -> None:
         self._collector = collector
         self._patience = max(_STUCK_SECONDS, _STUCK_INTERVALS * lag.interval.total_seconds())
-        self._registry = registry
+        self._of_process = metrics
         self._written = b""
 
     def by_path(self) -> dict[str, Handler]:
@@ -89,7 +87,9 @@ class Answers:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         del request
-        return metrics_response(generate_latest(self._registry) + self._written)
+        # Text alone: what a round has written is too much to be written again in another format.
+        written, content_type = self._of_process.exposition("")
+        return metrics_response(Exposition(written + self._written, content_type))
 
     async def _report(self, request: web.Request) -> web.Response:
         del request

@@ -7,7 +7,7 @@ import structlog
 
 from soma_schemas.clock import Clock
 from soma_streams.cancellation import end
-from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.retry import Retry, Store
 from soma_streams.delivery.state import Watermark
 from soma_streams.sinks.sessions import Connection, Pool
 from soma_streams.sinks.statements import statement
@@ -110,7 +110,7 @@ class PostgresWatermarks:
             await self._offered.wait()
             self._offered.clear()
             if self._waiting:
-                await self._retry("write watermarks", self._write)
+                await self._retry("write watermarks", self._write, Store.POSTGRES)
             if self._closing.is_set() and not self._waiting:
                 return
 

@@ -139,6 +139,20 @@ class Consumer(driver.Consumer):
         return self._thread.is_member
 
     @property
+    def assigned_partitions(self) -> int:
+        """How many partitions it has now."""
+        return self._thread.assigned_partitions
+
+    @property
+    def rebalances(self) -> int:
+        """How often it was given its partitions."""
+        return self._thread.rebalances
+
+    def watermarks(self) -> Mapping[TopicPartition, int]:
+        """Return below which offset everything is acknowledged, of the partitions that it has now."""
+        return self._lanes.watermarks()
+
+    @property
     def gone_unread(self) -> int:
         """Offsets that the log had dropped, by retention or by hand, before they were fetched."""
         return self._thread.gone_unread

@@ -34,6 +34,11 @@ class Unacknowledged:
     held_bytes: int
     oldest_age_seconds: float | None
 
+    @property
+    def held_records(self) -> int:
+        """Records that are held, handed over or not."""
+        return self.records + self.waiting_records
+
 
 class Lanes:
     """The lanes of the partitions that are assigned now.
@@ -134,6 +139,14 @@ class Lanes:
         return lane is not None and any(held is batch for held in lane.unacknowledged)
 
     # -- commits -----------------------------------------------------------------------------------
+
+    def watermarks(self) -> dict[TopicPartition, int]:
+        """Return the offset of each lane that may be committed, whether it is already or not."""
+        return {
+            partition: watermark
+            for partition, lane in self._lanes.items()
+            if (watermark := lane.watermark) is not None
+        }
 
     def marks(self) -> dict[TopicPartition, Mark]:
         """Return the watermarks that differ from what is known to be committed.

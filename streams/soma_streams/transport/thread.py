@@ -109,6 +109,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._drained_from: dict[TopicPartition, int] = {}
         self._reset_signs: dict[TopicPartition, object] = {}
         self._gone_unread = 0
+        self._rebalances = 0
 
     async def on_start(self) -> None:
         """Start the client as soon as a broker answers.
@@ -141,6 +142,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def is_member(self) -> bool:
         """Whether the group counts this consumer among its members."""
         return self._consumer is not None and self._consumer._coordinator.generation >= 0  # noqa: SLF001  # no public way to it
+
+    @property
+    def assigned_partitions(self) -> int:
+        """How many partitions it has now."""
+        return len(self._consumer.assignment()) if self._consumer is not None else 0
+
+    @property
+    def rebalances(self) -> int:
+        """How often it was given its partitions."""
+        return self._rebalances
 
     @property
     def gone_unread(self) -> int:
@@ -293,6 +304,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if assignment is not None and assignment is not self._assignment:
             self._assignment = assignment
             self._generation = consumer._coordinator.generation  # noqa: SLF001  # no public way to it
+            self._rebalances += 1
             self._epoch += 1
             self._assignment_epoch = self._epoch
             self._epochs = {TopicPartition(*tp): self._epoch for tp in assignment.tps}

@@ -273,11 +273,11 @@ class PointWriterContract:
     ) -> None:
         old, new = a_point(version=9), a_point(version=1)
         await engine.writer.write([old])
-        assert not await engine.writer.is_empty()
+        assert (await engine.writer.is_empty(), await engine.writer.count()) == (False, 1)
 
         await engine.writer.renew(keep_former=keep_former)
 
-        assert await engine.writer.is_empty()
+        assert (await engine.writer.is_empty(), await engine.writer.count()) == (True, 0)
         await engine.writer.write([new])
         assert set(await engine.stored()) == {new.id}
 

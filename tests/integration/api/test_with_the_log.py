@@ -13,7 +13,6 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from prometheus_client import CollectorRegistry
 
 from api_gateway import CannedSearch, body_of
 from conftest import LocalParts
@@ -25,6 +24,7 @@ from soma_api.serving import bind, serve
 from soma_api.settings import ApiSettings, GatewaySettings
 from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
+from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import EventPublisher
 from soma_schemas.settings import ProducerSettings, PublishingSettings
 from soma_schemas.topic_admin import topic_id
@@ -80,7 +80,7 @@ async def running_api(settings: ApiSettings, owner_dsn: str, points: PointsById)
             search=CannedSearch(),
             points=points,
             vectors_probe=fine,
-            registry=CollectorRegistry(),
+            metrics=MetricSet(),
         ) as parts:
             stop, listening = asyncio.Event(), bind(settings.api)
             host, port = listening.getsockname()

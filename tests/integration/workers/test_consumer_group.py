@@ -11,13 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 from mode.threads import WorkerThread
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from builders import WRITER_SCHEMAS, a_decoder, a_record, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from integration.transport.harness import Cluster, a_name, passing
 from soma_schemas.clock import SystemClock
+from soma_schemas.metrics import MetricSet
 from soma_schemas.outcomes import Outcome
 from soma_schemas.settings import KafkaSettings
 from soma_streams.consumer_group import ConsumerGroup
@@ -51,7 +51,7 @@ def a_group(
         topic=topic,
         kafka=KafkaSettings(bootstrap_servers=cluster.bootstrap),
         delivery=DeliverySettings.model_validate({"session_timeout": timedelta(seconds=6), **delivery}),
-        metrics=WorkerMetrics(CollectorRegistry()).of(SinkName.POSTGRES),
+        metrics=WorkerMetrics(MetricSet()).of(SinkName.POSTGRES),
         clock=CLOCK,
         watch_every=timedelta(seconds=0.2),
         max_concurrent_partitions=max_concurrent_partitions,

@@ -15,7 +15,6 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from mode.threads import WorkerThread
-from prometheus_client import CollectorRegistry
 
 from builders import A_NAMESPACE
 from conftest import LocalParts
@@ -31,6 +30,7 @@ from integration.workers.test_workers import (
 from qdrant_server import QdrantServer, qdrant_server
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.clock import SystemClock
+from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.settings import PublishingSettings, VectorSettings
 from soma_schemas.topics import MEMORY_EVENTS
@@ -217,7 +217,7 @@ async def server_worker(
                     collection=COLLECTION,
                     clock=SystemClock(),
                     random=Random(2),
-                    registry=CollectorRegistry(),
+                    metrics=MetricSet(),
                     stop=stop,
                 )
             )

@@ -15,7 +15,6 @@ import pytest
 import structlog
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from prometheus_client import CollectorRegistry
 from psycopg.rows import dict_row
 
 from builders import A_NAMESPACE, stored
@@ -29,6 +28,7 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import PatchField
 from soma_schemas.groups import SinkGroup
+from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.registry import EventSerializer, open_registry
 from soma_schemas.settings import PublishingSettings, RegistrySettings, VectorSettings
@@ -63,7 +63,7 @@ def worker_settings(local_parts: LocalParts, publishing: PublishingSettings, por
 async def postgres_worker(
     local_parts: LocalParts,
     publishing: PublishingSettings,
-    registry: CollectorRegistry | None = None,
+    metrics: MetricSet | None = None,
     *,
     port: int = 0,
 ) -> AsyncIterator["asyncio.Task[None]"]:
@@ -73,7 +73,7 @@ async def postgres_worker(
             PostgresWorkerSettings(**worker_settings(local_parts, publishing, port)),
             clock=SystemClock(),
             random=Random(1),
-            registry=registry or CollectorRegistry(),
+            metrics=metrics or MetricSet(),
             stop=stop,
         )
     )
@@ -98,7 +98,7 @@ async def vector_worker(
                 collection=COLLECTION,
                 clock=SystemClock(),
                 random=Random(2),
-                registry=CollectorRegistry(),
+                metrics=MetricSet(),
                 stop=stop,
             )
         )
@@ -224,7 +224,7 @@ async def test_a_group_that_is_reset_to_the_beginning_changes_nothing(
     ).values():
         done.result(20)
 
-    registry = CollectorRegistry()
+    registry = MetricSet()
     async with postgres_worker(local_parts, publishing_settings, registry):
         await eventually(partial(_superseded, registry), lambda count: count == 3)
 
@@ -232,15 +232,15 @@ async def test_a_group_that_is_reset_to_the_beginning_changes_nothing(
     assert _decoded(registry) == ({"native": 0, "reference": 3} if ABSENCE else {"native": 2, "reference": 1})
 
 
-async def _superseded(registry: CollectorRegistry) -> float | None:
+async def _superseded(metrics: MetricSet) -> float | None:
     labels = {"sink": "postgres", "outcome": "superseded"}
-    return registry.get_sample_value("soma_events_settled_total", labels)
+    return metrics.registry.get_sample_value("soma_events_settled_total", labels)
 
 
-def _decoded(registry: CollectorRegistry) -> dict[str, float | None]:
+def _decoded(metrics: MetricSet) -> dict[str, float | None]:
     """How many events were read in which way."""
     return {
-        way.value: registry.get_sample_value(
+        way.value: metrics.registry.get_sample_value(
             "soma_events_decoded_total", {"sink": "postgres", "by": way.value}
         )
         for way in DecodedBy

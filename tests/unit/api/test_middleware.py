@@ -5,7 +5,6 @@ import httpx
 import pytest
 import structlog
 from opentelemetry.trace import StatusCode
-from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,6 +13,7 @@ from structlog.testing import capture_logs
 from fakes import FakeClock
 from soma_api.metrics import ApiMetrics
 from soma_api.middleware import RequestMiddleware
+from soma_schemas.metrics import MetricSet
 from spans import A_TRACE, Spans, a_traceparent, trace_id
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -23,13 +23,13 @@ class App:
     """An application that answers as the test says, behind the middleware."""
 
     def __init__(self, *, requests: int = 10) -> None:
-        self.registry = CollectorRegistry()
+        self.metrics = MetricSet()
         self.clock = FakeClock()
         self.answer: Answer = self.fine
         self._middleware = RequestMiddleware(
             self._serve,
             clock=self.clock,
-            metrics=ApiMetrics(self.registry),
+            metrics=ApiMetrics(self.metrics),
             max_body_bytes=10,
             max_concurrent_requests=requests,
         )
@@ -45,7 +45,7 @@ class App:
         await response(scope, receive, send)
 
     def count(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, labels)
+        return self.metrics.registry.get_sample_value(name, labels)
 
 
 @pytest.fixture

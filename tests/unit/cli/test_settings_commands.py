@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from soma_api.problems import ProblemCode
-from soma_cli.reference import command_page, problems_page, settings_page
+from soma_cli.reference import command_page, metrics_page, problems_page, settings_page
 from soma_cli.settings import PROCESSES, EmbeddedApiSettings, Process
 from soma_command import Soma
 from soma_schemas.configuration import describe
@@ -139,6 +139,7 @@ def test_a_default_that_differs_between_processes_is_told_for_each() -> None:
         ("settings.md", "soma config docs", settings_page),
         ("cli.md", "soma config docs commands", command_page),
         ("problems.md", "soma config docs problems", problems_page),
+        ("metrics.md", "soma config docs metrics", metrics_page),
     ],
 )
 def test_the_generated_pages_are_current(file: str, command: str, page: object) -> None:
@@ -152,6 +153,7 @@ def test_docs_prints_the_pages(soma: Soma) -> None:
     assert soma("config", "docs").out == settings_page()
     assert soma("config", "docs", "commands").out == command_page()
     assert soma("config", "docs", "problems").out == problems_page()
+    assert soma("config", "docs", "metrics").out == metrics_page()
 
 
 def test_the_page_of_problems_holds_every_code() -> None:

@@ -13,14 +13,15 @@ from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import MemoryEvent
+from soma_schemas.metrics import MetricSet
 from soma_schemas.outcomes import Outcome
-from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
 from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import DeadLetterFloodError
+from soma_streams.metrics import SinkName, WorkerMetrics
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.transport.records import Record
 
@@ -56,7 +57,7 @@ class Setting:
         self.schemas = KnownSchemas()
         self.availability = Availability()
         self.clock = FakeClock()
-        self.failures: list[FailureClass] = []
+        self.metrics = MetricSet()
         self.settler = Settler(
             sink=sink,
             decoder=a_decoder(),
@@ -67,7 +68,7 @@ class Setting:
                 self.clock,
                 Random(7),
                 self.availability,
-                self.failures.append,
+                WorkerMetrics(self.metrics).of(SinkName.POSTGRES),
             ),
             clock=self.clock,
             flood=FloodGuard(delivery or DeliverySettings.model_validate({})),
@@ -190,7 +191,8 @@ async def test_an_outage_is_waited_out_and_dead_letters_nothing() -> None:
     assert settled.outcomes[Outcome.APPLIED] == 1
     assert setting.letters.letters == []
     assert setting.availability.changes == [StoreAvailability.UNAVAILABLE, StoreAvailability.AVAILABLE]
-    assert setting.failures == [FailureClass.TRANSIENT] * 500
+    errors = {"sink": "postgres", "class": "transient"}
+    assert setting.metrics.registry.get_sample_value("soma_sink_errors_total", errors) == 500
     assert len(setting.clock.slept) == 500
     assert max(setting.clock.slept) <= 30
 

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fakes import FakeClock
-from soma_streams.lag.exposition import CollectorMetrics, exposition
+from soma_schemas.metrics import MetricSet
+from soma_streams.lag.exposition import expose, exposition
 from soma_streams.lag.facts import Bounds, GroupsSeen, Place, TopicSeen
 from soma_streams.lag.lag_collector import Collector
 from unit.lag.standins import Brokers, group
@@ -59,18 +59,18 @@ async def test_what_nobody_knows_has_no_line() -> None:
 
 
 async def test_the_collector_tells_how_old_its_own_last_round_is() -> None:
-    told, clock, registry = Brokers(), FakeClock(), CollectorRegistry()
+    told, clock, metrics = Brokers(), FakeClock(), MetricSet()
     collector = Collector(
         told, told, interval=timedelta(seconds=5), window=timedelta(seconds=60), clock=clock
     )
-    CollectorMetrics(collector, registry)
-    before = samples(generate_latest(registry))
+    expose(collector, metrics)
+    before = samples(metrics.exposition("").body)
     await collector.round()
     told.away = True
     clock.advance(7)
     await collector.round()
 
-    after = samples(generate_latest(registry))
+    after = samples(metrics.exposition("").body)
 
     assert ("soma_lag_round_age_seconds", ()) not in before
     assert after["soma_lag_round_age_seconds", ()] == 7

@@ -4,13 +4,13 @@ import asyncio
 from datetime import timedelta
 
 import httpx
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from fakes import FakeClock
 from own_processes import a_free_port
 from soma_schemas.clock import SystemClock
 from soma_schemas.lag import LagReport
+from soma_schemas.metrics import MetricSet
 from soma_schemas.settings import KafkaSettings
 from soma_streams.http_server import open_http_server
 from soma_streams.lag.facts import Bounds, GroupsSeen, Place, TopicSeen
@@ -38,7 +38,7 @@ def collector_of(brokers: Brokers, clock: FakeClock) -> Collector:
 async def test_every_path_answers_as_the_newest_round_was() -> None:
     brokers, clock = told(), FakeClock()
     collector = collector_of(brokers, clock)
-    answers = Answers(collector, LagSettings(), CollectorRegistry())
+    answers = Answers(collector, LagSettings(), MetricSet())
     async with (
         open_http_server("127.0.0.1", 0, answers.by_path()) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
@@ -64,9 +64,7 @@ async def test_a_scrape_while_the_process_stops_is_whole_or_refused() -> None:
     settings = LagCollectorSettings(
         kafka=KafkaSettings(bootstrap_servers=f"127.0.0.1:{a_free_port()}"), lag=LagSettings(port=port)
     )
-    running = asyncio.create_task(
-        collect_lag(settings, clock=SystemClock(), registry=CollectorRegistry(), stop=stop)
-    )
+    running = asyncio.create_task(collect_lag(settings, clock=SystemClock(), metrics=MetricSet(), stop=stop))
     scraped: list[str] = []
     async with httpx.AsyncClient(trust_env=False) as client:
 

@@ -10,6 +10,7 @@ import pytest
 from contract.vectors.build import A_MOMENT, a_memory_id, a_state
 from contract.vectors.engines import server_engine
 from fakes import FakeClock
+from soma_schemas.metrics import MetricSet
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.payload import TENANT
@@ -21,6 +22,7 @@ from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.log_state import LogState
+from soma_streams.metrics import FillMetrics
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.sinks.vectors.filling import Filling, Start, start_of
 from soma_streams.sinks.vectors.memory_pages import Recorded
@@ -149,7 +151,10 @@ class Interrupted:
 
 
 def a_filling(
-    writer: PointWriter, records: FixedRecords, embedder: CountingEmbedder | None = None
+    writer: PointWriter,
+    records: FixedRecords,
+    embedder: CountingEmbedder | None = None,
+    metrics: MetricSet | None = None,
 ) -> Filling:
     return Filling(
         writer=writer,
@@ -158,6 +163,7 @@ def a_filling(
         retry=Retry(RetrySettings(), FakeClock(), Random(1), Waiting()),
         flood=FloodGuard(DeliverySettings()),
         topic="memory.events",
+        metrics=FillMetrics(metrics or MetricSet()),
     )
 
 

@@ -113,6 +113,10 @@ class FaultyWriter:
         """Pass on."""
         return await self._writer.is_empty()
 
+    async def count(self) -> int:
+        """Pass on."""
+        return await self._writer.count()
+
     async def renew(self, *, keep_former: bool) -> None:
         """Pass on."""
         await self._writer.renew(keep_former=keep_former)

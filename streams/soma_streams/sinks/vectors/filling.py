@@ -15,6 +15,7 @@ from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.log_state import LogState
+from soma_streams.metrics import FillMetrics
 from soma_streams.sinks.vectors.memory_pages import BEFORE_ALL, Recorded, Records
 from soma_streams.sinks.vectors.points import PointMaker, poison_named
 from soma_streams.sinks.vectors.standing import held_by
@@ -72,6 +73,7 @@ class Filling:
         retry: Waits out what passes.
         flood: Stops when the embedder or the engine refuses nearly everything.
         topic: The log's name on the brokers.
+        metrics: Tell how far it is.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Filling:
         retry: Retry,
         flood: FloodGuard,
         topic: str,
+        metrics: FillMetrics,
     ) -> None:
         self._writer = writer
         self._records = records
@@ -90,6 +93,7 @@ class Filling:
         self._retry = retry
         self._flood = flood
         self._topic = topic
+        self._metrics = metrics
 
     async def prepare(self, log_state: LogState) -> Held:
         """Return what the index holds, once it is of this log and nothing but the log's rest is missing.
@@ -135,16 +139,20 @@ class Filling:
             begun = fill.point(header)
             await self._retry("begin the fill", lambda: self._write([begun]))
         log.info("index_fill_begins", filled=fill.filled, total=fill.total)
+        self._metrics.to_fill.set(fill.total - fill.filled)
         pages = 0
         while page := await self._page(fill.after):
             fill = replace(fill, filled=fill.filled + len(page), after=page[-1].key)
             await self._put(page, [fill.point(header)])
+            self._metrics.filled.inc(len(page))
+            self._metrics.to_fill.set(max(0, fill.total - fill.filled))
             pages += 1
             if pages % _PAGES_PER_LOG_LINE == 0:
                 log.info("index_filled_so_far", filled=fill.filled, total=fill.total)
         ended = replace(fill, done=True)
         stands = [header.progress_point(partition, offset) for partition, offset in fill.tail.items()]
         await self._retry("end the fill", lambda: self._write([*stands, ended.point(header)]))
+        self._metrics.to_fill.set(0)
         log.info("index_fill_ends", filled=fill.filled)
 
     async def _tail(self, log_state: LogState) -> dict[int, int]:

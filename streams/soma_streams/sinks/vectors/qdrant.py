@@ -68,6 +68,11 @@ class QdrantWriter:
             records, _ = await self._client.scroll(self._collection.alias, limit=1, with_payload=False)
         return not records
 
+    async def count(self) -> int:
+        """Return about how many points there are."""
+        with server_errors():
+            return (await self._client.count(self._collection.alias, exact=False)).count
+
     async def renew(self, *, keep_former: bool) -> None:
         """Put a new collection behind the alias."""
         await renew_collection(self._client, self._collection, keep_former=keep_former)

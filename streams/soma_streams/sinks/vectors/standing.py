@@ -34,12 +34,21 @@ class Standing:
     Args:
         writer: The engine.
         partitions: Of the log.
+
+    Attributes:
+        points: About how many points there are, as of the last look; None before the first.
     """
 
     def __init__(self, writer: PointWriter, partitions: Iterable[int]) -> None:
         self._writer = writer
         self._partitions = list(partitions)
         self._held: Held | None = None
+        self.points: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing but the log's rest is missing of the index."""
+        return self._held is not None
 
     def begin(self, held: Held) -> None:
         """Begin to work on the index that says this of itself; before anything else is asked."""
@@ -87,6 +96,7 @@ class Standing:
             await clock.sleep(_LOOK_SECONDS)
             try:
                 await self._look()
+                self.points = await self._writer.count()
             except Exception as error:
                 if classify(error) is not FailureClass.TRANSIENT:
                     raise

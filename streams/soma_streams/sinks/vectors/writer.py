@@ -54,6 +54,10 @@ class PointWriter(Protocol):
         """Say whether there is no point at all."""
         ...
 
+    async def count(self) -> int:
+        """Return about how many points there are, in no time."""
+        ...
+
     async def renew(self, *, keep_former: bool) -> None:
         """Begin anew: from now on everybody meets an empty index.
 
