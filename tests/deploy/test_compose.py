@@ -69,7 +69,9 @@ def test_a_service_runs_a_command_that_there_is(service: str, capsys: pytest.Cap
 
 
 def test_the_brokers_replicate_as_the_topics_are_declared() -> None:
-    brokers = [service for name, service in SERVICES.items() if name.startswith("kafka-")]
+    brokers = [
+        service for service in SERVICES.values() if service.get("image", "").startswith("apache/kafka:")
+    ]
 
     assert len(brokers) == 3
     for broker in brokers:
@@ -77,10 +79,10 @@ def test_the_brokers_replicate_as_the_topics_are_declared() -> None:
         assert broker["environment"]["KAFKA_MIN_INSYNC_REPLICAS"] == 2
 
 
-def test_only_the_api_is_published_and_only_on_loopback() -> None:
+def test_only_the_api_and_grafana_are_published_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
-    assert published == {"api": ["127.0.0.1:8420:8420"]}
+    assert published == {"api": ["127.0.0.1:8420:8420"], "grafana": ["127.0.0.1:3000:3000"]}
 
 
 @pytest.mark.parametrize("service", PROCESSES)
