@@ -29,9 +29,14 @@ class ClientFile(BaseModel):
 
     def write(self, home: Path) -> Path:
         """Leave this in a home, readable by its owner alone, and return the file."""
-        path = home / _FILE
+        path = client_file_of(home)
         write_private(path, self.model_dump_json(indent=2) + "\n")
         return path
+
+
+def client_file_of(home: Path) -> Path:
+    """Return where the stack of a home leaves its file."""
+    return home / _FILE
 
 
 def read_client_file(home: Path) -> ClientFile | None:
@@ -40,7 +45,7 @@ def read_client_file(home: Path) -> ClientFile | None:
     Raises:
         ConfigurationError: The file is there and cannot be understood.
     """
-    path = home / _FILE
+    path = client_file_of(home)
     try:
         return ClientFile.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -58,4 +63,4 @@ def read_client_file(home: Path) -> ClientFile | None:
 
 def remove_client_file(home: Path) -> None:
     """Take it away again: nobody answers there any more, and somebody else may be given the port."""
-    (home / _FILE).unlink(missing_ok=True)
+    client_file_of(home).unlink(missing_ok=True)

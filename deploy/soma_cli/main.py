@@ -39,6 +39,18 @@ COMMANDS = (
         "export", "soma_cli.commands.export", "Export memories as lines that `soma import` reads.", MEMORIES
     ),
     Entry("status", "soma_cli.commands.status", "Show the health of the service, and counts.", OPERATION),
+    Entry(
+        "doctor",
+        "soma_cli.commands.doctor",
+        "Check every part, and say what to do about what fails.",
+        OPERATION,
+    ),
+    Entry(
+        "support-bundle",
+        "soma_cli.commands.support_bundle",
+        "Pack facts about an installation into one archive, without secrets and memory content.",
+        OPERATION,
+    ),
     Entry("keys", "soma_cli.commands.keys", "Create, list and revoke API keys.", OPERATION),
     Entry("config", "soma_cli.commands.config", "Show, check and explain settings.", OPERATION),
     Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),

@@ -1,5 +1,6 @@
 """The settings of every process, by name, and how the operator's commands read theirs."""
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Self
 
@@ -11,6 +12,7 @@ from soma_cli.connection import find_settings
 from soma_cli.invocation import Invocation
 from soma_schemas import tracing
 from soma_schemas.configuration import load
+from soma_schemas.errors import ConfigurationError
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings, SettingsGroup
 from soma_streams.lag.lag_settings import LagCollectorSettings
@@ -98,6 +100,21 @@ PROCESSES: dict[Process, type[ProcessSettings]] = {
 
 # Several processes may share one environment or file: what one of them knows, the others let pass.
 KNOWN = tuple(PROCESSES.values())
+
+
+def settings_faults(
+    environment: Mapping[str, str], processes: Iterable[Process] = tuple(Process)
+) -> dict[Process, str | None]:
+    """Return for each process what is wrong with its settings; None where nothing is."""
+    faults: dict[Process, str | None] = {}
+    for process in processes:
+        try:
+            load(PROCESSES[process], environment=environment, known=KNOWN)
+        except ConfigurationError as wrong:
+            faults[process] = str(wrong)
+        else:
+            faults[process] = None
+    return faults
 
 
 def operator_settings(root: Invocation, *, wanted: bool = True) -> tuple[OperatorSettings, ClientFile | None]:

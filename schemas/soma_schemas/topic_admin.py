@@ -100,7 +100,14 @@ def topic_differences(
             copies = ", ".join(str(count) for count in sorted(replicas))
             wanted = str(settings.replication_factor)
             differences.append(TopicDifference(name, "replication factor", wanted, copies))
-    return differences + _config_differences(admin, settings, present)
+    return differences + _config_differences(admin, settings, present, timeout_seconds)
+
+
+def topics_remedy(differences: Sequence[TopicDifference]) -> str:
+    """Return what to do about differences."""
+    if any(each.found is None for each in differences):
+        return "run `soma topics apply`"
+    return "run `soma topics apply`; partitions and replicas are changed by hand"
 
 
 def apply_topics(
@@ -180,7 +187,7 @@ def require_topics(admin: AdminClient, settings: TopicSettings, topics: Sequence
     if differences:
         raise MismatchError(
             "; ".join(str(difference) for difference in differences),
-            remedy="Run `soma topics apply`; partitions are changed as the runbook tells.",
+            remedy=topics_remedy(differences),
         )
 
 
@@ -193,13 +200,13 @@ def broker_error(error: KafkaException) -> BrokerError:
 
 
 def _config_differences(
-    admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic]
+    admin: AdminClient, settings: TopicSettings, topics: Sequence[Topic], timeout_seconds: float
 ) -> list[TopicDifference]:
     if not topics:
         return []
     resources = {ConfigResource(ResourceType.TOPIC, topic.full_name(settings)): topic for topic in topics}
     differences = []
-    for resource, future in admin.describe_configs(list(resources)).items():
+    for resource, future in admin.describe_configs(list(resources), request_timeout=timeout_seconds).items():
         entries = _await(future)
         topic = next(topic for topic in topics if topic.full_name(settings) == resource.name)
         for name, declared in topic.config(settings).items():

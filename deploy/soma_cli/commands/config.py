@@ -12,9 +12,8 @@ from soma_cli.commands.options import AsJson
 from soma_cli.failures import FindingsError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, show
-from soma_cli.settings import KNOWN, PROCESSES, Process
+from soma_cli.settings import KNOWN, PROCESSES, Process, settings_faults
 from soma_schemas.configuration import load
-from soma_schemas.errors import ConfigurationError
 
 app = typer.Typer(help="Show, check and explain settings.", no_args_is_help=True, add_completion=False)
 
@@ -97,15 +96,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Validate the settings that processes started here would use; exit code 1 if any is wrong."""
-    environment = invocation_of(context).environment
-    checked = []
-    for process in processes or list(Process):
-        error = None
-        try:
-            load(PROCESSES[process], environment=environment, known=KNOWN)
-        except ConfigurationError as wrong:
-            error = str(wrong)
-        checked.append(CheckedProcess(process=process, error=error))
+    faults = settings_faults(invocation_of(context).environment, processes or list(Process))
+    checked = [CheckedProcess(process=process, error=error) for process, error in faults.items()]
     show(CheckedSettings(processes=checked), as_json=as_json)
     wrong_ones = [each.process.value for each in checked if each.error is not None]
     if wrong_ones:

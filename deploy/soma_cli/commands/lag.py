@@ -1,8 +1,6 @@
 """`soma lag`: say how far consumer groups are behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +11,12 @@ from rich.live import Live
 from soma_cli.commands.options import AsJson
 from soma_cli.failures import FindingsError, UsageError
 from soma_cli.invocation import invocation_of
-from soma_cli.lag_table import LagResult, LagSource
+from soma_cli.lag_sources import open_lag_source, told_by_collector
 from soma_cli.output import say, show
 from soma_cli.settings import KNOWN, OperatorSettings, operator_settings
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import load
 from soma_schemas.lag import LagReport
-from soma_schemas.lag_client import ask_collector
 from soma_streams.lag.lag_settings import LagCollectorSettings, LagSettings
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
@@ -88,7 +85,7 @@ def plot(
             "there is no lag collector to be asked: only one has looked for longer than a moment",
             remedy="start one with `soma lag collect`, and set SOMA_COLLECTOR__URL",
         )
-    report = asyncio.run(_told(url, LagSettings(groups=group)))
+    report = asyncio.run(told_by_collector(url, LagSettings(groups=group)))
     if not report.groups:
         raise nothing_matches(group)
     draw(report, output)
@@ -96,7 +93,7 @@ def plot(
 
 
 async def _once(settings: OperatorSettings, pattern: str, *, as_json: bool) -> None:
-    async with _looking(settings, LagSettings(groups=pattern)) as look:
+    async with open_lag_source(settings, LagSettings(groups=pattern)) as look:
         result = await look()
     show(result, as_json=as_json)
     refuse_trouble(result.report, pattern)
@@ -105,7 +102,7 @@ async def _once(settings: OperatorSettings, pattern: str, *, as_json: bool) -> N
 async def _watch(settings: OperatorSettings, pattern: str) -> None:
     lag = LagSettings(groups=pattern)
     clock = SystemClock()
-    async with _looking(settings, lag) as look:
+    async with open_lag_source(settings, lag) as look:
         with Live(console=Console(highlight=False), auto_refresh=False) as live:
             while True:
                 live.update((await look()).drawn(), refresh=True)
@@ -140,36 +137,3 @@ def refuse_trouble(report: LagReport, pattern: str) -> None:
             tuple(f"{group.group}: {group.status}, {group.reason}" for group in failing),
             remedy="look at its workers and their logs; `soma lag --group NAME` shows its partitions",
         )
-
-
-async def _told(url: str, lag: LagSettings) -> LagReport:
-    """Return what the collector has found of the groups that are wanted."""
-    report = await ask_collector(url)
-    groups = tuple(each for each in report.groups if lag.wants(each.group))
-    return report.model_copy(update={"groups": groups})
-
-
-@asynccontextmanager
-async def _looking(
-    settings: OperatorSettings, lag: LagSettings
-) -> AsyncIterator[Callable[[], Awaitable[LagResult]]]:
-    """Yield what looks once more: by the collector where there is one, else by itself."""
-    named = lag.groups != LagSettings().groups
-    url = settings.collector.url
-    if url is not None:
-
-        async def ask() -> LagResult:
-            report = await _told(url, lag)
-            return LagResult(source=LagSource.COLLECTOR, report=report, with_partitions=named)
-
-        yield ask
-        return
-    from soma_streams.lag.process import open_collector  # noqa: PLC0415  # not where a collector is asked
-
-    async with open_collector(settings.kafka, lag, SystemClock()) as collector:
-
-        async def look() -> LagResult:
-            await collector.round()
-            return LagResult(source=LagSource.BROKERS, report=collector.report(), with_partitions=named)
-
-        yield look

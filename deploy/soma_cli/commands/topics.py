@@ -13,7 +13,7 @@ from soma_cli.output import Result, show, waiting_for
 from soma_cli.settings import operator_settings
 from soma_cli.topic_application import apply_visibly
 from soma_schemas.clock import SystemClock
-from soma_schemas.topic_admin import TopicDifference, open_admin, topic_differences
+from soma_schemas.topic_admin import TopicDifference, open_admin, topic_differences, topics_remedy
 
 # Brokers that run answer within one; who looks whether they do, does not wait for long.
 _CHECK_SECONDS = 10.0
@@ -73,13 +73,10 @@ def _show(done: list[str], left: list[TopicDifference], *, as_json: bool) -> Non
     show(Topics(done=done, differences=differences), as_json=as_json)
     if not left:
         return
-    missing = any(each.found is None for each in left)
     raise FindingsError(
         f"{len(left)} differences from the declaration" if len(left) > 1 else "a topic is not as declared",
         (),
-        remedy="run `soma topics apply`"
-        if missing
-        else "run `soma topics apply`; partitions and replicas are changed by hand, as the runbook tells",
+        remedy=topics_remedy(left),
     )
 
 

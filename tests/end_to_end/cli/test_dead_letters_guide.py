@@ -2,14 +2,12 @@
 
 import asyncio
 import os
-import re
 import shlex
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from conftest import LocalParts
 from cranked_sinks import Sinks
 from dead_letter_makers import handover_settings
+from pages import shows, steps
 from soma_cli.client_file import ClientFile
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
@@ -34,32 +33,6 @@ COLLECTION = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
 # Does what the guide tells people to do.
 EDITOR = """sed -i 's/"importance": 7\\.0/"importance": 0.7/'"""
 DEAD_LETTERS = 100  # fifty events, two sinks
-
-
-@dataclass(frozen=True)
-class Step:
-    """A block of the guide, and what it says is seen.
-
-    Attributes:
-        code: Of the dead letter that `ID` stands for.
-    """
-
-    language: str
-    text: str
-    seen: tuple[str, ...]
-    code: str | None
-
-
-def steps() -> list[Step]:
-    blocks = re.findall(r"(?:<!-- ID: (\w+) -->\n\n)?```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
-    found: list[Step] = []
-    for code, language, text in blocks:
-        if language == "text":
-            last = found.pop()
-            found.append(Step(last.language, last.text, tuple(text.splitlines()), last.code))
-        else:
-            found.append(Step(language, text.strip(), (), code or None))
-    return found
 
 
 class Stack:
@@ -116,16 +89,6 @@ def stack_at(local_parts: LocalParts, operator: dict[str, str], tmp_path: Path) 
     stack.stop()
 
 
-def plain(line: str) -> str:
-    """A line without what differs from run to run."""
-    return " ".join(line.split())
-
-
-def shows(line: str, output: list[str]) -> bool:
-    parts = [re.escape(plain(part)) for part in re.split(r"\.\.\.|\s{3,}", line) if part.strip()]
-    return any(re.search(".*".join(parts), plain(each)) for each in output)
-
-
 def test_the_guide_works_from_top_to_bottom(
     stack_at: Stack, soma: Soma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +100,7 @@ def test_the_guide_works_from_top_to_bottom(
         found = soma("dlq", "list", "--code", code, "--limit", "1")
         return found.out.splitlines()[1].split()[0]
 
-    for step in steps():
+    for step in steps(GUIDE):
         ran.append(step.text)
         if step.language == "python":
             (tmp_path / "letters.py").write_text(step.text, encoding="utf-8")

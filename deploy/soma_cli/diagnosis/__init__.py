@@ -1,0 +1,1 @@
+"""What `soma doctor` looks at, and what `soma support-bundle` packs."""
