@@ -8,12 +8,10 @@ from typing import NamedTuple, Protocol
 
 import structlog
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
-from soma_schemas.admin_client import LATEST
+from soma_schemas.admin_client import LATEST, RenewableAdmin
 from soma_schemas.clock import Clock
 from soma_schemas.settings import KafkaSettings
-from soma_schemas.topic_admin import open_admin
 from soma_streams.committed import onlooker
 from soma_streams.delivery.retry import StoreAvailability
 
@@ -88,6 +86,7 @@ class Brokers(Protocol):
 
         Raises:
             KafkaException: The brokers do not answer.
+            TimeoutError: They take too long.
         """
         ...
 
@@ -129,7 +128,7 @@ class Watchdog:
         """Take one look."""
         try:
             standings = await asyncio.to_thread(self._brokers.standings)
-        except KafkaException as error:
+        except (KafkaException, TimeoutError) as error:
             # Without brokers nobody moves, and no restart brings them back.
             self._log.warning("watchdog_cannot_look", error=type(error).__name__)
             self._rest()
@@ -156,7 +155,7 @@ class GroupOnBrokers:
 
     def __init__(self, kafka: KafkaSettings, group: str, topic: str) -> None:
         self._topic = topic
-        self._admin: AdminClient = open_admin(kafka)
+        self._admin = RenewableAdmin(kafka, "soma-watchdog")
         self._consumer = onlooker(kafka, group)
         # A look that is given up goes on in its thread, and the client must not be closed under it.
         self._looking = threading.Lock()
@@ -166,20 +165,26 @@ class GroupOnBrokers:
 
         Raises:
             KafkaException: The brokers do not answer.
+            TimeoutError: They take too long.
         """
         with self._looking:
-            return self._standings()
+            try:
+                return self._standings()
+            except (KafkaException, TimeoutError):
+                self._admin.renew()
+                raise
 
     def close(self) -> None:
         """Let go of the brokers, after a look that is under way: at most some seconds."""
         with self._looking:
             self._consumer.close()
+            self._admin.close()
 
     def _standings(self) -> Mapping[int, Standing]:
-        described = self._admin.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
+        described = self._admin.client.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
         partitions = [TopicPartition(self._topic, number) for number in described.partitions]
         # Up to the last stable offset: what an open transaction holds back cannot be settled by anybody.
-        asked = self._admin.list_offsets(
+        asked = self._admin.client.list_offsets(
             dict.fromkeys(partitions, LATEST),
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_TIMEOUT_SECONDS,

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -20,11 +21,11 @@ class Brokers:
 
     def __init__(self, **partitions: Standing) -> None:
         self.partitions = {int(name[1:]): standing for name, standing in partitions.items()}
-        self.away = False
+        self.refusal: Exception | None = None
 
     def standings(self) -> Mapping[int, Standing]:
-        if self.away:
-            raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        if self.refusal is not None:
+            raise self.refusal
         return self.partitions
 
 
@@ -107,11 +108,16 @@ async def test_a_store_that_is_away_is_no_stillness_and_afterwards_it_counts_ane
     assert await stillness_after(watchdog, clock, 20) == 20
 
 
-async def test_brokers_that_are_away_are_no_stillness() -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)), TimeoutError()],
+    ids=["away", "late"],
+)
+async def test_brokers_that_do_not_answer_are_no_stillness(refusal: Exception) -> None:
     clock, brokers = FakeClock(), Brokers(p0=Standing(3, 7))
     watchdog = a_watchdog(brokers, Group({0}), clock)
     await stillness_after(watchdog, clock, 100)
-    brokers.away = True
+    brokers.refusal = refusal
 
     assert await stillness_after(watchdog, clock, 3600) == 0
 
@@ -143,6 +149,19 @@ def test_its_client_is_not_closed_under_a_look(monkeypatch: pytest.MonkeyPatch) 
         thread.join(30)
 
     assert done == ["look", "close"]
+
+
+def test_its_client_begins_anew_after_brokers_that_did_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("soma_streams.watchdog._TIMEOUT_SECONDS", 0.5)
+    with closing(GroupOnBrokers(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "group", "topic")) as brokers:
+        before = brokers._admin.client
+        with pytest.raises(KafkaException):
+            brokers.standings()
+
+        assert brokers._admin.client is not before
+    assert capfd.readouterr().err == ""
 
 
 async def test_it_looks_again_and_again_until_it_is_ended() -> None:
