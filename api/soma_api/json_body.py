@@ -79,7 +79,7 @@ def parsed(model: type[ModelT], body: bytes, context: Mapping[str, Any]) -> Mode
         try:
             read_json(body)
         except JsonError as error:
-            errors = field_errors_of([Violation("", error.code, str(error))])
+            errors = field_errors_of([Violation(error.within, error.code, str(error))])
     if not errors:
         return value
     if _is_no_json(errors):

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -15,7 +15,7 @@ from soma_schemas.json_text import LARGEST_DOUBLE, JsonError, json_text, read_js
 from soma_schemas.limits import DEFAULT_LIMITS, MAX_PAYLOAD_DEPTH, Limits
 from soma_schemas.moments import of_rfc3339
 from soma_schemas.namespaces import namespace_fault
-from soma_schemas.violations import ViolationCode
+from soma_schemas.violations import WITHIN, ViolationCode, place_within
 
 # Most events of a process are of few tenants and namespaces. What is refused is not kept.
 _SOUND_NAMES = 1024
@@ -33,9 +33,15 @@ class Kind(StrEnum):
     SEMANTIC = "SEMANTIC"
 
 
-def broken(code: ViolationCode, message: str) -> PydanticCustomError:
-    """Return the error that a validator raises, carrying one of our codes."""
-    return PydanticCustomError(code.value, "{reason}", {"reason": message})
+def broken(code: ViolationCode, message: str, within: str = "") -> PydanticCustomError:
+    """Return the error that a validator raises, carrying one of our codes.
+
+    Args:
+        code: What is wrong.
+        message: The same in words.
+        within: Where in the field, as a JSON pointer; empty for the whole.
+    """
+    return PydanticCustomError(code.value, "{reason}", {"reason": message, WITHIN: within})
 
 
 def limits_of(info: ValidationInfo) -> Limits:
@@ -44,12 +50,19 @@ def limits_of(info: ValidationInfo) -> Limits:
     return DEFAULT_LIMITS if context is None else context["limits"]
 
 
-def _storable(text: str) -> str:
+def _unstorable(text: str) -> str | None:
+    """Say what a text holds that the stores cannot keep."""
     # PostgreSQL's text holds no NUL, and a lone surrogate has no UTF-8.
     if "\0" in text:
-        raise broken(ViolationCode.INVALID_CHARACTER, "holds a NUL character")
+        return "holds a NUL character"
     if not text.isascii() and _SURROGATE.search(text):
-        raise broken(ViolationCode.INVALID_CHARACTER, "holds half a surrogate pair")
+        return "holds half a surrogate pair"
+    return None
+
+
+def _storable(text: str) -> str:
+    if (fault := _unstorable(text)) is not None:
+        raise broken(ViolationCode.INVALID_CHARACTER, fault)
     return text
 
 
@@ -132,45 +145,71 @@ def _has_direction(embedding: list[float]) -> list[float]:
     return embedding
 
 
+class _Unkept(Exception):  # noqa: N818  # never leaves this module
+    """What the stores cannot keep.
+
+    Attributes:
+        parts: Where it lies, from the inside out.
+    """
+
+    def __init__(self, code: ViolationCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.parts: list[int | str] = []
+
+
 def check_json_object(value: object) -> None:
     """Refuse what is not a JSON object that both stores can hold.
 
     Raises:
-        PydanticCustomError: It is no object, nests too deep, or holds a number or a character that the
-            stores cannot keep.
+        PydanticCustomError: It is no object, nests too deep, or holds a key or a value that is not JSON's or
+            that the stores cannot keep; it says where.
     """
     if not isinstance(value, dict):
         raise broken(ViolationCode.WRONG_TYPE, "is not a JSON object")
-    # A JSON text of n bytes has fewer than n values, so the size limit bounds this walk.
-    level: list[Any] = [value]
-    depth = 1
-    while level:
-        if depth > MAX_PAYLOAD_DEPTH:
-            raise broken(ViolationCode.TOO_DEEP, f"nests deeper than {MAX_PAYLOAD_DEPTH} levels")
-        children: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                children += item
-                children += item.values()
+    try:
+        _require_kept(value, 1)
+    except _Unkept as fault:
+        raise broken(fault.code, str(fault), place_within(reversed(fault.parts))) from None
+
+
+def _require_kept(holder: dict[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> None:
+    if depth > MAX_PAYLOAD_DEPTH:
+        raise _Unkept(ViolationCode.TOO_DEEP, f"nests deeper than {MAX_PAYLOAD_DEPTH} levels")
+    items: Iterable[tuple[int | str, Any]]
+    if isinstance(holder, dict):
+        # A fault of a key lies in its object: what such a key is like cannot be shown.
+        for key in holder:
+            if not isinstance(key, str):
+                raise _Unkept(ViolationCode.WRONG_TYPE, "has a key that is not a string")
+            if (fault := _unstorable(key)) is not None:
+                raise _Unkept(ViolationCode.INVALID_CHARACTER, f"has a key that {fault}")
+        items = holder.items()
+    else:
+        items = enumerate(holder)
+    for part, item in items:
+        try:
+            if isinstance(item, dict | list | tuple):
+                _require_kept(item, depth + 1)
             else:
-                children += item
-        level = [child for child in children if not _is_kept_scalar(child)]
-        depth += 1
+                _require_kept_scalar(item)
+        except _Unkept as fault:
+            fault.parts.append(part)
+            raise
 
 
-def _is_kept_scalar(item: object) -> bool:
-    """Say whether a value is no list and no object, and refuse what the stores cannot keep."""
+def _require_kept_scalar(item: object) -> None:
     if isinstance(item, str):
-        _storable(item)
+        if (fault := _unstorable(item)) is not None:
+            raise _Unkept(ViolationCode.INVALID_CHARACTER, fault)
     elif isinstance(item, float):
         if not math.isfinite(item):
-            raise broken(ViolationCode.NOT_FINITE, "holds a number that is not finite")
+            raise _Unkept(ViolationCode.NOT_FINITE, "holds a number that is not finite")
     elif isinstance(item, int):
         if not -LARGEST_DOUBLE <= item <= LARGEST_DOUBLE:
-            raise broken(ViolationCode.NOT_FINITE, str(too_large()))
-    else:
-        return not isinstance(item, dict | list)
-    return True
+            raise _Unkept(ViolationCode.NOT_FINITE, str(too_large()))
+    elif item is not None:
+        raise _Unkept(ViolationCode.WRONG_TYPE, "holds a value that JSON does not have")
 
 
 def json_object(text: str) -> str:
@@ -182,7 +221,7 @@ def json_object(text: str) -> str:
     try:
         read = read_json(text)
     except JsonError as error:
-        raise broken(error.code, str(error)) from None
+        raise broken(error.code, str(error), error.within) from None
     check_json_object(read.value)
     return json_text(read.value) if read.respelled else text
 

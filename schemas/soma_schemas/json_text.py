@@ -8,10 +8,11 @@ import json
 import math
 import re
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
-from soma_schemas.violations import ViolationCode
+from soma_schemas.violations import ViolationCode, place_within
 
 LARGEST_DOUBLE = (2**53 - 1) * 2**971
 # So many characters without an exponent have at most 15 digits and a point, which every double tells apart.
@@ -21,6 +22,7 @@ _LONGEST_KEPT = 32
 _NOT_ZERO = re.compile("[1-9]")
 # Whatever `read_json` refuses for its size has one of these.
 _FAR_FROM_ONE = re.compile(rb"[0-9][eE][-+]?0*[1-9][0-9]{2}|[0-9]{200}")
+_TOO_LARGE = (ViolationCode.NOT_FINITE, "holds a number larger than a double can be")
 
 
 class JsonError(ValueError):
@@ -28,11 +30,13 @@ class JsonError(ValueError):
 
     Attributes:
         code: Which of the two.
+        within: Where that number lies in the text, as a JSON pointer; empty for the whole.
     """
 
-    def __init__(self, code: ViolationCode, message: str) -> None:
+    def __init__(self, code: ViolationCode, message: str, within: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.within = within
 
 
 class ReadJson(NamedTuple):
@@ -59,10 +63,12 @@ def read_json(text: str | bytes) -> ReadJson:
         raise JsonError(ViolationCode.TOO_DEEP, "nests too deep to be read") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise JsonError(ViolationCode.NOT_JSON, "is not JSON") from error
-    except JsonError:
-        raise
+    except JsonError as error:
+        raise JsonError(error.code, str(error), _place_of_unkept(text)) from None
     except ValueError:
-        raise too_large() from None  # so many digits that Python does not read them
+        raise JsonError(
+            *_TOO_LARGE, _place_of_unkept(text)
+        ) from None  # so many digits that Python reads none
 
 
 def number_of(text: str) -> int | float:  # an integer stays one
@@ -92,7 +98,7 @@ def may_hold_what_no_double_is(text: bytes) -> bool:
 
 def too_large() -> JsonError:
     """Return the error for a number beyond the largest double."""
-    return JsonError(ViolationCode.NOT_FINITE, "holds a number larger than a double can be")
+    return JsonError(*_TOO_LARGE)
 
 
 class _Reader(threading.local):
@@ -108,13 +114,48 @@ class _Reader(threading.local):
         return ReadJson(value, self._respelled)
 
     def _number(self, literal: str) -> float:
-        value = float(literal)
-        if not math.isfinite(value):
-            raise too_large()
-        if value == 0 and _NOT_ZERO.search(re.split("[eE]", literal)[0]):
-            raise JsonError(ViolationCode.OUT_OF_RANGE, "holds a number closer to zero than a double can be")
+        value = _double(literal)
         self._respelled |= not _is_kept(literal, value)
         return value
+
+
+def _double(literal: str) -> float:
+    value = float(literal)
+    if not math.isfinite(value):
+        raise too_large()
+    if value == 0 and _NOT_ZERO.search(re.split("[eE]", literal)[0]):
+        raise JsonError(ViolationCode.OUT_OF_RANGE, "holds a number closer to zero than a double can be")
+    return value
+
+
+def _place_of_unkept(text: str | bytes) -> str:
+    """Return where the first number that cannot be kept lies in a text that is refused for it."""
+    unkept = object()
+
+    def read(number: Callable[[str], Any]) -> Callable[[str], Any]:
+        def tried(literal: str) -> Any:
+            try:
+                return number(literal)
+            except ValueError:
+                return unkept
+
+        return tried
+
+    decoder = json.JSONDecoder(
+        parse_float=read(_double), parse_int=read(int), parse_constant=read(_refuse_constant)
+    )
+    try:
+        value = decoder.decode(text if isinstance(text, str) else text.decode())
+    except (json.JSONDecodeError, RecursionError):
+        return ""  # behind that number it is no JSON
+    seen: list[tuple[tuple[int | str, ...], Any]] = [((), value)]
+    while seen:
+        place, item = seen.pop()
+        if item is unkept:
+            return place_within(place)
+        parts = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+        seen += [((*place, part), child) for part, child in reversed(list(parts))]
+    return ""  # a later value of the same name stands in its place
 
 
 def _is_kept(literal: str, value: float) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from pydantic_core import PydanticCustomError
 
 from soma_schemas import tracing
 from soma_schemas.clock import Clock, SystemClock
@@ -27,14 +28,13 @@ from soma_schemas.events import (
     MemoryUnlinked,
     PatchField,
 )
-from soma_schemas.fields import Kind
+from soma_schemas.fields import Kind, check_json_object
 from soma_schemas.identity import identified, new_id
-from soma_schemas.json_text import too_large
 from soma_schemas.registry import EventSerializer, open_registry
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import Position
-from soma_schemas.violations import ContractError, Violation, ViolationCode
+from soma_schemas.violations import ContractError, violation_of
 
 if TYPE_CHECKING:
     # A library of servers; whoever gives metrics has it.
@@ -47,8 +47,6 @@ TIMEOUTS = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT}) 
 
 _POLL_SECONDS = 0.1
 _GROUP_EVENTS = 500
-# What contains itself nests too deep.
-_PAYLOADS = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 
 
 class ProducerError(SomaError):
@@ -546,21 +544,15 @@ def _payload_text(payload: Mapping[str, Any]) -> str:
     """Return a payload as JSON.
 
     Raises:
-        ContractError: It holds what JSON cannot write.
+        ContractError: It holds what JSON or the stores do not have.
     """
+    # Checked first: what writes JSON makes strings of numbers that are keys.
+    value = dict(payload) if isinstance(payload, Mapping) else payload
     try:
-        return _PAYLOADS.encode(dict(payload) if isinstance(payload, Mapping) else payload)
-    except RecursionError:
-        raise _broken_payload(ViolationCode.TOO_DEEP, "nests too deep to be written") from None
-    except TypeError:
-        raise _broken_payload(ViolationCode.WRONG_TYPE, "holds a value that JSON does not have") from None
-    except ValueError:
-        # So many digits that Python does not write them.
-        raise _broken_payload(ViolationCode.NOT_FINITE, str(too_large())) from None
-
-
-def _broken_payload(code: ViolationCode, message: str) -> ContractError:
-    return ContractError([Violation("/payload", code, message)])
+        check_json_object(value)
+    except PydanticCustomError as error:
+        raise ContractError([violation_of(error, "/payload")]) from None
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _delivery_error(error: KafkaError, failed: Sequence[UUID]) -> ProducerError:

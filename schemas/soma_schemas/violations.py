@@ -1,10 +1,11 @@
 """What can be wrong with input, named once for producers, the gateway and the sinks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from soma_schemas.errors import SomaError
 
@@ -103,6 +104,9 @@ class ContractError(SomaError):
         return ContractError([replace(each, path=path + each.path) for each in self.violations])
 
 
+# Under this name the context of an error of pydantic's says where in the field.
+WITHIN = "within"
+_LONGEST_PLACE = 256
 _OWN_TYPES = frozenset(code.value for code in ViolationCode)
 _CODES_BY_PYDANTIC_TYPE = {
     "missing": ViolationCode.MISSING_FIELD,
@@ -126,17 +130,42 @@ def violations_of(error: ValidationError) -> list[Violation]:
     """Translate pydantic's findings into ours, without the values that it saw."""
     return [
         Violation(
-            path=json_pointer(finding["loc"]),
+            path=json_pointer(finding["loc"]) + finding.get("ctx", {}).get(WITHIN, ""),
             code=_code_of(finding["type"]),
             message=finding["msg"],
         )
-        for finding in error.errors(include_url=False, include_context=False, include_input=False)
+        for finding in error.errors(include_url=False, include_input=False)
     ]
+
+
+def violation_of(error: PydanticCustomError, path: str) -> Violation:
+    """Return what a validator raised when it was called by itself.
+
+    Args:
+        error: With one of our codes as its type.
+        path: Of what was validated.
+    """
+    within = (error.context or {}).get(WITHIN, "")
+    return Violation(path + within, ViolationCode(error.type), error.message())
 
 
 def json_pointer(location: Sequence[int | str]) -> str:
     """Return a JSON pointer (RFC 6901) for a path of field names and list indices."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def place_within(parts: Iterable[int | str]) -> str:
+    """Return where something lies in a value that somebody gave, as a JSON pointer (RFC 6901).
+
+    It ends early, at what holds the place, where it would not fit into a line: its names are theirs.
+    """
+    place = ""
+    for part in parts:
+        further = place + json_pointer([part])
+        if len(further) > _LONGEST_PLACE or not further.isprintable():
+            break
+        place = further
+    return place
 
 
 def _code_of(pydantic_type: str) -> ViolationCode:

@@ -107,7 +107,7 @@ def parse_line(line: bytes) -> MemoryLine:
     try:
         value = read_json(line).value
     except JsonError as error:
-        raise _broken(error.code, str(error)) from None
+        raise _broken(error.code, str(error), error.within) from None
     if not isinstance(value, dict):
         raise _broken(ViolationCode.WRONG_TYPE, "is not a JSON object")
     try:
@@ -132,5 +132,5 @@ _LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 _DEFAULTS: dict[str, Any] = MemoryLine(namespace="-", text="-").model_dump(mode="json")
 
 
-def _broken(code: ViolationCode, message: str) -> ContractError:
-    return ContractError([Violation("", code, message)])
+def _broken(code: ViolationCode, message: str, path: str = "") -> ContractError:
+    return ContractError([Violation(path, code, message)])

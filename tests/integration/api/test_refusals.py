@@ -102,7 +102,7 @@ async def test_a_body_that_breaks_the_contract(
         ("importance", "{}", "/importance"),
         ("coordinate", "[0.0, {}]", "/coordinate/1"),
         ("embedding", "[{}]", "/embedding/0"),
-        ("payload", '{{"deep": [{}]}}', "/payload"),
+        ("payload", '{{"deep": [{}]}}', "/payload/deep/0"),
     ],
 )
 async def test_a_number_that_is_not_finite(

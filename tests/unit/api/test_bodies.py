@@ -90,7 +90,7 @@ def test_a_wrong_field_is_named_with_what_is_wrong(
         ("importance", "{}", "/importance"),
         ("coordinate", "[1.0, {}]", "/coordinate/1"),
         ("embedding", "[{}]", "/embedding/0"),
-        ("payload", '{{"a": [1, {}]}}', "/payload"),
+        ("payload", '{{"a": [1, {}]}}', "/payload/a/1"),
     ],
 )
 def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(

@@ -80,7 +80,7 @@ def test_a_payload_is_asked_for_by_numbers_that_one_can_have(number: str, code: 
     with pytest.raises(ValidationError) as refused:
         a_query(payload=f'{{"a": {number}}}')
 
-    assert [(each.path, each.code) for each in violations_of(refused.value)] == [("/payload", code)]
+    assert [(each.path, each.code) for each in violations_of(refused.value)] == [("/payload/a", code)]
 
 
 def test_a_payload_is_asked_for_by_the_number_that_would_be_kept() -> None:

@@ -39,26 +39,33 @@ def within_itself() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("payload", "code"),
+    ("payload", "within", "code"),
     [
-        ({"a": 10**5000}, ViolationCode.NOT_FINITE),
-        ({"a": [-(10**5000)]}, ViolationCode.NOT_FINITE),
-        ({10**5000: "a"}, ViolationCode.NOT_FINITE),
-        ({"a": 10**400}, ViolationCode.NOT_FINITE),
-        ({"a": float("nan")}, ViolationCode.NOT_FINITE),
-        ({"a": float("inf")}, ViolationCode.NOT_FINITE),
-        ({"a": {1, 2}}, ViolationCode.WRONG_TYPE),
-        ({"a": b"bytes"}, ViolationCode.WRONG_TYPE),
-        ({"a": datetime(2026, 1, 1, tzinfo=UTC)}, ViolationCode.WRONG_TYPE),
-        ({("a", "b"): 1}, ViolationCode.WRONG_TYPE),
-        (["a"], ViolationCode.WRONG_TYPE),
-        (nested(100_000), ViolationCode.TOO_DEEP),
-        (within_itself(), ViolationCode.TOO_DEEP),
-        ({"a": "\ud800"}, ViolationCode.INVALID_CHARACTER),
+        ({"a": 10**5000}, "/a", ViolationCode.NOT_FINITE),
+        ({"a": [-(10**5000)]}, "/a/0", ViolationCode.NOT_FINITE),
+        ({"a": 10**400}, "/a", ViolationCode.NOT_FINITE),
+        ({"a": float("nan")}, "/a", ViolationCode.NOT_FINITE),
+        ({"a": float("inf")}, "/a", ViolationCode.NOT_FINITE),
+        ({"a": {1, 2}}, "/a", ViolationCode.WRONG_TYPE),
+        ({"a": {"b": [1, 2, 3, b"bytes"]}}, "/a/b/3", ViolationCode.WRONG_TYPE),
+        ({"a": datetime(2026, 1, 1, tzinfo=UTC)}, "/a", ViolationCode.WRONG_TYPE),
+        ({"a/b": ({"~": 1j},)}, "/a~1b/0/~0", ViolationCode.WRONG_TYPE),
+        ({("a", "b"): 1}, "", ViolationCode.WRONG_TYPE),
+        ({10**5000: "a"}, "", ViolationCode.WRONG_TYPE),
+        ({7: "a"}, "", ViolationCode.WRONG_TYPE),
+        ({"a": [{None: "a"}]}, "/a/0", ViolationCode.WRONG_TYPE),
+        ({"a": {True: 1}}, "/a", ViolationCode.WRONG_TYPE),
+        (["a"], "", ViolationCode.WRONG_TYPE),
+        (nested(100_000), 64 * "/a", ViolationCode.TOO_DEEP),
+        (within_itself(), 32 * "/a/0", ViolationCode.TOO_DEEP),
+        ({"a": "\ud800"}, "/a", ViolationCode.INVALID_CHARACTER),
+        ({"a": {"b\0": 1}}, "/a", ViolationCode.INVALID_CHARACTER),
+        ({"a": {"line\nend": [float("nan")]}}, "/a", ViolationCode.NOT_FINITE),
+        ({"a": {"x" * 1000: [float("nan")]}}, "/a", ViolationCode.NOT_FINITE),
     ],
 )
 def test_a_payload_that_is_none_breaks_the_contract(
-    producer: MemoryProducer, payload: Any, code: ViolationCode
+    producer: MemoryProducer, payload: Any, within: str, code: ViolationCode
 ) -> None:
     with pytest.raises(ContractError) as of_memory:
         producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", payload=payload))
@@ -66,7 +73,7 @@ def test_a_payload_that_is_none_breaks_the_contract(
         producer.patch(A_NAMESPACE, A_MEMORY, {PatchField.PAYLOAD: payload})
 
     for caught in (of_memory, of_patch):
-        assert [(each.path, each.code) for each in caught.value.violations] == [("/payload", code)]
+        assert [(each.path, each.code) for each in caught.value.violations] == [("/payload" + within, code)]
 
 
 @pytest.mark.parametrize("payload", [MappingProxyType({"a": [1]}), UserDict({"a": [1]})])
