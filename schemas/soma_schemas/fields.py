@@ -23,6 +23,8 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 # What an embedding's numbers become, in events and in both stores: IEEE 754 single precision.
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 _SMALLEST_FLOAT32 = 2.0**-149
+# A tuple: a union would be made anew for every value that is looked at.
+_HOLDERS = (dict, list, tuple)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -182,34 +184,36 @@ def _require_kept(holder: dict[Any, Any] | list[Any] | tuple[Any, ...], depth: i
         for key in holder:
             if not isinstance(key, str):
                 raise _Unkept(ViolationCode.WRONG_TYPE, "has a key that is not a string")
-            if (fault := _unstorable(key)) is not None:
-                raise _Unkept(ViolationCode.INVALID_CHARACTER, f"has a key that {fault}")
+            _require_kept_text(key, "has a key that ")
         items = holder.items()
     else:
         items = enumerate(holder)
     for part, item in items:
         try:
-            if isinstance(item, dict | list | tuple):
+            if isinstance(item, str):
+                _require_kept_text(item)
+            elif isinstance(item, _HOLDERS):
                 _require_kept(item, depth + 1)
-            else:
-                _require_kept_scalar(item)
-        except _Unkept as fault:
-            fault.parts.append(part)
+            elif item is not None:
+                _require_kept_number(item)
+        except _Unkept as unkept:
+            unkept.parts.append(part)
             raise
 
 
-def _require_kept_scalar(item: object) -> None:
-    if isinstance(item, str):
-        if (fault := _unstorable(item)) is not None:
-            raise _Unkept(ViolationCode.INVALID_CHARACTER, fault)
-    elif isinstance(item, float):
+def _require_kept_text(text: str, beginning: str = "") -> None:
+    if (fault := _unstorable(text)) is not None:
+        raise _Unkept(ViolationCode.INVALID_CHARACTER, beginning + fault)
+
+
+def _require_kept_number(item: object) -> None:
+    if isinstance(item, float):
         if not math.isfinite(item):
             raise _Unkept(ViolationCode.NOT_FINITE, "holds a number that is not finite")
-    elif isinstance(item, int):
-        if not -LARGEST_DOUBLE <= item <= LARGEST_DOUBLE:
-            raise _Unkept(ViolationCode.NOT_FINITE, str(too_large()))
-    elif item is not None:
+    elif not isinstance(item, int):
         raise _Unkept(ViolationCode.WRONG_TYPE, "holds a value that JSON does not have")
+    elif not -LARGEST_DOUBLE <= item <= LARGEST_DOUBLE:
+        raise _Unkept(ViolationCode.NOT_FINITE, str(too_large()))
 
 
 def json_object(text: str) -> str:
