@@ -74,6 +74,6 @@ def _rules(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted((*folder.rglob("*.yml"), *folder.rglob("*.yaml"))):
         text = path.read_text(encoding="utf-8")
         begins = [*_RULE.finditer(text)]
-        for rule, follower in zip(begins, [*begins[1:], None], strict=True):
+        for rule, follower in zip(begins, [*begins[1:], None], strict=False):
             end = len(text) if follower is None else follower.start()
             yield f"{rule[1]} {rule[2]}", text[rule.end() : end]
