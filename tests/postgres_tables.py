@@ -20,11 +20,11 @@ from psycopg.rows import dict_row
 from builders import A_MOMENT, an_id
 from soma_schemas.events import MemoryAccessed, MemoryEvent, MemoryExpired, MemoryUnlinked
 from soma_schemas.fields import Kind
+from soma_schemas.memories import Content
 from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.versions import unpack_version
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.state import (
-    Content,
     DeadLettered,
     EdgeName,
     LinkState,

@@ -7,14 +7,13 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
 
+from soma_api.models.memory_filter import Asked, MemoryFilter
 from soma_api.models.payload_filter import MEANING, compared
 from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize, QueryImportance
 from soma_api.principals import Principal
@@ -22,9 +21,6 @@ from soma_api.problems import InvalidInputError, Source, field_errors_of
 from soma_api.queries.memory_queries import Filters, Memory, Order
 from soma_schemas.fields import (
     Coordinate,
-    Kind,
-    Moment,
-    Namespace,
     StorableString,
     broken,
     json_object,
@@ -50,20 +46,10 @@ def _payload(text: str) -> str:
     return text
 
 
-class ListQuery(BaseModel):
+class ListQuery(MemoryFilter):
     """Filters, order and page of a list. Omitted fields do not filter."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    namespace: Namespace | None = Field(
-        None, description="Exactly this namespace.", examples=["assistant/ada"]
-    )
-    namespace_prefix: Namespace | None = Field(
-        None, description="This namespace and all below it; `team/a` does not match `team/ab`."
-    )
-    key: Annotated[StorableString, Field(min_length=1)] | None = Field(
-        None, description="The memory with this key; wants `namespace`."
-    )
+    key: Asked | None = Field(None, description="The memory with this key; wants `namespace`.")
     coordinate: Numbers | None = Field(
         None, description="The memory at this coordinate, as `1,2.5`; wants `namespace`."
     )
@@ -71,21 +57,11 @@ class ListQuery(BaseModel):
         None, description="Low corner of a box of coordinates; comes with `coordinate_max`."
     )
     coordinate_max: Numbers | None = Field(None, description="High corner of the box, which belongs to it.")
-    kind: Kind | None = Field(None, description="EPISODIC or SEMANTIC.")
-    subject: Annotated[StorableString, Field(min_length=1)] | None = Field(
-        None, description="About this person."
-    )
-    tags: list[Annotated[StorableString, Field(min_length=1)]] = Field(
+    tags: list[Asked] = Field(
         default=[], max_length=64, description="Having all of these tags; repeat the parameter."
     )
     importance_min: QueryImportance | None = Field(None, description="At least this important.")
     importance_max: QueryImportance | None = Field(None, description="At most this important.")
-    occurred_from: Moment | None = Field(None, description="Happened at this time or later.")
-    occurred_before: Moment | None = Field(None, description="Happened before this time.")
-    created_from: Moment | None = Field(None, description="First stored at this time or later.")
-    created_before: Moment | None = Field(None, description="First stored before this time.")
-    updated_from: Moment | None = Field(None, description="Last changed at this time or later.")
-    updated_before: Moment | None = Field(None, description="Last changed before this time.")
     payload: Annotated[StorableString, AfterValidator(_payload)] | None = Field(
         None,
         description=f"A JSON object. {MEANING}",
@@ -100,8 +76,6 @@ class ListQuery(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.namespace is not None and self.namespace_prefix is not None:
-            raise broken(ViolationCode.INVALID_VALUE, "`namespace` and `namespace_prefix` exclude each other")
         if self.key is not None and self.coordinate is not None:
             raise broken(ViolationCode.KEY_AND_COORDINATE, "a memory has a key or a coordinate, not both")
         if self.namespace is None and (self.key is not None or self.coordinate is not None):
@@ -142,20 +116,12 @@ class ListQuery(BaseModel):
             namespace_prefix=prefix,
             allowed=allowed,
             memory_ids=None if named is None else [named],
-            # Asked besides the id: an id can be had without its key.
-            key=self.key,
+            # The key is asked besides the id: an id can be had without its key.
+            **self.shared(),
             coordinate=coordinate,
-            kind=None if self.kind is None else self.kind.value,
-            subject=self.subject,
             tags=self.tags or None,
             importance_min=self.importance_min,
             importance_max=self.importance_max,
-            occurred_from=self.occurred_from,
-            occurred_before=self.occurred_before,
-            created_from=self.created_from,
-            created_before=self.created_before,
-            updated_from=self.updated_from,
-            updated_before=self.updated_before,
             payload=compared(json.loads(self.payload or "{}")),
             coordinate_min=low,
             coordinate_max=high,
@@ -195,7 +161,7 @@ def visible_below(
 
 def sort_key(memory: Memory, order: Order) -> tuple[Any, str]:
     """Return where a memory stands in an order, JSON-ready."""
-    value = getattr(memory, order.column)
+    value = getattr(memory.content, order.column)
     return (value if isinstance(value, float) else value.isoformat()), str(memory.memory_id)
 
 

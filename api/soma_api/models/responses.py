@@ -1,6 +1,5 @@
 """The models of responses in /openapi.json, and the functions that write them."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,33 +10,12 @@ from starlette.responses import Response
 
 from soma_api.models.json_numbers import with_one_spelling
 from soma_api.queries.memory_queries import Memory
-from soma_schemas.fields import Kind
+from soma_schemas.memories import FIELDS, MemoryView
 from soma_schemas.outcomes import Outcome
 
 _OPTIONS = orjson.OPT_UTC_Z
+_SHOWN = tuple(name for name in MemoryView.model_fields if name in FIELDS)
 
-
-_A_MEMORY: JsonDict = {
-    "memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
-    "version": 1099511628818,
-    "namespace": "assistant/ada",
-    "key": "preferences/tea",
-    "coordinate": None,
-    "kind": "SEMANTIC",
-    "text": "Ada prefers tea at four.",
-    "payload": {"source": "chat", "confidence": 0.9},
-    "tags": ["preference", "tea"],
-    "importance": 0.7,
-    "subject": None,
-    "actor": "key:fb3686b0e4e9e8ba",
-    "embedding_model": None,
-    "occurred_at": "2026-03-02T09:00:00Z",
-    "created_at": "2026-03-02T09:00:00.123000Z",
-    "updated_at": "2026-03-02T09:00:00.123000Z",
-    "expires_at": None,
-    "access_count": 0,
-    "last_accessed_at": None,
-}
 _A_WRITE: JsonDict = {
     "event_id": "019cae6b-6600-7fa0-8f68-19c5e504777e",
     "memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
@@ -47,35 +25,6 @@ _A_WRITE: JsonDict = {
     "reason": None,
     "status_url": "/v1/writes/3:1042",
 }
-
-
-class MemoryView(BaseModel):
-    """A memory as it is."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_A_MEMORY]})
-
-    memory_id: UUID = Field(description="Names it within the tenant.")
-    version: int = Field(description="Of its last change; grows with each. Also the `ETag`.")
-    namespace: str
-    key: str | None
-    coordinate: list[float] | None
-    kind: Kind
-    text: str
-    payload: dict[str, Any]
-    tags: list[str]
-    importance: float
-    subject: str | None
-    actor: str = Field(description="Who or what changed it last.")
-    embedding_model: str | None = Field(description="Set when the embedding came with the memory.")
-    occurred_at: datetime = Field(description="When it happened, by the producer's word.")
-    created_at: datetime = Field(description="When the log received it first.")
-    updated_at: datetime = Field(description="When the log received the last change.")
-    expires_at: datetime | None
-    access_count: int
-    last_accessed_at: datetime | None
-    embedding: list[float] | None = Field(
-        None, description="Only with `embeddings=true`: the vector that came with the memory, or null."
-    )
 
 
 class MemoryPage(BaseModel):
@@ -203,7 +152,10 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
 
 def memory_view(memory: Memory, *, embeddings: bool = False) -> dict[str, Any]:
     """Return a memory as `MemoryView` describes it. The payload goes through as text."""
-    view = memory._asdict() | {"payload": orjson.Fragment(with_one_spelling(memory.payload))}
+    view = {"memory_id": memory.memory_id, "version": memory.version} | {
+        name: getattr(memory.content, name) for name in _SHOWN
+    }
+    view["payload"] = orjson.Fragment(with_one_spelling(memory.content.payload))
     if not embeddings:
         del view["embedding"]
     return view

@@ -6,9 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from soma_api.models.list_query import visible_below
+from soma_api.models.memory_filter import MemoryFilter
 from soma_api.models.payload_filter import MEANING, SEARCHED, compared
 from soma_api.models.requests import Input, JsonObject, RequestId
-from soma_api.models.responses import IndexView, MemoryView, memory_view
+from soma_api.models.responses import IndexView, memory_view
 from soma_api.principals import Principal
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
@@ -18,14 +19,11 @@ from soma_schemas.fields import (
     Finite,
     Importance,
     Key,
-    Kind,
-    Moment,
-    Name,
-    Namespace,
     Tag,
     Text,
     broken,
 )
+from soma_schemas.memories import MemoryView
 from soma_schemas.violations import ViolationCode
 
 MAX_TOP_K = 10_000
@@ -48,19 +46,13 @@ class PayloadRange(Input):
     lt: Finite | None = Field(None, description="Less than.")
 
 
-class FilterBody(Input):
+class FilterBody(MemoryFilter):
     """The memories that a search considers. Omitted fields do not filter."""
 
-    namespace: Namespace | None = Field(None, description="Exactly this namespace.")
-    namespace_prefix: Namespace | None = Field(
-        None, description="This namespace and all below it; `team/a` does not match `team/ab`."
-    )
     memory_ids: Annotated[list[RequestId], Field(max_length=1000)] | None = Field(
         None, description="Only these."
     )
     key: Key | None = Field(None, description="Having this key.")
-    kind: Kind | None = Field(None, description="EPISODIC or SEMANTIC.")
-    subject: Name | None = Field(None, description="About this person.")
     tags: Annotated[list[Tag], Field(max_length=_MAX_TERMS)] = Field(
         default=[], description="Having all of these tags."
     )
@@ -69,12 +61,6 @@ class FilterBody(Input):
     )
     importance_min: Importance | None = Field(None, description="At least this important.")
     importance_max: Importance | None = Field(None, description="At most this important.")
-    occurred_from: Moment | None = Field(None, description="Happened at this time or later.")
-    occurred_before: Moment | None = Field(None, description="Happened before this time.")
-    created_from: Moment | None = Field(None, description="First stored at this time or later.")
-    created_before: Moment | None = Field(None, description="First stored before this time.")
-    updated_from: Moment | None = Field(None, description="Last changed at this time or later.")
-    updated_before: Moment | None = Field(None, description="Last changed before this time.")
     payload: JsonObject = Field(default={}, description=MEANING + SEARCHED)
     payload_ranges: Annotated[dict[str, PayloadRange], Field(max_length=_MAX_TERMS)] = Field(
         default={}, description="Number fields of the payload, by names joined with dots, and their bounds."
@@ -88,8 +74,6 @@ class FilterBody(Input):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.namespace is not None and self.namespace_prefix is not None:
-            raise broken(ViolationCode.INVALID_VALUE, "`namespace` and `namespace_prefix` exclude each other")
         if (self.coordinate_min is None) != (self.coordinate_max is None):
             raise broken(ViolationCode.MISSING_FIELD, "`coordinate_min` and `coordinate_max` come together")
         if (
@@ -115,19 +99,11 @@ class FilterBody(Input):
             namespace_prefix=prefix,
             allowed=allowed,
             memory_ids=self.memory_ids,
-            key=self.key,
-            kind=self.kind,
-            subject=self.subject,
+            **self.shared(),
             tags=tuple(self.tags),
             tags_any=self.tags_any,
             importance_min=self.importance_min,
             importance_max=self.importance_max,
-            occurred_from=self.occurred_from,
-            occurred_before=self.occurred_before,
-            created_from=self.created_from,
-            created_before=self.created_before,
-            updated_from=self.updated_from,
-            updated_before=self.updated_before,
             payload=compared(self.payload),
             payload_ranges={
                 name: NumberRange(at_least=each.gte, above=each.gt, at_most=each.lte, below=each.lt)

@@ -3,10 +3,7 @@
 -- never prepared. A prefix is a range, because row-level security admits only leakproof operators to indexes:
 -- '0' is the character after '/', and the column's collation is "C". The tenant is asked as a subquery, so that
 -- its plan is that of any tenant: one that statistics do not know would be taken for a tenant of one row.
-SELECT
-    memory_id, version, namespace, key, coordinate, kind, text, payload::text, tags, importance, subject,
-    actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at,
-    CASE WHEN %(embeddings)s::boolean THEN embedding END
+SELECT {columns}
 FROM memories
 WHERE tenant = (SELECT %(tenant)s::text)
     AND NOT deleted
@@ -25,10 +22,8 @@ WHERE tenant = (SELECT %(tenant)s::text)
         )
     )
     AND (%(memory_ids)s::uuid[] IS NULL OR memory_id = ANY (%(memory_ids)s::uuid[]))
-    AND (%(key)s::text IS NULL OR key = %(key)s::text)
     AND (%(coordinate)s::float8[] IS NULL OR coordinate = %(coordinate)s::float8[])
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
-    AND (%(subject)s::text IS NULL OR subject = %(subject)s::text)
+    AND {equal}
     AND (%(tags)s::text[] IS NULL OR tags @> %(tags)s::text[])
     AND (%(importance_min)s::float8 IS NULL OR importance >= %(importance_min)s::float8)
     AND (%(importance_max)s::float8 IS NULL OR importance <= %(importance_max)s::float8)

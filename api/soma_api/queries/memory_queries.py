@@ -13,22 +13,27 @@ from psycopg import sql
 
 from soma_api.queries.database import Database
 from soma_api.queries.payload_path import has_fields
+from soma_schemas.memories import EQUAL, SELECTED, Content, content_of
 from soma_schemas.vectors.terms import Scalar
 
 # As many ids as are joined faster than a list is filtered in its order.
 _FEW_TAGGED = 1000
 
-_GET = """
-SELECT
-    memory_id, version, namespace, key, coordinate, kind, text, payload::text, tags, importance, subject,
-    actor, embedding_model, occurred_at, created_at, updated_at, expires_at, access_count, last_accessed_at,
-    CASE WHEN %(embeddings)s::boolean THEN embedding END
+# The columns of a memory; its embedding where it was asked for.
+_COLUMNS = "memory_id, version, " + SELECTED.replace(
+    "embedding,", "CASE WHEN %(embeddings)s::boolean THEN embedding END,", 1
+)
+
+_GET = f"""
+SELECT {_COLUMNS}
 FROM (
     SELECT * FROM memories WHERE tenant = %(tenant)s::text AND memory_id = %(memory_id)s::uuid
     OFFSET 0 -- that it lives is asked outside, where it cannot open the indexes of the living by tenant alone
 ) AS held
 WHERE NOT deleted
-"""
+"""  # noqa: S608  # columns of our own
+
+_EQUAL = " AND ".join(f"(%({name})s::text IS NULL OR {name} = %({name})s::text)" for name in EQUAL)
 
 _WHEREABOUTS = """
 SELECT memory_id, namespace, deleted
@@ -40,31 +45,11 @@ _TAGGED = "SELECT soma_tagged_memories(%(tags)s::text[], %(most)s::integer)"
 
 
 class Memory(NamedTuple):
-    """A living memory as a store has it.
-
-    `payload` is a JSON object as text. `embedding` is the producer's own vector, where it was asked for.
-    """
+    """A living memory as a store has it, with its embedding where that was asked for."""
 
     memory_id: UUID
     version: int
-    namespace: str
-    key: str | None
-    coordinate: list[float] | None
-    kind: str
-    text: str
-    payload: str
-    tags: list[str]
-    importance: float
-    subject: str | None
-    actor: str
-    embedding_model: str | None
-    occurred_at: datetime
-    created_at: datetime
-    updated_at: datetime
-    expires_at: datetime | None
-    access_count: int
-    last_accessed_at: datetime | None
-    embedding: list[float] | None = None
+    content: Content
 
 
 class Order(StrEnum):
@@ -98,6 +83,7 @@ class Filters:
         namespace_prefix: This namespace and all below it.
         allowed: What the reader may see at all, each with all below it.
         memory_ids: Only these.
+        equal: Fields of `soma_schemas.memories.EQUAL`, and the value that each must have.
         tags: All of them.
         payload: Fields of the payload, by names joined with dots, and the value that each must have.
         coordinate_min: The low corner of a box of coordinates, as long as `coordinate_max`; both ends count.
@@ -107,10 +93,8 @@ class Filters:
     namespace_prefix: str | None = None
     allowed: Sequence[str] | None = None
     memory_ids: Sequence[UUID] | None = None
-    key: str | None = None
+    equal: Mapping[str, str] = field(default_factory=dict)
     coordinate: Sequence[float] | None = None
-    kind: str | None = None
-    subject: str | None = None
     tags: Sequence[str] | None = None
     importance_min: float | None = None
     importance_max: float | None = None
@@ -150,7 +134,7 @@ class MemoryQueries:
         """
         values = {"memory_id": memory_id, "embeddings": embeddings}
         rows = await self._database.rows(tenant, _GET, values, prepare=True)
-        return Memory(*rows[0]) if rows else None
+        return _memory(rows[0]) if rows else None
 
     async def whereabouts(self, tenant: str, memory_ids: Sequence[UUID]) -> dict[UUID, Whereabouts]:
         """Return where these memories lie; one that was never seen is missing.
@@ -198,7 +182,7 @@ class MemoryQueries:
         rows = await self._database.rows(
             tenant, list_statement(order, first=after is None), values, prepare=False
         )
-        return [Memory(*row) for row in rows]
+        return list(map(_memory, rows))
 
     async def _few_tagged(self, tenant: str, tags: Sequence[str]) -> list[UUID] | None:
         values = {"tags": list(tags), "most": _FEW_TAGGED}
@@ -231,11 +215,18 @@ def list_statement(order: Order, *, first: bool) -> sql.Composed:
     # The file is part of the package and holds no value of anybody's.
     text = (files("soma_api.queries") / "list_memories.sql").read_text("utf-8")
     return sql.SQL(text).format(
+        columns=sql.SQL(_COLUMNS),
+        equal=sql.SQL(_EQUAL),
         after=after,
         order=sql.SQL("{column} {direction}, memory_id {direction}").format(
             column=column, direction=direction
         ),
     )
+
+
+def _memory(row: Sequence[Any]) -> Memory:
+    memory_id, version, *values = row
+    return Memory(memory_id, version, content_of(values))
 
 
 def _values(filters: Filters) -> dict[str, Any]:
@@ -246,10 +237,8 @@ def _values(filters: Filters) -> dict[str, Any]:
         "namespace_prefix": filters.namespace_prefix,
         "allowed": _list(filters.allowed),
         "memory_ids": _list(filters.memory_ids),
-        "key": filters.key,
+        **{name: filters.equal.get(name) for name in EQUAL},
         "coordinate": _list(filters.coordinate),
-        "kind": filters.kind,
-        "subject": filters.subject,
         "tags": _list(filters.tags),
         "importance_min": filters.importance_min,
         "importance_max": filters.importance_max,

@@ -21,7 +21,7 @@ from soma_api.dependencies import (
 from soma_api.json_body import JsonBody
 from soma_api.models.list_query import ListQuery, after, sort_key
 from soma_api.models.requests import PatchMemory, StoreBatch, StoreMemory
-from soma_api.models.responses import BatchView, MemoryPage, MemoryView, WriteView, json_response, memory_view
+from soma_api.models.responses import BatchView, MemoryPage, WriteView, json_response, memory_view
 from soma_api.openapi import answers
 from soma_api.problems import (
     BodyTooLargeError,
@@ -45,6 +45,7 @@ from soma_api.problems import (
     UnsupportedMediaTypeError,
 )
 from soma_api.write_responses import Creates
+from soma_schemas.memories import MemoryView
 
 router = APIRouter(tags=["memories"])
 
@@ -180,7 +181,7 @@ async def read_memory(
     answered = await consistency.ensure()
     memory = await memories.get(principal.tenant, memory_id, embeddings=embeddings)
     # A memory outside of what the key covers is not there, rather than forbidden: ids can be guessed.
-    if memory is None or not principal.may_access(memory.namespace):
+    if memory is None or not principal.may_access(memory.content.namespace):
         raise MemoryNotFoundError("there is no such memory")
     answered["ETag"] = headers.entity_tag(memory.version)
     if headers.is_unchanged(if_none_match, memory.version):

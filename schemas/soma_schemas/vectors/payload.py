@@ -10,12 +10,12 @@ import struct
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypedDict
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 
-from soma_schemas.fields import Kind
+from soma_schemas.memories import EQUAL, FIELDS, MOMENTS, Content, content_of
 from soma_schemas.moments import micros, of_micros
 from soma_schemas.namespaces import ancestors
 from soma_schemas.vectors.numbers import encoded
@@ -38,30 +38,8 @@ EMBEDDING: Final = "embedding"
 # Of longer coordinates the rest lies with the numbers of the payload.
 INDEXED_AXES: Final = 4
 
-_MOMENTS = ("expires_at", "occurred_at", "created_at", "updated_at", "last_accessed_at")
-
-
-class StoredContent(TypedDict):
-    """What a living memory holds, as `soma_streams.delivery.state.Content` names it."""
-
-    namespace: str
-    key: str | None
-    coordinate: tuple[float, ...] | None
-    kind: Kind
-    text: str
-    payload: str
-    tags: tuple[str, ...]
-    importance: float
-    embedding: tuple[float, ...] | None
-    embedding_model: str | None
-    subject: str | None
-    expires_at: datetime | None
-    occurred_at: datetime
-    actor: str
-    created_at: datetime
-    updated_at: datetime
-    access_count: int
-    last_accessed_at: datetime | None
+# What of the content lies in the document; the embedding has a field of its own.
+_IN_DOCUMENT: Final = tuple(name for name in FIELDS if name != EMBEDDING)
 
 
 class StoredMemory(NamedTuple):
@@ -74,7 +52,7 @@ class StoredMemory(NamedTuple):
 
     memory_id: UUID
     recent_event_ids: Sequence[str]
-    content: StoredContent | None
+    content: Content | None
 
 
 def tenant_label(tenant: str) -> str:
@@ -92,19 +70,9 @@ def namespace_label(tenant: str, namespace: str) -> str:
     return _label("in", f"{tenant}/{namespace}/")
 
 
-def key_label(key: str) -> str:
-    """Return the label of memories with this key."""
-    return _label("key", key)
-
-
-def kind_label(kind: Kind) -> str:
-    """Return the label of memories of this kind."""
-    return _label("kind", kind.value)
-
-
-def subject_label(subject: str) -> str:
-    """Return the label of memories about this subject."""
-    return _label("subject", subject)
+def equal_label(name: str, value: str) -> str:
+    """Return the label of memories that have this value in a field of `soma_schemas.memories.EQUAL`."""
+    return _label(name, value)
 
 
 def tag_label(tag: str) -> str:
@@ -128,7 +96,7 @@ def axis_name(axis: int) -> str:
 
 
 def living_payload(
-    *, tenant: str, memory_id: UUID, version: int, recent_event_ids: Sequence[UUID], content: StoredContent
+    *, tenant: str, memory_id: UUID, version: int, recent_event_ids: Sequence[UUID], content: Content
 ) -> dict[str, Any]:
     """Return the payload of a living memory's point.
 
@@ -136,29 +104,25 @@ def living_payload(
     and the exact namespace with a slash after it. No tenant has a slash and no segment is empty, so none can
     be taken for another; and a tombstone has no labels, so no reader can meet one.
     """
-    namespace = content["namespace"]
-    terms, numbers = filterable(content["payload"])
+    namespace = content.namespace
+    terms, numbers = filterable(content.payload)
     payload: dict[str, Any] = {
         TENANT: tenant,
         VERSION: version,
-        IMPORTANCE: filter_number(content["importance"]),
-        OCCURRED_AT: micros(content["occurred_at"]),
-        CREATED_AT: micros(content["created_at"]),
-        UPDATED_AT: micros(content["updated_at"]),
+        IMPORTANCE: filter_number(content.importance),
+        OCCURRED_AT: micros(content.occurred_at),
+        CREATED_AT: micros(content.created_at),
+        UPDATED_AT: micros(content.updated_at),
         DOCUMENT: _document(memory_id, recent_event_ids, content),
     }
     labels = [
         *_places(tenant, namespace),
-        kind_label(content["kind"]),
-        *map(tag_label, content["tags"]),
+        *(equal_label(name, value) for name in EQUAL if (value := getattr(content, name)) is not None),
+        *map(tag_label, content.tags),
     ]
-    if content["key"] is not None:
-        labels.append(key_label(content["key"]))
-    if content["subject"] is not None:
-        labels.append(subject_label(content["subject"]))
-    if content["coordinate"] is not None:
-        payload[DIMENSIONS] = len(content["coordinate"])
-        for axis, at in enumerate(content["coordinate"]):
+    if content.coordinate is not None:
+        payload[DIMENSIONS] = len(content.coordinate)
+        for axis, at in enumerate(content.coordinate):
             if axis < INDEXED_AXES:
                 payload[axis_field(axis)] = filter_number(at)
             else:
@@ -169,8 +133,8 @@ def living_payload(
         payload |= {NUMBER_HIGHS: of_numbers.highs, NUMBER_LOWS: of_numbers.lows}
     labels += map(term_label, terms)
     payload[LABELS] = " ".join(labels)
-    if content["embedding"] is not None:
-        payload[EMBEDDING] = _packed(content["embedding"])
+    if content.embedding is not None:
+        payload[EMBEDDING] = _packed(content.embedding)
     return payload
 
 
@@ -195,18 +159,16 @@ def memory_of(payload: Mapping[str, Any]) -> StoredMemory:
     Where `embedding` was not read along with `document`, it is None.
     """
     document: dict[str, Any] = orjson.loads(payload[DOCUMENT])
-    content = document["content"]
-    if content is not None:
-        for name in _MOMENTS:
-            if content[name] is not None:
-                content[name] = of_micros(content[name])
-        coordinate, packed = content["coordinate"], payload.get(EMBEDDING)
-        content |= {
-            "kind": Kind(content["kind"]),
-            "tags": tuple(content["tags"]),
-            "coordinate": tuple(coordinate) if coordinate is not None else None,
-            "embedding": _unpacked(packed) if packed is not None else None,
-        }
+    fields = document["content"]
+    content = None
+    if fields is not None:
+        for name in MOMENTS:
+            if fields.get(name) is not None:
+                fields[name] = of_micros(fields[name])
+        packed = payload.get(EMBEDDING)
+        fields[EMBEDDING] = _unpacked(packed) if packed is not None else None
+        # What another version wrote may lack a field, and may have more.
+        content = content_of([fields.get(name) for name in FIELDS])
     # JSON has no types; a property holds the round trip.
     return StoredMemory(UUID(document["memory_id"]), document["recent_event_ids"], content)
 
@@ -222,12 +184,11 @@ def _label(kind: str, value: str) -> str:
     return f"{kind}:{value}".encode().hex()
 
 
-def _document(memory_id: UUID, recent_event_ids: Sequence[UUID], content: StoredContent | None) -> str:
+def _document(memory_id: UUID, recent_event_ids: Sequence[UUID], content: Content | None) -> str:
     fields: dict[str, Any] | None = None
     if content is not None:
-        fields = {**content}
-        del fields["embedding"]
-        for name in _MOMENTS:
+        fields = {name: getattr(content, name) for name in _IN_DOCUMENT}
+        for name in MOMENTS:
             if fields[name] is not None:
                 fields[name] = micros(fields[name])
     document = {"memory_id": memory_id, "recent_event_ids": recent_event_ids, "content": fields}

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from soma_schemas.events import (
@@ -20,11 +21,11 @@ from soma_schemas.events import (
     PatchField,
 )
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.memories import FIELDS, SAID, Content, content_of
 from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.versions import NO_VERSION
 from soma_streams.delivery.state import (
     REMEMBERED_EVENTS,
-    Content,
     EdgeName,
     Folded,
     LinkState,
@@ -35,6 +36,7 @@ from soma_streams.delivery.state import (
 )
 from soma_streams.errors import PoisonError
 
+_SAID = attrgetter(*SAID)
 _NO_LINKS: Mapping[EdgeName, LinkState] = {}
 
 
@@ -183,25 +185,14 @@ def _content_after(
 
 
 def _stored(event: MemoryStored, logged_at: datetime, living: Content | None) -> Content:
-    return Content(
-        namespace=event.namespace,
-        key=event.key,
-        coordinate=tuple(event.coordinate) if event.coordinate is not None else None,
-        kind=event.kind,
-        text=event.text,
-        payload=event.payload,
-        tags=tuple(event.tags),
-        importance=event.importance,
-        embedding=tuple(event.embedding) if event.embedding is not None else None,
-        embedding_model=event.embedding_model,
-        subject=event.subject,
-        expires_at=event.expires_at,
-        occurred_at=event.occurred_at,
-        actor=event.actor,
-        created_at=living.created_at if living is not None else logged_at,
-        updated_at=logged_at,
-        access_count=living.access_count if living is not None else 0,
-        last_accessed_at=living.last_accessed_at if living is not None else None,
+    return content_of(
+        [
+            *_SAID(event),
+            living.created_at if living is not None else logged_at,
+            logged_at,
+            living.access_count if living is not None else 0,
+            living.last_accessed_at if living is not None else None,
+        ]
     )
 
 
@@ -219,17 +210,11 @@ def _patched(event: MemoryPatched, logged_at: datetime, living: Content, limits:
                 if _is_larger(merged, limits.payload_bytes):
                     raise PoisonError("the patched payload is larger than a payload may be")
                 changes["payload"] = merged
-            case PatchField.TAGS:
-                changes["tags"] = tuple(event.tags or ())
             case PatchField.EMBEDDING:
-                vector = event.embedding
-                changes["embedding"] = tuple(vector) if vector is not None else None
-                changes["embedding_model"] = event.embedding_model
-            case PatchField.KIND | PatchField.IMPORTANCE | PatchField.SUBJECT | PatchField.EXPIRES_AT:
-                changes[field.value] = getattr(event, field.value)
+                changes |= {"embedding": event.embedding, "embedding_model": event.embedding_model}
             case _:
-                assert_never(field)
-    return replace(living, **changes)
+                changes[field.value] = getattr(event, field.value)
+    return content_of([changes.get(name, getattr(living, name)) for name in FIELDS])
 
 
 def merge_patch(target: str, patch: str) -> str:

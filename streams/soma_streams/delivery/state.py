@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from soma_schemas.events import MemoryEvent
-from soma_schemas.fields import Kind
+from soma_schemas.memories import Content
 from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.versions import Position
 
@@ -72,37 +72,6 @@ class LoggedEvent:
     def is_replayed(self) -> bool:
         """Whether it is a dead letter that was published again."""
         return self.position != self.origin
-
-
-@dataclass(slots=True)
-class Content:
-    """What a living memory holds.
-
-    Attributes:
-        payload: A JSON object as text.
-        embedding: The producer's own vector, or None: made from the text.
-        occurred_at: The producer's word on when it happened.
-        updated_at: When the log received the last change, UTC.
-    """
-
-    namespace: str
-    key: str | None
-    coordinate: tuple[float, ...] | None
-    kind: Kind
-    text: str
-    payload: str
-    tags: tuple[str, ...]
-    importance: float
-    embedding: tuple[float, ...] | None
-    embedding_model: str | None
-    subject: str | None
-    expires_at: datetime | None
-    occurred_at: datetime
-    actor: str
-    created_at: datetime
-    updated_at: datetime
-    access_count: int = 0
-    last_accessed_at: datetime | None = None
 
 
 @dataclass(slots=True)

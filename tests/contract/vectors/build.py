@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from soma_schemas.fields import Kind
+from soma_schemas.memories import Content
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.points import Point
 from soma_schemas.vectors.text import indexed_text
-from soma_streams.delivery.state import Content, MemoryName, MemoryState
+from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.sinks.vectors.states import living_point, tombstone
 
 A_MOMENT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

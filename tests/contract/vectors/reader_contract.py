@@ -57,7 +57,7 @@ async def search(engine: Engine, text: str = "tea", **request: Any) -> list[Sear
 async def found(engine: Engine, **wanted: Any) -> set[str | None]:
     """The keys of the memories that a filter lets through, by a search to which everything is near."""
     hits = await search(engine, mode=SearchMode.VECTOR, filter=SearchFilter(**wanted), top_k=1000)
-    return {hit.memory.key for hit in hits}
+    return {hit.memory.content.key for hit in hits}
 
 
 async def candidates(
@@ -83,7 +83,7 @@ class PointReaderContract:
 
         hits = await search(engine, mode=mode)
 
-        assert [hit.memory.key for hit in hits] == ["ours"]
+        assert [hit.memory.content.key for hit in hits] == ["ours"]
 
     @pytest.mark.parametrize("mode", SearchMode)
     async def test_a_deleted_memory_is_never_found(self, engine: Engine, mode: SearchMode) -> None:
@@ -93,7 +93,7 @@ class PointReaderContract:
 
         hits = await search(engine, mode=mode)
 
-        assert [hit.memory.key for hit in hits] == ["kept"]
+        assert [hit.memory.content.key for hit in hits] == ["kept"]
 
     @pytest.mark.parametrize("mode", SearchMode)
     async def test_what_an_index_says_of_itself_is_never_found(
@@ -104,7 +104,7 @@ class PointReaderContract:
 
         hits = await search(engine, mode=mode)
 
-        assert [hit.memory.key for hit in hits] == ["ours"]
+        assert [hit.memory.content.key for hit in hits] == ["ours"]
 
     @pytest.mark.parametrize("mode", SearchMode)
     async def test_searching_nothing_finds_nothing(self, engine: Engine, mode: SearchMode) -> None:
@@ -160,9 +160,9 @@ class PointReaderContract:
     @pytest.mark.parametrize(
         ("wanted", "keys"),
         [
-            ({"key": "one"}, {"one"}),
-            ({"kind": Kind.SEMANTIC}, {"two"}),
-            ({"subject": "mira"}, {"one"}),
+            ({"equal": {"key": "one"}}, {"one"}),
+            ({"equal": {"kind": "SEMANTIC"}}, {"two"}),
+            ({"equal": {"subject": "mira"}}, {"one"}),
             ({"memory_ids": [_SOME_ID]}, {"three"}),
             ({"memory_ids": []}, set()),
             ({"tags": ["red"]}, {"one", "two"}),
@@ -185,8 +185,8 @@ class PointReaderContract:
             ({"created_before": A_MOMENT + timedelta(hours=2)}, {"one"}),
             ({"updated_from": A_MOMENT + timedelta(days=300)}, {"three"}),
             ({"updated_before": A_MOMENT + timedelta(days=300)}, {"one", "two"}),
-            ({"tags": ["red"], "importance_min": 0.3, "kind": Kind.SEMANTIC}, {"two"}),
-            ({"tags": ["red"], "key": "three"}, set()),
+            ({"tags": ["red"], "importance_min": 0.3, "equal": {"kind": "SEMANTIC"}}, {"two"}),
+            ({"tags": ["red"], "equal": {"key": "three"}}, set()),
         ],
     )
     async def test_a_filter_lets_through_what_meets_it(
@@ -346,7 +346,7 @@ class PointReaderContract:
             top_k=100,
         )
 
-        assert {tuple(hit.memory.coordinate or ()) for hit in hits} == coordinates
+        assert {tuple(hit.memory.content.coordinate or ()) for hit in hits} == coordinates
 
     async def test_the_nearest_come_first_with_their_cosine(self, engine: Engine) -> None:
         directions = {
@@ -448,7 +448,7 @@ class PointReaderContract:
 
         hits = await search(engine, top_k=10_000)
 
-        assert len({hit.memory.key for hit in hits}) == 500
+        assert len({hit.memory.content.key for hit in hits}) == 500
 
 
 async def _at(engine: Engine, *namespaces: str) -> None:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from contract.vectors.build import AN_AXIS, a_memory_id, a_point, a_tombstone
 from contract.vectors.engines import Engine
 from soma_schemas.fields import Kind
+from soma_schemas.memories import Content
 from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.progress import Fill, Header, Held, LogIdentity
 from soma_schemas.versions import VERSION_LIMIT
-from soma_streams.delivery.state import Content, MemoryName, MemoryState
+from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.sinks.vectors.standing import held_by
 from soma_streams.sinks.vectors.states import id_of, living_point, state_of
 

@@ -13,6 +13,7 @@ from soma_api.queries.vectors.fusion import Explanation
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
 from soma_api.watermark_waiter import SETTLED
 from soma_schemas.fields import Kind
+from soma_schemas.memories import Content
 from soma_schemas.vectors.index_errors import (
     EmbedderUnavailableError,
     EmbeddingRefusedError,
@@ -26,27 +27,25 @@ A_QUESTION: dict[str, Any] = {"query": "what does Ada drink?"}
 
 
 def a_hit(score: float, dense: float = 0.5) -> SearchHit:
-    memory = Memory(
-        memory_id=an_id(),
-        version=7,
+    content = Content(
         namespace="team/notes",
         key=None,
         coordinate=None,
-        kind="EPISODIC",
+        kind=Kind.EPISODIC,
         text="tea at four",
         payload='{"a": 1}',
-        tags=["tea"],
+        tags=("tea",),
         importance=0.5,
-        subject=None,
-        actor="tester",
+        embedding=None,
         embedding_model=None,
+        subject=None,
+        expires_at=None,
         occurred_at=A_MOMENT,
+        actor="tester",
         created_at=A_MOMENT,
         updated_at=A_MOMENT,
-        expires_at=None,
-        access_count=0,
-        last_accessed_at=None,
     )
+    memory = Memory(an_id(), 7, content)
     return SearchHit(memory, score, Explanation(dense, bm25=None))
 
 
@@ -155,9 +154,7 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
             filter=SearchFilter(
                 namespace_prefix="team",
                 memory_ids=[memory],
-                key="tea",
-                kind=Kind.SEMANTIC,
-                subject="ada",
+                equal={"key": "tea", "kind": "SEMANTIC", "subject": "ada"},
                 tags=("a",),
                 tags_any=["b", "c"],
                 importance_min=0.2,

@@ -41,13 +41,14 @@ from soma_streams.replay.stored_dead_letters import Status
 from soma_streams.sinks.dead_letter_rows import DeadLetterRow
 from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
 from soma_streams.sinks.sessions import Pool, RowType, Sessions
+from soma_streams.sinks.statements import statement
 
 OTHERS = 200_000
 ROWS = 20_000
 EARLY, LATE = "early", "late"
 FIRST = {EARLY: OTHERS - ROWS, LATE: OTHERS}  # the number before a tenant's first row
 
-ROW_TYPES = {
+ROW_TYPES: dict[str, tuple[str, type[tuple[Any, ...]]]] = {
     "memory_row": ("memories", MemoryRow),
     "link_row": ("memory_links", LinkRow),
     "history_row": ("memory_history", HistoryRow),
@@ -302,7 +303,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "a wide prefix": a_list(10, namespace_prefix="users"),
         "own namespaces": a_list(63, allowed=["users/7", "users/8"]),
         "some ids": a_list(120, memory_ids=lambda tenant: ids(tenant, 20)),
-        "a subject": a_list(33, subject="person50"),
+        "a subject": a_list(33, equal={"subject": "person50"}),
         "a box": a_list(
             110, namespace="users/7/notes", coordinate_min=[1.0, 4.0], coordinate_max=[30.0, 80.0]
         ),
@@ -481,7 +482,12 @@ def found_statements() -> dict[str, str]:
         found |= {
             str(each.relative_to(folder.parent)): each.read_text("utf-8") for each in folder.rglob("*.sql")
         }
-    return found
+    sinks = "soma_streams/sinks/"
+    return found | {
+        name: statement(name.removeprefix(sinks).removesuffix(".sql"))
+        for name in found
+        if name.startswith(sinks)
+    }
 
 
 FOUND = found_statements()

@@ -124,7 +124,7 @@ async def _patched(dsn: str) -> int:
 async def _points(index: EmbeddedIndex, wanted: dict[UUID, UUID]) -> dict[UUID, Any]:
     found = await index.read(list(wanted))
     return {
-        wanted[place]: exactly(content["payload"])
+        wanted[place]: exactly(content.payload)
         for place, point in found.items()
         if (content := memory_of(point).content) is not None
     }

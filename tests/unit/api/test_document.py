@@ -11,6 +11,7 @@ from soma_api.json_body import JsonBody
 from soma_api.models import dead_letter_views, requests, responses, search_models
 from soma_api.problems import Problem
 from soma_api.routes import dead_letters, health, links, memories, overview, search, writes
+from soma_schemas import memories as shown
 
 DOCUMENT = api_document()
 OPERATIONS = [
@@ -28,7 +29,7 @@ MODELS: list[type[BaseModel]] = [
     Problem,
     *(
         each
-        for module in (requests, dead_letter_views, responses, search_models)
+        for module in (requests, dead_letter_views, responses, search_models, shown)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__
     ),

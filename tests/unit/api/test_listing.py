@@ -24,7 +24,7 @@ def test_a_key_is_looked_up_by_the_id_that_it_gives_and_compared_as_well() -> No
     filters = a_query(namespace="team", key="tea").filters(a_reader(), DEFAULT_LIMITS)
 
     assert filters.memory_ids == [memory_id_for_key(A_TENANT, "team", "tea")]
-    assert filters.key == "tea"
+    assert filters.equal == {"key": "tea"}
 
 
 def test_a_coordinate_is_looked_up_by_the_id_that_it_gives() -> None:

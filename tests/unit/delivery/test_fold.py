@@ -14,9 +14,10 @@ from builders import A_MOMENT, a_log, an_id, deleted, linked, logged, patched, s
 from postgres_tables import accessed, expired, unlinked
 from soma_schemas.events import MemoryEvent, MemoryExpired
 from soma_schemas.limits import Limits
+from soma_schemas.memories import Content
 from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_streams.delivery.fold import fold, merge_patch
-from soma_streams.delivery.state import Content, LoggedEvent, MemoryName, MemoryState
+from soma_streams.delivery.state import LoggedEvent, MemoryName, MemoryState
 from soma_streams.errors import PoisonError
 
 

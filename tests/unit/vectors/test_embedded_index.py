@@ -61,9 +61,9 @@ async def test_what_was_flushed_survives_a_kill_in_the_middle_of_a_write(tmp_pat
 
     stored = await ShardEngine.embedded(index).stored()
     held = [memory_of(each.payload).content for each in stored.values() if each.payload["version"] < 9]
-    flushed = {each["key"] for each in held if each is not None}
+    flushed = {each.key for each in held if each is not None}
     assert flushed == {f"{batch}-{n}" for batch in range(5) for n in range(100)}
-    conditions = conditions_of("acme", SearchFilter(key="2-50"))
+    conditions = conditions_of("acme", SearchFilter(equal={"key": "2-50"}))
     assert conditions is not None
     found = await index.candidates(Question(conditions, of_tenant("acme"), AN_AXIS, None, 10))
     assert [each.score for each in found.dense] == pytest.approx([1.0])

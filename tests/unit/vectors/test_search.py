@@ -76,11 +76,11 @@ async def test_a_hit_carries_the_memory_its_score_and_the_parts_of_the_score() -
 
     hits = await _search(ScriptedReader(found, [tea, coffee]))(SearchRequest(tenant="acme", text="tea"))
 
-    assert [(hit.memory.key, hit.score, hit.explanation) for hit in hits] == [
+    assert [(hit.memory.content.key, hit.score, hit.explanation) for hit in hits] == [
         ("coffee", 9.0, Explanation(None, 9.0)),
         ("tea", 7.0, Explanation(0.5, 2.0)),
     ]
-    assert (hits[1].memory.text, hits[1].memory.version) == ("tea", 5)
+    assert (hits[1].memory.content.text, hits[1].memory.version) == ("tea", 5)
 
 
 async def test_a_memory_that_has_gone_since_it_was_a_candidate_is_left_out() -> None:
@@ -89,7 +89,7 @@ async def test_a_memory_that_has_gone_since_it_was_a_candidate_is_left_out() -> 
 
     hits = await _search(ScriptedReader(found, [tea]))(SearchRequest(tenant="acme", text="tea"))
 
-    assert [hit.memory.key for hit in hits] == ["tea"]
+    assert [hit.memory.content.key for hit in hits] == ["tea"]
 
 
 async def test_an_answer_of_another_tenant_ends_the_search() -> None:
@@ -129,7 +129,7 @@ async def test_no_more_hits_than_asked_for() -> None:
 
     hits = await _search(ScriptedReader(found, points))(SearchRequest(tenant="acme", text="tea", top_k=3))
 
-    assert [hit.memory.key for hit in hits] == ["0", "1", "2"]
+    assert [hit.memory.content.key for hit in hits] == ["0", "1", "2"]
 
 
 async def test_a_vector_of_ones_own_is_compared_instead_of_the_text() -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from soma_schemas.fields import Kind
 from soma_schemas.moments import micros
 from soma_schemas.namespaces import contains
 from soma_schemas.vectors import payload
@@ -67,6 +66,7 @@ class SearchFilter:
         namespace_prefix: This namespace and all below it.
         allowed: What the reader may see at all, each with all below it.
         memory_ids: Only these.
+        equal: Fields of `soma_schemas.memories.EQUAL`, and the value that each must have.
         tags: All of them.
         tags_any: At least one of them.
         occurred_from: Included; `occurred_before` is not; the other times likewise.
@@ -81,9 +81,7 @@ class SearchFilter:
     namespace_prefix: str | None = None
     allowed: Sequence[str] | None = None
     memory_ids: Sequence[UUID] | None = None
-    key: str | None = None
-    kind: Kind | None = None
-    subject: str | None = None
+    equal: Mapping[str, str] = field(default_factory=dict)
     tags: Sequence[str] = ()
     tags_any: Sequence[str] | None = None
     importance_min: float | None = None
@@ -124,13 +122,7 @@ def conditions_of(tenant: str, wanted: SearchFilter) -> list[Condition] | None:
     places = _places(tenant, wanted)
     if not places:
         return None
-    labels: list[str] = []
-    if wanted.key is not None:
-        labels.append(payload.key_label(wanted.key))
-    if wanted.kind is not None:
-        labels.append(payload.kind_label(wanted.kind))
-    if wanted.subject is not None:
-        labels.append(payload.subject_label(wanted.subject))
+    labels = [payload.equal_label(name, value) for name, value in wanted.equal.items()]
     labels += map(payload.tag_label, wanted.tags)
     labels += [payload.term_label(term(path, value)) for path, value in wanted.payload.items()]
     conditions: list[Condition] = [OneOf(places), *(OneOf([label]) for label in labels)]

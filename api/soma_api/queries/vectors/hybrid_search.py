@@ -141,26 +141,4 @@ def _hit(tenant: str, ranked: Ranked, payload: Mapping[str, Any]) -> SearchHit:
     if payload[TENANT] != tenant or content is None:
         # The conditions make it impossible; were they ever wrong, this is where it must stop.
         raise RuntimeError("the index answered with a point that the tenant must not see")
-    coordinate = content["coordinate"]
-    memory = Memory(
-        memory_id=memory_id,
-        version=payload[VERSION],
-        namespace=content["namespace"],
-        key=content["key"],
-        coordinate=list(coordinate) if coordinate is not None else None,
-        kind=content["kind"].value,
-        text=content["text"],
-        payload=content["payload"],
-        tags=list(content["tags"]),
-        importance=content["importance"],
-        subject=content["subject"],
-        actor=content["actor"],
-        embedding_model=content["embedding_model"],
-        occurred_at=content["occurred_at"],
-        created_at=content["created_at"],
-        updated_at=content["updated_at"],
-        expires_at=content["expires_at"],
-        access_count=content["access_count"],
-        last_accessed_at=content["last_accessed_at"],
-    )
-    return SearchHit(memory, ranked.score, ranked.explanation)
+    return SearchHit(Memory(memory_id, payload[VERSION], content), ranked.score, ranked.explanation)

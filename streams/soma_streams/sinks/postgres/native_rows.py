@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from soma_schemas.events import MemoryStored
+from soma_schemas.memories import IN_HISTORY
 from soma_schemas.moments import micros
 from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.native import NativeEvent, NativeReader
@@ -15,8 +16,7 @@ from soma_streams.sinks.binary_encoding import (
     row_encoder,
     type_number,
 )
-from soma_streams.sinks.postgres.row_types import HistoryRow, MemoryRow
-from soma_streams.sinks.postgres.rows import STORED_CONTENT
+from soma_streams.sinks.postgres.row_types import HistoryRow, MemoryRow, Row
 
 if TYPE_CHECKING:
     from soma_native import Layout
@@ -39,7 +39,7 @@ _OF_HISTORY: Mapping[str, _Source] = {
     "logged_at": ("logged_at",),
     "outcome": ("constant", Outcome.APPLIED.value),
     "event_type": ("constant", MemoryStored.__name__),
-    "content": ("content", STORED_CONTENT),
+    "content": ("content", IN_HISTORY),
 }
 _BEFORE_CONTENT = 12  # lengths of row and fields, and the type's number
 
@@ -62,7 +62,7 @@ class NativeRows:
         """Return what makes rows of the events that this one reads."""
         return cls(native)
 
-    def memories(self, events: Sequence[NativeEvent], among: Sequence[MemoryRow]) -> Elements:
+    def memories(self, events: Sequence[NativeEvent], among: Sequence[Row]) -> Elements:
         """Return new states, among those of other memories, in the order of the keys.
 
         Args:
@@ -73,7 +73,9 @@ class NativeRows:
             NumericValueOutOfRange: A number of the others is too large for its column.
         """
         others = [
-            (row.tenant.encode(), row.memory_id.bytes, encode_elements(self._pack, [row])) for row in among
+            (tenant.encode(), memory_id.bytes, encode_elements(self._pack, [row]))
+            for row in among
+            for tenant, memory_id, *_ in [row]
         ]
         return Elements(self._rows(self._memories, events, others), len(events) + len(others))
 

@@ -2,9 +2,7 @@
 -- OFFSET 0 keeps the planner from reading the whole table because it was small when the plan was made.
 SELECT
     held.tenant, held.memory_id, held.version, held.deleted, held.recent_event_ids,
-    held.namespace, held.key, held.coordinate, held.kind, held.text, held.payload::text, held.tags,
-    held.importance, held.embedding, held.embedding_model, held.subject, held.expires_at, held.occurred_at,
-    held.actor, held.created_at, held.updated_at, held.access_count, held.last_accessed_at
+    {selected}
 FROM unnest(%(tenants)b::text[], %(memory_ids)b::uuid[]) AS wanted (tenant, memory_id)
 CROSS JOIN LATERAL (
     SELECT * FROM public.memories

@@ -1,49 +1,41 @@
 """The rows that a batch becomes, with the type of each field in the database."""
 
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from soma_schemas.memories import FIELDS
 from soma_streams.sinks.sessions import (
     Boolean,
     Double,
-    DoubleArray,
     Integer,
     Json,
     Moment,
-    RealArray,
     Text,
-    TextArray,
     Uuid,
     UuidArray,
 )
 
+Row = tuple[Any, ...]
 
-class MemoryRow(NamedTuple):
-    """A memory's new state; see table memories."""
+# What a tombstone has not.
+CONTENT = tuple(name for name in FIELDS if name != "updated_at")
 
-    tenant: Text
-    memory_id: Uuid
-    version: Integer
-    deleted: Boolean
-    deleted_version: Integer
-    updated_at: Moment
-    recent_event_ids: UuidArray
-    created_at: Moment | None = None
-    occurred_at: Moment | None = None
-    expires_at: Moment | None = None
-    last_accessed_at: Moment | None = None
-    access_count: Integer | None = None
-    importance: Double | None = None
-    namespace: Text | None = None
-    key: Text | None = None
-    coordinate: DoubleArray | None = None
-    kind: Text | None = None
-    text: Text | None = None
-    payload: Json | None = None
-    tags: TextArray | None = None
-    embedding: RealArray | None = None
-    embedding_model: Text | None = None
-    subject: Text | None = None
-    actor: Text | None = None
+# A memory's new state; see table memories.
+MemoryRow: type[Row] = type(
+    "MemoryRow",
+    (tuple,),
+    {
+        "__annotations__": {
+            "tenant": Text,
+            "memory_id": Uuid,
+            "version": Integer,
+            "deleted": Boolean,
+            "deleted_version": Integer,
+            "updated_at": Moment,
+            "recent_event_ids": UuidArray,
+            **{name: Annotated[Any, FIELDS[name].column] | None for name in CONTENT},
+        }
+    },
+)
 
 
 class LinkRow(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import chain, repeat
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import orjson
@@ -15,10 +15,9 @@ from soma_schemas.events import (
     MemoryStored,
     PatchField,
 )
-from soma_schemas.fields import Kind
+from soma_schemas.memories import IN_HISTORY, content_of
 from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.state import (
-    Content,
     DeadLettered,
     EdgeName,
     Folded,
@@ -28,21 +27,10 @@ from soma_streams.delivery.state import (
     MemoryState,
     Settlement,
 )
-from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
+from soma_streams.sinks.postgres.row_types import CONTENT, HistoryRow, LinkRow, Row
 
-# The fields of MemoryStored that the history keeps; the embedding is long and left out.
-STORED_CONTENT = (
-    "key",
-    "coordinate",
-    "kind",
-    "text",
-    "payload",
-    "tags",
-    "importance",
-    "embedding_model",
-    "subject",
-    "expires_at",
-)
+_CONTENT = attrgetter(*CONTENT)
+_NO_CONTENT = (None,) * len(CONTENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +41,7 @@ class Changes:
         ended: The memories that ended in the batch, even if they were stored again: their links end.
     """
 
-    memories: Sequence[MemoryRow]
+    memories: Sequence[Row]
     links: Sequence[LinkRow]
     ended: Sequence[MemoryName]
 
@@ -99,7 +87,7 @@ def whole_state(row: Sequence[Any]) -> MemoryState:
     return MemoryState(
         name=MemoryName(tenant, memory_id),
         version=version,
-        content=None if deleted else _content(content),
+        content=None if deleted else content_of(content),
         recent_event_ids=tuple(recent),
     )
 
@@ -128,54 +116,21 @@ def _endings(settlements: Iterable[Settlement]) -> dict[MemoryName, _Ending]:
     }
 
 
-def _memory_order(row: MemoryRow) -> tuple[str, int]:
+def _memory_order(row: Row) -> tuple[str, int]:
     # Ids are compared in Python, and numbers are not.
-    return row.tenant, row.memory_id.int
+    tenant, memory_id, *_ = row
+    return tenant, memory_id.int
 
 
-def _memory_row(state: MemoryState, ending: _Ending | None) -> MemoryRow:
-    name, content = state.name, state.content
+def _memory_row(state: MemoryState, ending: _Ending | None) -> Row:
+    content = state.content
     deleted_version = ending.version if ending is not None else 0
-    recent = state.recent_event_ids
-    if content is None:
-        if ending is None:
-            raise ValueError("a state without content comes with the settlement of its deletion")
-        return MemoryRow(
-            tenant=name.tenant,
-            memory_id=name.memory_id,
-            version=state.version,
-            deleted=True,
-            deleted_version=deleted_version,
-            updated_at=ending.logged_at,
-            recent_event_ids=recent,
-        )
-    # In the order of the fields: naming two dozen takes as long as packing half of them.
-    return MemoryRow(
-        name.tenant,
-        name.memory_id,
-        state.version,
-        False,
-        deleted_version,
-        content.updated_at,
-        recent,
-        content.created_at,
-        content.occurred_at,
-        content.expires_at,
-        content.last_accessed_at,
-        content.access_count,
-        content.importance,
-        content.namespace,
-        content.key,
-        content.coordinate,
-        content.kind,
-        content.text,
-        content.payload,
-        content.tags,
-        content.embedding,
-        content.embedding_model,
-        content.subject,
-        content.actor,
-    )
+    key_and_state = *state.name, state.version, content is None, deleted_version
+    if content is not None:
+        return *key_and_state, content.updated_at, state.recent_event_ids, *_CONTENT(content)
+    if ending is None:
+        raise ValueError("a state without content comes with the settlement of its deletion")
+    return *key_and_state, ending.logged_at, state.recent_event_ids, *_NO_CONTENT
 
 
 def _link_row(link: LinkState) -> LinkRow:
@@ -224,7 +179,7 @@ def _said(event: MemoryEvent) -> bytes | None:
     """Return as JSON what an event said of a memory's content."""
     match event:
         case MemoryStored():
-            fields = {name: getattr(event, name) for name in STORED_CONTENT}
+            fields = {name: getattr(event, name) for name in IN_HISTORY}
             return orjson.dumps(fields | {"payload": orjson.Fragment(event.payload)})
         case MemoryPatched():
             return orjson.dumps(dict(map(_change, repeat(event), event.fields)))
@@ -240,30 +195,3 @@ def _change(event: MemoryPatched, field: PatchField) -> tuple[str, object]:
             return "embedding_model", event.embedding_model
         case _:
             return field.value, getattr(event, field.value)
-
-
-def _content(columns: Sequence[Any]) -> Content:
-    (
-        namespace, key, coordinate, kind, text, payload, tags, importance, embedding, embedding_model,
-        subject, expires_at, occurred_at, actor, created_at, updated_at, access_count, last_accessed_at,
-    ) = columns  # fmt: skip
-    return Content(
-        namespace=namespace,
-        key=key,
-        coordinate=tuple(coordinate) if coordinate is not None else None,
-        kind=Kind(kind),
-        text=text,
-        payload=payload,
-        tags=tuple(tags),
-        importance=importance,
-        embedding=tuple(embedding) if embedding is not None else None,
-        embedding_model=embedding_model,
-        subject=subject,
-        expires_at=expires_at,
-        occurred_at=occurred_at,
-        actor=actor,
-        created_at=created_at,
-        updated_at=updated_at,
-        access_count=access_count,
-        last_accessed_at=last_accessed_at,
-    )

@@ -7,14 +7,12 @@
 -- Rows come in the order of their keys, so that two writers that overlap lock in one order.
 WITH written AS (
     INSERT INTO public.memories AS held (
-        tenant, memory_id, version, deleted_version, updated_at, created_at, occurred_at, expires_at,
-        last_accessed_at, access_count, importance, deleted, recent_event_ids, namespace, key, coordinate, kind,
-        text, payload, tags, embedding, embedding_model, subject, actor
+        tenant, memory_id, version, deleted, deleted_version, recent_event_ids,
+        {fields}
     )
     SELECT
-        tenant, memory_id, version, deleted_version, updated_at, created_at, occurred_at, expires_at,
-        last_accessed_at, access_count, importance, deleted, recent_event_ids, namespace, key, coordinate, kind,
-        text, payload, tags, embedding, embedding_model, subject, actor
+        tenant, memory_id, version, deleted, deleted_version, recent_event_ids,
+        {fields}
     FROM unnest(%(rows)b::pg_temp.memory_row[])
     ON CONFLICT (tenant, memory_id) DO UPDATE SET
         version = EXCLUDED.version,
@@ -24,8 +22,6 @@ WITH written AS (
             WHEN cardinality(EXCLUDED.recent_event_ids) = 1 AND held.namespace = EXCLUDED.namespace
             THEN held.created_at ELSE EXCLUDED.created_at
         END,
-        occurred_at = EXCLUDED.occurred_at,
-        expires_at = EXCLUDED.expires_at,
         last_accessed_at = CASE
             WHEN cardinality(EXCLUDED.recent_event_ids) = 1 AND held.namespace = EXCLUDED.namespace
             THEN held.last_accessed_at ELSE EXCLUDED.last_accessed_at
@@ -34,24 +30,13 @@ WITH written AS (
             WHEN cardinality(EXCLUDED.recent_event_ids) = 1 AND held.namespace = EXCLUDED.namespace
             THEN held.access_count ELSE EXCLUDED.access_count
         END,
-        importance = EXCLUDED.importance,
         deleted = EXCLUDED.deleted,
         recent_event_ids = CASE
             WHEN cardinality(EXCLUDED.recent_event_ids) = 1
             THEN (EXCLUDED.recent_event_ids || held.recent_event_ids)[:%(remembered)s::integer]
             ELSE EXCLUDED.recent_event_ids
         END,
-        namespace = EXCLUDED.namespace,
-        key = EXCLUDED.key,
-        coordinate = EXCLUDED.coordinate,
-        kind = EXCLUDED.kind,
-        text = EXCLUDED.text,
-        payload = EXCLUDED.payload,
-        tags = EXCLUDED.tags,
-        embedding = EXCLUDED.embedding,
-        embedding_model = EXCLUDED.embedding_model,
-        subject = EXCLUDED.subject,
-        actor = EXCLUDED.actor
+        {replaced}
     WHERE held.version < EXCLUDED.version
         AND EXCLUDED.recent_event_ids[1] <> ALL (held.recent_event_ids)
         AND (

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from soma_schemas.groups import SinkGroup
+from soma_schemas.memories import FIELDS
 from soma_streams.delivery.state import MemoryState
 from soma_streams.sinks.postgres.rows import whole_state
 from soma_streams.sinks.sessions import Pool, Sessions
@@ -13,7 +14,7 @@ from soma_streams.sinks.statements import statement
 
 BEFORE_ALL = ("", UUID(int=0))
 
-_CHANGED_AT = 20  # the column `updated_at` of a page
+_CHANGED_AT = 5 + tuple(FIELDS).index("updated_at")  # five columns of a page come before the fields
 
 _COUNT = "SELECT count(*) FROM public.memories"
 _WATERMARKS = """

@@ -11,13 +11,14 @@ from qdrant_edge import SparseVector
 from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import MemoryPatched, MemoryStored
+from soma_schemas.memories import Content
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import REINDEX_REMEDY, Collection
 from soma_schemas.vectors.embedders import Embedder
 from soma_schemas.vectors.index_errors import EmbeddingRefusedError, IndexRefusedError, UnfitVectorError
 from soma_schemas.vectors.points import Point, unit_vector
 from soma_schemas.vectors.text import indexed_text
-from soma_streams.delivery.state import Content, MemoryName, MemoryState
+from soma_streams.delivery.state import MemoryName, MemoryState
 from soma_streams.sinks.vectors.states import living_point, tombstone
 from soma_streams.sinks.vectors.vector_sink_errors import (
     EmbeddingDimensionsError,

@@ -7,16 +7,16 @@ from uuid import UUID
 
 from qdrant_edge import SparseVector
 
+from soma_schemas.memories import Content
 from soma_schemas.vectors.payload import (
     TENANT,
     VERSION,
-    StoredContent,
     living_payload,
     memory_of,
     tombstone_payload,
 )
 from soma_schemas.vectors.points import Point, point_id
-from soma_streams.delivery.state import Content, MemoryName, MemoryState
+from soma_streams.delivery.state import MemoryName, MemoryState
 
 
 def id_of(name: MemoryName) -> UUID:
@@ -37,26 +37,7 @@ def living_point(
         memory_id=state.name.memory_id,
         version=state.version,
         recent_event_ids=state.recent_event_ids,
-        content=StoredContent(
-            namespace=content.namespace,
-            key=content.key,
-            coordinate=content.coordinate,
-            kind=content.kind,
-            text=content.text,
-            payload=content.payload,
-            tags=content.tags,
-            importance=content.importance,
-            embedding=content.embedding,
-            embedding_model=content.embedding_model,
-            subject=content.subject,
-            expires_at=content.expires_at,
-            occurred_at=content.occurred_at,
-            actor=content.actor,
-            created_at=content.created_at,
-            updated_at=content.updated_at,
-            access_count=content.access_count,
-            last_accessed_at=content.last_accessed_at,
-        ),
+        content=content,
     )
     return Point(id_of(state.name), state.version, payload, dense, sparse)
 
@@ -79,6 +60,6 @@ def state_of(payload: Mapping[str, Any]) -> MemoryState:
     return MemoryState(
         name=MemoryName(payload[TENANT], memory_id),
         version=payload[VERSION],
-        content=Content(**content) if content is not None else None,
+        content=content,
         recent_event_ids=tuple(map(UUID, recent_event_ids)),
     )
