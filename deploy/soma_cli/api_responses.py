@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import ConfigDict, JsonValue
+from pydantic import ConfigDict
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from soma_cli.output import Result, one_line, plain
-from soma_schemas.fields import Kind
+from soma_schemas.memories import EQUAL, MemoryView
 
 _TEXT_WIDTH = 100
 
@@ -24,27 +24,8 @@ class Answer(Result):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Memory(Answer):
+class Memory(Answer, MemoryView):
     """A memory as it is."""
-
-    memory_id: UUID
-    version: int
-    namespace: str
-    key: str | None
-    coordinate: list[float] | None
-    kind: Kind
-    text: str
-    payload: dict[str, JsonValue]
-    tags: list[str]
-    importance: float
-    subject: str | None
-    actor: str
-    embedding: list[float] | None = None
-    embedding_model: str | None
-    occurred_at: datetime
-    created_at: datetime
-    updated_at: datetime
-    expires_at: datetime | None
 
     def name(self) -> str:
         """Return what it is called within its namespace."""
@@ -70,8 +51,9 @@ class Memory(Answer):
         yield "importance", f"{self.importance:g}"
         if self.tags:
             yield "tags", ", ".join(self.tags)
-        if self.subject is not None:
-            yield "subject", self.subject
+        for name in EQUAL:
+            if name not in {"key", "kind"} and (value := getattr(self, name)) is not None:
+                yield name, value
         yield "occurred", f"{_moment(self.occurred_at)} by {self.actor}"
         yield "changed", f"{_moment(self.updated_at)}, version {self.version}"
         if self.expires_at is not None:

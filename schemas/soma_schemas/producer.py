@@ -30,6 +30,7 @@ from soma_schemas.events import (
 )
 from soma_schemas.fields import Kind, check_json_object
 from soma_schemas.identity import identified, new_id
+from soma_schemas.memories import SAID
 from soma_schemas.registry import EventSerializer, open_registry
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS
@@ -279,26 +280,19 @@ class MemoryProducer:
         """
         now = self._clock.now()
         return MemoryStored.validated(
-            {
+            {name: getattr(memory, name) for name in SAID}
+            | {
                 "event_id": memory.event_id or new_id(now),
                 "tenant": self._tenant,
-                "namespace": memory.namespace,
                 "memory_id": memory.memory_id
                 or identified(self._tenant, memory.namespace, memory.key, memory.coordinate)
                 or new_id(now),
                 "occurred_at": memory.occurred_at or now,
                 "actor": memory.actor or self._actor,
-                "key": memory.key,
                 "coordinate": _listed(memory.coordinate),
-                "kind": memory.kind,
-                "text": memory.text,
                 "payload": _payload_text(memory.payload),
                 "tags": _listed(memory.tags),
-                "importance": memory.importance,
                 "embedding": _listed(memory.embedding),
-                "embedding_model": memory.embedding_model,
-                "subject": memory.subject,
-                "expires_at": memory.expires_at,
                 "expected_version": memory.expected_version,
             },
             self._limits,

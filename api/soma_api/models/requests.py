@@ -36,6 +36,7 @@ from soma_schemas.fields import (
     limits_of,
 )
 from soma_schemas.identity import identified
+from soma_schemas.memories import SAID
 from soma_schemas.violations import ViolationCode
 
 
@@ -107,24 +108,13 @@ class StoreMemory(Input):
         self, *, tenant: str, event_id: UUID, memory_id: UUID, now: Any, actor: str, expected: int | None
     ) -> dict[str, Any]:
         """Return the fields of the event that stores it."""
-        return {
+        return {name: getattr(self, name) for name in SAID} | {
             "event_id": event_id,
             "tenant": tenant,
-            "namespace": self.namespace,
             "memory_id": memory_id,
             "occurred_at": self.occurred_at or now,
             "actor": self.actor or actor,
-            "key": self.key,
-            "coordinate": self.coordinate,
-            "kind": self.kind,
-            "text": self.text,
             "payload": json.dumps(self.payload, ensure_ascii=False),
-            "tags": self.tags,
-            "importance": self.importance,
-            "embedding": self.embedding,
-            "embedding_model": self.embedding_model,
-            "subject": self.subject,
-            "expires_at": self.expires_at,
             "expected_version": expected,
         }
 

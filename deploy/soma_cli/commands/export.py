@@ -1,12 +1,14 @@
 """`soma export`: write memories as lines that `soma import` reads."""
 
+from typing import Any
+
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
 from soma_cli.api_responses import Memory
 from soma_cli.arguments import text_of
-from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
+from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.destinations import (
     ToOutput,
@@ -15,8 +17,8 @@ from soma_cli.destinations import (
     require_place_for_result,
 )
 from soma_cli.formats.json_lines import MemoryLine, format_line
-from soma_cli.naming import OfNamespace
 from soma_cli.output import Result, say, show
+from soma_schemas.memories import SAID
 
 app = typer.Typer(add_completion=False)
 
@@ -36,15 +38,12 @@ class Exported(Result):
 
 
 @app.command()
+@choosing_memories
 def export(
     context: typer.Context,
     output: ToOutput = None,
     *,
-    namespace: OfNamespace = None,
-    prefix: OfPrefix = None,
-    kind: OfKind = None,
-    tags: OfTags = None,
-    subject: OfSubject = None,
+    chosen: dict[str, Any],
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
@@ -56,7 +55,7 @@ def export(
     keeps its mode; devices and pipes are written to directly.
     """
     require_place_for_result(output, as_json=as_json)
-    asked = filters(namespace, prefix, kind, tags, subject) | {
+    asked = chosen | {
         "sort": "created_at",
         "limit": _PAGE,
         "embeddings": "true",
@@ -82,19 +81,7 @@ def line_of(memory: Memory) -> MemoryLine:
     """Return a memory as it is imported again."""
     named = memory.key is not None or memory.coordinate is not None
     return MemoryLine(
-        namespace=memory.namespace,
-        key=memory.key,
-        coordinate=memory.coordinate,
+        **{name: getattr(memory, name) for name in SAID if name != "embedding_model"},
         memory_id=None if named else memory.memory_id,
-        kind=memory.kind,
-        text=memory.text,
-        payload=memory.payload,
-        tags=memory.tags,
-        importance=memory.importance,
-        embedding=memory.embedding,
         embedding_model=None if memory.embedding is None else memory.embedding_model,
-        subject=memory.subject,
-        expires_at=memory.expires_at,
-        occurred_at=memory.occurred_at,
-        actor=memory.actor,
     )

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from soma_cli.api_responses import MemoryList
-from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
+from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
-from soma_cli.naming import OfNamespace
 from soma_cli.output import say, show
 
 app = typer.Typer(add_completion=False)
@@ -28,14 +27,11 @@ class Order(StrEnum):
 
 
 @app.command("list")
+@choosing_memories
 def list_(
     context: typer.Context,
     *,
-    namespace: OfNamespace = None,
-    prefix: OfPrefix = None,
-    kind: OfKind = None,
-    tags: OfTags = None,
-    subject: OfSubject = None,
+    chosen: dict[str, Any],
     sort: Annotated[
         Order, typer.Option(help="Sort order; a minus sorts descending.")
     ] = Order.UPDATED_DESCENDING,
@@ -51,8 +47,7 @@ def list_(
 
     `soma export` writes all of them.
     """
-    asked: dict[str, Any] = filters(namespace, prefix, kind, tags, subject)
-    asked |= {"sort": sort.value, "limit": limit}
+    asked = chosen | {"sort": sort.value, "limit": limit}
     if cursor is not None:
         asked["cursor"] = cursor
     with open_client(context, url, api_key) as client:

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from soma_cli.commands.filters import OfKind, OfPrefix, OfSubject, OfTags, filters
+from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
-from soma_cli.naming import OfNamespace
 from soma_cli.output import show
 from soma_cli.parsing import json_object_of, spelled_moment_of
 
@@ -23,6 +22,7 @@ class Mode(StrEnum):
 
 
 @app.command()
+@choosing_memories
 def search(
     context: typer.Context,
     query: Annotated[str, typer.Argument(help="Text to search for.")],
@@ -33,11 +33,7 @@ def search(
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=1, max=10_000, help="Maximum number of results.")
     ] = 5,
-    namespace: OfNamespace = None,
-    prefix: OfPrefix = None,
-    kind: OfKind = None,
-    tags: OfTags = None,
-    subject: OfSubject = None,
+    chosen: dict[str, Any],
     importance_min: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Lowest importance.", show_default=False)
     ] = None,
@@ -59,14 +55,13 @@ def search(
     Prints each hit with its score and the parts of the score. Scores are comparable only within one search.
     A hit is weak, and probably irrelevant, if it shares no word with the query and its meaning is far away.
     """
-    wanted: dict[str, Any] = filters(namespace, prefix, kind, tags, subject)
     given = {
         "importance_min": importance_min,
         "occurred_from": spelled_moment_of("--occurred-from", occurred_from),
         "occurred_before": spelled_moment_of("--occurred-before", occurred_before),
         "payload": None if payload is None else json_object_of(payload),
     }
-    wanted |= {name: value for name, value in given.items() if value is not None}
+    wanted = chosen | {name: value for name, value in given.items() if value is not None}
     with open_client(context, url, api_key) as client:
         hits = client.search({"query": query, "mode": mode.value, "top_k": top_k, "filter": wanted})
     show(hits, as_json=as_json)

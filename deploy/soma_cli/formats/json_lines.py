@@ -13,6 +13,7 @@ from soma_schemas.fields import Kind, Moment
 from soma_schemas.identity import MEMORY_NAMESPACE, identified
 from soma_schemas.json_text import JsonError, read_json
 from soma_schemas.limits import Limits
+from soma_schemas.memories import SAID
 from soma_schemas.violations import ContractError, Violation, ViolationCode, violations_of
 
 # Text, payload and embedding at their limits, every character escaped, with room for the rest.
@@ -70,28 +71,18 @@ class MemoryLine(BaseModel):
         Raises:
             ContractError: It breaks the contract.
         """
-        source = _SEPARATOR.join((tenant, self.canonical, occurrence))
+        seed = _SEPARATOR.join((tenant, self.canonical, occurrence))
         return MemoryStored.validated(
-            {
-                "event_id": uuid5(MEMORY_NAMESPACE, source),
+            {name: getattr(self, name) for name in SAID}
+            | {
+                "event_id": uuid5(MEMORY_NAMESPACE, seed),
                 "tenant": tenant,
-                "namespace": self.namespace,
                 "memory_id": self.memory_id
                 or identified(tenant, self.namespace, self.key, self.coordinate)
-                or uuid5(MEMORY_NAMESPACE, source + _SEPARATOR + "memory"),
+                or uuid5(MEMORY_NAMESPACE, seed + _SEPARATOR + "memory"),
                 "occurred_at": self.occurred_at or now,
                 "actor": self.actor or "import",
-                "key": self.key,
-                "coordinate": self.coordinate,
-                "kind": self.kind,
-                "text": self.text,
                 "payload": json.dumps(self.payload, ensure_ascii=False),
-                "tags": self.tags,
-                "importance": self.importance,
-                "embedding": self.embedding,
-                "embedding_model": self.embedding_model,
-                "subject": self.subject,
-                "expires_at": self.expires_at,
                 "expected_version": None,
             },
             limits,

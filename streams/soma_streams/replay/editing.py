@@ -73,25 +73,20 @@ def event_of(
 def _empty(record: str, dead_letter: StoredDeadLetter) -> dict[str, Any]:
     if record != MemoryStored.__name__:
         return {}
-    return {
+    begun = dict.fromkeys(MemoryStored.model_fields) | {
         "tenant": dead_letter.tenant,
         "namespace": "",
         "memory_id": None if dead_letter.memory_id is None else str(dead_letter.memory_id),
         "occurred_at": None if dead_letter.logged_at is None else dead_letter.logged_at.isoformat(),
         "actor": "operator",
-        "key": None,
-        "coordinate": None,
         "kind": Kind.EPISODIC.value,
         "text": "",
         "payload": {},
         "tags": [],
         "importance": 0.5,
-        "embedding": None,
-        "embedding_model": None,
-        "subject": None,
-        "expires_at": None,
-        "expected_version": None,
     }
+    del begun["event_id"]
+    return begun
 
 
 def _object(text: str) -> dict[str, Any]:
