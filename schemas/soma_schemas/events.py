@@ -5,7 +5,8 @@ A test holds every model equal to its Avro schema. The sinks fold these into sta
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from types import NoneType
+from typing import Annotated, Any, Self, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -118,7 +119,9 @@ class PatchField(StrEnum):
     EXPIRES_AT = "expires_at"
 
 
-_CLEARABLE = frozenset({PatchField.EMBEDDING, PatchField.SUBJECT, PatchField.EXPIRES_AT})
+_CLEARABLE = frozenset(
+    field for field in PatchField if NoneType in get_args(MemoryStored.model_fields[field.value].annotation)
+)
 
 
 class MemoryPatched(MemoryEvent):

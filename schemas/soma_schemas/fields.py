@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -68,14 +69,22 @@ def _storable(text: str) -> str:
     return text
 
 
-def _storable_at_most(limit: str) -> Callable[[str, ValidationInfo], str]:
-    def check(text: str, info: ValidationInfo) -> str:
-        most = getattr(limits_of(info), limit)
+@dataclass(frozen=True)
+class AtMostCharacters:
+    """Refuses a text that stores cannot keep, or that is longer than this one of the `Limits`."""
+
+    limit: str
+
+    def __call__(self, text: str, info: ValidationInfo) -> str:
+        """Return the text.
+
+        Raises:
+            PydanticCustomError: It is refused.
+        """
+        most = getattr(limits_of(info), self.limit)
         if len(_storable(text)) > most:
             raise broken(ViolationCode.TOO_LONG, f"has {len(text)} characters, at most {most} are allowed")
         return text
-
-    return check
 
 
 def _at_most_items(limit: str) -> Callable[[list[Any], ValidationInfo], list[Any]]:
@@ -247,7 +256,7 @@ StorableString = Annotated[str, Field(strict=True), AfterValidator(_storable)]
 Tenant = Annotated[str, Field(strict=True), AfterValidator(_tenant)]
 Namespace = Annotated[str, Field(strict=True), AfterValidator(_namespace)]
 Key = Annotated[
-    str, Field(strict=True), AfterValidator(_storable_at_most("key_characters")), Field(min_length=1)
+    str, Field(strict=True), AfterValidator(AtMostCharacters("key_characters")), Field(min_length=1)
 ]
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Coordinate = Annotated[
@@ -256,7 +265,7 @@ Coordinate = Annotated[
 Text = Annotated[str, Field(strict=True), AfterValidator(_storable_text), Field(min_length=1)]
 Payload = Annotated[str, Field(strict=True), AfterValidator(_payload)]
 Tag = Annotated[
-    str, Field(strict=True), AfterValidator(_storable_at_most("tag_characters")), Field(min_length=1)
+    str, Field(strict=True), AfterValidator(AtMostCharacters("tag_characters")), Field(min_length=1)
 ]
 Tags = Annotated[list[Tag], AfterValidator(_at_most_items("tags"))]
 Importance = Annotated[Finite, Field(ge=0.0, le=1.0)]
@@ -267,7 +276,7 @@ Embedding = Annotated[
     AfterValidator(_has_direction),
 ]
 Name = Annotated[
-    str, Field(strict=True), AfterValidator(_storable_at_most("name_characters")), Field(min_length=1)
+    str, Field(strict=True), AfterValidator(AtMostCharacters("name_characters")), Field(min_length=1)
 ]
 Moment = Annotated[
     AwareDatetime,

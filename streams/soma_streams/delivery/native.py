@@ -10,17 +10,18 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, get_args, get_origin, get_type_hints
 from uuid import UUID, SafeUUID
 
+from pydantic import AfterValidator
+
 from soma_schemas.avro_schemas import latest
 from soma_schemas.events import MemoryStored
 from soma_schemas.fields import (
+    AtMostCharacters,
     Coordinate,
     Embedding,
     ExpectedVersion,
     Importance,
-    Key,
     Kind,
     Moment,
-    Name,
     Namespace,
     Payload,
     Tags,
@@ -68,7 +69,10 @@ _Step = int | _Skipped
 
 
 def _rules(limits: Limits) -> Sequence[tuple[object, str, _Rule]]:
-    """Return the types of the model's fields: each with the Avro type that it is read of, and its rule."""
+    """Return the types of the model's fields: each with the Avro type that it is read of, and its rule.
+
+    Those that are short texts say their bound themselves.
+    """
     path = (MAX_NAMESPACE_SEGMENTS, MAX_SEGMENT_CHARACTERS, MAX_NAMESPACE_BYTES)
     kinds = [kind.value for kind in Kind]
     return (
@@ -76,8 +80,6 @@ def _rules(limits: Limits) -> Sequence[tuple[object, str, _Rule]]:
         (Tenant, "string", ("tenant",)),
         (Namespace, "string", ("namespace", *path)),
         (Moment, "timestamp-micros", ("moment",)),
-        (Name, "string", ("characters", limits.name_characters)),
-        (Key, "string", ("characters", limits.key_characters)),
         (Text, "string", ("bytes", limits.text_bytes)),
         (Payload, "string", ("json", limits.payload_bytes, MAX_PAYLOAD_DEPTH)),
         (Tags, "array<string>", ("texts", limits.tags, limits.tag_characters)),
@@ -252,6 +254,9 @@ def _rule(hint: Any, limits: Limits) -> tuple[str, _Rule, bool]:
     """Return the Avro type of a field of the model, its rule, and whether it can be null."""
     nullable = get_origin(hint) is UnionType or NoneType in get_args(hint)
     wanted = next(each for each in get_args(hint) if each is not NoneType) if nullable else hint
+    for each in get_args(wanted):
+        if isinstance(each, AfterValidator) and isinstance(each.func, AtMostCharacters):
+            return "string", ("characters", getattr(limits, each.func.limit)), nullable
     avro, rule = next((avro, rule) for known, avro, rule in _rules(limits) if known == wanted)
     return avro, rule, nullable
 
