@@ -71,9 +71,13 @@ def _storable(text: str) -> str:
 
 @dataclass(frozen=True)
 class AtMostCharacters:
-    """Refuses a text that stores cannot keep, or that is longer than this one of the `Limits`."""
+    """Refuses a text that stores cannot keep, or that is too long.
 
-    limit: str
+    Attributes:
+        limit: So many characters, or the name of one of the `Limits`.
+    """
+
+    limit: int | str
 
     def __call__(self, text: str, info: ValidationInfo) -> str:
         """Return the text.
@@ -81,10 +85,14 @@ class AtMostCharacters:
         Raises:
             PydanticCustomError: It is refused.
         """
-        most = getattr(limits_of(info), self.limit)
+        most = self.most(limits_of(info))
         if len(_storable(text)) > most:
             raise broken(ViolationCode.TOO_LONG, f"has {len(text)} characters, at most {most} are allowed")
         return text
+
+    def most(self, limits: Limits) -> int:
+        """Return how many characters a text may have."""
+        return self.limit if isinstance(self.limit, int) else int(getattr(limits, self.limit))
 
 
 def _at_most_items(limit: str) -> Callable[[list[Any], ValidationInfo], list[Any]]:

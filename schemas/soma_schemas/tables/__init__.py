@@ -4,12 +4,20 @@
 second to import and every process checks at its start.
 """
 
+from importlib.resources import files
+
 import psycopg
 
 from soma_schemas.errors import MismatchError
 
-# Oldest first; the last is what this version needs. A test holds them to the files in `versions/`.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+# Oldest first, as the files in `versions/` are named; the last is what this version needs.
+REVISIONS = tuple(
+    sorted(
+        file.name.partition("_")[0]
+        for file in (files("soma_schemas.tables") / "versions").iterdir()
+        if file.name.endswith(".py")
+    )
+)
 HEAD = REVISIONS[-1]
 
 

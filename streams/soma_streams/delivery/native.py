@@ -256,7 +256,7 @@ def _rule(hint: Any, limits: Limits) -> tuple[str, _Rule, bool]:
     wanted = next(each for each in get_args(hint) if each is not NoneType) if nullable else hint
     for each in get_args(wanted):
         if isinstance(each, AfterValidator) and isinstance(each.func, AtMostCharacters):
-            return "string", ("characters", getattr(limits, each.func.limit)), nullable
+            return "string", ("characters", each.func.most(limits)), nullable
     avro, rule = next((avro, rule) for known, avro, rule in _rules(limits) if known == wanted)
     return avro, rule, nullable
 
