@@ -30,7 +30,7 @@ def json_object_of(text: str) -> dict[str, object]:
     except JsonError as error:
         raise UsageError(f"the payload {error}") from None
     if not isinstance(value, dict):
-        raise UsageError("the payload is not a JSON object", remedy="""write it as '{"source": "chat"}'""")
+        raise UsageError("the payload is not a JSON object", remedy="""write it as '{"channel": "chat"}'""")
     return value
 
 

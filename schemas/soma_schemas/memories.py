@@ -96,7 +96,7 @@ _A_MEMORY: JsonDict = {
     "coordinate": None,
     "kind": "SEMANTIC",
     "text": "Ada prefers tea at four.",
-    "payload": {"source": "chat", "confidence": 0.9},
+    "payload": {"channel": "chat", "confidence": 0.9},
     "tags": ["preference", "tea"],
     "importance": 0.7,
     "subject": None,

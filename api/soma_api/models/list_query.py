@@ -65,7 +65,7 @@ class ListQuery(MemoryFilter):
     payload: Annotated[StorableString, AfterValidator(_payload)] | None = Field(
         None,
         description=f"A JSON object. {MEANING}",
-        examples=['{"source": "chat"}'],
+        examples=['{"channel": "chat"}'],
     )
     embeddings: bool = Field(False, description="Also return the vectors that came with memories.")
     sort: Order = Field(Order.UPDATED_DESCENDING, description="A minus puts the newest or greatest first.")

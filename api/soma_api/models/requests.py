@@ -60,11 +60,11 @@ _A_STORE: JsonDict = {
     "text": "Ada prefers tea at four.",
     "key": "preferences/tea",
     "kind": "SEMANTIC",
-    "payload": {"source": "chat", "confidence": 0.9},
+    "payload": {"channel": "chat", "confidence": 0.9},
     "tags": ["preference", "tea"],
     "importance": 0.7,
 }
-_A_PATCH: JsonDict = {"importance": 0.9, "payload": {"confidence": 1.0, "source": None}}
+_A_PATCH: JsonDict = {"importance": 0.9, "payload": {"confidence": 1.0, "channel": None}}
 
 
 class Input(BaseModel):

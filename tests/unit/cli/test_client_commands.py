@@ -363,7 +363,7 @@ def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: 
     ran = soma(
         "search", "what does Ada drink?", "--mode", "keyword", "-k", "3", "-p", "assistant", "-t", "tea",
         "--kind", "SEMANTIC", "--importance-min", "0.2", "--occurred-from", "2026-03-01T00:00:00Z",
-        "--payload", '{"source": "chat"}', environment=at,
+        "--payload", '{"channel": "chat"}', environment=at,
     )  # fmt: skip
 
     assert (ran.code, ran.out) == (0, "nothing found\n")
@@ -378,7 +378,7 @@ def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: 
             "tags": ["tea"],
             "importance_min": 0.2,
             "occurred_from": "2026-03-01T00:00:00+00:00",
-            "payload": {"source": "chat"},
+            "payload": {"channel": "chat"},
         },
     }
 
