@@ -48,6 +48,10 @@ TIMEOUTS = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT}) 
 
 _POLL_SECONDS = 0.1
 _GROUP_EVENTS = 500
+_LOG = logging.getLogger(__name__)  # the standard library's: this runs in programs of others
+_NO_BROKERS = frozenset(
+    {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001  # public
+)
 
 
 class ProducerError(SomaError):
@@ -359,7 +363,7 @@ class EventPublisher:
         self._registry = open_registry(settings.registry)
         self._serializer = EventSerializer(self._registry)
         self._producer = Producer(
-            settings.kafka.librdkafka()
+            settings.kafka.librdkafka(silent=True)
             | {
                 "client.id": "soma-producer",
                 "enable.idempotence": True,
@@ -370,8 +374,8 @@ class EventPublisher:
                 "linger.ms": settings.producer.linger.total_seconds() * 1000,
                 "delivery.timeout.ms": int(settings.producer.delivery_timeout.total_seconds() * 1000),
                 "message.max.bytes": int(MEMORY_EVENTS.config(settings.topics)["max.message.bytes"]),
-            },
-            logger=logging.getLogger("soma_schemas.producer"),
+                "error_cb": _tell_of_brokers,
+            }
         )
         self._metrics = metrics
         if metrics is not None:
@@ -547,6 +551,12 @@ def _payload_text(payload: Mapping[str, Any]) -> str:
     except PydanticCustomError as error:
         raise ContractError([violation_of(error, "/payload")]) from None
     return json.dumps(value, ensure_ascii=False)
+
+
+def _tell_of_brokers(error: KafkaError) -> None:
+    # The client tells of every try to connect; of these only what says that no broker is left.
+    if error.code() in _NO_BROKERS:
+        _LOG.warning("producer_without_brokers", extra={"error": error.name()})
 
 
 def _delivery_error(error: KafkaError, failed: Sequence[UUID]) -> ProducerError:

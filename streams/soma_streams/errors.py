@@ -2,8 +2,7 @@
 
 StreamsError
 ├── PoisonError          one event can never succeed; it goes to the dead-letter topic
-├── SystemicError        nothing can succeed until an operator acts; the worker stops
-└── DeliveryStoppedError the worker was told to stop while it waited for a store
+└── SystemicError        nothing can succeed until an operator acts; the worker stops
 """
 
 from soma_schemas.errors import SomaError
@@ -42,9 +41,3 @@ class DeadLetterFloodError(SystemicError):
         "SOMA_DELIVERY__MAX_CONSECUTIVE_DEAD_LETTERS or SOMA_DELIVERY__MAX_DEAD_LETTER_RATIO and start the "
         "worker again."
     )
-
-
-class DeliveryStoppedError(StreamsError):
-    """The worker was told to stop while it waited for a store; what is unsettled comes again."""
-
-    code = "stopped"

@@ -135,7 +135,7 @@ def _row(run: Run) -> str:
     verdict = played.verdict
     again = {sink: max(0, settled - verdict.events) for sink, settled in played.settled.items()}
     letters = " / ".join(
-        f"{verdict.parts[f'letters of {group}'].expected:,}" for group in (POSTGRES, VECTORS)
+        f"{verdict.parts[f'dead letters of {group}'].expected:,}" for group in (POSTGRES, VECTORS)
     )
     return (
         f"| {run.seed} | {verdict.events:,} | {len(played.struck)} | {verdict.lost} | {verdict.wrong} |"

@@ -257,7 +257,7 @@ def judge(
             {point.id: read_point(point, at.model) for point in points if "tenant" in point.payload},
             behind=_older,
         ),
-        "letter index": _compared(
+        "dead-letter index": _compared(
             {UUID(letter.id): index_row(letter) for letter in known},
             {row["id"]: read_index_row(row) for row in rows(at.database, "SELECT * FROM dead_letters")},
         ),
@@ -278,9 +278,9 @@ def judge(
         ),
     }
     for group, ledger in ledgers.items():
-        parts[f"letters of {group}"] = _letters(at, group, ledger, written.get(group, {}), originals)
+        parts[f"dead letters of {group}"] = _letters(at, group, ledger, written.get(group, {}), originals)
     unknown = sorted(written.keys() - ledgers.keys())
-    assert not unknown, f"letters of groups that nobody knows: {unknown}"
+    assert not unknown, f"dead letters of groups that nobody knows: {unknown}"
     return Verdict(
         events=len(log.events.records),
         memories=len(postgres.memories),

@@ -6,8 +6,10 @@ from confluent_kafka import KafkaException, TopicPartition
 from soma_api import log_ends
 from soma_api.log_ends import KafkaLogEnds
 from soma_api.problems import LogUnavailableError
-from soma_schemas.settings import KafkaSettings, TopicSettings
+from soma_schemas.producer import EventPublisher
+from soma_schemas.settings import KafkaSettings, PublishingSettings, TopicSettings
 from soma_streams.committed import onlooker
+from waiting import eventually_now
 
 NOBODY = KafkaSettings(bootstrap_servers="127.0.0.1:1")
 
@@ -34,4 +36,19 @@ def test_a_worker_asks_for_what_was_committed_without_a_word(capfd: pytest.Captu
     finally:
         consumer.close()
 
+    assert capfd.readouterr().err == ""
+
+
+def test_a_producer_tells_it_in_one_line_with_the_reason(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    publisher = EventPublisher(PublishingSettings(kafka=NOBODY))
+    try:
+        eventually_now(lambda: caplog.records)
+    finally:
+        publisher.close()
+
+    assert {(line.levelname, line.getMessage(), line.__dict__["error"]) for line in caplog.records} == {
+        ("WARNING", "producer_without_brokers", "_ALL_BROKERS_DOWN")
+    }
     assert capfd.readouterr().err == ""

@@ -95,7 +95,8 @@ def plot(
 async def _once(settings: OperatorSettings, pattern: str, *, as_json: bool) -> None:
     async with open_lag_source(settings, LagSettings(groups=pattern)) as look:
         result = await look()
-    show(result, as_json=as_json)
+    if as_json or result.report.groups:
+        show(result, as_json=as_json)
     refuse_trouble(result.report, pattern)
 
 

@@ -1,11 +1,10 @@
 """What can be imported: sources that yield the same memories, with their places, each time they are asked."""
 
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
@@ -17,6 +16,7 @@ from soma_schemas.errors import SomaError
 from soma_schemas.limits import Limits
 from soma_schemas.violations import ContractError, Violation, ViolationCode
 
+_PIECE_BYTES = 1024 * 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -161,9 +161,19 @@ def open_lines(path: Path) -> Iterator[FileSource]:
 def spooled(stream: BinaryIO, name: str) -> Iterator[FileSource]:
     """Keep a stream in a temporary file, because what is checked first has to be read twice."""
     with tempfile.TemporaryFile(prefix="soma-import-") as file:
-        shutil.copyfileobj(stream, file)
-        file.flush()
+        while piece := stream.read(_PIECE_BYTES):
+            _spool(piece, file)
         yield FileSource(name, file)
+
+
+def _spool(piece: bytes, file: BinaryIO) -> None:
+    try:
+        file.write(piece)
+        file.flush()
+    except OSError as error:
+        with suppress(OSError):  # what it still holds cannot be written either
+            file.close()
+        raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
 
 
 def _line(file: BinaryIO) -> bytes:

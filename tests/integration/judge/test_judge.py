@@ -63,8 +63,8 @@ ROW_FAULTS = [
     ("UPDATE memory_links SET deleted = true WHERE {a} AND NOT deleted", "links", "wrong"),
     ("UPDATE memory_links SET deleted = false WHERE {a} AND deleted AND weight > 0", "links", "wrong"),
     ("DELETE FROM memory_links WHERE {a}", "links", "lost"),
-    ("DELETE FROM dead_letters WHERE {a}", "letter index", "lost"),
-    ("UPDATE dead_letters SET status = 'discarded' WHERE {a}", "letter index", "wrong"),
+    ("DELETE FROM dead_letters WHERE {a}", "dead-letter index", "lost"),
+    ("UPDATE dead_letters SET status = 'discarded' WHERE {a}", "dead-letter index", "wrong"),
     ("UPDATE tenant_counts SET number = number + 1 WHERE {a} AND counted = 'links'", "counts", "wrong"),
     (
         "UPDATE tenant_counts SET number = number + 1 WHERE {a} AND counted = 'dead_letters'",
@@ -199,7 +199,7 @@ async def test_every_fault_that_is_put_into_a_store_is_found_and_nothing_else(
         future.result()
     assert {(part.partition(" of ")[0], count) for part, count, _ in changes(right, judge(at, points))} == {
         ("letters", "lost"),
-        ("letter index", "extra"),
+        ("dead-letter index", "extra"),
     }
 
 

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import resource
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -278,6 +280,18 @@ def test_a_stream_can_be_read_twice() -> None:
     with spooled(stream, "standard input") as source:
         assert _importer().check(source, _ignore) == _importer().check(source, _ignore)
         assert _importer().check(source, _ignore).count == 1
+
+
+def test_a_folder_without_room_for_a_stream_is_named() -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as refused, spooled(io.BytesIO(bytes(4096)), "-"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert refused.value.filename == tempfile.gettempdir()
 
 
 def test_of_what_nobody_can_mend_the_rest_is_sent_and_the_refused_are_named() -> None:

@@ -9,20 +9,15 @@ import pytest
 @pytest.mark.parametrize(
     ("process", "foreign"),
     [
-        ("soma_cli.processes.api", "qdrant_client"),
-        ("soma_cli.processes.api", "alembic"),
-        ("soma_cli.commands.work", "qdrant_client"),
-        ("soma_cli.commands.work", "alembic"),
-        ("soma_cli.commands.work", "fastapi"),
-        ("soma_cli.commands.lag", "aiokafka"),
-        ("soma_cli.processes.lag_collector", "faust"),
-        ("soma_cli.processes.lag_collector", "fastavro"),
-        ("soma_cli.processes.lag_collector", "psycopg"),
+        ("soma_cli.processes.api", {"qdrant_client", "alembic"}),
+        ("soma_cli.commands.work", {"qdrant_client", "alembic", "fastapi"}),
+        ("soma_cli.commands.lag", {"aiokafka"}),
+        ("soma_cli.processes.lag_collector", {"faust", "fastavro", "psycopg"}),
     ],
 )
-def test_a_process_loads_nothing_that_only_others_need(process: str, foreign: str) -> None:
-    asked = f"import sys, {process}; print({foreign!r} in sys.modules)"
+def test_a_process_loads_nothing_that_only_others_need(process: str, foreign: set[str]) -> None:
+    asked = f"import sys, {process}; print({foreign!r} & set(sys.modules))"
 
     answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
 
-    assert answer.stdout.strip() == "False"
+    assert answer.stdout.strip() == "set()"

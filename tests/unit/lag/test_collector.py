@@ -185,7 +185,7 @@ async def test_the_age_of_what_has_no_record_is_not_made_up() -> None:
 
 
 async def test_memory_follows_the_groups_and_not_the_rounds() -> None:
-    places = [Place("topic", number) for number in range(10)]
+    places = [Place("topic", number) for number in range(4)]
     told, clock = brokers(), FakeClock()
     told.known["topic"] = TopicSeen("id", len(places))
     collector = collector_of(told, clock)
@@ -195,7 +195,7 @@ async def test_memory_follows_the_groups_and_not_the_rounds() -> None:
             end = 100 * (collector.rounds + 1)
             told.ends = dict.fromkeys(places, Bounds(0, end))
             behind = {place: end - place.partition * 7 % 50 for place in places}
-            told.seen = GroupsSeen({f"group-{number}": group(behind) for number in range(20)}, {})
+            told.seen = GroupsSeen({f"group-{number}": group(behind) for number in range(5)}, {})
             await rounds(collector, clock)
         collect()
         return tracemalloc.get_traced_memory()[0]

@@ -79,7 +79,7 @@ CREATE TABLE memories (
 );
 COMMENT ON TABLE memories IS 'One row per memory, or its tombstone. Written by the Postgres sink alone.';
 COMMENT ON COLUMN memories.version IS 'Of the last event applied: epoch * 2^40 + offset. Never decreases.';
-COMMENT ON COLUMN memories.deleted_version IS 'Of the last deletion, 0 for none: older links are dead.';
+COMMENT ON COLUMN memories.deleted_version IS 'Of the last deletion or new owner: older links are dead.';
 COMMENT ON COLUMN memories.updated_at IS 'When the log received the last change or the deletion.';
 COMMENT ON COLUMN memories.recent_event_ids IS
     'The last 16 events applied, newest first: coming again, they change nothing.';
