@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, punctuation, whitespace
 from typing import Any
 
 import pytest
@@ -19,15 +20,40 @@ LOCALES = {
     "C": {"LC_ALL": "C"},
     "C.UTF-8": {"LC_ALL": "C.UTF-8"},
     "ASCII": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-    "Latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "Latin-1": {"LC_CTYPE": "xx_XX.ISO-8859-1"},  # as `latin_1` makes it
 }
 
 Process = subprocess.CompletedProcess[bytes]
 SomaProcess = Callable[..., Process]
 
 
+@pytest.fixture(scope="module")
+def latin_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real Latin-1 locale. Most systems have none, but each with glibc can make one."""
+    path = tmp_path_factory.mktemp("locales")
+    codes = "".join(f"<U{code:04X}> /x{code:02x} x\n" for code in range(256))
+    (path / "charmap").write_text(
+        f"<code_set_name> ISO-8859-1\n<escape_char> /\nCHARMAP\n{codes}END CHARMAP\n", encoding="ascii"
+    )
+    classes = {"upper": ascii_uppercase, "lower": ascii_lowercase, "punct": punctuation}
+    lines = [
+        f"{name} {';'.join(f'<U{ord(character):04X}>' for character in characters)}"
+        for name, characters in (classes | {"space": whitespace, "blank": " \t"}).items()
+    ]
+    (path / "source").write_text(
+        "\n".join(["escape_char /", "LC_CTYPE", *lines, "END LC_CTYPE", ""]), encoding="ascii"
+    )
+    # It warns, with exit code 1, of all that a locale has besides.
+    subprocess.run(
+        ["localedef", "-c", "-f", path / "charmap", "-i", path / "source", path / "xx_XX.ISO-8859-1"],
+        capture_output=True,
+        check=False,
+    )
+    return path
+
+
 @pytest.fixture
-def soma_process(api: CannedApi, tmp_path: Path) -> SomaProcess:
+def soma_process(api: CannedApi, tmp_path: Path, latin_1: Path) -> SomaProcess:
     """`soma` as a process of its own, with redirections as a shell has them."""
     surroundings = {
         name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))
@@ -37,7 +63,7 @@ def soma_process(api: CannedApi, tmp_path: Path) -> SomaProcess:
         return subprocess.run(
             ["bash", "-c", f'exec "$0" -m soma_cli.main "$@" {redirect}', sys.executable, *arguments],
             env=surroundings
-            | {"SOMA_HOME": str(tmp_path), "SOMA_URL": api.url, "SOMA_API_KEY": "k"}
+            | {"SOMA_HOME": str(tmp_path), "SOMA_URL": api.url, "SOMA_API_KEY": "k", "LOCPATH": str(latin_1)}
             | LOCALES[locale],
             capture_output=True,
             check=False,
@@ -45,6 +71,18 @@ def soma_process(api: CannedApi, tmp_path: Path) -> SomaProcess:
         )
 
     return run
+
+
+def test_there_is_a_latin_1_locale(latin_1: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", "import locale, sys; print(locale.getencoding(), sys.stdout.encoding)"],
+        env={"LOCPATH": str(latin_1)} | LOCALES["Latin-1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ran.stdout.lower().split() == ["iso-8859-1", "iso8859-1"]
 
 
 def _imported(path: Path, text: str) -> Path:
