@@ -7,6 +7,7 @@ import structlog
 
 from soma_schemas import tracing
 from soma_schemas.configuration import Setting
+from soma_schemas.log_repeats import RepeatFilter
 from soma_schemas.settings import LogFormat, LogSettings
 
 _CHATTY = (
@@ -45,6 +46,7 @@ def configure_logging(settings: LogSettings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
