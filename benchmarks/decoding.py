@@ -26,24 +26,24 @@ from soma_streams.transport.records import Record, RecordBatch, TimestampType
 
 _BATCH = 2000
 _ROUNDS = 7
-_SCHEMAS = {1: judged(latest(MemoryStored.__name__).text)}
+SCHEMAS = {1: judged(latest(MemoryStored.__name__).text)}
 _PACK_MEMORIES, _PACK_HISTORY = row_encoder(MemoryRow), row_encoder(HistoryRow)
 
 
 def main() -> None:
     """Print microseconds per event, at the best of several rounds."""
     collect_rarely()  # as workers do
-    batch, single = _batch(_BATCH), _batch(1)
+    batch, single = batch_of(_BATCH), batch_of(1)
     native = NativeReader(DEFAULT_LIMITS)
     ways: dict[str, tuple[Decoder, Callable[[Decoded], None]]] = {
         "native": (
             Decoder(SINK_EVENTS, DEFAULT_LIMITS, 1, native),
-            partial(_native_rows, NativeRows(native)),
+            partial(native_rows, NativeRows(native)),
         ),
         "reference": (Decoder(SINK_EVENTS, DEFAULT_LIMITS, 1), _folded_rows),
     }
     for name, (decoder, rows) in ways.items():
-        decode = partial(decoder.decode, schemas=_SCHEMAS)
+        decode = partial(decoder.decode, schemas=SCHEMAS)
 
         def whole(of: RecordBatch, decode: Callable[[RecordBatch], Decoded] = decode) -> None:
             rows(decode(of))  # noqa: B023  # called within this turn of the loop
@@ -65,7 +65,8 @@ def _best(work: Callable[[], object], events: int) -> float:
     return min(seconds) / events * 1e6
 
 
-def _native_rows(rows: NativeRows, decoded: Decoded) -> None:
+def native_rows(rows: NativeRows, decoded: Decoded) -> None:
+    """Make the rows of events that were read natively."""
     events = [each for each in decoded.events if isinstance(each, NativeEvent)]
     if len(events) != len(decoded.items):
         raise ValueError("not every event was read natively")
@@ -79,7 +80,8 @@ def _folded_rows(decoded: Decoded) -> None:
     _PACK_HISTORY(history_rows(folded.settlements, ()))
 
 
-def _batch(count: int) -> RecordBatch:
+def batch_of(count: int) -> RecordBatch:
+    """Return a batch of so many stored memories."""
     events = made_up_events(2 * count)
     return RecordBatch.of(
         ("memory.events", 0), _records(list({e.memory_id: e for e in events}.values())[:count])
@@ -90,7 +92,7 @@ def _records(events: Sequence[MemoryStored]) -> list[Record]:
     records: list[Record] = []
     for offset, event in enumerate(events):
         body = io.BytesIO()
-        fastavro.schemaless_writer(body, _SCHEMAS[1].parsed, event.model_dump())
+        fastavro.schemaless_writer(body, SCHEMAS[1].parsed, event.model_dump())
         value = wire_header(1) + body.getvalue()
         records.append(
             Record(

@@ -5,7 +5,7 @@ Labels are route templates, methods, statuses and enums: never a tenant, a key, 
 
 from enum import StrEnum
 
-from soma_schemas.metrics import Catalogue, MetricSet
+from soma_schemas.metrics import Catalogue, MetricSet, observe
 
 UNMATCHED_ROUTE = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -86,12 +86,12 @@ class ApiMetrics:
         method = method if method in _METHODS else "other"
         self._in_flight.dec()
         self._requests.labels(route, method, status).inc()
-        self._request_seconds.labels(route, method).observe(seconds)
+        observe(self._request_seconds.labels(route, method), seconds)
 
     def waited(self, wait_for: WaitFor, result: WaitResult, seconds: float) -> None:
         """Count a wait for a position."""
         self._waits.labels(wait_for, result).inc()
-        self._wait_seconds.labels(wait_for).observe(seconds)
+        observe(self._wait_seconds.labels(wait_for), seconds)
 
     def served_stale(self, seconds: float) -> None:
         """Record how old an answer could be at most."""

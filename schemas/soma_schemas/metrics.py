@@ -21,6 +21,8 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from soma_schemas import tracing
+
 LATENCY_BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 5, 10, 30)
 
 _TOTAL = "_total"
@@ -234,6 +236,11 @@ class MetricSet:
         """
         encode, content_type = choose_encoder(accept)
         return Exposition(encode(self.registry), content_type)
+
+
+def observe(histogram: Histogram, value: float) -> None:
+    """Observe a value, with the way to the trace that is current, if that is kept."""
+    histogram.observe(value, tracing.exemplar())
 
 
 class _WhenAsked(Collector):

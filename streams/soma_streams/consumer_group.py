@@ -292,11 +292,13 @@ class ConsumerGroup:
     def _count(self, batch: RecordBatch, settled: Settled, began: float) -> None:
         if not batch.records:
             return
-        self._metrics.batch_settled(settled)
-        self._metrics.batch_events.observe(len(batch.records))
-        self._metrics.settle_seconds.observe(self._clock.monotonic() - began)
         age = self._clock.now() - of_timestamp(batch.records[-1].timestamp_ms)
-        self._metrics.event_age.observe(max(0.0, age.total_seconds()))
+        self._metrics.batch_settled(
+            settled,
+            len(batch.records),
+            self._clock.monotonic() - began,
+            max(0.0, age.total_seconds()),
+        )
 
 
 def _credentials(kafka: KafkaSettings) -> "faust.auth.Credentials | None":

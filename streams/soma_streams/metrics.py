@@ -7,7 +7,7 @@ from enum import StrEnum
 from prometheus_client import Counter, Gauge, Histogram
 
 from soma_schemas.dead_letters import Stage
-from soma_schemas.metrics import Catalogue, CounterMetric, GaugeMetric, MetricSet
+from soma_schemas.metrics import Catalogue, CounterMetric, GaugeMetric, MetricSet, observe
 from soma_schemas.outcomes import Outcome
 from soma_schemas.remedies import kind_of
 from soma_streams.delivery.failures import FailureClass
@@ -186,7 +186,9 @@ GONE_UNREAD = WORKER_METRICS.counter(
 
 VECTOR_WORKER_METRICS = Catalogue()
 POINTS = VECTOR_WORKER_METRICS.gauge(
-    "soma_vector_points", "Points in the vector index, tombstones included.", unit="points"
+    "soma_vector_points",
+    "About how many points the vector index has: memories, tombstones, and its notes about itself.",
+    unit="points",
 )
 INDEX_WHOLE = VECTOR_WORKER_METRICS.gauge(
     "soma_index_whole",
@@ -297,20 +299,31 @@ class SinkMetrics:
         """Show whether a store is away."""
         self.unavailable[store or self.store].set(away)
 
-    def batch_settled(self, settled: Settled) -> None:
-        """Count what became of a batch, and what its parts took."""
+    def batch_settled(self, settled: Settled, events: int, seconds: float, age_seconds: float) -> None:
+        """Count what became of a batch, and what it took.
+
+        Args:
+            settled: What became of it.
+            events: How many it had.
+            seconds: How long it took.
+            age_seconds: Since the log received its newest event.
+        """
         for outcome, count in settled.outcomes.items():
             if count:
                 self.settled[outcome].inc(count)
         for way, count in settled.decoded.items():
-            self.decoded[way].inc(count)
+            if count:
+                self.decoded[way].inc(count)
         for outcome, count in settled.replayed.items():
             self.replayed[outcome].inc(count)
         for (stage, code), count in settled.dead_letters.items():
             self.dead_letters.labels(self.sink.value, stage.value, kind_of(code)).inc(count)
         self.batches[_path(settled.decoded)].inc()
-        self.decode_seconds.observe(settled.decode_seconds)
-        self.write_seconds.observe(settled.write_seconds)
+        self.batch_events.observe(events)
+        observe(self.settle_seconds, seconds)
+        observe(self.event_age, age_seconds)
+        observe(self.decode_seconds, settled.decode_seconds)
+        observe(self.write_seconds, settled.write_seconds)
 
 
 def _path(decoded: Mapping[DecodedBy, int]) -> BatchPath:

@@ -121,13 +121,18 @@ class LagBook:
             if isinstance(found, Bounds):
                 self._times.setdefault(place, AppendTimes()).ended(found.end, now)
         self._keep_unseen(seen)
-        for name, places in self.places(seen).items():
+        read = self.places(seen)
+        # Asked once for a partition, however many groups read it.
+        reasons = {
+            place: _unseen_because(place, topics, bounds) for place in set[Place]().union(*read.values())
+        }
+        for name, places in read.items():
             group = seen.groups[name]
             before = self._trails.get(name, {})
             trails: dict[Place, Trail] = {}
             unseen: dict[Place, str] = {}
             for place in places:
-                why = _unseen_because(place, topics, bounds)
+                why = reasons[place]
                 if why is None:
                     found = bounds[place]
                     assert isinstance(found, Bounds)  # noqa: S101  # or there would be a reason
@@ -185,6 +190,7 @@ class LagBook:
         for name in sorted(self._trails):
             members = self._members.get(name)
             owners = {place: member.id for member in members or () for place in member.places}
+            unseen = self._unseen_places.get(name, {})
             views = [
                 self._judged(
                     place,
@@ -195,10 +201,9 @@ class LagBook:
                     now=now,
                 )
                 for place, trail in self._trails[name].items()
-                if name not in self._unseen and place not in self._unseen_places[name]
+                if name not in self._unseen and place not in unseen
             ]
             why = self._unseen.get(name)
-            unseen = self._unseen_places.get(name, {})
             if why is not None:
                 unseen = dict.fromkeys(self._trails[name], why) | unseen
             views.extend(

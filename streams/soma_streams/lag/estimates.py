@@ -48,10 +48,13 @@ def headroom_seconds(trail: Trail, lag_seconds: float | None, retention: Retenti
     Returns:
         None when nothing will be deleted, or nobody knows when.
     """
-    ends = []
+    by_age = None
     if retention.seconds is not None and lag_seconds is not None:
-        ends.append(max(0.0, retention.seconds - lag_seconds))
+        by_age = max(0.0, retention.seconds - lag_seconds)
+    if not retention.by_size:
+        return by_age
     written, took = trail.latest.end - trail.anchor.end, trail.latest.at - trail.anchor.at
-    if retention.by_size and written > 0 and took > 0:
-        ends.append(headroom_records(trail) * took / written)
-    return min(ends, default=None)
+    if written <= 0 or took <= 0:
+        return by_age
+    by_size = headroom_records(trail) * took / written
+    return by_size if by_age is None else min(by_age, by_size)

@@ -6,6 +6,7 @@ library would take seconds for what a scrape wants in a tenth of one.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from operator import attrgetter
 
 from soma_schemas.lag import LagStatus
 from soma_schemas.metrics import Catalogue, GaugeMetric, Labels, MetricSet
@@ -38,31 +39,31 @@ BY_PARTITION: Mapping[GaugeMetric, Callable[[PartitionView], float | None]] = {
         "Offsets that a group has still to read.",
         unit="records",
         labels=_GROUP_AND_PARTITION,
-    ): lambda view: view.lag_records,
+    ): attrgetter("lag_records"),
     COLLECTOR_METRICS.gauge(
         "soma_lag_seconds",
         "Age of the oldest record that a group has still to read; 0 where there is none.",
         unit="seconds",
         labels=_GROUP_AND_PARTITION,
-    ): lambda view: view.lag_seconds,
+    ): attrgetter("lag_seconds"),
     COLLECTOR_METRICS.gauge(
         "soma_lag_headroom_records",
         "Offsets that retention can delete before it comes to what a group has not read.",
         unit="records",
         labels=_GROUP_AND_PARTITION,
-    ): lambda view: view.headroom_records,
+    ): attrgetter("headroom_records"),
     COLLECTOR_METRICS.gauge(
         "soma_lag_headroom_seconds",
         "Time until retention may delete what a group has not read; absent where it deletes nothing.",
         unit="seconds",
         labels=_GROUP_AND_PARTITION,
-    ): lambda view: view.headroom_seconds,
+    ): attrgetter("headroom_seconds"),
     COLLECTOR_METRICS.gauge(
         "soma_lag_catch_up_seconds",
         "Time until a group has read everything, at its pace of late; absent where it never does.",
         unit="seconds",
         labels=_GROUP_AND_PARTITION,
-    ): lambda view: view.catch_up_seconds,
+    ): attrgetter("catch_up_seconds"),
 }
 STATUS = COLLECTOR_METRICS.gauge(
     "soma_lag_status",
@@ -103,8 +104,13 @@ def exposition(groups: Iterable[GroupView]) -> bytes:
     """Return what is known of all groups in Prometheus's text format."""
     groups = tuple(groups)
     lines: list[str] = []
+    # Written once for a partition, however many groups read it.
+    places = {
+        place: f'topic="{escaped(place.topic)}",partition="{place.partition}"'
+        for place in {view.place for group in groups for view in group.partitions}
+    }
     labelled = [
-        (f'{{group="{name}",topic="{escaped(view.place.topic)}",partition="{view.place.partition}"', view)
+        (f'{{group="{name}",{places[view.place]}', view)
         for group in groups
         for name in [escaped(group.name)]
         for view in group.partitions

@@ -81,7 +81,8 @@ def follow(trail: Trail | None, sample: Sample, window: float) -> Trail:
         sample: Taken later than those before.
         window: How far back counts, in seconds; speeds are measured up to twice as far back.
     """
-    at, position, lag = sample.at, sample.position, sample.lag
+    at, position = sample.at, sample.position
+    lag = max(0, sample.end - position)  # as `sample.lag`, which would ask for the position again
     if trail is None:
         return Trail(sample, position, lag, at, at, None if lag else at, None, None, at, sample, sample)
     before = trail.latest

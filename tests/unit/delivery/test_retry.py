@@ -6,7 +6,9 @@ from random import Random
 import pytest
 
 from fakes import FakeClock
-from soma_streams.delivery.retry import Retry, StoreAvailability
+from soma_schemas.metrics import MetricSet
+from soma_streams.delivery.retry import Retry, Store, StoreAvailability
+from soma_streams.metrics import SinkName, WorkerMetrics
 from soma_streams.settings import RetrySettings
 
 RETRYING = RetrySettings.model_validate({})
@@ -64,3 +66,24 @@ async def test_an_attempt_that_is_given_up_leaves_no_availability_open() -> None
         await failing
 
     assert retry.state is StoreAvailability.AVAILABLE
+
+
+async def test_a_wait_is_counted_for_the_store_that_is_away_and_for_no_other() -> None:
+    metrics, clock, registry = MetricSet(), FakeClock(skips=False), Away()
+    retry = Retry(RETRYING, clock, Random(7), Availability(), WorkerMetrics(metrics).of(SinkName.POSTGRES))
+
+    def told(name: str, store: Store) -> float | None:
+        return metrics.registry.get_sample_value(name, {"sink": "postgres", "store": store})
+
+    failing = asyncio.create_task(retry("read schemas", registry.call, Store.REGISTRY))
+    await until_asleep(clock, 1)
+    away = told("soma_store_unavailable", Store.REGISTRY), told("soma_store_unavailable", Store.POSTGRES)
+    registry.is_back = True
+    clock.advance(60)
+    await failing
+
+    assert away == (1, 0)
+    assert told("soma_store_unavailable", Store.REGISTRY) == 0
+    assert told("soma_retries_total", Store.REGISTRY) == 1
+    assert told("soma_store_away_seconds_total", Store.REGISTRY) == 60
+    assert told("soma_retries_total", Store.POSTGRES) == 0

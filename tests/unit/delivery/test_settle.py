@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,10 +19,10 @@ from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
-from soma_streams.delivery.state import MemoryName, MemoryState
+from soma_streams.delivery.state import MemoryName, MemoryState, Settlement
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import DeadLetterFloodError
-from soma_streams.metrics import SinkName, WorkerMetrics
+from soma_streams.metrics import BatchPath, SinkName, WorkerMetrics
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.transport.records import Record
 
@@ -307,3 +308,31 @@ async def test_an_event_whose_store_was_mended_before_it_could_be_blamed_is_appl
 
     assert settled.outcomes[Outcome.APPLIED] == 1
     assert setting.letters.letters == []
+
+
+async def test_a_settled_batch_tells_where_its_dead_letters_failed_and_what_each_part_took() -> None:
+    class Slow(MemorySink):
+        async def write(self, *arguments: Any) -> Sequence[Settlement]:
+            setting.clock.advance(3)
+            return await super().write(*arguments)
+
+    sink = Slow(refuses=refuses_bad_text)
+    setting = Setting(sink, GENEROUS)
+
+    settled = await setting.settle([b"no event", stored(key="a", text="bad"), stored(key="b")])
+    metrics = WorkerMetrics(setting.metrics).of(SinkName.POSTGRES)
+    metrics.batch_settled(settled, 3, 7.0, 0.5)
+
+    def told(name: str, **labels: str) -> float | None:
+        return setting.metrics.registry.get_sample_value(name, {"sink": "postgres", **labels})
+
+    assert settled.dead_letters.keys() == {(Stage.DECODE, "not_wire_format"), (Stage.WRITE, "poison")}
+    assert told("soma_dead_letters_total", stage="write", code="poison") == 1
+    assert told("soma_dead_letters_total", stage="decode", code="not_wire_format") == 1
+    assert sum(told("soma_batches_settled_total", path=path) or 0 for path in BatchPath) == 1
+    assert told("soma_settle_seconds_sum") == 7
+    assert told("soma_event_age_seconds_sum") == 0.5
+    assert told("soma_batch_events_sum") == 3
+    assert told("soma_write_seconds_sum") == settled.write_seconds
+    assert settled.write_seconds % 3 == 0
+    assert settled.write_seconds > 0

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import soma_streams.sinks.vectors.vector_sink_errors  # noqa: F401  # defines errors that become codes
-from soma_schemas.remedies import UNREADABLE_HEADERS, knows, remedy_of
+from soma_schemas.remedies import UNREADABLE_HEADERS, kind_of, knows, remedy_of
 from soma_schemas.violations import ViolationCode
 from soma_streams.delivery import decode
 from soma_streams.delivery.failures import FailureClass, classify
@@ -75,3 +75,16 @@ def test_a_code_of_another_version_has_one_too() -> None:
 def test_the_longest_beginning_counts() -> None:
     assert "constraint" in remedy_of("sqlstate_23514")
     assert "constraint" not in remedy_of("sqlstate_22001")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("too_long", "too_long"),
+        ("sqlstate_23514", "sqlstate_23"),
+        ("http_400", "http"),
+        ("of_tomorrow", "unknown"),
+    ],
+)
+def test_codes_come_in_a_bounded_number_of_kinds(code: str, kind: str) -> None:
+    assert kind_of(code) == kind
