@@ -1,5 +1,6 @@
 """Alerts and recording rules: each alert is called for what it should be, and for nothing else."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def test_the_runbook_of_an_alert_says_what_to_do(alert: str) -> None:
     page = _DOCS / ALERTS[alert]["annotations"]["runbook_url"].removeprefix(_BASE)
 
     assert "\n## What to do\n" in page.read_text(encoding="utf-8")
+
+
+def test_the_guide_lists_every_alert_as_it_is() -> None:
+    guide = (_DOCS / "guides/operating.md").read_text(encoding="utf-8")
+
+    rows = re.findall(r"^\| `(Soma\w+)` \| (\w+) \| .*\(\.\./(runbooks/.+)\) \|$", guide, re.MULTILINE)
+    assert rows == [
+        (alert, rule["labels"]["severity"], rule["annotations"]["runbook_url"].removeprefix(_BASE))
+        for alert, rule in ALERTS.items()
+    ]
 
 
 @pytest.mark.parametrize("every", ["1m", "30m"])
