@@ -10,6 +10,7 @@ from soma_api.settings import ApiSettings
 from soma_cli.client_file import ClientFile
 from soma_cli.connection import find_settings
 from soma_cli.invocation import Invocation
+from soma_cli.standard_streams import log_to_standard_error
 from soma_schemas import tracing
 from soma_schemas.configuration import load
 from soma_schemas.errors import ConfigurationError
@@ -128,6 +129,7 @@ def operator_settings(root: Invocation, *, wanted: bool = True) -> tuple[Operato
         UsageError: There are none, and no local stack runs.
         ConfigurationError: They are wrong.
     """
+    log_to_standard_error()
     variables, local = find_settings(root) if wanted else (root.environment, None)
     settings = load(OperatorSettings, environment=variables, known=KNOWN).settings
     tracing.start(settings.tracing, "soma")

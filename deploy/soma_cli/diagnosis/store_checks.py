@@ -15,6 +15,7 @@ from soma_schemas.registry import check_schemas, open_registry
 from soma_schemas.settings import PostgresSettings, RegistrySettings, TopicSettings
 from soma_schemas.tables import HEAD, check_head
 from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.index_errors import IndexUnavailableError
 from soma_schemas.vectors.server import check_collection, open_client
 from soma_streams.settings import VectorWorkerSettings
 
@@ -135,7 +136,12 @@ async def collection(settings: VectorWorkerSettings, declared: Collection) -> Se
         SomaError: It cannot be asked.
     """
     async with open_client(settings.vectors) as client:
-        await check_collection(client, declared)
+        try:
+            await check_collection(client, declared)
+        except IndexUnavailableError as error:
+            # Its own remedy is for a worker, which tries again.
+            remedy = "start the server of the index, or correct SOMA_VECTORS__URL"
+            return [Verdict(Health.FAILED, str(error), remedy)]
     return [ok(f"collection `{declared.alias}` is there, for model {declared.model}")]
 
 
