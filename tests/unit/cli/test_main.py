@@ -84,7 +84,10 @@ def test_an_unknown_command_is_misuse_and_a_near_one_is_suggested(soma: Soma) ->
 
     assert ran.code == 2
     assert ran.out == ""
-    assert ran.err == "error: no such command 'stor'. Did you mean 'store'?\n\nhint: see `soma --help`\n"
+    assert (
+        ran.err
+        == "error: no such command 'stor'. Did you mean 'store', 'doctor'?\n\nhint: see `soma --help`\n"
+    )
 
 
 def test_an_unknown_option_points_to_the_help_of_its_command(soma: Soma) -> None:
