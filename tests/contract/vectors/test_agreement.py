@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from qdrant_client.local.payload_filters import calculate_payload_mask
 
 from contract.vectors.build import a_state
 from contract.vectors.engines import Engine, ShardEngine, server_engine
@@ -61,7 +62,9 @@ def points(embedder: PackagedEmbedder) -> list[Point]:
 
 
 @pytest.fixture
-async def engines(tmp_path: Path, points: list[Point]) -> AsyncIterator[list[Engine]]:
+async def engines(
+    tmp_path: Path, points: list[Point], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[list[Engine]]:
     """Both engines with the same points."""
     collection = Collection("memories", PackagedEmbedder.name, PackagedEmbedder.dimensions)
     index = EmbeddedIndex.open(tmp_path / "vectors", collection)
@@ -69,6 +72,16 @@ async def engines(tmp_path: Path, points: list[Point]) -> AsyncIterator[list[Eng
         engines: list[Engine] = [ShardEngine.embedded(index), server]
         for engine in engines:
             await engine.writer.write(points)
+        # The points stay as they are: without this the client looks at all of them for every question again.
+        masks: dict[str, Any] = {}
+
+        def once(**asked: Any) -> Any:
+            by = str(asked["payload_filter"])
+            if by not in masks:
+                masks[by] = calculate_payload_mask(**asked)
+            return masks[by]
+
+        monkeypatch.setattr("qdrant_client.local.local_collection.calculate_payload_mask", once)
         yield engines
     index.close()
 
