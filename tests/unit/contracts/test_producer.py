@@ -8,11 +8,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from confluent_kafka import KafkaError
 
 from builders import A_NAMESPACE
+from fakes import FakeClock
 from soma_schemas.events import PatchField
+from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import MemoryProducer, NewMemory
+from soma_schemas.producer_metrics import ProducerMetrics, PublishResult
 from soma_schemas.settings import KafkaSettings, PublishingSettings
+from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError, ViolationCode
 
 A_MEMORY = UUID(int=1)
@@ -132,3 +137,31 @@ def test_a_field_of_another_type_breaks_the_contract(
 
     for caught in (of_memory, of_patch):
         assert [(each.path, each.code) for each in caught.value.violations] == [(path, code)]
+
+
+def test_answers_are_counted_by_what_they_say_and_each_call_is_timed() -> None:
+    metrics, clock = MetricSet(), FakeClock()
+    counts = ProducerMetrics(metrics, clock)
+    counts.reads_queue(lambda: 3)
+    counts.reads_queue(lambda: 4)
+    began = clock.monotonic()
+    clock.advance(0.5)
+
+    counts.answered(
+        [
+            Position(0, 1),
+            Position(0, 2),
+            KafkaError(KafkaError._MSG_TIMED_OUT),
+            KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
+        ],
+        began,
+    )
+    metrics.exposition("")
+
+    def told(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, labels)
+
+    results = {each.value: told("soma_producer_answered_total", result=each) for each in PublishResult}
+    assert results == {"acknowledged": 2, "timed_out": 1, "refused": 1}
+    assert told("soma_producer_ack_seconds_sum") == 0.5
+    assert told("soma_producer_queue_events") == 7

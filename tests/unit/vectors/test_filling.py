@@ -167,6 +167,11 @@ def a_filling(
     )
 
 
+def _filled_and_left(metrics: MetricSet) -> tuple[float | None, float | None]:
+    told = metrics.registry.get_sample_value
+    return told("soma_index_filled_memories_total"), told("soma_index_to_fill_memories")
+
+
 _DROPPED = a_log_state(starts=(40, 7))
 
 
@@ -174,16 +179,21 @@ async def test_a_fill_that_is_interrupted_goes_on_behind_its_last_page_and_tells
     None
 ):
     records = FixedRecords([a_state(version=number, text=f"{number}") for number in range(1, 601)])
+    interrupted, resumed = MetricSet(), MetricSet()
     async with server_engine(_COLLECTION) as engine:
         with pytest.raises(RuntimeError, match="the process ends"):
             # The header, the beginning of the fill, and one page.
-            await a_filling(cast("PointWriter", Interrupted(engine.writer, 3)), records).prepare(_DROPPED)
+            await a_filling(
+                cast("PointWriter", Interrupted(engine.writer, 3)), records, metrics=interrupted
+            ).prepare(_DROPPED)
         between = await held_by(engine.writer, [0, 1])
         first, records.asked = records.asked, []
 
-        held = await a_filling(engine.writer, records).prepare(_DROPPED)
+        held = await a_filling(engine.writer, records, metrics=resumed).prepare(_DROPPED)
 
         points = [point for point in (await engine.stored()).values() if TENANT in point.payload]
+    assert _filled_and_left(interrupted) == (256, 344)
+    assert _filled_and_left(resumed) == (344, 0)
     assert between is not None
     assert between.fill is not None
     assert (between.unfilled, between.fill.filled, between.fill.total) == (True, 256, 600)
