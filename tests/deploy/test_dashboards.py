@@ -16,7 +16,7 @@ from dashboards.__main__ import FOLDER
 from dashboards.boards import BOARDS
 from dashboards.panels import Board
 from dashboards.rendering import rendered
-from prometheus_rules import program
+from prometheus_rules import RULES, program
 
 _ROOT = Path(__file__).parents[2]
 _COMPOSE = yaml.safe_load((_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -79,6 +79,37 @@ def test_a_panel_asks_for_what_may_be_chosen_and_nothing_else(board: Board) -> N
 
 def _variables(query: str) -> set[str]:
     return set(re.findall(r"\$(\w+)", query)) - {"__rate_interval"}
+
+
+def test_prometheus_understands_every_query(tmp_path: Path) -> None:
+    queries = [query for board in BOARDS for panel in board.panels for query in panel.queries.values()]
+    rules = [
+        {"record": f"query:{number}", "expr": query.replace("$__rate_interval", "1m")}
+        for number, query in enumerate(queries)
+    ]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+
+    checked = subprocess.run(
+        [program("promtool"), "check", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"{len(queries)} rules found" in checked.stdout
+
+
+def test_every_metric_of_ours_that_is_asked_for_is_in_the_catalogue() -> None:
+    catalogue = set(
+        re.findall(
+            r"`((?:soma|process|python)_\w+)`", (_ROOT / "docs/reference/metrics.md").read_text("utf-8")
+        )
+    )
+    asked = [query for board in BOARDS for panel in board.panels for query in panel.queries.values()]
+    asked += [rule["expr"] for rule in RULES]
+
+    names = {name for query in asked for name in re.findall(r"\b(?:soma|process)_\w+", query)}
+    bare = {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
+    assert {name for name in bare if name not in catalogue} == set()
 
 
 def test_prometheus_reads_the_configuration_that_compose_gives_it(tmp_path: Path) -> None:
