@@ -179,6 +179,7 @@ class Gateway:
             "tags": [],
             "importance": 0.5,
             "subject": None,
+            "source": None,
             "actor": "tester",
             "occurred_at": A_MOMENT,
             "created_at": A_MOMENT,

@@ -58,6 +58,7 @@ def stored(**fields: Any) -> MemoryStored:
         "embedding": None,
         "embedding_model": None,
         "subject": None,
+        "source": None,
         "expires_at": None,
         "expected_version": None,
     } | fields

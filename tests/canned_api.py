@@ -36,6 +36,7 @@ def a_memory(**fields: Any) -> dict[str, Any]:
         "tags": ["tea"],
         "importance": 0.7,
         "subject": None,
+        "source": None,
         "actor": "mira",
         "embedding_model": None,
         "occurred_at": "2026-03-02T07:48:00Z",

@@ -58,6 +58,7 @@ ODD: dict[str, list[Any]] = {
     "embedding": [[], [1.0], [0.0], [math.nan], [1.0, math.inf], [2.0**-149], [3.4e38] * 99, [1.0] * 5000],
     "embedding_model": TEXTS,
     "subject": TEXTS,
+    "source": [*TEXTS, "s" * 2048, "\N{PILE OF POO}" * 2048, "s" * 2049],
     "expires_at": LONGS,
     "expected_version": LONGS,
 }
@@ -84,6 +85,7 @@ STRATEGIES = {name: st.sampled_from(values) for name, values in ODD.items()} | {
     "tags": st.lists(odd_text, max_size=5),
     "importance": st.floats(),
     "subject": st.none() | odd_text,
+    "source": st.none() | odd_text,
     "expires_at": st.none() | longs,
     "expected_version": st.none() | longs,
 }

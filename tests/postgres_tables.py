@@ -133,6 +133,7 @@ def _state(row: Mapping[str, Any]) -> MemoryState:
             embedding=_tuple(row["embedding"]),
             embedding_model=row["embedding_model"],
             subject=row["subject"],
+            source=row["source"],
             expires_at=row["expires_at"],
             occurred_at=row["occurred_at"],
             actor=row["actor"],

@@ -22,6 +22,7 @@ from soma_schemas.fields import (
     Name,
     Namespace,
     Payload,
+    Source,
     Tags,
     Tenant,
     Text,
@@ -86,6 +87,7 @@ class MemoryStored(MemoryEvent):
     subject: Name | None
     expires_at: Moment | None
     expected_version: ExpectedVersion | None
+    source: Source | None = None
 
     @model_validator(mode="after")
     def _identity_agrees(self) -> Self:
@@ -116,6 +118,7 @@ class PatchField(StrEnum):
     IMPORTANCE = "importance"
     EMBEDDING = "embedding"
     SUBJECT = "subject"
+    SOURCE = "source"
     EXPIRES_AT = "expires_at"
 
 
@@ -142,6 +145,7 @@ class MemoryPatched(MemoryEvent):
     subject: Name | None
     expires_at: Moment | None
     expected_version: ExpectedVersion | None
+    source: Source | None = None
 
     @model_validator(mode="after")
     def _fields_and_values_agree(self) -> Self:

@@ -286,6 +286,7 @@ Embedding = Annotated[
 Name = Annotated[
     str, Field(strict=True), AfterValidator(AtMostCharacters("name_characters")), Field(min_length=1)
 ]
+Source = Annotated[str, Field(strict=True), AfterValidator(AtMostCharacters(2048)), Field(min_length=1)]
 Moment = Annotated[
     AwareDatetime,
     Field(description="RFC 3339 with an offset; kept in UTC, to the microsecond."),

@@ -38,6 +38,7 @@ class Content:
         payload: A JSON object as text.
         embedding: The producer's own vector, or None: made from the text.
         subject: The person whom the memory is about.
+        source: Where the memory comes from: a URI, a conversation, a file.
         occurred_at: The producer's word on when it happened.
         updated_at: When the log received the last change, UTC.
     """
@@ -53,6 +54,7 @@ class Content:
     embedding: Annotated[tuple[float, ...] | None, Traits("real[]")]  # long: the history leaves it out
     embedding_model: Annotated[str | None, Traits("text", in_history=True)]
     subject: Annotated[str | None, Traits("text", in_history=True, equal=True)]
+    source: Annotated[str | None, Traits("text", in_history=True, equal=True)]
     expires_at: Annotated[datetime | None, Traits("timestamptz", in_history=True)]
     occurred_at: Annotated[datetime, Traits("timestamptz")]
     actor: Annotated[str, Traits("text")]
@@ -100,6 +102,7 @@ _A_MEMORY: JsonDict = {
     "tags": ["preference", "tea"],
     "importance": 0.7,
     "subject": None,
+    "source": "https://chat.example/ada/42",
     "actor": "key:fb3686b0e4e9e8ba",
     "embedding_model": None,
     "occurred_at": "2026-03-02T09:00:00Z",
@@ -127,6 +130,7 @@ class MemoryView(BaseModel):
     tags: list[str]
     importance: float
     subject: str | None
+    source: str | None = Field(description="Where it comes from.")
     actor: str = Field(description="Who or what changed it last.")
     embedding_model: str | None = Field(description="Set when the embedding came with the memory.")
     occurred_at: datetime = Field(description="When it happened, by the producer's word.")

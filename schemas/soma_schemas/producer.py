@@ -126,6 +126,7 @@ class NewMemory:
     embedding: Sequence[float] | None = None
     embedding_model: str | None = None
     subject: str | None = None
+    source: str | None = None
     expires_at: datetime | None = None
     expected_version: int | None = None
     event_id: UUID | None = None

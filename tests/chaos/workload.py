@@ -191,6 +191,7 @@ class Workload:
             "embedding": None,
             "embedding_model": None,
             "subject": random.choice((None, "ann", "bob")),
+            "source": random.choice((None, "a file", "https://chat.example/42")),
             "expires_at": None,
             "expected_version": None,
         }
@@ -233,6 +234,7 @@ class Workload:
             (
                 {PatchField.TEXT: self._text()},
                 {PatchField.TAGS: ["patched", f"tag{random.randrange(9)}"]},
+                {PatchField.SOURCE: random.choice((None, "another file"))},
                 {PatchField.PAYLOAD: json.dumps({f"seen{random.randrange(3)}": self._count, "number": None})},
                 {PatchField.IMPORTANCE: round(random.random(), 3), PatchField.SUBJECT: None},
                 {PatchField.EMBEDDING: None, PatchField.EXPIRES_AT: None},

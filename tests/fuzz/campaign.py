@@ -258,6 +258,7 @@ _A_MEMORY = {
     "embedding": None,
     "embedding_model": None,
     "subject": None,
+    "source": None,
     "expires_at": None,
     "expected_version": None,
 }

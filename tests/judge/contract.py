@@ -26,8 +26,8 @@ SINK_EVENTS = (
     "MemoryUnlinked",
     "MemoryAccessed",
 )
-PATCHABLE = ("kind", "text", "payload", "tags", "importance", "embedding", "subject", "expires_at")
-_CLEARABLE = ("embedding", "subject", "expires_at")
+PATCHABLE = ("kind", "text", "payload", "tags", "importance", "embedding", "subject", "source", "expires_at")
+_CLEARABLE = ("embedding", "subject", "source", "expires_at")
 _MEMORIES = uuid5(NAMESPACE_URL, "https://somafractalmemory.example/memory")
 _REPLAYED = tuple(f"x-replay-{name}" for name in ("offset", "epoch", "timestamp"))
 
@@ -205,6 +205,7 @@ def _texts(fields: Mapping[str, Any], limits: Limits) -> Iterator[str]:
     names = ("actor", "subject", "embedding_model", "link_type")
     yield from _strings([fields.get(name) for name in names], limits.name_characters)
     yield from _strings([fields.get("key")], limits.key_characters)
+    yield from _strings([fields.get("source")], 2048)
     yield from _strings(fields.get("tags") or (), limits.tag_characters)
     if len(fields.get("tags") or ()) > limits.tags:
         yield "too_many"

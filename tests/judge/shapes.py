@@ -47,12 +47,12 @@ FROM dead_letters WHERE status = 'open' AND tenant IS NOT NULL GROUP BY tenant
 """
 _STORE_SAYS = (
     "key", "coordinate", "kind", "text", "payload", "tags", "importance", "embedding_model", "subject",
-    "expires_at",
+    "source", "expires_at",
 )  # fmt: skip
 _CONTENT = (
     "namespace", "key", "coordinate", "kind", "text", "payload", "tags", "importance", "embedding",
-    "embedding_model", "subject", "expires_at", "occurred_at", "actor", "created_at", "access_count",
-    "last_accessed_at",
+    "embedding_model", "subject", "source", "expires_at", "occurred_at", "actor", "created_at",
+    "access_count", "last_accessed_at",
 )  # fmt: skip
 
 
@@ -165,7 +165,11 @@ def memory_point(name: tuple[str, UUID], memory: Memory, model: str) -> dict[str
             [
                 *(f"in:{place}" for place in (tenant, *places, f"{tenant}/{content['namespace']}/")),
                 f"kind:{content['kind']}",
-                *(f"{name}:{content[name]}" for name in ("key", "subject") if content[name] is not None),
+                *(
+                    f"{each}:{content[each]}"
+                    for each in ("key", "subject", "source")
+                    if content[each] is not None
+                ),
                 *(f"tag:{tag}" for tag in content["tags"]),
             ]
         ),

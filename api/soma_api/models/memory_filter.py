@@ -33,6 +33,7 @@ class MemoryFilter(BaseModel):
     )
     kind: Kind | None = Field(None, description="EPISODIC or SEMANTIC.")
     subject: Asked | None = Field(None, description="About this person.")
+    source: Asked | None = Field(None, description="From exactly this source.")
     occurred_from: Moment | None = Field(None, description="Happened at this time or later.")
     occurred_before: Moment | None = Field(None, description="Happened before this time.")
     created_from: Moment | None = Field(None, description="First stored at this time or later.")

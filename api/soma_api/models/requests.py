@@ -27,6 +27,7 @@ from soma_schemas.fields import (
     Moment,
     Name,
     Namespace,
+    Source,
     Tags,
     Tenant,
     Text,
@@ -63,6 +64,7 @@ _A_STORE: JsonDict = {
     "payload": {"channel": "chat", "confidence": 0.9},
     "tags": ["preference", "tea"],
     "importance": 0.7,
+    "source": "https://chat.example/ada/42",
 }
 _A_PATCH: JsonDict = {"importance": 0.9, "payload": {"confidence": 1.0, "channel": None}}
 
@@ -94,6 +96,9 @@ class StoreMemory(Input):
     embedding: Embedding | None = Field(None, description="Your own vector; left out, the text is embedded.")
     embedding_model: Name | None = Field(None, description="The model that made the embedding.")
     subject: Name | None = Field(None, description="The person whom the memory is about, for erasure.")
+    source: Source | None = Field(
+        None, description="Where the memory comes from: a URI, a conversation, a file."
+    )
     occurred_at: Moment | None = Field(None, description="When it happened; left out, now.")
     expires_at: Moment | None = Field(
         None, description="When it ends; left out, the retention policy decides."
@@ -161,6 +166,7 @@ class PatchMemory(Input):
     embedding: Embedding | None = Field(None, description="Your own vector; null: the text is embedded.")
     embedding_model: Name | None = Field(None, description="The model that made the embedding.")
     subject: Name | None = Field(None, description="The person whom it is about; null clears.")
+    source: Source | None = Field(None, description="Where it comes from; null clears.")
     expires_at: Moment | None = Field(None, description="When it ends; null: the policy decides.")
     actor: Name | None = Field(None, description="Who or what changes it; left out, the API key.")
     namespace: Namespace | None = Field(

@@ -13,6 +13,7 @@ from soma_schemas.fields import Kind
 
 
 def _filters(
+    *,
     namespace: OfNamespace = None,
     prefix: Annotated[
         str | None,
@@ -23,6 +24,7 @@ def _filters(
     ] = None,
     tags: Annotated[list[str] | None, typer.Option("--tag", "-t", help="With this tag.")] = None,
     subject: Annotated[str | None, typer.Option(help="About this person.", show_default=False)] = None,
+    source: Annotated[str | None, typer.Option(help="From exactly this source.", show_default=False)] = None,
 ) -> dict[str, Any]:
     """Return the filters that were given, as the API names them.
 
@@ -37,6 +39,7 @@ def _filters(
         "kind": None if kind is None else kind.value,
         "tags": tags or None,
         "subject": subject,
+        "source": source,
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -53,8 +56,7 @@ def choosing_memories(command: Callable[..., None]) -> Callable[..., None]:
     own = signature(command)
     parameters: list[Parameter] = []
     for each in own.parameters.values():
-        keyword_only = [option.replace(kind=Parameter.KEYWORD_ONLY) for option in options.values()]
-        parameters += keyword_only if each.name == "chosen" else [each]
+        parameters += options.values() if each.name == "chosen" else [each]
     chosen_by_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # see inspect
     chosen_by_options.__annotations__ = {each.name: each.annotation for each in parameters}
     return chosen_by_options

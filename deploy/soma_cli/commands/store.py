@@ -56,6 +56,10 @@ def store(
     subject: Annotated[
         str | None, typer.Option(help="The person the memory is about.", show_default=False)
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Where it comes from: a URI, a conversation, a file.", show_default=False),
+    ] = None,
     occurred_at: Annotated[
         str | None,
         typer.Option(help="When it happened, as `2026-03-02T09:15:00Z`. Default: now.", show_default=False),
@@ -100,6 +104,7 @@ def store(
         "memory_id": None if memory_id is None else str(memory_id),
         "payload": {} if payload is None else json_object_of(payload),
         "subject": subject,
+        "source": source,
         "occurred_at": spelled_moment_of("--occurred-at", occurred_at),
         "expires_at": spelled_moment_of("--expires-at", expires_at),
         "expected_version": expected_version,

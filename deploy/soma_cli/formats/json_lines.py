@@ -48,6 +48,7 @@ class MemoryLine(BaseModel):
     embedding: list[_Number] | None = None
     embedding_model: str | None = None
     subject: str | None = None
+    source: str | None = None
     expires_at: Moment | None = None
     occurred_at: Moment | None = None
     actor: str | None = None

@@ -41,6 +41,7 @@ def a_content(**fields: Any) -> Content:
         "embedding": None,
         "embedding_model": None,
         "subject": None,
+        "source": None,
         "expires_at": None,
         "occurred_at": A_MOMENT,
         "actor": "tester",

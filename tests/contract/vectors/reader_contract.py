@@ -163,6 +163,8 @@ class PointReaderContract:
             ({"equal": {"key": "one"}}, {"one"}),
             ({"equal": {"kind": "SEMANTIC"}}, {"two"}),
             ({"equal": {"subject": "mira"}}, {"one"}),
+            ({"equal": {"source": "file:///a b"}}, {"two"}),
+            ({"equal": {"source": "file:///a"}}, set()),
             ({"memory_ids": [_SOME_ID]}, {"three"}),
             ({"memory_ids": []}, set()),
             ({"tags": ["red"]}, {"one", "two"}),
@@ -206,6 +208,7 @@ class PointReaderContract:
                 a_point(
                     key="two",
                     kind=Kind.SEMANTIC,
+                    source="file:///a b",
                     tags=("red", "round"),
                     importance=0.3,
                     occurred_at=A_MOMENT + timedelta(microseconds=1),

@@ -38,6 +38,7 @@ _contents = st.builds(
     embedding=st.none() | st.lists(_finite, min_size=1, max_size=8).map(tuple),
     embedding_model=st.none() | _text,
     subject=st.none() | _text,
+    source=st.none() | _text,
     expires_at=st.none() | _moments,
     occurred_at=_moments,
     actor=_text,

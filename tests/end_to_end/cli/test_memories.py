@@ -183,6 +183,7 @@ def test_an_export_keeps_every_field(at_home: Soma, tmp_path: Path) -> None:
         "embedding": [0.0625 * (number % 7) for number in range(256)],
         "embedding_model": "wordllama-256",
         "subject": "mira",
+        "source": "https://chat.example/mira/7",
         "expires_at": "2999-01-01T00:00:00.123456Z",
         "occurred_at": "2001-02-03T04:05:06.789012Z",
         "actor": "tom",

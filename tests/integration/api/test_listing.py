@@ -37,6 +37,7 @@ async def pages(gateway: Gateway, limit: int, **asked: Any) -> list[UUID]:
         ({"namespace": "team/a"}, {"namespace_prefix": "team/a"}, {"namespace": "team"}),
         ({"kind": "SEMANTIC"}, {"kind": "SEMANTIC"}, {}),
         ({"subject": "ada"}, {"subject": "ada"}, {"subject": "bob"}),
+        ({"source": "a file"}, {"source": "a file"}, {"source": "another"}),
         ({"tags": ["a", "b", "c"]}, {"tags": ["c", "a"]}, {"tags": ["a"]}),
         ({"importance": 0.7}, {"importance_min": 0.7}, {"importance": 0.69}),
         ({"importance": 0.3}, {"importance_max": 0.3}, {"importance": 0.31}),

@@ -19,6 +19,7 @@ async def test_a_memory_is_read_as_it_is(gateway: Gateway) -> None:
         tags=["x", "y"],
         importance=0.25,
         subject="ada",
+        source="https://chat.example/ada/42",
         expires_at=datetime(2027, 1, 1, tzinfo=UTC),
     )
 
@@ -37,6 +38,7 @@ async def test_a_memory_is_read_as_it_is(gateway: Gateway) -> None:
         "tags": ["x", "y"],
         "importance": 0.25,
         "subject": "ada",
+        "source": "https://chat.example/ada/42",
         "actor": "tester",
         "embedding_model": None,
         "occurred_at": "2026-03-02T09:00:00Z",

@@ -30,6 +30,7 @@ async def test_a_memory_is_published_with_all_that_the_body_says(gateway: Gatewa
             "tags": ["x"],
             "importance": 1,
             "subject": "ada",
+            "source": "a file",
             "expires_at": "2027-01-01T00:00:00+01:00",
         },
     )
@@ -43,7 +44,7 @@ async def test_a_memory_is_published_with_all_that_the_body_says(gateway: Gatewa
         "SEMANTIC",
     )
     assert event.payload == '{"a": [1, {"b": "ü"}]}'
-    assert (event.tags, event.importance, event.subject) == (["x"], 1.0, "ada")
+    assert (event.tags, event.importance, event.subject, event.source) == (["x"], 1.0, "ada", "a file")
     assert event.expires_at is not None
     assert event.expires_at.isoformat() == "2026-12-31T23:00:00+00:00"
     assert body_of(answer)["memory_id"] == str(memory_id_for_key(A_TENANT, "team/notes", "tea"))

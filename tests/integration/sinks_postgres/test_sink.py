@@ -67,6 +67,7 @@ async def test_a_stored_memory_is_there_whole(sink: PostgresSink, owner_dsn: str
         embedding=[0.5, -0.25],
         embedding_model="m",
         subject="mira",
+        source="a file",
         expires_at=A_DEADLINE,
     )
     log = a_log([memory])
@@ -114,7 +115,7 @@ async def test_accesses_are_counted(sink: PostgresSink, owner_dsn: str) -> None:
 async def test_a_deleted_memory_leaves_a_tombstone_without_content(
     sink: PostgresSink, owner_dsn: str
 ) -> None:
-    memory = stored(key="a", text="secret", subject="mira")
+    memory = stored(key="a", text="secret", subject="mira", source="a file")
     log = a_log([memory, deleted(memory)])
 
     for each in log:
@@ -308,6 +309,7 @@ class TestHistory:
             "importance": 0.5,
             "embedding_model": "m",
             "subject": None,
+            "source": None,
             "expires_at": None,
         }
 
@@ -318,6 +320,7 @@ class TestHistory:
             payload='{"a": null}',
             expires_at=A_DEADLINE,
             subject=None,
+            source="a file",
             embedding=[0.5],
             embedding_model="m",
         )
@@ -329,6 +332,7 @@ class TestHistory:
             "payload": {"a": None},
             "expires_at": "2026-05-01T00:00:00+00:00",
             "subject": None,
+            "source": "a file",
             "embedding_model": "m",
         }
 
@@ -562,6 +566,7 @@ class TestExtremeValues:
             text=odd,
             tags=[odd, "NULL", "null", ","],
             subject=odd,
+            source=odd,
             actor=odd,
             payload='{"\N{PILE OF POO}": "\\u001f\\ud83d\\ude00", "": -0.0}',
         )

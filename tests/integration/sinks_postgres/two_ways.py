@@ -122,6 +122,7 @@ def new(count: int, begin: int, **fields: Any) -> list[MemoryEvent]:
             tags=[f"t{each}" for each in range(number % 4)],
             importance=number % 10 / 10,
             subject=f"person {number}" if number % 5 else None,
+            source=f"file:///notes/{number}" if number % 3 else None,
             expires_at=A_MOMENT if number % 7 == 0 else None,
             **fields,
         )

@@ -312,6 +312,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         ),
         "most important": a_list(1300, Order.IMPORTANCE_DESCENDING),
         "a payload that none has": a_list(1200, payload={"a": 1}),
+        "a source that none has": a_list(1200, equal={"source": "nowhere"}),
         "a common tag": a_list(10, tags=["common"]),
     },
     "soma_streams/sinks/advance_watermarks.sql": {

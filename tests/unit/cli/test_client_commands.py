@@ -57,8 +57,9 @@ def test_store_sends_every_field(soma: Soma, api: CannedApi, at: dict[str, str])
     ran = soma(
         "store", "x", "--namespace", "a", "--coordinate", "1,-2.5", "--kind", "semantic",
         "--payload", '{"cups": 3}', "-t", "one", "-t", "two", "--importance", "0.9", "--subject", "mira",
-        "--occurred-at", "2026-03-02T09:15:00+01:00", "--expires-at", "2027-01-01T00:00:00Z",
-        "--expected-version", "0", "--event-id", MEMORY_ID, "--wait", "0", environment=at,
+        "--source", "a file", "--occurred-at", "2026-03-02T09:15:00+01:00",
+        "--expires-at", "2027-01-01T00:00:00Z", "--expected-version", "0",
+        "--event-id", MEMORY_ID, "--wait", "0", environment=at,
     )  # fmt: skip
 
     assert ran.code == 0
@@ -72,6 +73,7 @@ def test_store_sends_every_field(soma: Soma, api: CannedApi, at: dict[str, str])
         "coordinate": [1.0, -2.5],
         "payload": {"cups": 3},
         "subject": "mira",
+        "source": "a file",
         "occurred_at": "2026-03-02T08:15:00+00:00",
         "expires_at": "2027-01-01T00:00:00+00:00",
         "expected_version": 0,
@@ -238,7 +240,7 @@ def test_a_list_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: di
 
     ran = soma(
         "list", "-p", "team", "--kind", "SEMANTIC", "-t", "a", "-t", "b", "--subject", "mira",
-        "--sort", "-importance", "--limit", "1", environment=at,
+        "--source", "a file", "--sort", "-importance", "--limit", "1", environment=at,
     )  # fmt: skip
 
     assert api.asked[0].query == {
@@ -246,6 +248,7 @@ def test_a_list_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: di
         "kind": ["SEMANTIC"],
         "tags": ["a", "b"],
         "subject": ["mira"],
+        "source": ["a file"],
         "sort": ["-importance"],
         "limit": ["1"],
     }

@@ -50,6 +50,7 @@ def _memories(draw: st.DrawFn) -> MemoryLine:
         embedding=draw(st.none() | st.lists(_numbers, min_size=1, max_size=4)),
         embedding_model=draw(st.none() | _texts),
         subject=draw(st.none() | _texts),
+        source=draw(st.none() | _texts),
         expires_at=draw(st.none() | _times),
         occurred_at=draw(st.none() | _times),
         actor=draw(st.none() | _texts),
@@ -133,6 +134,7 @@ def test_what_is_no_memory_is_refused_with_its_place_and_reason(
         ({"payload": {"a": ["\ud800"]}}, "/payload/a/0", ViolationCode.INVALID_CHARACTER),
         ({"tags": ["t", "\ud800"]}, "/tags/1", ViolationCode.INVALID_CHARACTER),
         ({"subject": "\ud800"}, "/subject", ViolationCode.INVALID_CHARACTER),
+        ({"source": "s" * 2049}, "/source", ViolationCode.TOO_LONG),
         ({"actor": "\ud800"}, "/actor", ViolationCode.INVALID_CHARACTER),
     ],
 )
@@ -190,6 +192,7 @@ def test_an_event_says_what_its_line_says() -> None:
         tags=["tea"],
         importance=0.25,
         subject="mira",
+        source="notes.md",
         occurred_at="2026-03-02T08:48:00+01:00",
         expires_at="2027-01-01T00:00:00Z",
         actor="tom",
@@ -202,6 +205,7 @@ def test_an_event_says_what_its_line_says() -> None:
     assert event.kind is Kind.SEMANTIC
     assert json.loads(event.payload) == {"cups": 3, "größe": [1.5, None]}
     assert (event.tags, event.importance, event.subject, event.actor) == (["tea"], 0.25, "mira", "tom")
+    assert event.source == "notes.md"
     assert event.occurred_at == datetime(2026, 3, 2, 7, 48, tzinfo=UTC)
     assert event.expires_at == datetime(2027, 1, 1, tzinfo=UTC)
     assert (event.embedding, event.embedding_model) == ([0.5, 1.0], "m")

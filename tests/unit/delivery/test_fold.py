@@ -99,16 +99,23 @@ def test_expecting_no_version_means_that_the_memory_must_not_be_there() -> None:
 
 def test_a_patch_changes_what_it_names_and_leaves_the_rest() -> None:
     memory = stored(
-        key="a", text="tea", tags=["x"], subject="mira", payload='{"a": 1, "b": {"c": 2, "d": 3}}'
+        key="a",
+        text="tea",
+        tags=["x"],
+        subject="mira",
+        source="a file",
+        payload='{"a": 1, "b": {"c": 2, "d": 3}}',
     )
+    change = patched(memory, tags=["y"], payload='{"a": null, "b": {"c": 5}}', subject=None)
 
-    log = a_log([memory, patched(memory, tags=["y"], payload='{"a": null, "b": {"c": 5}}', subject=None)])
+    log = a_log([memory, change, patched(memory, source="another")])
 
     content = content_of(next(iter(after(log).values())))
     assert content.text == "tea"
     assert content.tags == ("y",)
     assert json.loads(content.payload) == {"b": {"c": 5, "d": 3}}
     assert content.subject is None
+    assert content.source == "another"
 
 
 def test_a_new_text_discards_the_embedding_of_the_old_one() -> None:

@@ -131,7 +131,9 @@ def test_numbers_and_times_are_spelled_as_the_reference_does(
 
 @given(st.text(min_size=1, max_size=40).filter(lambda text: "\0" not in text))
 def test_texts_are_spelled_as_the_reference_does(text: str) -> None:
-    event = stored(key=text, text=text, tags=[text], subject=text, payload=json.dumps({text: text}))
+    event = stored(
+        key=text, text=text, tags=[text], subject=text, source=text, payload=json.dumps({text: text})
+    )
 
     (verdict,) = WAYS[DEFAULT_LIMITS].agree([a_record(event)])
 
@@ -150,7 +152,14 @@ def test_numbers_of_payloads_are_kept_or_looked_at(number: float, spelling: str)
 
 
 def test_every_byte_that_is_changed_is_judged_as_the_reference_does() -> None:
-    event = stored(key="a", tags=["x", "y"], subject="mira", payload='{"a": [1, "b"]}', expires_at=A_MOMENT)
+    event = stored(
+        key="a",
+        tags=["x", "y"],
+        subject="mira",
+        source="a file",
+        payload='{"a": [1, "b"]}',
+        expires_at=A_MOMENT,
+    )
     value = encoded(event)
 
     verdicts = WAYS[DEFAULT_LIMITS].agree(
@@ -231,7 +240,9 @@ MORE: list[tuple[Any, list[Any]]] = [
 @pytest.mark.parametrize("version", released("MemoryStored"), ids=lambda schema: f"version {schema.version}")
 def test_every_released_version_is_read(version: Any) -> None:
     fields = version.parsed()["fields"]
-    event = stored(key="a", tags=["x"], embedding=[1.0], embedding_model="m", expires_at=A_MOMENT)
+    event = stored(
+        key="a", tags=["x"], embedding=[1.0], embedding_model="m", expires_at=A_MOMENT, source="a file"
+    )
 
     schema, record = written(fields, event, {})
 

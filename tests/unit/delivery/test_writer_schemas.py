@@ -67,7 +67,7 @@ def test_a_released_version_without_its_words_is_the_same_version() -> None:
     for field in schema["fields"]:
         del field["doc"]
 
-    assert judged(json.dumps(schema)).version == 1
+    assert judged(json.dumps(schema)).version == latest(STORED).version
 
 
 @pytest.mark.parametrize(

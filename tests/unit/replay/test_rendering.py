@@ -12,7 +12,7 @@ TEA = stored(key="tea", text="Tea at four.", payload='{"cups": 2}')
 def test_an_event_is_read_with_the_schema_that_it_was_written_with() -> None:
     content = content_of(encoded(TEA), WRITER_SCHEMAS)
 
-    assert (content.record, content.schema_version) == ("MemoryStored", 1)
+    assert (content.record, content.schema_version) == ("MemoryStored", 2)
     assert content.schema_id == SCHEMA_IDS["MemoryStored"]
     assert content.fault is None
     assert content.fields is not None
