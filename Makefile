@@ -27,6 +27,10 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.local
 demo: $(VENV)/.local ## Start everything, store real memories, ask questions, stop.
 	$(BIN)/soma up --demo
 
+.PHONY: demo-operate
+demo-operate: $(VENV)/.dev ## Strike a stack under load three times, and show the alerts that fired and their runbooks.
+	PYTHONPATH=tests $(BIN)/python -m operate
+
 .PHONY: up
 up: $(VENV)/.local ## Start the local stack and keep it until Ctrl-C.
 	$(BIN)/soma up
