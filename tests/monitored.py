@@ -83,7 +83,7 @@ def _load(url: str, key: str) -> Iterator[None]:
                     headers={"Prefer": "wait=0.2"},
                 )
                 client.get("/v1/memories", params={"namespace": "load", "limit": 5})
-                client.post("/v1/search", json={"query": "load", "namespaces": ["load"]})
+                client.post("/v1/search", json={"query": "load", "filter": {"namespace": "load"}})
                 client.get("/v1/memories/00000000-0000-0000-0000-000000000000")
 
     asking = threading.Thread(target=ask)
