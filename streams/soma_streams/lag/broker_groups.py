@@ -23,6 +23,8 @@ from soma_streams.lag.facts import GroupSeen, GroupsSeen, Member, Place
 
 _TIMEOUT_SECONDS = 5.0
 _GROUPS_AT_ONCE = 100
+# A broker that the others do not count any more had groups that its successors may not tell of at once.
+_LOOKS_AFTER_LEAVING = 3
 _NEVER_MS = 24 * 3600 * 1000  # we ask for the brokers ourselves, without all the topics
 _GROUP_ID_NOT_FOUND = 69
 
@@ -54,6 +56,7 @@ class BrokerGroups:
         self._kafka = kafka
         self._wanted = wanted
         self._client: AIOKafkaClient | None = None
+        self._awaited: dict[int, int] = {}  # brokers, with the looks in which they are missed
 
     async def look(self) -> GroupsSeen:
         """Return what there is now.
@@ -65,6 +68,7 @@ class BrokerGroups:
         told = await asyncio.gather(*(self._groups_of(client, broker) for broker in brokers))
         groups: dict[str, GroupSeen] = {}
         refused: dict[str, str] = {}
+        missed = self._missed(brokers)
         silent = []
         for broker, answer in zip(brokers, told, strict=True):
             if isinstance(answer, str):
@@ -80,7 +84,7 @@ class BrokerGroups:
             raise BrokerError("; ".join(silent))
         # Two brokers may both tell of a group that has just moved: who has its commits is right.
         return GroupsSeen(
-            groups, {name: why for name, why in refused.items() if name not in groups}, tuple(silent)
+            groups, {name: why for name, why in refused.items() if name not in groups}, (*silent, *missed)
         )
 
     async def close(self) -> None:
@@ -88,6 +92,16 @@ class BrokerGroups:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    def _missed(self, brokers: Sequence[int]) -> list[str]:
+        """Return what to say of brokers that have just left, whose groups may be between two brokers."""
+        left = {
+            broker: looks - 1
+            for broker, looks in self._awaited.items()
+            if broker not in brokers and looks > 0
+        }
+        self._awaited = left | dict.fromkeys(brokers, _LOOKS_AFTER_LEAVING)
+        return [f"broker {broker} is away" for broker in left]
 
     async def _brokers(self) -> tuple[AIOKafkaClient, list[int]]:
         if self._client is None:

@@ -132,7 +132,9 @@ def test_no_secret_of_any_setting_is_in_it(soma: Soma, tmp_path: Path, wrong: di
     }
     path = tmp_path / "bundle.tar.gz"
 
-    ran = soma("support-bundle", str(path), environment={**canaries, **places, **wrong})
+    given = canaries | {"SOMA_TRACING__HEADERS": f"api-key={canaries['SOMA_TRACING__HEADERS']}"}
+
+    ran = soma("support-bundle", str(path), environment={**given, **places, **wrong})
 
     assert ran.code == 0, ran.err
     found = contents(path)

@@ -20,8 +20,8 @@ def test_a_broker_that_does_not_know_a_new_topic_yet_is_asked_again(
     refusals = [KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)) for _ in range(2)]
     describe = admin.describe_configs
 
-    def late(resources: list[Any]) -> Mapping[Any, "Future[Any]"]:
-        answers: dict[Any, Future[Any]] = describe(resources)
+    def late(resources: list[Any], **how: Any) -> Mapping[Any, "Future[Any]"]:
+        answers: dict[Any, Future[Any]] = describe(resources, **how)
         if refusals:
             answers = {resource: Future() for resource in answers}
             refusal = refusals.pop()

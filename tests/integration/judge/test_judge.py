@@ -124,7 +124,7 @@ async def site(
 ) -> PublishingSettings:
     """A log that both sinks have applied to its end; the index is in `tmp_path`."""
     settings = publishing_settings.model_copy(update={"limits": LIMITS})
-    with Publishing(settings, Workload(11)) as publishing:
+    with Publishing(settings, Workload(5)) as publishing:
         publishing.publish(EVENTS)
         publishing.finish()
 
@@ -198,7 +198,7 @@ async def test_every_fault_that_is_put_into_a_store_is_found_and_nothing_else(
     for future in admin.delete_records([TopicPartition(topic, partition, 1)]).values():
         future.result()
     assert {(part.partition(" of ")[0], count) for part, count, _ in changes(right, judge(at, points))} == {
-        ("letters", "lost"),
+        ("dead letters", "lost"),
         ("dead-letter index", "extra"),
     }
 
