@@ -31,6 +31,7 @@ def _fires(running: Monitored, *alerts: str) -> None:
     eventually_now(running.prometheus.firing, lambda firing: firing >= set(alerts), seconds=_SECONDS)
 
 
+@pytest.mark.long
 def test_panels_show_what_there_is_and_alerts_fire_and_end(
     local_parts: LocalParts,
     publishing_settings: PublishingSettings,
@@ -58,8 +59,10 @@ def test_panels_show_what_there_is_and_alerts_fire_and_end(
         )
 
         local_parts.run(postgres.stop())
-        _fires(running, "SomaDatabaseAway")
-        local_parts.run(postgres.start())
+        try:
+            _fires(running, "SomaDatabaseAway")
+        finally:
+            local_parts.run(postgres.start())  # other tests share it
 
         running.worker.send(signal.SIGSTOP)
         _fires(running, "SomaProcessDown", "SomaGroupStalled")
