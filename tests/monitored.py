@@ -1,14 +1,15 @@
 """Our processes under load, scraped by a Prometheus: what alerts and dashboards are shown with."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import httpx
 from pydantic import BaseModel
 
+from background import repeated
 from conftest import LocalParts
 from own_processes import SomaProcess, a_free_port, api_with_vectors, postgres_worker
 from prometheus_server import PrometheusServer
@@ -68,28 +69,20 @@ def _lag_collector(settings: PublishingSettings, folder: Path) -> SomaProcess:
 
 @contextmanager
 def _load(url: str, key: str) -> Iterator[None]:
-    over = threading.Event()
+    numbers = count(1)
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
 
-    def ask() -> None:
-        headers = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
-            number = 0
-            while not over.wait(0.05):
-                number += 1
-                # A store that is away refuses some of them: that is part of the load.
-                client.post(
-                    "/v1/memories",
-                    json={"namespace": "load", "text": f"number {number} of the load"},
-                    headers={"Prefer": "wait=0.2"},
-                )
-                client.get("/v1/memories", params={"namespace": "load", "limit": 5})
-                client.post("/v1/search", json={"query": "load", "filter": {"namespace": "load"}})
-                client.get("/v1/memories/00000000-0000-0000-0000-000000000000")
+        def ask() -> None:
+            # A store that is away refuses some of them: that is part of the load.
+            client.post(
+                "/v1/memories",
+                json={"namespace": "load", "text": f"number {next(numbers)} of the load"},
+                headers={"Prefer": "wait=0.2"},
+            )
+            client.get("/v1/memories", params={"namespace": "load", "limit": 5})
+            client.post("/v1/search", json={"query": "load", "filter": {"namespace": "load"}})
+            client.get("/v1/memories/00000000-0000-0000-0000-000000000000")
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
-        yield
-    finally:
-        over.set()
-        asking.join()
+        with repeated(ask, 0.05):
+            yield

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -124,6 +125,7 @@ class Catalogue:
 
 
 _M = TypeVar("_M", bound=Metric)
+_Made = TypeVar("_Made", Counter, Gauge, Histogram)
 
 OF_EVERY_PROCESS = Catalogue()
 for _gauge, _unit, _meaning in (
@@ -188,36 +190,22 @@ class MetricSet:
 
     def counter(self, metric: CounterMetric) -> Counter:
         """Return the counter that was declared so."""
-        made = self._made.get(metric)
-        if made is None:
-            made = Counter(metric.name, metric.meaning, tuple(metric.labels), registry=self.registry)
-            self._made[metric] = made
-        assert isinstance(made, Counter)  # noqa: S101  # by what it was declared as
-        return made
+        return self._once(metric, Counter)
 
     def gauge(self, metric: GaugeMetric) -> Gauge:
         """Return the gauge that was declared so."""
-        made = self._made.get(metric)
-        if made is None:
-            made = Gauge(metric.name, metric.meaning, tuple(metric.labels), registry=self.registry)
-            self._made[metric] = made
-        assert isinstance(made, Gauge)  # noqa: S101  # by what it was declared as
-        return made
+        return self._once(metric, Gauge)
 
     def histogram(self, metric: HistogramMetric) -> Histogram:
         """Return the histogram that was declared so."""
+        return self._once(metric, partial(Histogram, buckets=metric.buckets))
+
+    def _once(self, metric: Metric, make: "Callable[..., _Made]") -> "_Made":
         made = self._made.get(metric)
         if made is None:
-            made = Histogram(
-                metric.name,
-                metric.meaning,
-                tuple(metric.labels),
-                buckets=metric.buckets,
-                registry=self.registry,
-            )
+            made = make(metric.name, metric.meaning, tuple(metric.labels), registry=self.registry)
             self._made[metric] = made
-        assert isinstance(made, Histogram)  # noqa: S101  # by what it was declared as
-        return made
+        return cast("_Made", made)  # what it was declared as tells its class
 
     def read(self, metric: CounterMetric | GaugeMetric, values: Values) -> None:
         """Have values read at each scrape, in its thread; several sources may share a metric.

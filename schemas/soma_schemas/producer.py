@@ -48,6 +48,8 @@ TIMEOUTS = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT}) 
 
 _POLL_SECONDS = 0.1
 _GROUP_EVENTS = 500
+# What contains itself nests too deep, and is refused before.
+_PAYLOADS = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _LOG = logging.getLogger(__name__)  # the standard library's: this runs in programs of others
 _NO_BROKERS = frozenset(
     {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001  # public
@@ -551,7 +553,7 @@ def _payload_text(payload: Mapping[str, Any]) -> str:
         check_json_object(value)
     except PydanticCustomError as error:
         raise ContractError([violation_of(error, "/payload")]) from None
-    return json.dumps(value, ensure_ascii=False)
+    return _PAYLOADS.encode(value)
 
 
 def _tell_of_brokers(error: KafkaError) -> None:

@@ -14,6 +14,9 @@ Attributes = Mapping[str, str | int]
 # What a trace travels in (W3C Trace Context): `traceparent`, and `tracestate` where there is one.
 Carrier = Mapping[str, str]
 CARRIED = ("traceparent", "tracestate")
+# Which store a part of kind CLIENT asks, by OpenTelemetry's conventions.
+POSTGRESQL: Attributes = {"db.system.name": "postgresql"}
+QDRANT: Attributes = {"db.system.name": "qdrant"}
 
 
 class SpanKind(Enum):

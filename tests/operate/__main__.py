@@ -7,19 +7,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import psutil
 
+from background import repeated
 from dead_letter_makers import Raw, RawLog, handover_settings
 from prometheus_rules import ALERTS
 from prometheus_server import FASTER, PrometheusServer
 from soma_cli.client_file import ClientFile, read_client_file
+from soma_cli.local.home import ports_of
 from soma_schemas.clock import SystemClock
 from soma_up import Up, soma_up
 from waiting import eventually_now
@@ -80,35 +81,26 @@ def say(line: str) -> None:
 
 def targets(home: Path) -> dict[str, str]:
     """Return what there is to be scraped of a local stack."""
-    ports = json.loads((home / "ports.json").read_text(encoding="utf-8"))
+    ports = ports_of(home)
     return {f"soma-{job}": f"http://127.0.0.1:{ports[job]}" for job in _JOBS}
 
 
 @contextmanager
 def load(local: ClientFile) -> Iterator[None]:
     """Store memories over the API until the block ends."""
-    stop = threading.Event()
     with httpx.Client(
         base_url=local.url, headers={"Authorization": f"Bearer {local.api_key}"}, trust_env=False, timeout=30
     ) as client:
 
         def store() -> None:
-            while not stop.wait(_PAUSE_SECONDS):
-                memories = [
-                    {"namespace": "load", "text": f"A note, number {number}."} for number in range(_BATCH)
-                ]
-                try:
-                    client.post("/v1/memories:batch", json={"memories": memories})
-                except httpx.TransportError:
-                    continue  # a fault is meant to be seen here, too
+            memories = [
+                {"namespace": "load", "text": f"A note, number {number}."} for number in range(_BATCH)
+            ]
+            with suppress(httpx.TransportError):  # a fault is meant to be seen here, too
+                client.post("/v1/memories:batch", json={"memories": memories})
 
-        thread = threading.Thread(target=store, name="load")
-        thread.start()
-        try:
+        with repeated(store, _PAUSE_SECONDS):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
 
 @contextmanager
@@ -147,19 +139,8 @@ def poison(up: Up, local: ClientFile) -> Iterator[None]:
     """Somebody writes to the topic what is no event."""
     del up
     log = RawLog(handover_settings(local.environment))
-    stop = threading.Event()
-
-    def send() -> None:
-        while not stop.wait(1.0):
-            log.send([Raw(b"local/nobody", b"plain text")] * _POISON)
-
-    thread = threading.Thread(target=send, name="poison")
-    thread.start()
-    try:
+    with repeated(lambda: log.send([Raw(b"local/nobody", b"plain text")] * _POISON), 1.0):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 class Fault(NamedTuple):

@@ -22,7 +22,6 @@ Ask = Callable[[psycopg.AsyncConnection], Awaitable[list[TupleRow]]]
 # What the server raises when it is the one that gives up: a timeout, a shutdown, too little memory.
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
-_SYSTEM = {"db.system.name": "postgresql"}
 _SET_TENANT = "SELECT set_config('soma.tenant', %(tenant)s, true)"
 
 
@@ -123,7 +122,7 @@ class Database:
 
     async def _answer(self, ask: Ask) -> list[TupleRow]:
         try:
-            with tracing.part("postgresql", SpanKind.CLIENT, _SYSTEM):
+            with tracing.part("postgresql", SpanKind.CLIENT, tracing.POSTGRESQL):
                 return await self._ask(ask)
         except _UNAVAILABLE as error:
             raise StoreUnavailableError("the database does not answer") from error

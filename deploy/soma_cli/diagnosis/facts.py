@@ -1,7 +1,6 @@
 """The facts that a support bundle holds, and where each comes from."""
 
 import asyncio
-import json
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from soma_cli.diagnosis.check_list import api_connection, open_checks
 from soma_cli.diagnosis.examination import CHECK_SECONDS, examine
 from soma_cli.invocation import Invocation
 from soma_cli.lag_sources import open_lag_source
-from soma_cli.local.home import LOOPBACK
+from soma_cli.local.home import LOOPBACK, ports_of
 from soma_cli.settings import KNOWN, PROCESSES, OperatorSettings
 from soma_cli.tasks import in_thread
 from soma_schemas.admin_client import RenewableAdmin
@@ -173,7 +172,7 @@ def _database(settings: PostgresSettings) -> bytes:
 def _metrics(root: Invocation, settings: OperatorSettings, local: ClientFile | None) -> Iterator[Piece]:
     places: dict[str, tuple[str, str | None]] = {}
     if local is not None:
-        ports = json.loads((root.home / "ports.json").read_text(encoding="utf-8"))
+        ports = ports_of(root.home)
         places = {name: (f"http://{LOOPBACK}:{ports[name]}", None) for name in _OUR_PORTS if name in ports}
     else:
         connection = api_connection(root, local)

@@ -20,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 # from coming back.
 PORTS = range(20_000, 32_000)
 _PORT_TRIES = 200
+_PORTS = "ports.json"
 
 
 class Home:
@@ -104,8 +105,7 @@ class Home:
         Raises:
             NoFreePortError: Many were tried, none was free.
         """
-        path = self.path / "ports.json"
-        known: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known = ports_of(self.path)
         last = known.get(name)
         if last is not None and is_free(last):
             return last
@@ -114,9 +114,15 @@ class Home:
         candidates += [self._random.choice(PORTS) for _ in range(_PORT_TRIES)]
         for candidate in candidates:
             if candidate not in taken and is_free(candidate):
-                write_private(path, json.dumps({**known, name: candidate}, indent=2) + "\n")
+                write_private(self.path / _PORTS, json.dumps({**known, name: candidate}, indent=2) + "\n")
                 return candidate
         raise NoFreePortError(f"none of {_PORT_TRIES} ports between {PORTS.start} and {PORTS.stop} is free")
+
+
+def ports_of(home: Path) -> dict[str, int]:
+    """Return the loopback ports that a home has used, by purpose."""
+    path = home / _PORTS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def is_free(port: int) -> bool:

@@ -19,7 +19,6 @@ from soma_schemas.vectors.payload import DOCUMENT, TENANT, VERSION, memory_of
 from soma_schemas.vectors.points import unit_vector
 
 # Hybrid search fuses this many of each kind; more changed no ranking among the examples (docs/adr/0005).
-_SYSTEM = {"db.system.name": "qdrant"}
 _CANDIDATES = 100
 _FIELDS = (TENANT, VERSION, DOCUMENT)
 
@@ -104,10 +103,10 @@ class Search:
             words,
             limit=max(_CANDIDATES, request.top_k) if request.mode is SearchMode.HYBRID else request.top_k,
         )
-        with tracing.part("query points", SpanKind.CLIENT, _SYSTEM):
+        with tracing.part("query points", SpanKind.CLIENT, tracing.QDRANT):
             found = await self._reader.candidates(question)
         best = _ranked(request.mode, found, request.top_k)
-        with tracing.part("read points", SpanKind.CLIENT, _SYSTEM):
+        with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
             payloads = await self._reader.payloads([each.id for each in best], conditions, _FIELDS)
         # What was deleted or moved out of reach since the candidates were found is left out.
         return [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]

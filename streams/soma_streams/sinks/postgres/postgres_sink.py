@@ -43,7 +43,6 @@ from soma_streams.sinks.statements import statement
 from soma_streams.sinks.watermarks import advance
 
 # What `soma_require_written` raises.
-_SYSTEM = {"db.system.name": "postgresql"}
 _NOT_ALL_WRITTEN = "SM001"
 
 
@@ -106,11 +105,11 @@ class PostgresSink:
             unmade = _unmade(events, to_read)
             others = [each for each in events if each.version not in unmade]
             edges = {edge for each in others if (edge := edge_of(each.event)) is not None}
-            with tracing.part("read memories", SpanKind.CLIENT, _SYSTEM):
+            with tracing.part("read memories", SpanKind.CLIENT, tracing.POSTGRESQL):
                 memories, links = await self._read(to_read, edges)
             folded = fold(others, memories, self._limits, links)
             try:
-                with tracing.part("write memories", SpanKind.CLIENT, _SYSTEM):
+                with tracing.part("write memories", SpanKind.CLIENT, tracing.POSTGRESQL):
                     await self._write(folded, list(unmade.values()), dead, watermark)
             except psycopg.Error as error:
                 if error.sqlstate != _NOT_ALL_WRITTEN:

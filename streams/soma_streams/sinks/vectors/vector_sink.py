@@ -29,8 +29,6 @@ from soma_streams.sinks.vectors.standing import Standing
 from soma_streams.sinks.vectors.states import id_of, state_of
 from soma_streams.sinks.vectors.writer import PointWriter
 
-_SYSTEM = {"db.system.name": "qdrant"}
-
 
 class VectorSink:
     """The vector index.
@@ -94,9 +92,9 @@ class VectorSink:
         del dead  # they have no place among vectors
         with poison_named():
             folded, points = await self._prepare(events)
-            with tracing.part("write points", SpanKind.CLIENT, _SYSTEM):
+            with tracing.part("write points", SpanKind.CLIENT, tracing.QDRANT):
                 kept = await self._writer.write([*points, self._standing.point(watermark)])
-        with tracing.part("flush points", SpanKind.CLIENT, _SYSTEM):
+        with tracing.part("flush points", SpanKind.CLIENT, tracing.QDRANT):
             await self._writer.flush()
         self._prepared = None
         self._offer_watermark(watermark)
@@ -110,7 +108,7 @@ class VectorSink:
         one had written of it.
         """
         if self._prepared is None or self._prepared[0] is not events:
-            with tracing.part("read points", SpanKind.CLIENT, _SYSTEM):
+            with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
                 found = await self._read(events)
             folded = fold(events, found, self._limits)
             _require_sizes(folded, self._maker.collection)
