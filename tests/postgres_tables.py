@@ -50,9 +50,9 @@ def accessed(memory: MemoryEvent, count: int = 1, at: datetime = A_MOMENT) -> Me
     return MemoryAccessed.validated(_common(memory) | {"count": count, "last_accessed_at": at})
 
 
-def expired(memory: MemoryEvent, expires_at: datetime) -> MemoryExpired:
+def expired(memory: MemoryEvent, expires_at: datetime | None, **said: object) -> MemoryExpired:
     """A MemoryExpired event of a memory."""
-    return MemoryExpired.validated(_common(memory) | {"expires_at": expires_at})
+    return MemoryExpired.validated(_common(memory) | {"expires_at": expires_at} | said)
 
 
 def _common(memory: MemoryEvent) -> dict[str, Any]:

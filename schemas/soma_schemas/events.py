@@ -172,9 +172,15 @@ class MemoryDeleted(MemoryEvent):
 
 
 class MemoryExpired(MemoryEvent):
-    """The end of a memory whose time has come; void when the memory has another deadline by then."""
+    """The end of a memory whose time has come; void when the memory has another deadline by then.
+
+    A deadline that a policy sets moves with each change of the memory: `updated_at` names the change from
+    which it was counted. For the memory's own deadline `updated_at` is null.
+    """
 
     expires_at: Moment
+    updated_at: Moment | None = None
+    archive: Annotated[bool, Field(strict=True)] = False
 
 
 class MemoryLinked(MemoryEvent):
@@ -221,6 +227,7 @@ class ExpiredMemory(MemoryEvent):
     created_at: Moment
     updated_at: Moment
     expires_at: Moment
+    source: Source | None = None
 
 
 class RetentionRule(BaseModel):

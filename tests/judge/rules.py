@@ -145,7 +145,7 @@ class Ledger:
             return Outcome("superseded", "version_mismatch")
         if living is None and event.kind in ("MemoryPatched", "MemoryExpired", "MemoryAccessed"):
             return Outcome("superseded", "not_found")
-        if event.kind == "MemoryExpired" and (living or {})["expires_at"] != fields["expires_at"]:
+        if event.kind == "MemoryExpired" and _has_another_deadline(fields, living or {}):
             return Outcome("superseded", "deadline_moved")
         size = self._vector_sizes.get(fields.get("embedding_model") or "")
         if size is not None and len(fields["embedding"]) != size:
@@ -177,6 +177,13 @@ class Ledger:
         remembered = (fields["event_id"], *recent)[:REMEMBERED]
         self.links[edge] = Link(event.version, fields.get("weight"), remembered)
         return Outcome("applied")
+
+
+def _has_another_deadline(seen: Mapping[str, Any], living: Mapping[str, Any]) -> bool:
+    by_policy = seen.get("updated_at")
+    if by_policy is None:
+        return bool(living["expires_at"] != seen["expires_at"])
+    return living["expires_at"] is not None or bool(living["updated_at"] != by_policy)
 
 
 def _content(event: Event, living: Mapping[str, Any] | None) -> dict[str, Any] | None:

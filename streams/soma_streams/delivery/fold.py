@@ -175,13 +175,19 @@ def _content_after(
         case MemoryPatched():
             return _patched(event, logged_at, living, limits)
         case MemoryExpired():
-            return None if living.expires_at == event.expires_at else SupersededReason.DEADLINE_MOVED
+            return None if _is_its_deadline(event, living) else SupersededReason.DEADLINE_MOVED
         case MemoryAccessed():
             latest = max(living.last_accessed_at or event.last_accessed_at, event.last_accessed_at)
             count = living.access_count + event.count
             return replace(living, access_count=count, last_accessed_at=latest)
         case _:
             raise TypeError(f"{type(event).__name__} is no event that changes a memory")
+
+
+def _is_its_deadline(event: MemoryExpired, living: Content) -> bool:
+    if event.updated_at is None:
+        return living.expires_at == event.expires_at
+    return living.expires_at is None and living.updated_at == event.updated_at
 
 
 def _stored(event: MemoryStored, logged_at: datetime, living: Content | None) -> Content:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from builders import A_MOMENT, a_log, an_id, deleted, linked, logged, patched, stored
 from postgres_tables import accessed, expired, unlinked
-from soma_schemas.events import MemoryEvent, MemoryExpired
+from soma_schemas.events import MemoryEvent
 from soma_schemas.limits import Limits
 from soma_schemas.memories import Content
 from soma_schemas.outcomes import Outcome, SupersededReason
@@ -166,23 +167,27 @@ def test_how_a_store_writes_numbers_does_not_decide_whether_a_patched_payload_is
         fold(log, {}, Limits(payload_bytes=65))
 
 
+A_DEADLINE = datetime(2026, 5, 1, tzinfo=UTC)
+
+
 def test_an_expiry_that_saw_another_deadline_is_void() -> None:
     memory = stored(key="a", expires_at="2026-05-01T00:00:00Z")
-    expired = MemoryExpired.validated(
-        {
-            "event_id": an_id(),
-            "tenant": memory.tenant,
-            "namespace": memory.namespace,
-            "memory_id": memory.memory_id,
-            "occurred_at": A_MOMENT,
-            "actor": "sweeper",
-            "expires_at": memory.expires_at,
-        }
-    )
+    ended = expired(memory, memory.expires_at)
     prolonged = patched(memory, expires_at="2026-06-01T00:00:00Z")
 
-    assert after(a_log([memory, expired])).popitem()[1].content is None
-    assert reasons(a_log([memory, prolonged, expired]))[-1] is SupersededReason.DEADLINE_MOVED
+    assert after(a_log([memory, ended])).popitem()[1].content is None
+    assert reasons(a_log([memory, prolonged, ended]))[-1] is SupersededReason.DEADLINE_MOVED
+
+
+def test_an_expiry_by_a_policy_is_void_when_the_memory_has_changed_or_has_a_deadline_of_its_own() -> None:
+    memory = stored(key="a")
+    (first,) = a_log([memory])
+    ended = expired(memory, A_DEADLINE, updated_at=first.logged_at)
+    of_own = stored(key="a", expires_at="2026-05-01T00:00:00Z")
+
+    assert after(a_log([memory, ended])).popitem()[1].content is None
+    assert reasons(a_log([memory, patched(memory, text="b"), ended]))[-1] is SupersededReason.DEADLINE_MOVED
+    assert reasons(a_log([of_own, ended]))[-1] is SupersededReason.DEADLINE_MOVED
 
 
 def test_only_the_last_word_on_an_edge_is_written() -> None:
