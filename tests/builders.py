@@ -9,6 +9,7 @@ from uuid import UUID
 
 import fastavro
 
+from soma_schemas import events
 from soma_schemas.avro_schemas import latest, record_names
 from soma_schemas.events import (
     SINK_EVENTS,
@@ -18,6 +19,7 @@ from soma_schemas.events import (
     MemoryPatched,
     MemoryStored,
     PatchField,
+    RetentionPolicySet,
 )
 from soma_schemas.identity import identified
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
@@ -98,6 +100,28 @@ def linked(
     return MemoryLinked.validated(_common(memory) | edge)
 
 
+def policy_set(
+    namespace: str | None = None,
+    *,
+    ttl_seconds: int = 60,
+    notice_seconds: int = 0,
+    archive: bool = False,
+    tenant: str = A_TENANT,
+) -> RetentionPolicySet:
+    """A policy with one rule for every kind; without a namespace it is that of the tenant."""
+    rule = {"kind": None, "ttl_seconds": ttl_seconds, "notice_seconds": notice_seconds, "archive": archive}
+    return RetentionPolicySet.validated(
+        {
+            "event_id": an_id(),
+            "tenant": tenant,
+            "occurred_at": A_MOMENT,
+            "actor": "tester",
+            "namespace": namespace,
+            "rules": [rule],
+        }
+    )
+
+
 def _common(memory: MemoryEvent | UUID) -> dict[str, Any]:
     tenant, namespace, memory_id = (
         (A_TENANT, A_NAMESPACE, memory)
@@ -122,16 +146,16 @@ def logged(event: MemoryEvent, offset: int, *, partition: int = 0, epoch: int = 
     )
 
 
-def a_log(events: Sequence[MemoryEvent]) -> list[LoggedEvent]:
+def a_log(said: Sequence[MemoryEvent]) -> list[LoggedEvent]:
     """The events at successive offsets of one partition."""
-    return [logged(event, offset) for offset, event in enumerate(events)]
+    return [logged(event, offset) for offset, event in enumerate(said)]
 
 
 SCHEMA_IDS = {name: number for number, name in enumerate(record_names(), start=1)}
 WRITER_SCHEMAS = {number: judged(latest(name).text) for name, number in SCHEMA_IDS.items()}
 
 
-def encoded(event: MemoryEvent) -> bytes:
+def encoded(event: events.Record) -> bytes:
     """The event in wire format, under the schema ids of `SCHEMA_IDS`."""
     name = type(event).__name__
     body = io.BytesIO()

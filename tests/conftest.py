@@ -149,6 +149,9 @@ _TABLES = (
     "dead_letters",
     "namespace_counts",
     "tenant_counts",
+    "retention_policies",
+    "retention_notices",
+    "outbox",
     "api_keys",
     "audit_log",
 )

@@ -22,7 +22,8 @@ _SECONDS = 120
 # A word of its command line that no other part's has.
 _MARKS = {
     "lag": "lag",
-    "worker": "work",
+    "worker": "postgres",
+    "retention": "retention",
     "api": "serve",
     "kafka": "kafka.Kafka",
     "postgres": "-D",

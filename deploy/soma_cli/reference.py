@@ -42,6 +42,7 @@ others do. Addresses of this machine are always asked without a proxy.
 _STARTED_BY = {
     Process.POSTGRES_WORKER: "`soma work postgres`, which also indexes dead letters",
     Process.VECTOR_WORKER: "`soma work vectors`",
+    Process.RETENTION_WORKER: "`soma work retention`",
     Process.API: "`soma serve`",
     Process.EMBEDDED_API: "`soma serve --embedded-vectors`, as `soma up` does",
     Process.LAG_COLLECTOR: "`soma lag collect`",
@@ -107,6 +108,7 @@ No label names a tenant, a key or content. A histogram has the series `_bucket`,
 _HAVE_METRICS = {
     Process.POSTGRES_WORKER: "the PostgreSQL worker",
     Process.VECTOR_WORKER: "the vector worker",
+    Process.RETENTION_WORKER: "the retention worker",
     Process.API: "the API",
     Process.LAG_COLLECTOR: "the lag collector",
 }

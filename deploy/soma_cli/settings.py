@@ -20,6 +20,7 @@ from soma_streams.lag.lag_settings import LagCollectorSettings
 from soma_streams.settings import (
     DeliverySettings,
     PostgresWorkerSettings,
+    RetentionWorkerSettings,
     RetrySettings,
     VectorWorkerSettings,
     WorkerSettings,
@@ -84,6 +85,7 @@ class Process(StrEnum):
 
     POSTGRES_WORKER = "postgres-worker"
     VECTOR_WORKER = "vector-worker"
+    RETENTION_WORKER = "retention-worker"
     API = "api"
     EMBEDDED_API = "embedded-api"
     LAG_COLLECTOR = "lag-collector"
@@ -93,6 +95,7 @@ class Process(StrEnum):
 PROCESSES: dict[Process, type[ProcessSettings]] = {
     Process.POSTGRES_WORKER: PostgresWorkerSettings,
     Process.VECTOR_WORKER: VectorWorkerSettings,
+    Process.RETENTION_WORKER: RetentionWorkerSettings,
     Process.API: ApiSettings,
     Process.EMBEDDED_API: EmbeddedApiSettings,
     Process.LAG_COLLECTOR: LagCollectorSettings,

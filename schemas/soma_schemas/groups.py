@@ -11,6 +11,7 @@ class SinkGroup(StrEnum):
     POSTGRES = "soma-postgres"
     VECTORS = "soma-vectors"
     DEAD_LETTERS = "soma-dead-letters"
+    POLICIES = "soma-policies"
 
     def on_brokers(self, settings: TopicSettings) -> str:
         """Return the group's name on the brokers, where other installations may have theirs."""

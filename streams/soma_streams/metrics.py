@@ -22,6 +22,7 @@ class SinkName(StrEnum):
     POSTGRES = "postgres"
     VECTORS = "vectors"
     DEAD_LETTER_INDEX = "dead_letter_index"
+    POLICIES = "policies"
 
 
 class BatchPath(StrEnum):

@@ -109,6 +109,10 @@ class PostgresWorkerSettings(DeliveringSettings):
     """Settings of `soma work postgres`, which also indexes dead letters."""
 
 
+class RetentionWorkerSettings(DeliveringSettings):
+    """Settings of `soma work retention`."""
+
+
 class VectorWorkerSettings(DeliveringSettings):
     """Settings of `soma work vectors`. PostgreSQL gets its watermarks, and may be away."""
 

@@ -1,30 +1,27 @@
 """The workers: each wires stores to the log, and runs until it is told to stop or cannot go on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 from importlib.metadata import version
 from random import Random
 
 import structlog
 
 from soma_schemas.clock import Clock
-from soma_schemas.errors import told
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.groups import SinkGroup
 from soma_schemas.metrics import MetricSet
 from soma_schemas.outcomes import Outcome
 from soma_schemas.pool_metrics import PoolName, expose_pool
 from soma_schemas.postgres_pool import open_pool
-from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder
-from soma_streams.cancellation import done_before, to_the_end
 from soma_streams.checks import Waiting, require_log, require_tables
 from soma_streams.committed import committed_watermarks
-from soma_streams.consumer_group import ConsumerGroup, Settle
+from soma_streams.consumer_group import Settle
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import Decoder, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
@@ -54,11 +51,11 @@ from soma_streams.sinks.vectors.vector_sink import VectorSink
 from soma_streams.sinks.vectors.writer import PointWriter
 from soma_streams.sinks.watermarks import PostgresWatermarks
 from soma_streams.transport import RecordBatch
+from soma_streams.worker_parts import consumer_group, retry_at_start, run, started
 
 _log = structlog.get_logger("soma_streams.workers")
 
 _CLOSE_WATERMARKS_SECONDS = 5.0
-_LONGEST_PAUSE_AT_START = timedelta(seconds=0.5)
 
 
 async def work_postgres(
@@ -74,20 +71,20 @@ async def work_postgres(
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
     """
-    at_start = _retry_at_start(settings, clock, random)
+    at_start = retry_at_start(settings, clock, random)
 
     async def look() -> None:
         await require_tables(settings.postgres, at_start)
         await require_log(settings, at_start)
 
-    if not await _started(stop, look()):
+    if not await started(stop, look()):
         return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
         expose_pool(pool, PoolName.WORKER, metrics)
         of_sinks = WorkerMetrics(metrics)
         of_events, of_letters = of_sinks.of(SinkName.POSTGRES), of_sinks.of(SinkName.DEAD_LETTER_INDEX)
-        events = _group(
+        events = consumer_group(
             settings,
             SinkGroup.POSTGRES,
             MEMORY_EVENTS,
@@ -95,7 +92,7 @@ async def work_postgres(
             clock,
             max_concurrent_partitions=settings.delivery.max_concurrent_partitions,
         )
-        dead_letters = _group(settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, of_letters, clock)
+        dead_letters = consumer_group(settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, of_letters, clock)
         settler = await opened.enter_async_context(
             _settler(
                 settings,
@@ -142,7 +139,7 @@ async def work_vectors(
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
     """
-    at_start = _retry_at_start(settings, clock, random)
+    at_start = retry_at_start(settings, clock, random)
     maker = PointMaker(embedder, Bm25Encoder(), collection)
     committed: list[Watermark] = []
 
@@ -158,7 +155,7 @@ async def work_vectors(
             )
         )
 
-    if not await _started(stop, look()):
+    if not await started(stop, look()):
         return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
@@ -171,7 +168,7 @@ async def work_vectors(
         standing = Standing(writer, range(MEMORY_EVENTS.partitions(settings.topics)))
         metrics.read(INDEX_WHOLE, lambda: [((), standing.is_whole)])
         metrics.read(POINTS, lambda: [((), count) for count in [standing.points] if count is not None])
-        events = _group(
+        events = consumer_group(
             settings,
             SinkGroup.VECTORS,
             MEMORY_EVENTS,
@@ -199,7 +196,7 @@ async def work_vectors(
         async with asyncio.TaskGroup() as side:
             side.create_task(watermarks.run())
             try:
-                if await _started(stop, prepare()):
+                if await started(stop, prepare()):
                     sink = VectorSink(
                         writer=writer,
                         maker=maker,
@@ -217,66 +214,6 @@ async def work_vectors(
                     watching.cancel()
             finally:
                 await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
-
-
-async def _started(stop: asyncio.Event, work: Awaitable[None]) -> bool:
-    """Do what a start waits for, and say whether it was done before `stop` was set."""
-    done = await done_before(stop, work)
-    if not done:
-        _log.info("stopped_while_starting")
-    return done
-
-
-async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> None:
-    """Run consumer groups until `stop` is set, or until one cannot go on; then end them all.
-
-    Raises:
-        Exception: What ended one of them.
-    """
-    ending = asyncio.Event()
-    stopping = asyncio.create_task(stop.wait())
-    # Joining takes a second, most of it waiting for the brokers: all join at once.
-    running = [asyncio.create_task(group.run(settle, ending)) for group, settle in groups.items()]
-    try:
-        await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        ending.set()
-        await to_the_end(asyncio.gather(*running, return_exceptions=True))
-    for task in running:
-        if (error := task.exception()) is not None:
-            _log.error("worker_cannot_go_on", error=type(error).__name__, reason=told(error))
-            raise error
-
-
-def _group(
-    settings: DeliveringSettings,
-    name: SinkGroup,
-    topic: Topic,
-    metrics: SinkMetrics,
-    clock: Clock,
-    *,
-    max_concurrent_partitions: int = 1,
-    stands: Callable[[], Awaitable[Mapping[int, int]]] | None = None,
-) -> ConsumerGroup:
-    return ConsumerGroup(
-        group=name.on_brokers(settings.topics),
-        topic=topic.full_name(settings.topics),
-        kafka=settings.kafka,
-        delivery=settings.delivery,
-        metrics=metrics,
-        clock=clock,
-        max_concurrent_partitions=max_concurrent_partitions,
-        stands=stands,
-    )
-
-
-def _retry_at_start(settings: DeliveringSettings, clock: Clock, random: Random) -> Retry:
-    """Return what waits for parts that start together with the worker."""
-    pauses = settings.retry.model_copy(
-        update={"backoff_max": min(settings.retry.backoff_max, _LONGEST_PAUSE_AT_START)}
-    )
-    return Retry(pauses, clock, random, Waiting())
 
 
 @asynccontextmanager

@@ -298,9 +298,11 @@ class Workload:
         )
 
     def _expire(self, tenant: _Tenant) -> MemoryExpired:
-        """The end of a memory by its deadline; void where it has another."""
+        """The end of a memory by its deadline, or by that of a policy; void where it has another."""
         memory = self._some(tenant).event
-        deadline = {"expires_at": memory.expires_at or self._now()}
+        deadline: dict[str, Any] = {"expires_at": memory.expires_at or self._now()}
+        if self._random.random() < 0.3:
+            deadline |= {"updated_at": self._now(), "archive": True}
         return MemoryExpired.validated(
             self._common(memory.tenant, memory.namespace, memory.memory_id) | deadline, LIMITS
         )

@@ -19,7 +19,7 @@ from soma_cli.settings import KNOWN, OperatorSettings
 from soma_schemas.configuration import load
 from soma_schemas.settings import ProcessSettings
 from soma_streams.lag.lag_settings import LagCollectorSettings
-from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
+from soma_streams.settings import PostgresWorkerSettings, RetentionWorkerSettings, VectorWorkerSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -30,6 +30,7 @@ PROCESSES: dict[str, type[ProcessSettings]] = {
     "operator": OperatorSettings,
     "worker-postgres": PostgresWorkerSettings,
     "worker-vectors": VectorWorkerSettings,
+    "worker-retention": RetentionWorkerSettings,
     "lag": LagCollectorSettings,
     "api": ApiSettings,
 }
@@ -60,7 +61,7 @@ def test_whoever_knows_the_topics_has_them_replicated(service: str) -> None:
     assert settings.model_dump()["topics"]["min_insync_replicas"] == 2
 
 
-@pytest.mark.parametrize("service", ["worker-postgres", "worker-vectors", "lag", "api"])
+@pytest.mark.parametrize("service", ["worker-postgres", "worker-vectors", "worker-retention", "lag", "api"])
 def test_a_service_runs_a_command_that_there_is(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = run([*SERVICES[service]["command"], "--help"], {})
 

@@ -34,7 +34,7 @@ ENVIRONMENT = {
     "SOMA_DELIVERY__DEAD_LETTER_WINDOW": "1000",
     "SOMA_DELIVERY__MAX_DEAD_LETTER_RATIO": "0.95",
 }
-_JOBS = ("worker", "api-worker", "api", "lag")
+_JOBS = ("worker", "retention", "api-worker", "api", "lag")
 _BATCH = 10
 _PAUSE_SECONDS = 0.2
 _POISON = 40

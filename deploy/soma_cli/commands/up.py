@@ -34,7 +34,10 @@ from soma_schemas.settings import LogFormat, LogSettings
 app = typer.Typer(add_completion=False)
 
 _INTERRUPTED = 130  # as shells count a Ctrl-C
-_UNITS = ("kafka", "topics", "postgres", "tables", "key", "registry", "schemas", "lag", "worker", "api")
+_UNITS = (
+    "kafka", "topics", "postgres", "tables", "key", "registry", "schemas", "lag", "worker",
+    "retention", "api",
+)  # fmt: skip
 
 
 class Ready(Result):

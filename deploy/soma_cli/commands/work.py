@@ -8,7 +8,7 @@ from soma_cli.invocation import invocation_of
 from soma_cli.processes import workers
 from soma_cli.settings import KNOWN
 from soma_schemas.configuration import load
-from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
+from soma_streams.settings import PostgresWorkerSettings, RetentionWorkerSettings, VectorWorkerSettings
 
 app = typer.Typer(help="Run a worker.", no_args_is_help=True, add_completion=False)
 
@@ -26,3 +26,11 @@ def vectors(context: typer.Context) -> None:
     """Write memory events to a Qdrant server until SIGINT or SIGTERM."""
     loaded = load(VectorWorkerSettings, environment=invocation_of(context).environment, known=KNOWN)
     asyncio.run(workers.work_vectors(loaded))
+
+
+@app.command()
+def retention(context: typer.Context) -> None:
+    """Keep the retention policies in force until SIGINT or SIGTERM."""
+    environment = invocation_of(context).environment
+    loaded = load(RetentionWorkerSettings, environment=environment, known=KNOWN)
+    asyncio.run(workers.work_retention(loaded))

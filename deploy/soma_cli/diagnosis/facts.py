@@ -34,9 +34,9 @@ from soma_schemas.topics import TOPICS
 from soma_streams.lag.lag_settings import LagSettings
 
 # Those of our own processes: they hold no content, while those of other programs quote statements.
-_OUR_LOGS = ("up", "worker", "api", "lag")
+_OUR_LOGS = ("up", "worker", "retention", "api", "lag")
 _LOG_BYTES = 256 * 1024
-_OUR_PORTS = ("worker", "api-worker", "api", "lag")
+_OUR_PORTS = ("worker", "retention", "api-worker", "api", "lag")
 
 
 def pieces(

@@ -108,7 +108,8 @@ class Stack:
         # Our processes wait for brokers and a registry that are away, so that on a home that is arranged they
         # load while those start; on another one they would find topics and schemas missing, and end.
         after = [tables] if self._arranged.is_current() else needs
-        self.worker = self._worker(needs, after)
+        self.worker = self._worker("worker", "postgres", needs, after)
+        self.retention = self._worker("retention", "retention", needs, after)
         self.lag = self._lag_collector()
         self.api = self._api(needs, after)
         units = (*self.all, topics, tables, key, schemas)
@@ -119,7 +120,7 @@ class Stack:
     @property
     def all(self) -> tuple[BackingService, ...]:
         """Everything that runs, in the order in which it is stopped: who writes before what it writes to."""
-        return self.api, self.worker, self.lag, *self.parts.all
+        return self.api, self.retention, self.worker, self.lag, *self.parts.all
 
     @property
     def restarts(self) -> dict[str, int]:
@@ -199,14 +200,14 @@ class Stack:
         path, dsn = self._home.folder("secrets") / "api-key", self.parts.postgres.dsn(Login.OWNER)
         self.api_key = await in_thread(partial(local_api_key, path, dsn, TENANT, self._clock.now()))
 
-    def _worker(self, needs: Sequence[Unit], after: Sequence[Unit]) -> SomaProcess:
-        door = self._home.port("worker")
+    def _worker(self, name: str, work: str, needs: Sequence[Unit], after: Sequence[Unit]) -> SomaProcess:
+        door = self._home.port(name)
         return SomaProcess(
-            "worker",
+            name,
             self._home,
             self._clock,
             self._observe,
-            arguments=["work", "postgres"],
+            arguments=["work", work],
             environment={
                 **self._tuned,
                 **as_environment(self._places(Login.WORKER)),

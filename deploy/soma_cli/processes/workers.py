@@ -12,9 +12,9 @@ from soma_cli.processes.common import (
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
 from soma_schemas.metrics import MetricSet
-from soma_streams import workers
+from soma_streams import retention_worker, workers
 from soma_streams.garbage_collection import collect_rarely
-from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
+from soma_streams.settings import PostgresWorkerSettings, RetentionWorkerSettings, VectorWorkerSettings
 
 
 async def work_postgres(loaded: Loaded[PostgresWorkerSettings]) -> None:
@@ -61,3 +61,20 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
                 metrics=metrics,
                 stop=stop,
             )
+
+
+async def work_retention(loaded: Loaded[RetentionWorkerSettings]) -> None:
+    """Keep the retention policies in force until a signal comes.
+
+    Raises:
+        Exception: What made going on impossible.
+    """
+    tell_and_trace(loaded, "soma-retention-worker")
+    collect_rarely()
+    await retention_worker.work_retention(
+        loaded.settings,
+        clock=SystemClock(),
+        random=jitter(),
+        metrics=MetricSet.of_process(),
+        stop=stopped_by_signal(),
+    )

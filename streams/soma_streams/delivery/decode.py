@@ -3,13 +3,14 @@
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 import fastavro
 from confluent_kafka.schema_registry import SchemaRegistryError
 from pydantic import TypeAdapter
 
+from soma_schemas import events
 from soma_schemas.avro_schemas import latest
 from soma_schemas.clock import yield_now
 from soma_schemas.dead_letters import REPLAY_OFFSET_HEADER, Stage
@@ -30,6 +31,8 @@ from soma_streams.transport.records import Record, RecordBatch, Unreadable
 
 if TYPE_CHECKING:
     from soma_native import Read
+
+R = TypeVar("R", bound=events.Record)
 
 _NOT_FOUND = 404
 # What a registry gives out; how one answers about other numbers is not for a record to find out.
@@ -189,6 +192,62 @@ def schema_ids(records: Iterable[Record]) -> set[int]:
     }
 
 
+class RecordReader(Generic[R]):
+    """Turns the values of one topic's records into what the topic carries.
+
+    Args:
+        carried: The models of what the topic carries.
+        limits: How large an event may be.
+    """
+
+    def __init__(self, carried: Sequence[type[R]], limits: Limits) -> None:
+        self._models = {model.__name__: model for model in carried}
+        self._readers = {name: fastavro.parse_schema(latest(name).parsed()) for name in self._models}
+        self._limits = limits
+        self._reads = most_reads(limits)
+
+    def read(self, record: Record, schemas: Mapping[int, WriterSchema]) -> tuple[type[R], dict[str, Any]]:
+        """Return the fields that a record holds, and the model that they are of.
+
+        Raises:
+            UndecodableError: It holds none.
+        """
+        value = record.value
+        if value is None:
+            raise UndecodableError("null_value", "the record has no value")
+        if isinstance(value, Unreadable):
+            raise UndecodableError(
+                "unreadable_record", "the record is too large to be read, or its batch cannot be taken apart"
+            )
+        schema_id = schema_id_of(value)
+        if schema_id is None:
+            raise UndecodableError("not_wire_format", "the value does not begin with a schema id")
+        schema = schemas.get(schema_id)
+        if schema is None:
+            raise UndecodableError("unknown_schema_id", f"the registry does not know schema id {schema_id}")
+        if schema.fault is not None:
+            raise UndecodableError(
+                "foreign_schema", f"schema id {schema_id} is not read with: {schema.fault}"
+            )
+        model = self._models.get(schema.record)
+        if model is None:
+            raise UndecodableError("unexpected_record", f"schema id {schema_id} is no record of this topic")
+        fields, left = read_body(value, schema, self._reads, self._readers[schema.record])
+        if left:
+            raise UndecodableError("trailing_bytes", "the value goes on after its body")
+        if not isinstance(fields, dict):
+            raise UndecodableError("avro", "the body is no record")
+        return model, fields
+
+    def validated(self, model: type[R], fields: Mapping[str, Any]) -> R:
+        """Return what fields make.
+
+        Raises:
+            ContractError: They break the contract.
+        """
+        return model.validated(fields, self._limits)
+
+
 class Decoder:
     """Turns records of one topic into events.
 
@@ -206,10 +265,7 @@ class Decoder:
         epoch: int,
         native: NativeReader | None = None,
     ) -> None:
-        self._models = {model.__name__: model for model in carried}
-        self._readers = {name: fastavro.parse_schema(latest(name).parsed()) for name in self._models}
-        self._limits = limits
-        self._reads = most_reads(limits)
+        self._reader = RecordReader(carried, limits)
         self._epoch = epoch
         self._native = native
 
@@ -285,47 +341,13 @@ class Decoder:
         stage = Stage.DECODE
         try:
             if event is None:
-                model, fields = self._read(record, schemas)
+                model, fields = self._reader.read(record, schemas)
                 stage = Stage.VALIDATE
-                event = model.validated(fields, self._limits)
+                event = self._reader.validated(model, fields)
             stage = Stage.VALIDATE
             return self._logged(batch.partition, record, event)
-        except UndecodableError as error:
-            reason, message, error_class = error.reason, str(error), error.error_class
-        except ContractError as error:
-            reason, message = error.violations[0].code.value, str(error)
-            error_class = type(error).__name__
-        return Poison(batch.topic, batch.partition, record, stage, reason, message, error_class)
-
-    def _read(
-        self, record: Record, schemas: Mapping[int, WriterSchema]
-    ) -> tuple[type[MemoryEvent], dict[str, Any]]:
-        value = record.value
-        if value is None:
-            raise UndecodableError("null_value", "the record has no value")
-        if isinstance(value, Unreadable):
-            raise UndecodableError(
-                "unreadable_record", "the record is too large to be read, or its batch cannot be taken apart"
-            )
-        schema_id = schema_id_of(value)
-        if schema_id is None:
-            raise UndecodableError("not_wire_format", "the value does not begin with a schema id")
-        schema = schemas.get(schema_id)
-        if schema is None:
-            raise UndecodableError("unknown_schema_id", f"the registry does not know schema id {schema_id}")
-        if schema.fault is not None:
-            raise UndecodableError(
-                "foreign_schema", f"schema id {schema_id} is not read with: {schema.fault}"
-            )
-        model = self._models.get(schema.record)
-        if model is None:
-            raise UndecodableError("unexpected_record", f"schema id {schema_id} is no record of this topic")
-        fields, left = read_body(value, schema, self._reads, self._readers[schema.record])
-        if left:
-            raise UndecodableError("trailing_bytes", "the value goes on after its body")
-        if not isinstance(fields, dict):
-            raise UndecodableError("avro", "the body is no record")
-        return model, fields
+        except (UndecodableError, ContractError) as error:
+            return poison_of(batch, record, stage, error)
 
     def _logged(self, partition: int, record: Record, event: MemoryEvent) -> LoggedEvent:
         if record.key != event.log_key():
@@ -342,6 +364,17 @@ class Decoder:
             # Otherwise anyone could write a version that nothing ever supersedes.
             raise UndecodableError("replay_headers", "the replay claims a place or a time after its own")
         return LoggedEvent(event, position, Position(partition, first.offset), first.version, first.logged_at)
+
+
+def poison_of(
+    batch: RecordBatch, record: Record, stage: Stage, error: "UndecodableError | ContractError"
+) -> Poison:
+    """Return a record of a batch as poison, for the reason that an error gives."""
+    if isinstance(error, UndecodableError):
+        reason, error_class = error.reason, error.error_class
+    else:
+        reason, error_class = error.violations[0].code.value, type(error).__name__
+    return Poison(batch.topic, batch.partition, record, stage, reason, str(error), error_class)
 
 
 def _count_sound(read: "Read | None") -> int:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 import structlog
 
 from soma_schemas.clock import Clock
+from soma_schemas.versions import NO_VERSION, pack_version
 from soma_streams.cancellation import end
 from soma_streams.delivery.retry import Retry, Store
 from soma_streams.delivery.state import Watermark
@@ -13,6 +14,16 @@ from soma_streams.sinks.sessions import Connection, Pool
 from soma_streams.sinks.statements import statement
 
 _Place = tuple[str, str, int]
+
+_ONE_AT_A_TIME = """
+SELECT pg_advisory_xact_lock(
+    hashtextextended(concat_ws('/', %(group)s::text, %(topic)s::text, %(partition)s::int), 0)
+)
+"""
+_HELD = """
+SELECT epoch, next_offset FROM public.sink_watermarks
+WHERE consumer_group = %(group)s::text AND topic = %(topic)s::text AND partition = %(partition)s::int
+"""
 
 
 async def advance(connection: Connection, watermarks: Collection[Watermark]) -> None:
@@ -36,6 +47,21 @@ async def advance(connection: Connection, watermarks: Collection[Watermark]) -> 
             "offsets": [each.next_offset for each in watermarks],
         },
     )
+
+
+async def settled_below(connection: Connection, watermark: Watermark) -> int:
+    """Return below which version everything is settled in a watermark's partition, as the tables have it.
+
+    Whoever asks for the same partition afterwards waits until the connection's transaction has ended.
+
+    Args:
+        connection: In the transaction that will raise the watermark.
+        watermark: Names group, topic and partition.
+    """
+    place = {"group": watermark.group, "topic": watermark.topic, "partition": watermark.partition}
+    await connection.execute(_ONE_AT_A_TIME, place)
+    row = await (await connection.execute(_HELD, place)).fetchone()
+    return pack_version(*row) if row is not None else NO_VERSION
 
 
 class PostgresWatermarks:

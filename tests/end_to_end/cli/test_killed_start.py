@@ -23,6 +23,7 @@ _PORTS = {
     "registry": "registry-management",
     "lag": "lag",
     "worker": "worker",
+    "retention": "retention",
     "api": "api",
 }
 
@@ -71,6 +72,7 @@ STEPS = (
     said("schemas: starting", "registry"),
     said("lag: starting", "lag"),
     said("worker: starting", "worker"),
+    said("retention: starting", "retention"),
     said("api: starting", "api"),
 )
 PHASES = {

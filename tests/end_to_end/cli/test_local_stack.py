@@ -29,7 +29,7 @@ def _found(soma: Soma, query: str, namespace: str) -> set[str]:
     return {hit["memory"]["text"] for hit in json.loads(ran.out)["hits"]}
 
 
-@pytest.mark.parametrize("part", ["lag", "worker", "api", "kafka", "postgres", "registry"])
+@pytest.mark.parametrize("part", ["lag", "worker", "retention", "api", "kafka", "postgres", "registry"])
 def test_what_ends_by_itself_is_started_again(at_home: Soma, stack: Up, part: str) -> None:
     pid = stack.pid(part)
     assert pid is not None

@@ -34,6 +34,7 @@ def _declared(process: Process) -> set[str]:
     ("part", "process"),
     [
         ("worker", Process.POSTGRES_WORKER),
+        ("retention", Process.RETENTION_WORKER),
         ("api", Process.EMBEDDED_API),
         ("lag", Process.LAG_COLLECTOR),
     ],

@@ -58,7 +58,8 @@ def test_the_archive_holds_facts_and_says_which(at_home: Soma, tmp_path: Path) -
     assert manifest == json.loads(ran.out)
     assert set(found) >= {
         "versions.json", "settings.json", "doctor.json", "topics.json", "lag.json", "database.json",
-        "metrics/api.txt", "metrics/api-worker.txt", "metrics/worker.txt", "metrics/lag.txt",
+        "metrics/api.txt", "metrics/api-worker.txt", "metrics/worker.txt", "metrics/retention.txt",
+        "metrics/lag.txt",
         "logs/api.log", "logs/worker.log", "logs/lag.log",
     }  # fmt: skip
     assert json.loads(found["topics.json"])["memory.events"]["configuration"]["retention.ms"] == "2592000000"

@@ -93,7 +93,10 @@ def _events_of(
         case "delete":
             return deleted(memory)
         case "expire":
-            return expired(memory, draw(st.sampled_from([A_DEADLINE, ANOTHER_DEADLINE])))
+            if draw(st.booleans()):
+                return expired(memory, draw(st.sampled_from([A_DEADLINE, ANOTHER_DEADLINE])))
+            seen = logged(memory, draw(st.integers(0, number))).logged_at
+            return expired(memory, ANOTHER_DEADLINE, updated_at=seen, archive=draw(st.booleans()))
         case "access":
             return accessed(memory, number + 1)
         case "link":
@@ -108,7 +111,11 @@ def _events_of(
         case _:
             return MemoryStored.validated(
                 memory.model_dump()
-                | {"event_id": stored().event_id, "text": f"text {number}", "expires_at": A_DEADLINE}
+                | {
+                    "event_id": stored().event_id,
+                    "text": f"text {number}",
+                    "expires_at": draw(st.sampled_from([A_DEADLINE, None])),
+                }
             )
 
 

@@ -15,6 +15,7 @@ TENANT_TABLES = [
     "dead_letters",
     "namespace_counts",
     "tenant_counts",
+    "retention_policies",
 ]
 
 
@@ -44,6 +45,18 @@ def two_tenants(owner_dsn: str) -> str:
                 "INSERT INTO dead_letters (id, tenant, dlq_partition, dlq_offset, code, message)"
                 " VALUES (gen_random_uuid(), %s, 0, 0, 'avro', '')",
                 [tenant],
+            )
+            owner.execute(
+                "INSERT INTO retention_policies VALUES (%s, 'n', '[]', 'a', now(), 1)",
+                [tenant],
+            )
+            owner.execute(
+                "INSERT INTO retention_notices VALUES (%s, %s, now(), now())",
+                [tenant, A_MEMORY],
+            )
+            owner.execute(
+                "INSERT INTO outbox (tenant, memory_id, event_id, content) VALUES (%s, %s, %s, '{}')",
+                [tenant, A_MEMORY, A_MEMORY],
             )
             owner.execute(
                 "INSERT INTO api_keys (key_id, tenant, role, secret_hash, created_at)"
@@ -120,6 +133,10 @@ def test_tagged_memories_are_those_of_the_tenant(api_dsn: str) -> None:
         "UPDATE dead_letters SET status = 'discarded'",
         "UPDATE sink_watermarks SET next_offset = 9",
         "UPDATE namespace_counts SET number = 9",
+        "UPDATE retention_policies SET rules = '[]'",
+        "DELETE FROM retention_policies",
+        "SELECT * FROM retention_notices",
+        "SELECT * FROM outbox",
         "INSERT INTO tenant_counts VALUES ('acme', 'links', 0, 9)",
         "SELECT soma_count_shard()",
         "SELECT * FROM api_keys",
@@ -205,6 +222,8 @@ def test_a_reader_adds_to_the_audit_log_for_its_own_tenant_only(api_dsn: str, ow
         "SELECT * FROM memory_history_2026_03",
         "UPDATE namespace_counts SET number = 9",
         "DELETE FROM tenant_counts",
+        "UPDATE outbox SET content = '{}'",
+        "UPDATE retention_notices SET deadline = now()",
         "SELECT soma_count_shard()",
     ],
 )
@@ -214,7 +233,10 @@ def test_a_worker_may_not(worker_dsn: str, statement: str) -> None:
         worker.execute(statement.encode())
 
 
-@pytest.mark.parametrize("table", ["memories", "memory_history", "memory_links"])
+@pytest.mark.parametrize(
+    "table",
+    ["memories", "memory_history", "memory_links", "retention_policies", "retention_notices", "outbox"],
+)
 @pytest.mark.usefixtures("two_tenants")
 def test_a_worker_sees_every_tenant(worker_dsn: str, table: str) -> None:
     with psycopg.connect(worker_dsn) as worker:

@@ -83,6 +83,10 @@ INSERT INTO dead_letters (
 )
 SELECT id, tenant, id, 'soma-postgres', 'memory.events', n % 6, n, 1, at, 0, n, 'decode', 'avro', '', at
 FROM wanted;
+INSERT INTO retention_policies
+SELECT tenant, 'users/' || n, '[]', 'a', at, n FROM wanted WHERE n % 20 = 1;
+INSERT INTO retention_notices SELECT tenant, id, at, at FROM wanted;
+INSERT INTO outbox (tenant, memory_id, event_id, content) SELECT tenant, id, id, '{}' FROM wanted;
 """
 
 
@@ -90,8 +94,8 @@ class Role(Enum):
     """As whom a process logs in."""
 
     READER = "soma_api"
-    SINK = "soma_streams.sinks"
     OPERATOR = "soma_streams.replay"
+    SINK = "soma_streams"
     OWNER = "soma_cli"
 
 
@@ -396,6 +400,24 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_streams.replay.outcomes._HISTORY": {"of 500": Case(9800, lambda t: positions(t, 500))},
+    "soma_streams.retention.policy_sink._LIFT": {
+        "": Case(8, lambda _: {"namespace": "users/1", "version": 2**45})
+    },
+    "soma_streams.retention.policy_sink._SET": {
+        "": Case(
+            20,
+            lambda _: {
+                "namespace": "users/2",
+                "rules": "[]",
+                "actor": "a",
+                "set_at": "2026-05-01Z",
+                "version": 2**45,
+            },
+        )
+    },
+    "soma_streams.sinks.watermarks._HELD": {
+        "": Case(4, lambda _: {"group": "g", "topic": "t", "partition": 0})
+    },
     "soma_cli.api_key_admin._CREATE": {
         "": Case(
             56,
@@ -442,7 +464,7 @@ CASES = {
 
 _TABLES = (
     "memories|memory_history|memory_links|dead_letters|namespace_counts|tenant_counts|sink_watermarks|api_keys"
-    "|audit_log"
+    "|audit_log|retention_policies|retention_notices|outbox"
 )
 _STATEMENT = re.compile(r"(--.*\n|\s)*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
 _TOUCHES = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)\s+(public\.)?({_TABLES})\b|\bsoma_\w+\(")

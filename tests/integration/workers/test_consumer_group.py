@@ -31,7 +31,7 @@ from soma_streams.metrics import SinkName, WorkerMetrics
 from soma_streams.probe_server import is_stalled
 from soma_streams.settings import DeliverySettings, RetrySettings
 from soma_streams.transport import RecordBatch, consumer_of
-from soma_streams.workers import run
+from soma_streams.worker_parts import run
 from waiting import eventually_so
 
 CLOCK = SystemClock()

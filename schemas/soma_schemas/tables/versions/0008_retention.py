@@ -1,7 +1,7 @@
 """Retention: the policies in force, who was told of an end to come, and last states on their way to the log.
 
-The sink of memory events puts the last state of an expired memory into the outbox in the transaction that ends
-the memory; the retention worker takes it to `memory.expired` and out of the table.
+The sink of memory events puts the last state of an expired memory into the outbox in the transaction that
+ends the memory; the retention worker takes it to `memory.expired` and out of the table.
 """
 
 from soma_schemas.tables.statements import run

@@ -1,0 +1,102 @@
+"""The retention worker: wires policies, deadlines and last states to the log."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from random import Random
+
+from soma_schemas.clock import Clock
+from soma_schemas.events import RetentionPolicySet
+from soma_schemas.groups import SinkGroup
+from soma_schemas.metrics import MetricSet
+from soma_schemas.pool_metrics import PoolName, expose_pool
+from soma_schemas.postgres_pool import open_pool
+from soma_schemas.topics import MEMORY_POLICIES
+from soma_streams.checks import require_log, require_tables
+from soma_streams.delivery.compacted import E, StatementSettler, StatementSink
+from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
+from soma_streams.delivery.decode import RecordReader, WriterSchemas
+from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.retry import Retry
+from soma_streams.metrics import DEAD_LETTER_SHARE, SinkMetrics, SinkName, WorkerMetrics
+from soma_streams.probe_server import open_probe_server
+from soma_streams.retention.policy_sink import PolicySink
+from soma_streams.settings import DeliveringSettings, RetentionWorkerSettings
+from soma_streams.worker_parts import consumer_group, retry_at_start, run, started
+
+
+async def work_retention(
+    settings: RetentionWorkerSettings,
+    *,
+    clock: Clock,
+    random: Random,
+    metrics: MetricSet,
+    stop: asyncio.Event,
+) -> None:
+    """Keep the policies in force until `stop` is set.
+
+    Raises:
+        Exception: What made going on impossible; what is unsettled comes again.
+    """
+    at_start = retry_at_start(settings, clock, random)
+
+    async def look() -> None:
+        await require_tables(settings.postgres, at_start)
+        await require_log(settings, at_start)
+
+    if not await started(stop, look()):
+        return
+    async with AsyncExitStack() as opened:
+        pool = await opened.enter_async_context(open_pool(settings.postgres))
+        expose_pool(pool, PoolName.WORKER, metrics)
+        of_policies = WorkerMetrics(metrics).of(SinkName.POLICIES)
+        policies = consumer_group(settings, SinkGroup.POLICIES, MEMORY_POLICIES, of_policies, clock)
+        settler = await opened.enter_async_context(
+            statement_settler(
+                settings,
+                PolicySink(pool, SinkGroup.POLICIES),
+                RecordReader([RetentionPolicySet], settings.limits),
+                retry=Retry(settings.retry, clock, random, policies, of_policies),
+                metrics=of_policies,
+                clock=clock,
+            )
+        )
+        await opened.enter_async_context(open_probe_server(settings.worker, metrics, [policies]))
+        await run({policies: settler.settle}, stop)
+
+
+@asynccontextmanager
+async def statement_settler(
+    settings: DeliveringSettings,
+    sink: StatementSink[E],
+    reader: RecordReader[E],
+    *,
+    retry: Retry,
+    metrics: SinkMetrics,
+    clock: Clock,
+) -> AsyncIterator[StatementSettler[E]]:
+    """Yield what settles the records of a compacted topic for a sink."""
+    schemas = WriterSchemas(settings.registry)
+    dead_letters = KafkaDeadLetterWriter(
+        settings.kafka,
+        settings.topics,
+        group=sink.group,
+        application_version=version("somafractalmemory"),
+    )
+    flood = FloodGuard(settings.delivery)
+    metrics.read(DEAD_LETTER_SHARE, lambda: flood.share)
+    try:
+        yield StatementSettler(
+            sink=sink,
+            reader=reader,
+            schemas=schemas,
+            dead_letters=dead_letters,
+            retry=retry,
+            clock=clock,
+            flood=flood,
+            epoch=settings.topics.epoch,
+        )
+    finally:
+        dead_letters.close()
+        await schemas.close()
