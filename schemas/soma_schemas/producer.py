@@ -27,13 +27,14 @@ from soma_schemas.events import (
     MemoryStored,
     MemoryUnlinked,
     PatchField,
+    Record,
 )
 from soma_schemas.fields import Kind, check_json_object
 from soma_schemas.identity import identified, new_id
 from soma_schemas.memories import SAID
 from soma_schemas.registry import EventSerializer, open_registry
 from soma_schemas.settings import PublishingSettings
-from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.topics import MEMORY_EVENTS, Topic
 from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError, violation_of
 
@@ -104,6 +105,23 @@ class Receipt(NamedTuple):
     event_id: UUID
     memory_id: UUID
     position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """The end of what a compacted topic holds under a key.
+
+    Attributes:
+        event_id: Names it where it is not acknowledged.
+        key: Of the records that it ends, as their `log_key` has it.
+    """
+
+    event_id: UUID
+    key: bytes
+
+    def log_key(self) -> bytes:
+        """Return the key."""
+        return self.key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,7 +366,7 @@ class MemoryProducer:
 
 
 class EventPublisher:
-    """Sends valid events of any tenant to `memory.events`. Thread-safe.
+    """Sends valid records of any tenant to their topics. Thread-safe.
 
     Args:
         settings: Brokers, topics and registry.
@@ -356,13 +374,7 @@ class EventPublisher:
     """
 
     def __init__(self, settings: PublishingSettings, metrics: "ProducerMetrics | None" = None) -> None:
-        self._topic = MEMORY_EVENTS.full_name(settings.topics)
-        self._attributes = {
-            "messaging.system": "kafka",
-            "messaging.destination.name": self._topic,
-            "messaging.operation.name": "send",
-            "messaging.operation.type": "send",
-        }
+        self._topics = settings.topics
         self._registry = open_registry(settings.registry)
         self._serializer = EventSerializer(self._registry)
         self._producer = Producer(
@@ -388,10 +400,29 @@ class EventPublisher:
         self._poller.start()
 
     def publish(self, events: Iterable[MemoryEvent]) -> "Future[list[Receipt]]":
-        """Queue events, in their order; the future ends when all replicas have them all. A full queue blocks.
+        """Send events to `memory.events`, as `send` does; the future has their receipts.
 
-        It fails with a `ProducerError` that names the events which the log did not acknowledge. An error that
-        `events` raises is passed on; what it gave before is sent.
+        Raises:
+            RegistryError: A schema is not registered, or the registry cannot be reached.
+            ProducerError: The producer is closed.
+        """
+        sent: list[tuple[UUID, UUID]] = []
+
+        def noted() -> Iterator[MemoryEvent]:
+            for event in events:
+                sent.append((event.event_id, event.memory_id))
+                yield event
+
+        positions = self.send(noted(), MEMORY_EVENTS)
+        receipts: Future[list[Receipt]] = _running()
+        positions.add_done_callback(partial(_tell_receipts, receipts, sent))
+        return receipts
+
+    def send(self, records: Iterable[Record | Tombstone], topic: Topic) -> "Future[list[Position]]":
+        """Queue records of a topic, in their order; the future ends when all replicas have them all.
+
+        A full queue blocks. The future fails with a `ProducerError` that names the records which the log did
+        not acknowledge. An error that `records` raises is passed on; what it gave before is sent.
 
         Raises:
             RegistryError: A schema is not registered, or the registry cannot be reached.
@@ -399,42 +430,45 @@ class EventPublisher:
         """
         if self._closing.is_set():
             raise ProducerClosedError("this producer is closed")
+        to = topic.full_name(self._topics)
         answers = _Answers(self._metrics)
-        group: list[tuple[MemoryEvent, bytes]] = []
-        sending = tracing.sending(f"send {self._topic}", self._attributes)
+        group: list[tuple[Record | Tombstone, bytes | None]] = []
+        sending = tracing.sending(f"send {to}", _attributes(to))
         carrier = sending.carrier
         headers: _Headers | None = list(carrier.items()) if carrier else None
         try:
-            for event in events:
-                group.append((event, self._serializer.serialize(event, self._topic)))
+            for record in records:
+                value = None if isinstance(record, Tombstone) else self._serializer.serialize(record, to)
+                group.append((record, value))
                 if len(group) == _GROUP_EVENTS:
-                    self._queue(group, answers, headers)
+                    self._queue(to, group, answers, headers)
                     group = []
         except BaseException as error:
             sending.end(type(error).__name__)
             raise
         finally:
-            self._queue(group, answers, headers)
-        receipts = answers.complete()
-        receipts.add_done_callback(partial(_end, sending))
-        return receipts
+            self._queue(to, group, answers, headers)
+        positions = answers.complete()
+        positions.add_done_callback(partial(_end, sending))
+        return positions
 
     def _queue(
         self,
-        group: Sequence[tuple[MemoryEvent, bytes]],
+        topic: str,
+        group: Sequence[tuple[Record | Tombstone, bytes | None]],
         answers: "_Answers",
         headers: _Headers | None,
     ) -> None:
-        """Queue events one right after the other: what is queued at once shares requests."""
+        """Queue records one right after the other: what is queued at once shares requests."""
         if self._metrics is not None:
             self._metrics.sent.inc(len(group))
-        for event, value in group:
-            delivered = answers.expected(event)
+        for record, value in group:
+            delivered = answers.expected(record.event_id)
             while True:
                 try:
                     self._producer.produce(
-                        self._topic,
-                        key=event.log_key(),
+                        topic,
+                        key=record.log_key(),
                         value=value,
                         headers=headers,
                         on_delivery=delivered,
@@ -464,35 +498,33 @@ class EventPublisher:
 
 
 class _Answers:
-    """What the brokers say to each of some events."""
+    """What the brokers say to each of some records."""
 
     def __init__(self, metrics: "ProducerMetrics | None") -> None:
         self._metrics = metrics
         self._began = 0.0 if metrics is None else metrics.clock.monotonic()
-        self._events: list[tuple[UUID, UUID]] = []
+        self._sent: list[UUID] = []
         self._answers: list[Position | KafkaError | None] = []
-        self._receipts: Future[list[Receipt]] = Future()
-        # From here on a waiter that gives up cannot cancel it: the events are under way all the same.
-        self._receipts.set_running_or_notify_cancel()
+        self._positions: Future[list[Position]] = _running()
         self._lock = threading.Lock()
         self._answered = 0
         self._expected: int | None = None  # not known until all is sent
 
-    def expected(self, event: MemoryEvent) -> Callable[[KafkaError | None, Message | None], None]:
-        """Return what takes the answer to this event."""
-        number = len(self._events)
-        self._events.append((event.event_id, event.memory_id))
+    def expected(self, event_id: UUID) -> Callable[[KafkaError | None, Message | None], None]:
+        """Return what takes the answer to the record of this name."""
+        number = len(self._sent)
+        self._sent.append(event_id)
         self._answers.append(None)
         return partial(self._answer, number)
 
-    def complete(self) -> "Future[list[Receipt]]":
-        """Return the receipts of all that was expected; no more events come."""
+    def complete(self) -> "Future[list[Position]]":
+        """Return where all that was expected lies; no more records come."""
         with self._lock:
-            self._expected = len(self._events)
+            self._expected = len(self._sent)
             whole = self._answered == self._expected
         if whole:
             self._tell()
-        return self._receipts
+        return self._positions
 
     def _answer(self, number: int, error: KafkaError | None, message: Message | None) -> None:
         self._answers[number] = error or _position(message)
@@ -503,24 +535,52 @@ class _Answers:
             self._tell()
 
     def _tell(self) -> None:
-        receipts: list[Receipt] = []
+        positions: list[Position] = []
         failed: list[UUID] = []
         first: KafkaError | None = None
         if self._metrics is not None and self._answers:
             self._metrics.answered(self._answers, self._began)
-        for (event_id, memory_id), answer in zip(self._events, self._answers, strict=True):
+        for event_id, answer in zip(self._sent, self._answers, strict=True):
             if isinstance(answer, Position):
-                receipts.append(Receipt(event_id, memory_id, answer))
+                positions.append(answer)
             else:
                 failed.append(event_id)
                 first = first or answer
         if first is None:
-            self._receipts.set_result(receipts)
+            self._positions.set_result(positions)
         else:
-            self._receipts.set_exception(_delivery_error(first, failed))
+            self._positions.set_exception(_delivery_error(first, failed))
 
 
-def _end(sending: tracing.Sending, done: "Future[list[Receipt]]") -> None:
+def _running() -> "Future[Any]":
+    """Return a future that a waiter who gives up cannot cancel: the records are under way all the same."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def _tell_receipts(
+    receipts: "Future[list[Receipt]]", sent: Sequence[tuple[UUID, UUID]], done: "Future[list[Position]]"
+) -> None:
+    error = done.exception()
+    if error is None:
+        receipts.set_result(
+            [Receipt(*names, position) for names, position in zip(sent, done.result(), strict=True)]
+        )
+    else:
+        receipts.set_exception(error)
+
+
+def _attributes(topic: str) -> dict[str, str]:
+    return {
+        "messaging.system": "kafka",
+        "messaging.destination.name": topic,
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+    }
+
+
+def _end(sending: tracing.Sending, done: "Future[list[Position]]") -> None:
     error = done.exception()
     if error is None:
         sending.set({"messaging.batch.message_count": len(done.result())})

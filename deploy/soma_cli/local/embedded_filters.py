@@ -5,7 +5,7 @@ from typing import assert_never
 
 import qdrant_edge as edge
 
-from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, OneOf
+from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, Not, OneOf
 from soma_schemas.vectors.index_errors import SearchTooCostlyError
 from soma_schemas.vectors.payload import LABELS
 
@@ -70,6 +70,8 @@ def _condition(condition: Condition) -> edge.FieldCondition | edge.HasIdConditio
             return edge.FieldCondition(field, range=bounds)
         case AnyOf(alternatives):
             return edge.Filter(should=[filter_of(each) for each in alternatives])
+        case Not(conditions):
+            return edge.Filter(must_not=[filter_of(conditions)])
         case IsPoint(ids):
             return edge.HasIdCondition(set(ids))
         case _:

@@ -14,7 +14,12 @@ from qdrant_edge import SparseVector
 from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_memory_id, a_point, a_tombstone
 from contract.vectors.engines import Engine
 from soma_api.queries.vectors.conditions import (
+    AnyOf,
+    Condition,
+    InRange,
+    Not,
     NumberRange,
+    OneOf,
     SearchFilter,
     conditions_of,
     of_tenant,
@@ -23,10 +28,12 @@ from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_schemas.fields import Kind
 from soma_schemas.vectors.bm25 import Bm25Encoder
+from soma_schemas.vectors.payload import DIMENSIONS, IMPORTANCE, tag_label
 from soma_schemas.vectors.points import Point, point_id, unit_vector
 from soma_schemas.vectors.progress import Header, LogIdentity
 
 _BM25 = Bm25Encoder()
+_HAS_RED = OneOf([tag_label("red")])
 _SOME_ID = UUID(int=0x7000_8000_0000_0000_0000)
 
 
@@ -350,6 +357,38 @@ class PointReaderContract:
         )
 
         assert {tuple(hit.memory.content.coordinate or ()) for hit in hits} == coordinates
+
+    @pytest.mark.parametrize(
+        ("excluded", "keys"),
+        [
+            ([_HAS_RED], {"unmarked"}),
+            ([_HAS_RED, InRange(IMPORTANCE, at_most=0.3)], {"red", "unmarked"}),
+            # A field that a point lacks is in no range, so what asks for one excludes no such point.
+            ([InRange(DIMENSIONS, at_least=0.0)], {"red", "faint"}),
+            ([Not([InRange(DIMENSIONS, at_least=0.0)])], {"unmarked"}),
+            ([_HAS_RED, Not([InRange(IMPORTANCE, at_most=0.3)])], {"faint", "unmarked"}),
+            ([AnyOf([[InRange(DIMENSIONS, at_least=0.0)], [InRange(IMPORTANCE, at_most=0.3)]])], {"red"}),
+            ([OneOf([tag_label("green"), tag_label("blue")])], {"red", "faint", "unmarked"}),
+        ],
+    )
+    async def test_what_meets_all_conditions_of_a_negation_is_left_out_and_nothing_else(
+        self, engine: Engine, excluded: list[Condition], keys: set[str]
+    ) -> None:
+        points = {
+            "red": a_point(tags=("red",), importance=0.9),
+            "faint": a_point(tags=("red",), importance=0.1),
+            "unmarked": a_point(importance=0.1, coordinate=(1.0,)),
+        }
+        await engine.writer.write(list(points.values()))
+        conditions: list[Condition] = [of_tenant("acme"), Not(excluded)]
+        ids = [point.id for point in points.values()]
+
+        found = await engine.reader.candidates(Question(conditions, of_tenant("acme"), AN_AXIS, None, 10))
+        payloads = await engine.reader.payloads(ids, conditions, ["tenant"])
+
+        wanted = {points[key].id for key in keys}
+        assert {each.id for each in found.dense} == wanted
+        assert set(payloads) == wanted
 
     async def test_the_nearest_come_first_with_their_cosine(self, engine: Engine) -> None:
         directions = {

@@ -2,7 +2,9 @@
 
 import io
 import struct
+from contextlib import closing
 from datetime import timedelta
+from uuid import UUID
 
 import fastavro
 import pytest
@@ -16,18 +18,20 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from builders import A_NAMESPACE
+from builders import A_MOMENT, A_NAMESPACE
 from conftest import LocalParts
 from soma_schemas.avro_schemas import latest
 from soma_schemas.errors import MismatchError
-from soma_schemas.events import PatchField
+from soma_schemas.events import PatchField, RetentionPolicySet
 from soma_schemas.identity import memory_id_for_key
 from soma_schemas.producer import (
     DeliveryRefusedError,
     DeliveryTimeoutError,
+    EventPublisher,
     MemoryProducer,
     NewMemory,
     ProducerClosedError,
+    Tombstone,
 )
 from soma_schemas.registry import (
     RegistryUnreachableError,
@@ -38,16 +42,16 @@ from soma_schemas.registry import (
 )
 from soma_schemas.settings import KafkaSettings, PublishingSettings, RegistrySettings, TopicSettings
 from soma_schemas.topic_admin import BrokerError, apply_topics, open_admin, require_topics, topic_differences
-from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.topics import MEMORY_EVENTS, MEMORY_POLICIES, Topic
 from soma_schemas.violations import ContractError
 
 
-def read_all(settings: PublishingSettings, count: int) -> list[Message]:
+def read_all(settings: PublishingSettings, count: int, topic: Topic = MEMORY_EVENTS) -> list[Message]:
     consumer = Consumer(
         settings.kafka.librdkafka()
         | {"group.id": "reader", "auto.offset.reset": "earliest", "enable.auto.commit": False}
     )
-    consumer.subscribe([MEMORY_EVENTS.full_name(settings.topics)])
+    consumer.subscribe([topic.full_name(settings.topics)])
     messages: list[Message] = []
     try:
         while len(messages) < count:
@@ -69,6 +73,30 @@ def test_what_was_acknowledged_is_in_the_log_where_the_receipt_says(
     assert (message.partition(), message.offset()) == receipt.position
     assert message.key() == f"acme/{receipt.memory_id}".encode()
     assert receipt.memory_id == memory_id_for_key("acme", A_NAMESPACE, "tea")
+
+
+def test_a_record_goes_to_its_topic_and_a_tombstone_after_it_under_the_same_key(
+    publishing_settings: PublishingSettings,
+) -> None:
+    policy = RetentionPolicySet.validated(
+        {
+            "event_id": UUID(int=1),
+            "tenant": "acme",
+            "occurred_at": A_MOMENT,
+            "actor": "tester",
+            "namespace": A_NAMESPACE,
+            "rules": [{"kind": None, "ttl_seconds": 60, "notice_seconds": 0, "archive": False}],
+        }
+    )
+    with closing(EventPublisher(publishing_settings)) as publisher:
+        sent = publisher.send([policy, Tombstone(UUID(int=2), policy.log_key())], MEMORY_POLICIES)
+        positions = sent.result(30)
+
+    first, second = read_all(publishing_settings, 2, MEMORY_POLICIES)
+    assert [(each.partition(), each.offset()) for each in (first, second)] == positions
+    assert first.key() == second.key() == b"acme/team/notes"
+    assert first.value() is not None
+    assert second.value() is None
 
 
 def test_any_avro_reader_can_read_what_the_producer_writes(

@@ -45,7 +45,14 @@ class AnyOf:
     alternatives: Sequence[Sequence["Condition"]]
 
 
-Condition = OneOf | InRange | IsPoint | AnyOf
+@dataclass(frozen=True, slots=True)
+class Not:
+    """These conditions do not all hold; a number field that a point does not have is in no range."""
+
+    conditions: Sequence["Condition"]
+
+
+Condition = OneOf | InRange | IsPoint | AnyOf | Not
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,5 +229,5 @@ def _is_empty(condition: Condition) -> bool:
             return not ids
         case AnyOf(alternatives=alternatives):
             return not alternatives
-        case InRange():
+        case InRange() | Not():
             return False

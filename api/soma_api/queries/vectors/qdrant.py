@@ -7,7 +7,7 @@ from uuid import UUID
 
 from qdrant_client import AsyncQdrantClient, models
 
-from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, OneOf
+from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, Not, OneOf
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_schemas.errors import SomaError, told
@@ -111,6 +111,8 @@ def _condition(condition: Condition) -> models.Condition:
             )
         case AnyOf(alternatives):
             return models.Filter(should=[_filter(each) for each in alternatives])
+        case Not(conditions):
+            return models.Filter(must_not=[_filter(conditions)])
         case IsPoint(ids):
             return models.HasIdCondition(has_id=[str(each) for each in ids])
         case _:
