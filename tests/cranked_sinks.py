@@ -12,7 +12,6 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 from psycopg_pool import AsyncConnectionPool
 
-from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.clock import SystemClock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.limits import Limits
@@ -34,6 +33,7 @@ from soma_streams.sinks.postgres.postgres_sink import PostgresSink
 from soma_streams.sinks.sessions import Pool
 from soma_streams.sinks.vectors.points import PointMaker
 from soma_streams.sinks.vectors.vector_sink import VectorSink
+from soma_streams.sinks.vectors.writer import PointWriter
 from soma_streams.sinks.watermarks import advance
 from soma_streams.transport.records import RecordBatch
 from standings import a_standing
@@ -55,7 +55,7 @@ class Sinks:
         self,
         settings: PublishingSettings,
         dsn: str,
-        index: EmbeddedIndex,
+        index: PointWriter,
         embedder: Embedder,
         collection: Collection,
     ) -> None:

@@ -1,10 +1,14 @@
 """Values on a command line that are more than words: coordinates, JSON, moments."""
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 
 from soma_cli.failures import UsageError
 from soma_schemas.json_text import JsonError, number_of, read_json
 from soma_schemas.moments import of_rfc3339
+
+_AGO = re.compile(r"(\d{1,6})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def coordinate_of(text: str) -> list[float]:
@@ -53,3 +57,17 @@ def spelled_moment_of(option: str, text: str | None) -> str | None:
         UsageError: It is none.
     """
     return None if text is None else moment_of(option, text).isoformat()
+
+
+def moment_or_ago(option: str, text: str | None, now: datetime) -> datetime | None:
+    """Read a moment, or how long ago it was, such as `2h`; nothing for nothing.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is not None and (ago := _AGO.fullmatch(text)) is not None:
+        try:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            raise UsageError(f"{option} lies before the year 1") from None
+    return None if text is None else moment_of(option, text)

@@ -18,6 +18,7 @@ from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings, SettingsGroup
 from soma_streams.lag.lag_settings import LagCollectorSettings
 from soma_streams.settings import (
+    AuditSettings,
     DeliverySettings,
     PostgresWorkerSettings,
     RetentionWorkerSettings,
@@ -69,6 +70,9 @@ class EmbeddedApiSettings(ApiSettings):
     )
     watermarks: WatermarkLogin = Field(
         WatermarkLogin(), description="How the vector worker logs in to PostgreSQL."
+    )
+    audit: AuditSettings = Field(
+        AuditSettings(), description="How the stores are compared in the background."
     )
 
     def vector_worker(self) -> VectorWorkerSettings:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -10,6 +11,7 @@ from soma_schemas.dead_letters import Stage
 from soma_schemas.metrics import Catalogue, CounterMetric, GaugeMetric, MetricSet, observe
 from soma_schemas.outcomes import Outcome
 from soma_schemas.remedies import kind_of
+from soma_streams.audit.drift import Drift, Findings
 from soma_streams.delivery.failures import FailureClass
 from soma_streams.delivery.retry import Store
 from soma_streams.delivery.settle import Settled
@@ -31,6 +33,13 @@ class BatchPath(StrEnum):
     NATIVE = "native"  # all by the extension
     REFERENCE = "reference"  # all by fastavro and the models
     MIXED = "mixed"
+
+
+class AuditResult(StrEnum):
+    """How an audit of the stores ends."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
 
 
 _AGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 120, 600, 3600, 21600)
@@ -206,6 +215,23 @@ TO_FILL = VECTOR_WORKER_METRICS.gauge(
     "Memories that are still to be written to the index from PostgreSQL: what is left of a rebuild.",
     unit="memories",
 )
+DRIFT = VECTOR_WORKER_METRICS.gauge(
+    "soma_drift_found",
+    "Differences between log, PostgreSQL and vector index that the last audit found and did not mend.",
+    unit="differences",
+    labels={"kind": Drift},
+)
+AUDITED = VECTOR_WORKER_METRICS.gauge(
+    "soma_audit_completed_timestamp_seconds",
+    "When the last audit of the stores was completed, since 1970; not there before the first.",
+    unit="seconds",
+)
+AUDITS = VECTOR_WORKER_METRICS.counter(
+    "soma_audits_total",
+    "Audits of the stores. A rise of `failed`: a store did not answer or refused, and nobody knows of drift.",
+    unit="audits",
+    labels={"result": AuditResult},
+)
 
 
 class WorkerMetrics:
@@ -252,6 +278,31 @@ class FillMetrics:
     def __init__(self, metrics: MetricSet) -> None:
         self.filled = metrics.counter(FILLED)
         self.to_fill = metrics.gauge(TO_FILL)
+
+
+class AuditMetrics:
+    """What the audits of the stores found.
+
+    Args:
+        metrics: Of the process.
+    """
+
+    def __init__(self, metrics: MetricSet) -> None:
+        self._drift = {kind: metrics.gauge(DRIFT).labels(kind.value) for kind in Drift}
+        self._audits = {each: metrics.counter(AUDITS).labels(each.value) for each in AuditResult}
+        self._completed_at: float | None = None
+        metrics.read(AUDITED, lambda: [((), at) for at in [self._completed_at] if at is not None])
+
+    def completed(self, findings: Findings, now: datetime) -> None:
+        """Take notice of an audit that looked at everything."""
+        for kind, tally in findings.tallies.items():
+            self._drift[kind].set(tally.left)
+        self._completed_at = now.timestamp()
+        self._audits[AuditResult.COMPLETED].inc()
+
+    def failed(self) -> None:
+        """Take notice of one that did not."""
+        self._audits[AuditResult.FAILED].inc()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,27 @@ class DeliverySettings(SettingsGroup):
     )
 
 
+class AuditSettings(SettingsGroup):
+    """How the stores are compared in the background."""
+
+    interval: Duration = Field(
+        timedelta(hours=6),
+        gt=timedelta(0),
+        description="How long after one comparison of log, PostgreSQL and vector index the next one begins.",
+    )
+    per_second: int = Field(
+        500,
+        ge=1,
+        description="Most records, rows and points that are compared in a second. More find drift sooner and "
+        "take more of a processor.",
+    )
+    expiry_grace: Duration = Field(
+        timedelta(hours=1),
+        ge=timedelta(0),
+        description="How long after its deadline a memory may still be there before it counts as overdue.",
+    )
+
+
 class WorkerSettings(SettingsGroup):
     """The worker's probe server, for probes and metrics."""
 
@@ -118,3 +139,6 @@ class VectorWorkerSettings(DeliveringSettings):
 
     vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns text into vectors.")
+    audit: AuditSettings = Field(
+        AuditSettings(), description="How the stores are compared in the background."
+    )

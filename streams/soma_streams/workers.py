@@ -19,6 +19,7 @@ from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder
+from soma_streams.audit.whole_audit import auditor_of
 from soma_streams.checks import Waiting, require_log, require_tables
 from soma_streams.committed import committed_watermarks
 from soma_streams.consumer_group import Settle
@@ -210,8 +211,20 @@ async def work_vectors(
                         _settler(settings, sink, retry, of_sink, clock)
                     )
                     watching = side.create_task(standing.watch(clock))
+                    auditor = auditor_of(
+                        settings,
+                        pool,
+                        writer=writer,
+                        maker=maker,
+                        index_offsets=standing.offsets,
+                        clock=clock,
+                        random=random,
+                        metrics=metrics,
+                    )
+                    auditing = side.create_task(auditor.run())
                     await run({events: settler.settle}, stop)
                     watching.cancel()
+                    auditing.cancel()
             finally:
                 await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
 

@@ -1,9 +1,8 @@
 """Options that choose dead letters, and the filters that they make."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
@@ -12,15 +11,12 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from soma_cli.failures import FindingsError, UsageError
-from soma_cli.parsing import moment_of
+from soma_cli.parsing import moment_or_ago
 from soma_schemas.dead_letters import Stage
 from soma_schemas.fields import Tenant
 from soma_schemas.groups import SinkGroup
 from soma_streams.replay.index import DeadLetterStore
 from soma_streams.replay.stored_dead_letters import Filters, Status, StoredDeadLetter
-
-_AGO = re.compile(r"(\d{1,6})([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 OfIds = Annotated[
     list[str] | None,
@@ -109,8 +105,8 @@ class Choice:
             codes=list(self.codes) if self.codes else None,
             tenant=tenant,
             memory_id=memory_id,
-            since=_moment("--since", self.since, now),
-            until=_moment("--until", self.until, now),
+            since=moment_or_ago("--since", self.since, now),
+            until=moment_or_ago("--until", self.until, now),
             statuses=statuses,
         )
 
@@ -156,12 +152,3 @@ def _tenant(tenant: str) -> str:
         return TypeAdapter[str](Tenant).validate_python(tenant)
     except ValidationError as error:
         raise UsageError(error.errors()[0]["msg"]) from None
-
-
-def _moment(option: str, text: str | None, now: datetime) -> datetime | None:
-    if text is not None and (ago := _AGO.fullmatch(text)) is not None:
-        try:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        except OverflowError:
-            raise UsageError(f"{option} lies before the year 1") from None
-    return None if text is None else moment_of(option, text)

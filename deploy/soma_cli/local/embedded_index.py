@@ -24,7 +24,7 @@ from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
 from soma_schemas.vectors.index_errors import IndexRefusedError, IndexUnavailableError
 from soma_schemas.vectors.payload import TENANT, VERSION
-from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
+from soma_schemas.vectors.points import DENSE, SPARSE, Point, StoredPoint, check_batch
 from soma_schemas.versions import NO_VERSION
 
 T = TypeVar("T")
@@ -170,17 +170,44 @@ class EmbeddedIndex:
             await yield_now()
         return found
 
-    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+    async def look(self, ids: Group[UUID]) -> Mapping[UUID, StoredPoint]:
+        """Return the points that are there, and which vectors each has."""
+        found: dict[UUID, StoredPoint] = {}
+        for some in _slices(list(ids)):
+            with _translated():
+                records = self._shard.retrieve(list(some), with_payload=True, with_vector=True)
+            found |= {point.id: point for point in map(_stored, records)}
+            await yield_now()
+        return found
+
+    async def page(self, start: UUID, most: int) -> Sequence[StoredPoint]:
+        """Return the points from an id on, in the order of their ids."""
+        found: list[StoredPoint] = []
+        following: UUID | int | str | None = start
+        while following is not None and len(found) < most:
+            request = edge.ScrollRequest(
+                offset=following,
+                limit=min(_POINTS_PER_SLICE, most - len(found)),
+                with_payload=True,
+                with_vector=True,
+            )
+            with _translated():
+                records, following = self._shard.scroll(request)
+            found += map(_stored, records)
+            await yield_now()
+        return found
+
+    async def write(self, points: Sequence[Point], *, mends: bool = False) -> frozenset[UUID]:
         """Insert or replace, guarded by version; return the points whose stored version is newer."""
         check_batch(points, self._collection.dimensions)
         refused: set[UUID] = set()
         for some in _slices(points):
             with _translated():
-                refused |= self._upsert(some)
+                refused |= self._upsert(some, mends=mends)
             await yield_now()
         return frozenset(refused)
 
-    def _upsert(self, points: Sequence[Point]) -> set[UUID]:
+    def _upsert(self, points: Sequence[Point], *, mends: bool) -> set[UUID]:
         """Write some points, and return those whose stored version is newer.
 
         Nothing is awaited between reading the versions and writing, so nobody else writes in between.
@@ -190,7 +217,7 @@ class EmbeddedIndex:
             # The index speaks of itself in points without a tenant.
             self._tenants.update(point.payload[TENANT] for point in points if TENANT in point.payload)
         stored = self._versions(points)
-        newer = [point for point in points if stored.get(point.id, NO_VERSION) < point.version]
+        newer = [point for point in points if stored.get(point.id, NO_VERSION) < point.version + mends]
         self._shard.update(edge.UpdateOperation.upsert_points(list(map(_edge_point, newer))))
         return {point.id for point in points if stored.get(point.id, NO_VERSION) > point.version}
 
@@ -270,7 +297,7 @@ class EmbeddedIndex:
     def _versions(self, points: Sequence[Point]) -> dict[UUID, int]:
         ids: list[UUID | int | str] = [point.id for point in points]
         records = self._shard.retrieve(ids, with_payload=[VERSION], with_vector=False)
-        return {_uuid(record.id): (record.payload or {})[VERSION] for record in records}
+        return {_uuid(record.id): (record.payload or {}).get(VERSION, NO_VERSION) for record in records}
 
 
 def _tenants(shard: edge.EdgeShard) -> set[str]:
@@ -397,6 +424,11 @@ def _edge_point(point: Point) -> edge.Point:
     if point.sparse is not None:
         vectors[SPARSE] = point.sparse
     return edge.Point(point.id, vectors, dict(point.payload))
+
+
+def _stored(record: edge.Record) -> StoredPoint:
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    return StoredPoint(_uuid(record.id), record.payload or {}, frozenset(vectors))
 
 
 def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -54,6 +54,19 @@ class Point:
             raise UnfitVectorError("the dense vector of a point is not of length one")
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as an engine has it.
+
+    Attributes:
+        vectors: The names of the vectors that it has.
+    """
+
+    id: UUID
+    payload: Mapping[str, Any]
+    vectors: frozenset[str]
+
+
 def unit_vector(numbers: Sequence[float]) -> list[float] | None:
     """Return a vector of length one with the same direction, or None when all numbers are zero.
 

@@ -298,7 +298,7 @@ class Decoder:
     def dead_lettered(self, poison: Poison) -> DeadLettered:
         """Return what is known of a record that cannot be applied."""
         record = poison.record
-        tenant, memory_id = _read_key(record.key)
+        tenant, memory_id = read_key(record.key)
         return DeadLettered(
             position=Position(poison.partition, record.offset),
             version=pack_version(self._epoch, record.offset),
@@ -394,7 +394,8 @@ class UndecodableError(Exception):
         self.error_class = error_class
 
 
-def _read_key(key: bytes | None) -> tuple[str, UUID] | tuple[None, None]:
+def read_key(key: bytes | None) -> tuple[str, UUID] | tuple[None, None]:
+    """Return which memory the key of a record names, or nothing when it is no key of ours."""
     try:
         tenant, _, memory_id = (key or b"").decode("ascii").partition("/")
         # A tenant that no table takes would make poison of the row that tells of poison.

@@ -241,6 +241,59 @@ class PointWriterContract:
 
         assert found == {point.id: point.payload for point in points}
 
+    async def test_mending_replaces_a_point_of_the_same_version_and_no_newer_one(
+        self, engine: Engine
+    ) -> None:
+        damaged, newer = a_memory_id(), a_memory_id()
+        await engine.writer.write(
+            [
+                a_point(memory_id=damaged, version=2**52 + 1, text="noise", dense=None),
+                a_point(memory_id=newer, version=2**52 + 2, text="newer"),
+            ]
+        )
+        whole = a_point(memory_id=damaged, version=2**52 + 1, text="tea at four")
+        late = a_point(memory_id=newer, version=2**52 + 1, text="late")
+
+        refused = await engine.writer.write([whole, late], mends=True)
+
+        stored = await engine.stored()
+        assert refused == {late.id}
+        assert stored[whole.id].payload == whole.payload
+        assert stored[whole.id].dense == pytest.approx(AN_AXIS)
+        assert stored[late.id].payload["version"] == 2**52 + 2
+
+    async def test_pages_come_in_the_order_of_ids_and_say_which_vectors_are_there(
+        self, engine: Engine
+    ) -> None:
+        bare, ended = a_point(dense=None), a_tombstone()
+        points = [*(a_point(version=number) for number in range(1, 151)), bare, ended]
+        await engine.writer.write(points)
+        wanted = sorted(points, key=lambda point: point.id.int)
+
+        first = await engine.writer.page(UUID(int=0), 100)
+        rest = await engine.writer.page(UUID(int=first[-1].id.int + 1), 100)
+
+        assert [each.id for each in [*first, *rest]] == [point.id for point in wanted]
+        assert {each.id: each.payload for each in [*first, *rest]} == {
+            point.id: point.payload for point in points
+        }
+        named = {each.id: each.vectors for each in [*first, *rest]}
+        assert named.pop(bare.id) == {"bm25"}
+        assert named.pop(ended.id) == frozenset()
+        assert set(named.values()) == {frozenset({"dense", "bm25"})}
+        assert await engine.writer.page(UUID(int=2**128 - 1), 100) == []
+
+    async def test_looking_tells_what_reading_does_and_which_vectors_are_there(self, engine: Engine) -> None:
+        points = [a_point(), a_point(dense=None), a_tombstone()]
+        await engine.writer.write(points)
+
+        seen = await engine.writer.look([*(point.id for point in points), UUID(int=6)])
+
+        assert {each: point.payload for each, point in seen.items()} == {
+            point.id: point.payload for point in points
+        }
+        assert [seen[point.id].vectors for point in points] == [{"dense", "bm25"}, {"bm25"}, frozenset()]
+
     async def test_what_an_index_says_of_itself_is_written_along_and_read_back(self, engine: Engine) -> None:
         header = Header(UUID(int=1), LogIdentity("a-topic", 2), from_records=True)
         fill = Fill(3, 9, ("acme", UUID(int=3)), {0: 4, 1: 0})

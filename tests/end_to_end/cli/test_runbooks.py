@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from dead_letter_makers import Raw, RawLog, handover_settings
+from lost_rows import lose_a_row
 from pages import Step, shows, steps
 from soma_cli.client_file import read_client_file
 from soma_command import Ran, Soma
@@ -190,6 +191,13 @@ def test_a_disk_that_is_looked_at(typed: Typing) -> None:
     walked("disk-full", typed)
 
 
+def test_a_row_that_is_lost(soma: Soma, typed: Typing, up: Up) -> None:
+    written(soma, 3)
+    lose_a_row(up.home)
+
+    walked("drift-found", typed)
+
+
 def test_another_version_that_is_to_be_run(typed: Typing, publishing: PublishingSettings) -> None:
     name = MEMORY_EXPIRED.full_name(publishing.topics)
     entry = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
@@ -208,7 +216,8 @@ def test_another_version_that_is_to_be_run(typed: Typing, publishing: Publishing
 def test_every_page_is_walked() -> None:
     walked_pages = {
         "database-failover", "broker-outage", "registry-away", "consumer-stuck", "lag-growing",
-        "dead-letter-flood", "qdrant-rebuild", "high-latency", "disk-full", "upgrade-and-rollback",
+        "dead-letter-flood", "qdrant-rebuild", "high-latency", "disk-full", "drift-found",
+        "upgrade-and-rollback",
     }  # fmt: skip
 
     assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == walked_pages

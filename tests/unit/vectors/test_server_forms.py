@@ -9,13 +9,13 @@ from contract.vectors.build import A_MOMENT, a_memory_id, a_point, a_tombstone
 from soma_api.queries.vectors.conditions import NumberRange, SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.qdrant import _filter
 from soma_schemas.versions import VERSION_LIMIT
-from soma_streams.sinks.vectors.qdrant import _older_than, _struct
+from soma_streams.sinks.vectors.qdrant import _guard, _struct
 
 
 def test_the_guard_compares_with_the_exact_version() -> None:
     points = [a_point(version=VERSION_LIMIT - 1), a_point(version=2**52 + 1)]
 
-    guard = RestToGrpc.convert_filter(_older_than(points))
+    guard = RestToGrpc.convert_filter(_guard(points, mends=False))
 
     bounds = [each.filter.must[1].field.range.lt for each in guard.should]
     assert bounds == [VERSION_LIMIT - 1, 2**52 + 1]

@@ -22,6 +22,7 @@ from soma_schemas.vectors.index_errors import (
     IndexUnavailableError,
 )
 from soma_schemas.vectors.points import Point
+from soma_schemas.vectors.points import StoredPoint as KeptPoint
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.state import (
@@ -97,12 +98,20 @@ class FaultyWriter:
         self._note("read")
         return await self._writer.read(ids)
 
-    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+    async def look(self, ids: Group[UUID]) -> Mapping[UUID, KeptPoint]:
+        """Pass on."""
+        return await self._writer.look(ids)
+
+    async def page(self, start: UUID, most: int) -> Sequence[KeptPoint]:
+        """Pass on."""
+        return await self._writer.page(start, most)
+
+    async def write(self, points: Sequence[Point], *, mends: bool = False) -> frozenset[UUID]:
         """Pass on."""
         self._note("write")
         if self.before_the_write is not None:
             await self.before_the_write()
-        return await self._writer.write(points)
+        return await self._writer.write(points, mends=mends)
 
     async def flush(self) -> None:
         """Pass on."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -44,6 +45,7 @@ from soma_streams.sinks.watermarks import advance
 
 # What `soma_require_written` raises.
 _NOT_ALL_WRITTEN = "SM001"
+_MENDING_TRIES = 5
 
 
 class PostgresSink:
@@ -125,6 +127,65 @@ class PostgresSink:
                 self._log.warning("batch_overtaken", partition=watermark.partition)
             to_read = everything
 
+    async def mend(
+        self,
+        events: Sequence[LoggedEvent],
+        dead: Sequence[DeadLettered],
+        states: Mapping[MemoryName, MemoryState],
+        links: Mapping[EdgeName, LinkState],
+    ) -> Folded:
+        """Fold events of the log onto states that were before them, and write what the tables lack of that.
+
+        What the tables have in this version or a newer one stays, and so does what the history says already.
+
+        Args:
+            events: Of one partition, in the order of the log.
+            dead: What else lies between them.
+            states: The memories concerned, as they were before the first event; absent means never seen.
+            links: Their edges likewise.
+
+        Returns:
+            What the events made of the states.
+
+        Raises:
+            PoisonError: A patch would make a memory larger than it may be; nothing was written.
+            psycopg.Error: As the server or the connection tells it.
+        """
+        folded = fold(events, states, self._limits, links)
+        await self._write_newer(folded, dead)
+        return folded
+
+    async def put_back(self, states: Sequence[MemoryState]) -> None:
+        """Write living memories that the tables lack, or have in an older version.
+
+        Raises:
+            psycopg.Error: As the server or the connection tells it.
+        """
+        await self._write_newer(Folded(tuple(states)), [])
+
+    async def _write_newer(self, folded: Folded, dead: Sequence[DeadLettered]) -> None:
+        for tries_left in reversed(range(_MENDING_TRIES)):
+            memories, links = await self._read(
+                {state.name for state in folded.states}
+                | {MemoryName(*link.name[:2]) for link in folded.links},
+                {link.name for link in folded.links},
+            )
+            lacking = replace(
+                folded,
+                states=tuple(state for state in folded.states if _is_newer(state, memories.get(state.name))),
+                links=tuple(link for link in folded.links if _is_newer(link, links.get(link.name))),
+            )
+            try:
+                await self._write(lacking, [], dead, None)
+            except psycopg.Error as error:
+                if error.sqlstate != _NOT_ALL_WRITTEN:
+                    raise
+                # Somebody has written one of these meanwhile; or a row was damaged so that it takes none.
+                if not tries_left:
+                    self._log.warning("rows_not_mended", memories=len(lacking.states))
+            else:
+                return
+
     async def _read(
         self, names: Collection[MemoryName], edges: Collection[EdgeName]
     ) -> tuple[Mapping[MemoryName, MemoryState], Mapping[EdgeName, LinkState]]:
@@ -144,7 +205,7 @@ class PostgresSink:
         folded: Folded,
         unmade: Sequence[NativeEvent],
         dead: Sequence[DeadLettered],
-        watermark: Watermark,
+        watermark: Watermark | None,
     ) -> None:
         changes = changes_of(folded)
         months = history_months([*(each.logged for each in folded.settlements), *unmade, *dead])
@@ -167,7 +228,7 @@ class PostgresSink:
                 words = self._sessions.parameter(connection, "history_row", rows, history)
                 values = {"rows": words, "replayed": replayed_versions(folded.settlements)}
                 await connection.execute(statement("postgres/record_history"), values)
-            await advance(connection, [watermark])
+            await advance(connection, [watermark] if watermark is not None else [])
 
     async def _upsert(
         self,
@@ -209,6 +270,10 @@ def _is_unconditional(logged: LoggedEvent) -> bool:
         return not logged.is_conditional
     event = logged.event
     return isinstance(event, MemoryStored) and event.expected_version is None and not logged.is_replayed
+
+
+def _is_newer(state: MemoryState | LinkState, held: MemoryState | LinkState | None) -> bool:
+    return held is None or held.version < state.version
 
 
 def _keys(names: Iterable[MemoryName]) -> dict[str, object]:

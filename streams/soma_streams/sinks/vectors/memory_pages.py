@@ -1,8 +1,8 @@
 """The records in PostgreSQL as what an index is filled from: states in the order of their keys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from soma_schemas.groups import SinkGroup
@@ -78,4 +78,9 @@ class Records:
             await cursor.execute(
                 statement("vectors/read_page"), {"tenant": tenant, "memory_id": memory_id, "most": most}
             )
-            return [Recorded(whole_state(row), row[_CHANGED_AT]) for row in await cursor.fetchall()]
+            return [recorded(row) for row in await cursor.fetchall()]
+
+
+def recorded(row: Sequence[Any]) -> Recorded:
+    """Return what a row of `read_page` or `read_memories` holds."""
+    return Recorded(whole_state(row), row[_CHANGED_AT])

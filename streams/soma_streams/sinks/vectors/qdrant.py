@@ -9,9 +9,10 @@ from qdrant_client import AsyncQdrantClient, models
 
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.payload import DOCUMENT, EMBEDDING, VERSION
-from soma_schemas.vectors.points import DENSE, SPARSE, Point, check_batch
+from soma_schemas.vectors.points import DENSE, SPARSE, Point, StoredPoint, check_batch
 from soma_schemas.vectors.server import check_collection, ensure_collection, renew_collection
 from soma_schemas.vectors.server_errors import server_errors
+from soma_schemas.versions import NO_VERSION
 
 _POINTS_PER_REQUEST = 128
 # The server takes 32 MiB; a character can be four bytes, and JSON within JSON escapes some.
@@ -43,7 +44,30 @@ class QdrantWriter:
         """Return the payloads of the points that are there."""
         return await self._retrieve(ids)
 
-    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+    async def look(self, ids: Group[UUID]) -> Mapping[UUID, StoredPoint]:
+        """Return the points that are there, and which vectors each has."""
+        found: dict[UUID, StoredPoint] = {}
+        wanted = [str(each) for each in ids]
+        for start in range(0, len(wanted), _IDS_PER_REQUEST):
+            with server_errors():
+                records = await self._client.retrieve(
+                    self._collection.alias,
+                    wanted[start : start + _IDS_PER_REQUEST],
+                    with_payload=True,
+                    with_vectors=True,
+                )
+            found |= {point.id: point for point in map(_stored, records)}
+        return found
+
+    async def page(self, start: UUID, most: int) -> Sequence[StoredPoint]:
+        """Return the points from an id on, in the order of their ids."""
+        with server_errors():
+            records, _ = await self._client.scroll(
+                self._collection.alias, limit=most, offset=str(start), with_payload=True, with_vectors=True
+            )
+        return [_stored(record) for record in records]
+
+    async def write(self, points: Sequence[Point], *, mends: bool = False) -> frozenset[UUID]:
         """Insert or replace, guarded by version; return the points whose stored version is newer."""
         check_batch(points, self._collection.dimensions)
         for some in _slices(points):
@@ -51,12 +75,14 @@ class QdrantWriter:
                 await self._client.upsert(
                     self._collection.alias,
                     [_struct(point) for point in some],
-                    update_filter=_older_than(some),
+                    update_filter=_guard(some, mends=mends),
                     wait=True,
                 )
         stored = await self._retrieve([point.id for point in points], VERSION)
         return frozenset(
-            point.id for point in points if point.id in stored and stored[point.id][VERSION] > point.version
+            point.id
+            for point in points
+            if point.id in stored and stored[point.id].get(VERSION, NO_VERSION) > point.version
         )
 
     async def flush(self) -> None:
@@ -92,19 +118,32 @@ class QdrantWriter:
         return found
 
 
-def _older_than(points: Sequence[Point]) -> models.Filter:
-    """Return the guard: a stored version is below the new one. Absent points are inserted all the same."""
+def _guard(points: Sequence[Point], *, mends: bool) -> models.Filter:
+    """Return the guard: a stored version is below the new one, or the same where points are mended.
+
+    Absent points are inserted all the same.
+    """
     return models.Filter(
         should=[
             models.Filter(
                 must=[
                     models.HasIdCondition(has_id=[str(point.id)]),
-                    models.FieldCondition(key=VERSION, range=models.Range(lt=float(point.version))),
+                    models.FieldCondition(key=VERSION, range=_versions_below(point, mends=mends)),
                 ]
             )
             for point in points
         ]
     )
+
+
+def _versions_below(point: Point, *, mends: bool) -> models.Range:
+    version = float(point.version)
+    return models.Range(lte=version) if mends else models.Range(lt=version)
+
+
+def _stored(record: models.Record) -> StoredPoint:
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    return StoredPoint(UUID(str(record.id)), record.payload or {}, frozenset(vectors))
 
 
 def _struct(point: Point) -> models.PointStruct:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
-from soma_schemas.vectors.points import Point
+from soma_schemas.vectors.points import Point, StoredPoint
 
 
 class PointWriter(Protocol):
@@ -30,14 +30,26 @@ class PointWriter(Protocol):
         """Return the payloads of the points that are there, tombstones included, exactly as written."""
         ...
 
-    async def write(self, points: Sequence[Point]) -> frozenset[UUID]:
+    async def look(self, ids: Collection[UUID]) -> Mapping[UUID, StoredPoint]:
+        """Return the points that are there as `read` does, and which vectors each has."""
+        ...
+
+    async def page(self, start: UUID, most: int) -> Sequence[StoredPoint]:
+        """Return the points from an id on, in the order of their ids; none means that there are no more."""
+        ...
+
+    async def write(self, points: Sequence[Point], *, mends: bool = False) -> frozenset[UUID]:
         """Insert each point, or replace it where the stored version is older. Safe to repeat.
 
         A point is replaced whole: vectors that the new one lacks are gone.
 
+        Args:
+            points: At most one of each memory.
+            mends: Replace those of the same version too: what is stored was damaged since.
+
         Returns:
             The points that stayed as they were because the stored version is newer. One of the same version
-            stays as it is too, and counts as written: it is this very state.
+            stays as it is too unless it is mended, and counts as written: it is this very state.
 
         Raises:
             UnfitVectorError: A dense vector has another size than the collection's; nothing was written.

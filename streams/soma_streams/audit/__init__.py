@@ -1,0 +1,1 @@
+"""Compares log, PostgreSQL and vector index, and mends what differs."""

@@ -1,0 +1,22 @@
+"""Takes a row out of the tables of a local stack, past everything that guards it."""
+
+from pathlib import Path
+
+import psycopg
+
+from soma_cli.client_file import read_client_file
+from soma_cli.settings import KNOWN, OperatorSettings
+from soma_schemas.configuration import load
+
+
+def lose_a_row(home: Path) -> None:
+    """Delete the row of a living memory, as the owner of the database."""
+    local = read_client_file(home)
+    assert local is not None
+    settings = load(OperatorSettings, environment=local.environment, known=KNOWN).settings
+    with psycopg.connect(settings.postgres.conninfo()) as owner:
+        lost = owner.execute(
+            "DELETE FROM memories WHERE memory_id = ("
+            "SELECT memory_id FROM memories WHERE NOT deleted ORDER BY version DESC LIMIT 1)"
+        )
+    assert lost.rowcount == 1
