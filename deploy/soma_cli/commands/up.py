@@ -70,7 +70,7 @@ In another terminal{_preparation(self.home)}:
 
   soma store "Ada prefers tea at four." --namespace assistant/ada
   soma search "what does Ada drink?"
-  curl -H "Authorization: Bearer $(cat {quote(str(self.key_file))})" {self.url}/v1/stats
+  curl --noproxy '*' -H "Authorization: Bearer $(cat {quote(str(self.key_file))})" {self.url}/v1/stats
 
 Programs of yours that are started after `eval "$(soma env)"` find it too.
 Ctrl-C stops it; what is stored stays."""

@@ -38,7 +38,7 @@ def test_what_a_ready_stack_prints_leads_to_its_home_and_its_key(tmp_path: Path,
     (request,) = re.findall(r"^  curl (.+)$", drawn.plain, re.MULTILINE)
     assert _run(f'{setting}; printf %s "$SOMA_HOME"') == str(home)
     assert _run(f"printf '%s|' {request}") == (
-        "-H|Authorization: Bearer soma_a_secret|http://127.0.0.1:1/v1/stats|"
+        "--noproxy|*|-H|Authorization: Bearer soma_a_secret|http://127.0.0.1:1/v1/stats|"
     )
 
 
