@@ -17,6 +17,7 @@ from soma_schemas.metrics import MetricSet
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, Embedder, PackagedEmbedder
 from soma_streams import workers
+from soma_streams.garbage_collection import collect_rarely
 from soma_streams.settings import VectorWorkerSettings
 
 
@@ -50,6 +51,7 @@ async def main(folder: Path, embedder: Embedder) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     collection = Collection("memories", PACKAGED_MODEL, PACKAGED_DIMENSIONS)
+    collect_rarely()  # as `soma serve` does
     with closing(EmbeddedIndex.open(folder, collection)) as index:
         await workers.work_vectors(
             settings,
