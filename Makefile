@@ -43,8 +43,8 @@ test: $(VENV)/.dev ## Run every test on the real local stack, but for the long o
 test-fast: $(VENV)/.dev ## Run the unit and contract tests.
 	$(BIN)/pytest $(PARALLEL) tests/unit tests/contract tests/deploy
 
-# Each process has a local stack of its own; a file's tests stay in one.
-PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# Each process has a local stack of its own; a file's tests stay in one. What takes longest is named at the end.
+PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=20 --durations-min=4
 
 .PHONY: test-reference
 test-reference: $(VENV)/.dev ## Run the tests of the write path as where the native extension is not installed.
