@@ -44,14 +44,20 @@ def cluster(kafka_bootstrap: str) -> Cluster:
 
 
 def a_group(
-    cluster: Cluster, topic: str, name: str, *, max_concurrent_partitions: int = 1, **delivery: Any
+    cluster: Cluster,
+    topic: str,
+    name: str,
+    *,
+    max_concurrent_partitions: int = 1,
+    metrics: MetricSet | None = None,
+    **delivery: Any,
 ) -> ConsumerGroup:
     return ConsumerGroup(
         group=name,
         topic=topic,
         kafka=KafkaSettings(bootstrap_servers=cluster.bootstrap),
         delivery=DeliverySettings.model_validate({"session_timeout": timedelta(seconds=6), **delivery}),
-        metrics=WorkerMetrics(MetricSet()).of(SinkName.POSTGRES),
+        metrics=WorkerMetrics(metrics or MetricSet()).of(SinkName.POSTGRES),
         clock=CLOCK,
         watch_every=timedelta(seconds=0.2),
         max_concurrent_partitions=max_concurrent_partitions,
@@ -318,3 +324,26 @@ async def test_after_a_failure_no_batch_is_begun_and_none_is_waited_for(cluster:
 
     assert len(begun) == 1
     assert CLOCK.monotonic() - began < 20
+
+
+async def test_a_scrape_is_answered_before_a_run_in_it_and_after_it(cluster: Cluster) -> None:
+    topic, metrics = cluster.create_topic(), MetricSet()
+    group = a_group(cluster, topic, a_name("group"), metrics=metrics)
+
+    def told(name: str, **labels: str) -> float | None:
+        metrics.exposition("")
+        return metrics.registry.get_sample_value(name, {"sink": "postgres", **labels})
+
+    def settled_below() -> float | None:
+        return told("soma_watermark_offset", partition="0")
+
+    before = told("soma_rebalances_total"), told("soma_assigned_partitions"), settled_below()
+    cluster.produce(topic, [b"1", b"2", b"3"])
+    async with started(group):
+        await eventually_so(lambda: settled_below() == 3)
+        meanwhile = told("soma_rebalances_total"), told("soma_assigned_partitions")
+    after = told("soma_rebalances_total"), told("soma_assigned_partitions"), settled_below()
+
+    assert before == (0, 0, None)
+    assert meanwhile == (1, 1)
+    assert after == (1, 0, None)
