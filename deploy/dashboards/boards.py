@@ -165,12 +165,12 @@ _DEAD_LETTERS = Board(
             unit="reqps",
         ),
         Panel(
-            title="Share of the last events",
-            good="0. At SOMA_DELIVERY__MAX_DEAD_LETTER_RATIO, 0.5 by default, the worker stops.",
+            title="How near to a stop",
+            good="0. At 100% the worker stops: too many of the last events are dead letters.",
             runbook=Runbook.DEAD_LETTERS,
-            queries={"{{sink}}": "max by (sink) (soma_dead_letter_share)"},
+            queries={"{{sink}}": "max by (sink) (soma_dead_letter_flood_level)"},
             unit="percentunit",
-            bad_above=0.25,
+            bad_above=0.5,
         ),
         Panel(
             title="Dead letters that were published again, by what became of them",

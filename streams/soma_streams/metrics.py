@@ -83,9 +83,9 @@ DEAD_LETTERS = WORKER_METRICS.counter(
         "code": "codes of dead letters; those of a store by their class, others as `unknown`",
     },
 )
-DEAD_LETTER_SHARE = WORKER_METRICS.gauge(
-    "soma_dead_letter_share",
-    "Share of dead letters among the last events. At SOMA_DELIVERY__MAX_DEAD_LETTER_RATIO the worker stops.",
+DEAD_LETTER_FLOOD = WORKER_METRICS.gauge(
+    "soma_dead_letter_flood_level",
+    "How near the worker is to a stop because too many of the last events are dead letters: at 1 it stops.",
     unit="of 1",
     labels={"sink": SinkName},
 )

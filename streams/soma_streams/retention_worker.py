@@ -19,7 +19,7 @@ from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import RecordReader, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
-from soma_streams.metrics import DEAD_LETTER_SHARE, SinkMetrics, SinkName, WorkerMetrics
+from soma_streams.metrics import DEAD_LETTER_FLOOD, SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.probe_server import open_probe_server
 from soma_streams.retention.policy_sink import PolicySink
 from soma_streams.settings import DeliveringSettings, RetentionWorkerSettings
@@ -85,7 +85,7 @@ async def statement_settler(
         application_version=version("somafractalmemory"),
     )
     flood = FloodGuard(settings.delivery)
-    metrics.read(DEAD_LETTER_SHARE, lambda: flood.share)
+    metrics.read(DEAD_LETTER_FLOOD, lambda: flood.level)
     try:
         yield StatementSettler(
             sink=sink,

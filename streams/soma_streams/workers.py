@@ -32,7 +32,7 @@ from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Watermark
 from soma_streams.log_state import log_state
 from soma_streams.metrics import (
-    DEAD_LETTER_SHARE,
+    DEAD_LETTER_FLOOD,
     INDEX_WHOLE,
     POINTS,
     FillMetrics,
@@ -242,7 +242,7 @@ async def _settler(
     )
     epoch = settings.topics.epoch
     flood = FloodGuard(settings.delivery)
-    metrics.read(DEAD_LETTER_SHARE, lambda: flood.share)
+    metrics.read(DEAD_LETTER_FLOOD, lambda: flood.level)
     native = NativeReader.where_installed(settings.limits)
     _log.info("native_extension", group=sink.group, installed=native is not None, reason=ABSENCE or None)
     try:

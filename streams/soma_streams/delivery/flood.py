@@ -17,9 +17,10 @@ class FloodGuard:
         self._run = 0
 
     @property
-    def share(self) -> float:
-        """Share of dead letters in the window of the last events, up to 1; it may not be full yet."""
-        return self._bad / (self._window.maxlen or 1)
+    def level(self) -> float:
+        """How near a flood is, 0 to 1: the run, or the share of a full window, as part of what may be."""
+        share = self._bad / (self._window.maxlen or 1)
+        return min(1.0, max(self._run / self._longest_run, share / self._largest_ratio))
 
     def observe(self, *, dead_lettered: bool) -> None:
         """Count one event, before its dead letter is written.

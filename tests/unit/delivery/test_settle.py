@@ -261,6 +261,27 @@ async def test_a_large_share_of_dead_letters_is_a_flood_too() -> None:
         await setting.settle([stored(), b"x"] * 10)
 
 
+async def test_how_near_a_flood_is_can_be_told_before_it_stops_the_worker() -> None:
+    delivery = DeliverySettings.model_validate(
+        {"max_consecutive_dead_letters": 50, "max_dead_letter_ratio": 0.4, "dead_letter_window": 20}
+    )
+    guard = FloodGuard(delivery)
+
+    def level_after(*dead_lettered: bool) -> float:
+        for each in dead_lettered:
+            guard.observe(dead_lettered=each)
+        return guard.level
+
+    assert guard.level == 0
+    assert level_after(*[True] * 4) == pytest.approx(4 / 20 / 0.4)
+    assert level_after(*[False] * 16) == pytest.approx(4 / 20 / 0.4)
+    assert level_after(*[False] * 4) == 0
+    assert FloodGuard(delivery).level == 0
+    run = FloodGuard(DeliverySettings.model_validate({"max_consecutive_dead_letters": 10}))
+    run.observe(dead_lettered=True)
+    assert run.level == pytest.approx(1 / 10)
+
+
 @given(st.lists(st.sampled_from(["good", "bad", "garbage", "repeat"]), min_size=1, max_size=40))
 async def test_every_event_has_exactly_one_outcome(kinds: list[str]) -> None:
     setting = Setting(MemorySink(refuses=refuses_bad_text), GENEROUS)
