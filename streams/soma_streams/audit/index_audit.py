@@ -31,6 +31,7 @@ from soma_streams.sinks.vectors.states import id_of, living_point, state_of, tom
 from soma_streams.sinks.vectors.writer import PointWriter
 
 _PAGE = 256
+_MOST_UNREADABLE = 4096
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 30.0
 
@@ -96,6 +97,8 @@ class IndexAudit:
         self._grace = grace
         self._mends = mends
         self._policies: tuple[str, TenantPolicies] | None = None
+        # Points that a row was found for, although they do not say so.
+        self._unreadable: set[UUID] = set()
 
     async def run(self) -> None:
         """Compare everything.
@@ -145,8 +148,9 @@ class IndexAudit:
             rows = await self._stores.tables.named(named)
             await self._confirm([name for name in named if name not in rows])
             # Whose it is, nobody can say, so nobody can mend it.
-            for point in (each for each in points if _name_of(each) is None):
-                self._findings.add(Drift.POINT_EXTRA, point=point.id)
+            for point in points:
+                if _name_of(point) is None and point.id not in self._unreadable:
+                    self._findings.add(Drift.POINT_EXTRA, point=point.id)
 
     async def _confirm(self, names: Sequence[MemoryName]) -> None:
         """Look again at memories that differed, and count and mend what differs for good."""
@@ -211,6 +215,12 @@ class IndexAudit:
                 continue
             self._findings.add(each.kind, name)
             left[name] = each
+            if (
+                each.point is not None
+                and _name_of(each.point) is None
+                and len(self._unreadable) < _MOST_UNREADABLE
+            ):
+                self._unreadable.add(each.point.id)
         if self._mends and left:
             await self._mend(left)
 

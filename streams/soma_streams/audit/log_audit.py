@@ -134,7 +134,7 @@ class LogAudit:
 
 
 def _span(partition: int, epoch: int, page: Sequence[Record]) -> Span:
-    places = [_place(record, epoch) for record in page]
+    places = [place_in_history(record, epoch) for record in page]
     return Span(
         partition,
         [version for version, _ in places],
@@ -145,16 +145,20 @@ def _span(partition: int, epoch: int, page: Sequence[Record]) -> Span:
 
 
 def _is_over(row: Recorded | None, version: int) -> bool:
-    """Say whether a memory was deleted after an event: an erasure then forgets the event."""
+    """Say whether a memory was deleted after an event: mending would bring back what may have been erased."""
     return row is not None and row.state.content is None and row.state.version >= version
 
 
-def _place(record: Record, epoch: int) -> tuple[int, datetime]:
-    """Return under which version the history has a record, and when that was logged."""
+def place_in_history(record: Record, epoch: int) -> tuple[int, datetime]:
+    """Return under which version the history has a record, and when that was logged.
+
+    A replay is told of where it lay first. One that claims what cannot be is a dead letter at its own place.
+    """
+    version, logged_at = pack_version(epoch, record.offset), of_timestamp(record.timestamp_ms)
     try:
         first = first_place(record.headers)
     except ValueError:
-        first = None  # a dead letter at its own place
-    if first is not None and first.version < pack_version(epoch, record.offset):
+        first = None
+    if first is not None and first.version < version and first.logged_at <= logged_at:
         return first.version, first.logged_at
-    return pack_version(epoch, record.offset), of_timestamp(record.timestamp_ms)
+    return version, logged_at

@@ -45,6 +45,7 @@ class RetainedLog:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "queued.max.messages.kbytes": 16_384,
+                "fetch.wait.max.ms": 50,
             }
         )
 
@@ -107,7 +108,12 @@ class RetainedLog:
         }
 
     async def _consume(self, into: list[Message]) -> None:
-        into += await asyncio.to_thread(self._consumer.consume, _PAGE, _POLL_SECONDS)
+        into += await asyncio.to_thread(self._some)
+
+    def _some(self) -> list[Message]:
+        """Return what is there, once there is anything: a wait for a whole page would end every partition."""
+        first = self._consumer.poll(_POLL_SECONDS)
+        return [] if first is None else [first, *self._consumer.consume(_PAGE - 1, 0)]
 
 
 def name_of(record: Record) -> MemoryName | None:
