@@ -59,7 +59,7 @@ COMMANDS = (
     Entry(
         "verify",
         "soma_cli.commands.verify",
-        "Compare the stored counts with the rows, and repair them.",
+        "Compare the log, PostgreSQL and the vector index, and the counts with the rows; mend what differs.",
         OPERATION,
     ),
     Entry("lag", "soma_cli.commands.lag", "Say how far consumer groups are behind.", OPERATION),

@@ -150,7 +150,8 @@ class Auditor:
                 details = {"reason": told(error) or type(error).__name__}
                 await self._tables.write_down(request.audit, AUDIT_FAILED, details)
             else:
-                self._metrics.completed(findings, self._clock.now())
+                if request.since is None:
+                    self._metrics.completed(findings, self._clock.now())
                 seconds = round(self._clock.monotonic() - began, 3)
                 log.info(
                     "audit_ends",
