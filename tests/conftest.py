@@ -150,6 +150,8 @@ _TABLES = (
     "namespace_counts",
     "tenant_counts",
     "retention_policies",
+    "erasures",
+    "erasure_targets",
     "retention_notices",
     "outbox",
     "api_keys",

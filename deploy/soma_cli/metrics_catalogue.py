@@ -12,6 +12,7 @@ from soma_schemas.metrics import OF_EVERY_PROCESS, Catalogue, HistogramMetric, M
 from soma_schemas.pool_metrics import POOL_METRICS
 from soma_schemas.producer_metrics import PRODUCER_METRICS
 from soma_schemas.vectors.measured_embedder import EMBEDDING_METRICS
+from soma_streams.erasure.erasure_metrics import ERASURE_METRICS
 from soma_streams.lag.exposition import COLLECTOR_METRICS
 from soma_streams.metrics import VECTOR_WORKER_METRICS, WORKER_METRICS
 
@@ -21,7 +22,7 @@ _VECTORS = (WORKER_METRICS, VECTOR_WORKER_METRICS, POOL_METRICS, EMBEDDING_METRI
 METRICS_OF: Mapping[Process, Sequence[Catalogue]] = {
     Process.POSTGRES_WORKER: (WORKER_METRICS, POOL_METRICS, OF_EVERY_PROCESS),
     Process.VECTOR_WORKER: (*_VECTORS, OF_EVERY_PROCESS),
-    Process.RETENTION_WORKER: (WORKER_METRICS, POOL_METRICS, OF_EVERY_PROCESS),
+    Process.RETENTION_WORKER: (WORKER_METRICS, ERASURE_METRICS, POOL_METRICS, OF_EVERY_PROCESS),
     Process.API: (*_API, OF_EVERY_PROCESS),
     Process.EMBEDDED_API: tuple(dict.fromkeys((*_API, *_VECTORS, OF_EVERY_PROCESS))),
     Process.LAG_COLLECTOR: (COLLECTOR_METRICS, OF_EVERY_PROCESS),

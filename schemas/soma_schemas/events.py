@@ -9,7 +9,15 @@ from types import NoneType
 from typing import Annotated, Any, Self, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from soma_schemas.fields import (
     Coordinate,
@@ -271,11 +279,39 @@ class ErasureEvent(Record):
         return f"{self.tenant}/{self.request_id}".encode()
 
 
+_SELECTORS: dict[ErasureScope, TypeAdapter[Any]] = {
+    ErasureScope.SUBJECT: TypeAdapter(Name),
+    ErasureScope.MEMORY: TypeAdapter(UUID),
+    ErasureScope.NAMESPACE: TypeAdapter(Namespace),
+}
+
+
 class ErasureRequested(ErasureEvent):
-    """Somebody asks that data be gone."""
+    """Somebody asks that data be gone.
+
+    `selector` is the subject, the id of the memory, or the namespace with all below it; null for the tenant.
+    """
 
     scope: ErasureScope
-    selector: Name | None
+    selector: Annotated[str, Field(strict=True)] | None
+
+    @model_validator(mode="after")
+    def _selector_fits_the_scope(self, info: ValidationInfo) -> Self:
+        wanted = _SELECTORS.get(self.scope)
+        if wanted is None:
+            if self.selector is not None:
+                raise broken(ViolationCode.INVALID_VALUE, "the whole tenant has no selector")
+        elif self.selector is None:
+            raise broken(ViolationCode.MISSING_FIELD, f"{self.scope} wants a selector")
+        else:
+            try:
+                wanted.validate_python(self.selector, context=info.context)
+            except ValidationError as error:
+                raise broken(
+                    ViolationCode.INVALID_VALUE,
+                    f"is no selector for {self.scope}: {error.errors()[0]['msg']}",
+                ) from None
+        return self
 
 
 class ErasureCompleted(ErasureEvent):
@@ -287,6 +323,7 @@ class ErasureCompleted(ErasureEvent):
     log_expires_at: Moment
     signing_key_id: Name
     signature: bytes
+    receipt: Annotated[str, Field(strict=True)] | None = None
 
 
 # What the sinks of `memory.events` apply.

@@ -12,6 +12,7 @@ class SinkGroup(StrEnum):
     VECTORS = "soma-vectors"
     DEAD_LETTERS = "soma-dead-letters"
     POLICIES = "soma-policies"
+    ERASURES = "soma-erasures"
 
     def on_brokers(self, settings: TopicSettings) -> str:
         """Return the group's name on the brokers, where other installations may have theirs."""

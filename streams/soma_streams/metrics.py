@@ -25,6 +25,7 @@ class SinkName(StrEnum):
     VECTORS = "vectors"
     DEAD_LETTER_INDEX = "dead_letter_index"
     POLICIES = "policies"
+    ERASURES = "erasures"
 
 
 class BatchPath(StrEnum):

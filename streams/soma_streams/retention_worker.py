@@ -7,18 +7,20 @@ from importlib.metadata import version
 from random import Random
 
 from soma_schemas.clock import Clock
-from soma_schemas.events import RetentionPolicySet
+from soma_schemas.events import ErasureCompleted, ErasureEvent, ErasureRequested, RetentionPolicySet
 from soma_schemas.groups import SinkGroup
 from soma_schemas.metrics import MetricSet
 from soma_schemas.pool_metrics import PoolName, expose_pool
 from soma_schemas.postgres_pool import open_pool
-from soma_schemas.topics import MEMORY_POLICIES
-from soma_streams.checks import require_log, require_tables
+from soma_schemas.topics import MEMORY_ERASURES, MEMORY_POLICIES
+from soma_streams.checks import Waiting, require_log, require_tables
 from soma_streams.delivery.compacted import E, StatementSettler, StatementSink
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import RecordReader, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
+from soma_streams.erasure.erasure_sink import ErasureSink
+from soma_streams.erasure.wiring import ends_of_log, open_eraser
 from soma_streams.metrics import DEAD_LETTER_FLOOD, SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.probe_server import open_probe_server
 from soma_streams.retention.policy_sink import PolicySink
@@ -34,7 +36,7 @@ async def work_retention(
     metrics: MetricSet,
     stop: asyncio.Event,
 ) -> None:
-    """Keep the policies in force until `stop` is set.
+    """Keep the policies in force and carry out erasures until `stop` is set.
 
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
@@ -62,8 +64,28 @@ async def work_retention(
                 clock=clock,
             )
         )
-        await opened.enter_async_context(open_probe_server(settings.worker, metrics, [policies]))
-        await run({policies: settler.settle}, stop)
+        of_erasures = WorkerMetrics(metrics).of(SinkName.ERASURES)
+        erasures = consumer_group(settings, SinkGroup.ERASURES, MEMORY_ERASURES, of_erasures, clock)
+        accepting = await opened.enter_async_context(
+            statement_settler(
+                settings,
+                ErasureSink(pool, SinkGroup.ERASURES, lambda: ends_of_log(settings), settings.topics.epoch),
+                RecordReader[ErasureEvent]([ErasureRequested, ErasureCompleted], settings.limits),
+                retry=Retry(settings.retry, clock, random, erasures, of_erasures),
+                metrics=of_erasures,
+                clock=clock,
+            )
+        )
+        eraser = await opened.enter_async_context(open_eraser(settings, pool, clock, metrics))
+        await opened.enter_async_context(open_probe_server(settings.worker, metrics, [policies, erasures]))
+        async with asyncio.TaskGroup() as side:
+            erasing = side.create_task(
+                eraser.run(Retry(settings.retry, clock, random, Waiting(), of_erasures))
+            )
+            try:
+                await run({policies: settler.settle, erasures: accepting.settle}, stop)
+            finally:
+                erasing.cancel()
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from pydantic import Field
 from soma_schemas.settings import (
     Duration,
     EmbedderSettings,
+    PemFile,
     PostgresSettings,
     PublishingSettings,
     SettingsGroup,
@@ -130,8 +131,20 @@ class PostgresWorkerSettings(DeliveringSettings):
     """Settings of `soma work postgres`, which also indexes dead letters."""
 
 
+class ErasureSettings(SettingsGroup):
+    """How erasures are proven."""
+
+    signing_key_file: PemFile | None = Field(
+        None,
+        description="PEM file (PKCS8) of the Ed25519 key that signs receipts; without one no erasure begins. "
+        "Make one with `openssl genpkey -algorithm ed25519`, and give its public key to who checks receipts.",
+    )
+
+
 class RetentionWorkerSettings(DeliveringSettings):
     """Settings of `soma work retention`."""
+
+    erasure: ErasureSettings = Field(ErasureSettings(), description="How erasures are proven.")
 
 
 class VectorWorkerSettings(DeliveringSettings):

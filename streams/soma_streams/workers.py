@@ -30,6 +30,8 @@ from soma_streams.delivery.native import ABSENCE, NativeReader
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Watermark
+from soma_streams.erasure.erasure_store import ErasureStore
+from soma_streams.erasure.index_witness import IndexWitness
 from soma_streams.log_state import log_state
 from soma_streams.metrics import (
     DEAD_LETTER_FLOOD,
@@ -222,9 +224,14 @@ async def work_vectors(
                         metrics=metrics,
                     )
                     auditing = side.create_task(auditor.run())
+                    witness = IndexWitness(ErasureStore(pool), writer, clock)
+                    looking = side.create_task(
+                        witness.run(Retry(settings.retry, clock, random, Waiting(), of_sink))
+                    )
                     await run({events: settler.settle}, stop)
                     watching.cancel()
                     auditing.cancel()
+                    looking.cancel()
             finally:
                 await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
 

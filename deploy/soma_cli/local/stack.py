@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from types import MappingProxyType
 
 from pydantic import BaseModel
 
@@ -16,6 +17,7 @@ from soma_cli.local.child_process import hold
 from soma_cli.local.home import LOOPBACK, Home
 from soma_cli.local.postgres import Login
 from soma_cli.local.setup_record import SetupRecord
+from soma_cli.local.signing_key import signing_key_file
 from soma_cli.local.soma_process import SomaProcess
 from soma_cli.local.supervision import Supervisor
 from soma_cli.local.unit import Observer, Step, Unit, ignore
@@ -109,7 +111,13 @@ class Stack:
         # load while those start; on another one they would find topics and schemas missing, and end.
         after = [tables] if self._arranged.is_current() else needs
         self.worker = self._worker("worker", "postgres", needs, after)
-        self.retention = self._worker("retention", "retention", needs, after)
+        self.retention = self._worker(
+            "retention",
+            "retention",
+            needs,
+            after,
+            {"SOMA_ERASURE__SIGNING_KEY_FILE": str(signing_key_file(home))},
+        )
         self.lag = self._lag_collector()
         self.api = self._api(needs, after)
         units = (*self.all, topics, tables, key, schemas)
@@ -200,7 +208,14 @@ class Stack:
         path, dsn = self._home.folder("secrets") / "api-key", self.parts.postgres.dsn(Login.OWNER)
         self.api_key = await in_thread(partial(local_api_key, path, dsn, TENANT, self._clock.now()))
 
-    def _worker(self, name: str, work: str, needs: Sequence[Unit], after: Sequence[Unit]) -> SomaProcess:
+    def _worker(
+        self,
+        name: str,
+        work: str,
+        needs: Sequence[Unit],
+        after: Sequence[Unit],
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> SomaProcess:
         door = self._home.port(name)
         return SomaProcess(
             name,
@@ -212,6 +227,7 @@ class Stack:
                 **self._tuned,
                 **as_environment(self._places(Login.WORKER)),
                 "SOMA_WORKER__PORT": str(door),
+                **more,
             },
             port=door,
             needs=needs,

@@ -9,6 +9,7 @@ import psycopg_pool
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.schema_registry import SchemaRegistryError
 
+from soma_schemas.producer import DeliveryTimeoutError
 from soma_schemas.registry import RegistryUnreachableError
 from soma_schemas.topic_admin import BrokerError
 from soma_schemas.violations import ContractError
@@ -35,6 +36,8 @@ def classify(error: BaseException) -> FailureClass:
             return FailureClass.TRANSIENT
         case BrokerError(__cause__=KafkaException() as cause):
             return classify(cause)
+        case BrokerError() | DeliveryTimeoutError():
+            return FailureClass.TRANSIENT
         case psycopg_pool.PoolClosed():
             return FailureClass.SYSTEMIC
         case psycopg_pool.PoolTimeout() | psycopg_pool.TooManyRequests():

@@ -69,6 +69,7 @@ def test_what_was_not_set_up_is_told_with_the_command_that_does_it(
         "doctor.soma-postgres",
         "doctor.soma-vectors",
         "doctor.soma-dead-letters",
+        "doctor.soma-erasures",
         "doctor.soma-policies",
     }
     assert "SOMA_URL" in found["api"][0]["remedy"]

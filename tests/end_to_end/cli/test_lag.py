@@ -9,7 +9,7 @@ from soma_command import Soma
 from soma_up import Up
 from waiting import eventually_now
 
-_GROUPS = {"soma-postgres", "soma-vectors", "soma-dead-letters", "soma-policies"}
+_GROUPS = {"soma-postgres", "soma-vectors", "soma-dead-letters", "soma-policies", "soma-erasures"}
 
 
 def _statuses(soma: Soma) -> dict[str, str]:

@@ -16,6 +16,7 @@ TENANT_TABLES = [
     "namespace_counts",
     "tenant_counts",
     "retention_policies",
+    "erasures",
 ]
 
 
@@ -48,6 +49,12 @@ def two_tenants(owner_dsn: str) -> str:
             )
             owner.execute(
                 "INSERT INTO retention_policies VALUES (%s, 'n', '[]', 'a', now(), 1)",
+                [tenant],
+            )
+            owner.execute(
+                "INSERT INTO erasures (tenant, request_id, scope, selector, actor, requested_at, accepted_at,"
+                " before_versions, state)"
+                " VALUES (%s, gen_random_uuid(), 'SUBJECT', 'nobody', 'a', now(), now(), '{}', 'accepted')",
                 [tenant],
             )
             owner.execute(
@@ -137,6 +144,8 @@ def test_tagged_memories_are_those_of_the_tenant(api_dsn: str) -> None:
         "DELETE FROM retention_policies",
         "SELECT * FROM retention_notices",
         "SELECT * FROM outbox",
+        "SELECT * FROM erasure_targets",
+        "UPDATE erasures SET state = 'completed'",
         "INSERT INTO tenant_counts VALUES ('acme', 'links', 0, 9)",
         "SELECT soma_count_shard()",
         "SELECT * FROM api_keys",
@@ -235,7 +244,15 @@ def test_a_worker_may_not(worker_dsn: str, statement: str) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["memories", "memory_history", "memory_links", "retention_policies", "retention_notices", "outbox"],
+    [
+        "memories",
+        "memory_history",
+        "memory_links",
+        "retention_policies",
+        "retention_notices",
+        "outbox",
+        "erasures",
+    ],
 )
 @pytest.mark.usefixtures("two_tenants")
 def test_a_worker_sees_every_tenant(worker_dsn: str, table: str) -> None:

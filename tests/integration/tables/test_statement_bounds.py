@@ -145,6 +145,10 @@ def keys(tenant: str, count: int) -> dict[str, Any]:
     return {"tenants": [tenant] * count, "memory_ids": ids(tenant, count)}
 
 
+def an_erasure(tenant: str) -> dict[str, Any]:
+    return {"request_id": ids(tenant, 1)[0], "before": [2**45] * 6, "deleter": "erasure"}
+
+
 def edge_keys(tenant: str) -> dict[str, Any]:
     some = ids(tenant, 100)
     return {
@@ -248,7 +252,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_api.queries.memory_queries._GET": {
-        "": Case(10, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "embeddings": False})
+        # The first of its session plans what hides erased memories.
+        "": Case(110, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "embeddings": False})
     },
     "soma_api.queries.memory_queries._WHEREABOUTS": {
         "of 100": Case(600, lambda t: {"tenant": t, "memory_ids": ids(t, 100)})
@@ -359,6 +364,26 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.sinks.vectors.memory_pages._COUNT": {"": Case(9000)},
     "soma_streams.sinks.vectors.memory_pages._WATERMARKS": {
         "": Case(10, lambda _: {"group": "soma-postgres", "topic": "memory.events", "epoch": 1})
+    },
+    "soma_streams.erasure.erasure_store._CLEAR_HISTORY_OF_SUBJECT": {
+        # The history of a tenant is read once.
+        "": Case(50_000, lambda t: an_erasure(t) | {"selector": "nobody"}, kept=False)
+    },
+    "soma_streams.erasure.erasure_store._CLEAR_HISTORY_OF_TARGETS": {"": Case(10, an_erasure, kept=False)},
+    "soma_streams.erasure.erasure_store._CLEAR_LINKS": {"": Case(10, an_erasure)},
+    "soma_streams.erasure.erasure_store._CLEAR_NOTICES": {"": Case(10, an_erasure)},
+    "soma_streams.erasure.erasure_store._EDGES": {
+        "": Case(10, lambda t: an_erasure(t) | {"limit": 500}, kept=False)
+    },
+    "soma_streams.erasure.erasure_store._ERASE_LETTERS": {
+        "of 100": Case(3600, lambda t: {"ids": ids(t, 100)})
+    },
+    "soma_streams.erasure.erasure_store._LINKS_LEFT": {"": Case(10, an_erasure, kept=False)},
+    "soma_streams.erasure.erasure_store._TARGETS": {
+        "": Case(10, lambda t: an_erasure(t) | {"after": None, "limit": 500})
+    },
+    "soma_streams.erasure.erasure_store._WATERMARKS": {
+        "": Case(10, lambda _: {"topic": "memory.events", "epoch": 1, "groups": ["soma-postgres"]})
     },
     "soma_streams.replay.index._BY_BEGINNING": {
         "": Case(10, lambda t: {"low": ids(t, 1)[0], "high": UUID(int=2**128 - 1)}, kept=False)

@@ -1,0 +1,149 @@
+"""Keeps the table of erasures as memory.erasures tells it: requests, and receipts of complete ones."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from soma_schemas.erasure_receipts import ReceiptError, parse_receipt, selector_digest
+from soma_schemas.events import ErasureCompleted, ErasureEvent, ErasureRequested
+from soma_schemas.tables.layout import READ_LAYOUT, require_layout
+from soma_schemas.versions import pack_version
+from soma_streams.delivery.compacted import Statement
+from soma_streams.delivery.state import Watermark
+from soma_streams.sinks.sessions import Connection, Pool, Sessions
+from soma_streams.sinks.watermarks import advance, settled_below
+
+# Where the log of events ends, by partition.
+LogEnds = Callable[[], Awaitable[Mapping[int, int]]]
+
+# The first word stays: what a request reaches is what the log held when it was accepted first, and one that
+# is complete is not opened again by reading the topic anew.
+_ACCEPT = """
+INSERT INTO public.erasures (
+    tenant, request_id, scope, selector, selector_sha256, actor, requested_at, accepted_at, before_versions,
+    state
+) VALUES (
+    %(tenant)s, %(request_id)s, %(scope)s, %(selector)s, %(digest)s, %(actor)s, %(requested_at)s, now(),
+    %(before)s::bigint[], 'accepted'
+)
+ON CONFLICT (tenant, request_id) DO NOTHING
+"""
+# Also of a request that the topic no longer has: in a database that was made anew.
+_COMPLETE = """
+INSERT INTO public.erasures AS held (
+    tenant, request_id, scope, selector_sha256, actor, requested_at, accepted_at, before_versions, state,
+    completed_at, receipt
+) VALUES (
+    %(tenant)s, %(request_id)s, %(scope)s, %(digest)s, %(actor)s, %(requested_at)s, %(accepted_at)s, '{}',
+    'completed', %(completed_at)s, %(receipt)s
+)
+ON CONFLICT (tenant, request_id) DO UPDATE SET
+    state = 'completed', selector = NULL, waits_for = NULL, receipt = EXCLUDED.receipt,
+    completed_at = EXCLUDED.completed_at
+WHERE held.state <> 'completed'
+"""
+_FORGET_TARGETS = """
+DELETE FROM public.erasure_targets
+WHERE tenant = %(tenant)s::text AND request_id = %(request_id)s::uuid
+"""
+# Told when the transaction commits; whoever keeps in memory what is hidden reads it again.
+_TELL = "SELECT pg_notify('soma_erasures', %(tenant)s::text)"
+
+
+class ErasureSink:
+    """The table of erasures.
+
+    Args:
+        pool: Connections of a login with role soma_sinks, straight to the server, as `Sessions` wants them.
+        group: The consumer group whose watermark moves with the rows.
+        log_ends: Tells where the log of events ends: what lies before is what a request reaches.
+        epoch: Of that log.
+    """
+
+    def __init__(self, pool: Pool, group: str, log_ends: LogEnds, epoch: int) -> None:
+        self._sessions = Sessions(pool)
+        self._group = group
+        self._log_ends = log_ends
+        self._epoch = epoch
+
+    @property
+    def group(self) -> str:
+        """Return the consumer group."""
+        return self._group
+
+    async def check(self) -> None:
+        """Return when the tables are as the migrations made them.
+
+        Raises:
+            MismatchError: They are not.
+            psycopg.Error: As the server or the connection tells it.
+        """
+        async with self._sessions.borrow() as connection:
+            lines = await connection.execute(READ_LAYOUT, prepare=False)
+            require_layout([row[0] for row in await lines.fetchall()])
+
+    async def write(self, statements: Sequence[Statement[ErasureEvent]], watermark: Watermark) -> int:
+        """Accept requests and complete them, with the watermark; return how many statements were new.
+
+        From its commit on readers see nothing of what a request selects.
+
+        Raises:
+            BrokerError: The brokers do not tell where the log ends; nothing was changed.
+            psycopg.Error: As the server or the connection tells it; nothing was changed.
+        """
+        before: list[int] = []
+        if any(isinstance(each.said, ErasureRequested) for each in statements):
+            ends = await self._log_ends()
+            before = [pack_version(self._epoch, ends[partition]) for partition in sorted(ends)]
+        async with self._sessions.borrow() as connection, connection.transaction():
+            settled = await settled_below(connection, watermark)
+            new = [each for each in statements if each.version >= settled]
+            for each in new:
+                match each.said:
+                    case ErasureRequested() as request:
+                        await _accept(connection, request, before)
+                    case ErasureCompleted() as completed:
+                        await _complete(connection, completed)
+            for tenant in sorted({each.tenant for each in new}):
+                await connection.execute(_TELL, {"tenant": tenant})
+            await advance(connection, [watermark])
+        return len(new)
+
+
+async def _accept(connection: Connection, request: ErasureRequested, before: Sequence[int]) -> None:
+    await connection.execute(
+        _ACCEPT,
+        {
+            "tenant": request.tenant,
+            "request_id": request.request_id,
+            "scope": request.scope.value,
+            "selector": request.selector,
+            "digest": selector_digest(request.request_id, request.selector),
+            "actor": request.actor,
+            "requested_at": request.occurred_at,
+            "before": list(before),
+        },
+    )
+
+
+async def _complete(connection: Connection, completed: ErasureCompleted) -> None:
+    try:
+        receipt = parse_receipt(completed.receipt or "")
+    except ReceiptError:
+        # Nobody of ours writes one; it proves nothing, and ends nothing.
+        return
+    await connection.execute(
+        _COMPLETE,
+        {
+            "tenant": completed.tenant,
+            "request_id": completed.request_id,
+            "scope": receipt["scope"],
+            "digest": receipt["selector_sha256"],
+            "actor": receipt["requested_by"],
+            "requested_at": receipt["requested_at"],
+            "accepted_at": receipt["accepted_at"],
+            "completed_at": receipt["completed_at"],
+            "receipt": completed.receipt,
+        },
+    )
+    await connection.execute(
+        _FORGET_TARGETS, {"tenant": completed.tenant, "request_id": completed.request_id}
+    )

@@ -1,0 +1,66 @@
+"""Wires the eraser to the brokers, the registry and the key that signs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+
+from soma_schemas.clock import Clock
+from soma_schemas.erasure_receipts import ReceiptSigner
+from soma_schemas.events import Record
+from soma_schemas.metrics import MetricSet
+from soma_schemas.producer import EventPublisher
+from soma_schemas.topics import Topic
+from soma_schemas.versions import Position
+from soma_streams.erasure.eraser import Eraser
+from soma_streams.erasure.erasure_metrics import ErasureMetrics
+from soma_streams.erasure.erasure_store import ErasureStore
+from soma_streams.erasure.log_copies import log_copies
+from soma_streams.erasure.receipts import Copy
+from soma_streams.log_state import log_state
+from soma_streams.replay.originals import Originals
+from soma_streams.settings import RetentionWorkerSettings
+from soma_streams.sinks.sessions import Pool
+
+
+@asynccontextmanager
+async def open_eraser(
+    settings: RetentionWorkerSettings, pool: Pool, clock: Clock, metrics: MetricSet
+) -> AsyncIterator[Eraser]:
+    """Yield the eraser of a process.
+
+    Raises:
+        SigningKeyError: A key is named, and there is none.
+    """
+    key = settings.erasure.signing_key_file
+    signer = None if key is None else ReceiptSigner.of_file(key)
+
+    async def copies() -> Sequence[Copy]:
+        return await asyncio.to_thread(log_copies, settings.kafka, settings.topics)
+
+    with (
+        closing(EventPublisher(settings)) as publisher,
+        Originals(settings.kafka, settings.topics, clock) as letters,
+    ):
+
+        async def publish(records: Sequence[Record], topic: Topic) -> Sequence[Position]:
+            return await asyncio.wrap_future(await asyncio.to_thread(publisher.send, records, topic))
+
+        yield Eraser(
+            store=ErasureStore(pool),
+            publish=publish,
+            signer=signer,
+            letters=letters,
+            copies=copies,
+            topics=settings.topics,
+            clock=clock,
+            metrics=ErasureMetrics(metrics),
+        )
+
+
+async def ends_of_log(settings: RetentionWorkerSettings) -> Mapping[int, int]:
+    """Return where the log of events ends, by partition.
+
+    Raises:
+        BrokerError: The brokers do not tell.
+    """
+    return (await asyncio.to_thread(log_state, settings.kafka, settings.topics)).ends
