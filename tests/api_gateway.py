@@ -28,12 +28,12 @@ from soma_api.resources import Resources
 from soma_api.settings import ApiSettings, GatewaySettings
 from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
-from soma_schemas.events import MemoryEvent
+from soma_schemas.events import MemoryEvent, Record
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.metrics import MetricSet
-from soma_schemas.producer import Receipt
+from soma_schemas.producer import Receipt, Tombstone
 from soma_schemas.settings import PostgresSettings
-from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.topics import MEMORY_EVENTS, Topic
 from soma_schemas.versions import Position, pack_version
 
 CURSOR_SECRET = b"a secret of thirty-two bytes or so"
@@ -44,12 +44,14 @@ class RecordingPublisher:
 
     Attributes:
         events: Everything that was published, in order.
+        sent: Everything that was sent to other topics, by their names.
         refuses: Raised instead of taking events.
         silent: Never acknowledges.
     """
 
     def __init__(self) -> None:
         self.events: list[MemoryEvent] = []
+        self.sent: dict[str, list[Record | Tombstone]] = {}
         self.refuses: Exception | None = None
         self.silent = False
 
@@ -67,6 +69,17 @@ class RecordingPublisher:
             )
         self.events += events
         return receipts
+
+    def send(self, records: Sequence[Record | Tombstone], topic: Topic) -> "Future[list[Position]]":
+        """Take records of another topic at the next offsets of its partition 0, and have them heard of."""
+        if self.refuses is not None:
+            raise self.refuses
+        positions: Future[list[Position]] = Future()
+        sent = self.sent.setdefault(topic.name, [])
+        if not self.silent:
+            positions.set_result([Position(0, len(sent) + number) for number in range(len(records))])
+        sent += records
+        return positions
 
 
 @dataclass

@@ -68,8 +68,9 @@ class Place:
         published: Everything that went to the log.
     """
 
-    def __init__(self, pool: Pool, owner_dsn: str) -> None:
+    def __init__(self, pool: Pool, owner_dsn: str, reader_dsn: str) -> None:
         self.owner_dsn = owner_dsn
+        self.reader_dsn = reader_dsn
         self.pool = pool
         self.store = ErasureStore(pool)
         self.points = Points()

@@ -22,6 +22,7 @@ class Soma:
     """`soma`, with SOMA_HOME and whatever else a test wants in its environment."""
 
     def __init__(self, home: Path, captured: pytest.CaptureFixture[str]) -> None:
+        self.home = home
         self._environment = {"SOMA_HOME": str(home)}
         self._captured = captured
 

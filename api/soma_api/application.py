@@ -30,7 +30,7 @@ from soma_api.problems import (
     problem_response,
 )
 from soma_api.resources import Resources
-from soma_api.routes import dead_letters, health, lag, links, memories, overview, search, writes
+from soma_api.routes import dead_letters, erasures, health, lag, links, memories, overview, search, writes
 from soma_api.services import make_services
 from soma_schemas.violations import violations_of
 
@@ -41,6 +41,7 @@ _ROUTERS = (
     writes.router,
     overview.router,
     dead_letters.router,
+    erasures.router,
     lag.router,
     health.router,
 )

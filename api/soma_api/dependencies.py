@@ -12,13 +12,16 @@ from fastapi import Depends, Header, Query, Request
 from soma_api import headers
 from soma_api.consistency import PositionWait, ReadConsistency
 from soma_api.cursors import Cursors
+from soma_api.erasure_requests import ErasureRequesting
 from soma_api.event_factory import EventFactory
 from soma_api.freshness import LogEnds
 from soma_api.injection import services_of
 from soma_api.namespace_access import NamespaceAccess
+from soma_api.open_erasures import OpenErasures
 from soma_api.principals import Principal, Role
 from soma_api.problems import ConditionUnsupportedError, NamespaceForbiddenError
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
+from soma_api.queries.erasure_queries import ErasureQueries
 from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.write_queries import WriteQueries
@@ -53,6 +56,9 @@ Memories = Annotated[MemoryQueries, Depends(_given(lambda services: services.mem
 Writes = Annotated[WriteQueries, Depends(_given(lambda services: services.writes))]
 Overview = Annotated[OverviewQueries, Depends(_given(lambda services: services.overview))]
 DeadLetters = Annotated[DeadLetterQueries, Depends(_given(lambda services: services.dead_letters))]
+Erasures = Annotated[ErasureQueries, Depends(_given(lambda services: services.erasures))]
+ErasuresInProgress = Annotated[OpenErasures, Depends(_given(lambda services: services.open_erasures))]
+ErasureRequests = Annotated[ErasureRequesting, Depends(_given(lambda services: services.erasure_requests))]
 SearchIndex = Annotated[Searcher, Depends(_given(lambda services: services.search))]
 PageCursors = Annotated[Cursors, Depends(_given(lambda services: services.cursors))]
 
@@ -100,6 +106,16 @@ async def _operator_of_tenant(principal: Operator) -> Principal:
 
 
 TenantOperator = Annotated[Principal, Depends(_operator_of_tenant)]
+
+
+async def _admin_of_tenant(principal: Annotated[Principal, Depends(Requires(Role.ADMIN))]) -> Principal:
+    # A person is spoken of in every namespace, and a history row may have lain in another one.
+    if principal.namespaces is not None:
+        raise NamespaceForbiddenError("erasures take a key that covers every namespace")
+    return principal
+
+
+TenantAdmin = Annotated[Principal, Depends(_admin_of_tenant)]
 
 NamespaceQuery = Annotated[
     Namespace | None,

@@ -49,6 +49,8 @@ class ProblemCode(StrEnum):
     MEMORY_NOT_FOUND = "memory_not_found"
     WRITE_NOT_FOUND = "write_not_found"
     DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
+    ERASURE_NOT_FOUND = "erasure_not_found"
+    ERASURE_CONFLICT = "erasure_conflict"
     NAMESPACE_UNKNOWN = "namespace_unknown"
     NAMESPACE_MISMATCH = "namespace_mismatch"
     PRECONDITION_FAILED = "precondition_failed"
@@ -276,6 +278,20 @@ class DeadLetterNotFoundError(ApiError):
 
     status, problem, title = 404, ProblemCode.DEAD_LETTER_NOT_FOUND, "There is no such dead letter"
     remedy = "Use an `id` from the list of dead letters."
+
+
+class ErasureNotFoundError(ApiError):
+    """There is no erasure with this id in the tenant of this key."""
+
+    status, problem, title = 404, ProblemCode.ERASURE_NOT_FOUND, "There is no such erasure"
+    remedy = "Use the `request_id` that the request returned."
+
+
+class ErasureConflictError(ApiError):
+    """The idempotency key names a request for another erasure; nothing was published."""
+
+    status, problem, title = 409, ProblemCode.ERASURE_CONFLICT, "The request is another one"
+    remedy = "Send it with another `Idempotency-Key`, or without one."
 
 
 class NamespaceUnknownError(ApiError):

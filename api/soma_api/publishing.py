@@ -2,20 +2,24 @@
 
 import asyncio
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
 
 from soma_api.problems import LogUnavailableError
-from soma_schemas.events import MemoryEvent
+from soma_schemas.events import MemoryEvent, Record
 from soma_schemas.producer import ProducerError, Receipt
 from soma_schemas.registry import RegistryError
+from soma_schemas.topics import Topic
+from soma_schemas.versions import Position
 
 # Writes handed to the client at once; they block only while the registry or the brokers are slow.
 _THREADS = 4
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +34,10 @@ class Publisher(Protocol):
             RegistryError: The event's schema is not registered, or the registry cannot be reached.
             ProducerError: The events could not be queued.
         """
+        ...
+
+    def send(self, records: Sequence[Record], topic: Topic) -> "Future[list[Position]]":
+        """Queue records of a topic; otherwise as `publish`."""
         ...
 
 
@@ -58,19 +66,32 @@ class EventLog:
             LogUnavailableError: The log did not acknowledge all of them in time. Some, or all, may have been
                 written.
         """
+        return await self._acknowledged(lambda: self._publisher.publish(events), len(events), idempotency_key)
+
+    async def send(self, records: Sequence[Record], topic: Topic, idempotency_key: UUID) -> list[Position]:
+        """Send valid records of another topic, in order, and wait until the log has them all.
+
+        Raises:
+            LogUnavailableError: As for `publish`.
+        """
+        return await self._acknowledged(
+            lambda: self._publisher.send(records, topic), len(records), idempotency_key
+        )
+
+    async def _acknowledged(
+        self, send: "Callable[[], Future[list[T]]]", count: int, idempotency_key: UUID
+    ) -> list[T]:
         try:
             async with asyncio.timeout(self._timeout):
                 # In the thread, too, it is this request that publishes: its trace, and its id in the log.
-                publish = contextvars.copy_context().run
-                receipts = await asyncio.wrap_future(
-                    self._threads.submit(publish, self._publisher.publish, events)
-                )
-                return await asyncio.wrap_future(receipts)
+                in_context = contextvars.copy_context().run
+                answers = await asyncio.wrap_future(self._threads.submit(in_context, send))
+                return await asyncio.wrap_future(answers)
         except TimeoutError:
-            log.warning("publish_timed_out", events=len(events), seconds=self._timeout)
+            log.warning("publish_timed_out", events=count, seconds=self._timeout)
             raise _unavailable("the log did not acknowledge it in time", idempotency_key) from None
         except (ProducerError, RegistryError) as error:
-            log.warning("publish_failed", events=len(events), code=error.code, error=str(error))
+            log.warning("publish_failed", events=count, code=error.code, error=str(error))
             raise _unavailable(str(error), idempotency_key) from error
 
     def close(self) -> None:

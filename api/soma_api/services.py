@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soma_api.cursors import Cursors
+from soma_api.erasure_requests import ErasureRequesting
 from soma_api.freshness import LogEnds
 from soma_api.metrics import ApiMetrics
+from soma_api.open_erasures import OpenErasures
 from soma_api.principals import Authenticator
 from soma_api.probes import BackingPart, Probe
 from soma_api.publishing import EventLog
 from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
+from soma_api.queries.erasure_queries import ErasureQueries
 from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.write_queries import WriteQueries
@@ -37,6 +40,9 @@ class Services:
     writes: WriteQueries
     overview: OverviewQueries
     dead_letters: DeadLetterQueries
+    erasures: ErasureQueries
+    open_erasures: OpenErasures
+    erasure_requests: ErasureRequesting
     search: Searcher
     cursors: Cursors
     probes: Mapping[BackingPart, Probe]
@@ -47,6 +53,8 @@ def make_services(resources: Resources) -> Services:
     gateway = resources.settings.api
     database = Database(resources.pool)
     topics = resources.settings.topics
+    log = EventLog(resources.publisher, timeout=gateway.publish_timeout.total_seconds())
+    erasures = ErasureQueries(database)
     return Services(
         settings=resources.settings,
         clock=resources.clock,
@@ -54,10 +62,7 @@ def make_services(resources: Resources) -> Services:
         authenticator=Authenticator(
             ApiKeyQueries(database).find, resources.clock, gateway.api_key_cache_ttl.total_seconds()
         ),
-        log=EventLog(
-            resources.publisher,
-            timeout=gateway.publish_timeout.total_seconds(),
-        ),
+        log=log,
         ends=resources.ends,
         visibility=Visibility(
             waiter=resources.waiter,
@@ -70,6 +75,15 @@ def make_services(resources: Resources) -> Services:
         writes=WriteQueries(database, MEMORY_EVENTS.full_name(topics), topics.epoch),
         overview=OverviewQueries(database),
         dead_letters=DeadLetterQueries(database),
+        erasures=erasures,
+        open_erasures=OpenErasures(erasures.open),
+        erasure_requests=ErasureRequesting(
+            log,
+            erasures,
+            resources.clock,
+            resources.settings.limits,
+            gateway.publish_timeout.total_seconds(),
+        ),
         search=resources.search,
         cursors=Cursors(resources.cursor_secret),
         probes=resources.probes,

@@ -22,6 +22,7 @@ from soma_cli.api_responses import (
     WrittenMany,
 )
 from soma_cli.connection import Connection
+from soma_cli.erasures import Erasure, ErasureList
 from soma_cli.failures import FindingsError
 from soma_schemas.errors import SomaError
 from soma_schemas.http_clients import client_options, usable_environment
@@ -155,6 +156,38 @@ class SomaClient:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def erase(self, wanted: Mapping[str, str], *, request_id: UUID) -> Erasure:
+        """Ask for an erasure; once this returns, reads have stopped.
+
+        Args:
+            wanted: What is to be gone, as the API names it.
+            request_id: Names the request; asking again with the same one changes nothing.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer; the request may be accepted all the same.
+        """
+        headers = {"Idempotency-Key": str(request_id)}
+        return self._ask(Erasure, "POST", "/v1/erasures", body=wanted, headers=headers)
+
+    def erasure(self, request_id: UUID) -> Erasure:
+        """Return an erasure as it is.
+
+        Raises:
+            ApiRefusedError: There is none, or the API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Erasure, "GET", f"/v1/erasures/{request_id}")
+
+    def erasures(self, limit: int) -> ErasureList:
+        """Return the newest erasures.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(ErasureList, "GET", "/v1/erasures", asked={"limit": limit})
 
     def search(self, body: Mapping[str, Any]) -> Hits:
         """Return the best hits.

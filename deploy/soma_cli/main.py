@@ -51,6 +51,9 @@ COMMANDS = (
         "Pack facts about an installation into one archive, without secrets and memory content.",
         OPERATION,
     ),
+    Entry(
+        "erase", "soma_cli.commands.erase", "Have memories erased with proof, and check the proof.", OPERATION
+    ),
     Entry("keys", "soma_cli.commands.keys", "Create, list and revoke API keys.", OPERATION),
     Entry("config", "soma_cli.commands.config", "Show, check and explain settings.", OPERATION),
     Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),

@@ -1,11 +1,19 @@
 """Searching over HTTP."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from soma_api.dependencies import Reader, ReadsIndex, SearchIndex, Settings, StoreVisibility
+from soma_api.dependencies import (
+    ErasuresInProgress,
+    Reader,
+    ReadsIndex,
+    SearchIndex,
+    Settings,
+    StoreVisibility,
+)
 from soma_api.json_body import JsonBody
 from soma_api.models.responses import json_response
 from soma_api.models.search_models import HitsView, SearchBody, hit_view
@@ -65,11 +73,12 @@ async def search(
     consistency: ReadsIndex,
     visibility: StoreVisibility,
     search_index: SearchIndex,
+    erasures: ErasuresInProgress,
     settings: Settings,
     body: _Body,
 ) -> Response:
     """Search memories by meaning, by words, or by both. Each hit has the parts of its score."""
-    asked = body.request(principal)
+    asked = replace(body.request(principal), erasures=await erasures.of(principal.tenant))
     answered = await consistency.ensure()
     try:
         # Asked first: an index that is complete now has everything that the search then looks through.

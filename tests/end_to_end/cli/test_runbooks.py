@@ -213,11 +213,21 @@ def test_another_version_that_is_to_be_run(typed: Typing, publishing: Publishing
     assert typed("soma topics check").code == 0
 
 
+def test_an_erasure_that_waits(up: Up, soma: Soma, typed: Typing) -> None:
+    during, after = sections("erasure-overdue")
+
+    with frozen(up, "worker"):
+        written(soma, 1)
+        assert soma("erase", "subject", "somebody", "--yes", "--wait", "0").code == 0
+        walk(during, typed, all_is_well=False)
+    walk(after, typed, all_is_well=True)
+
+
 def test_every_page_is_walked() -> None:
     walked_pages = {
         "database-failover", "broker-outage", "registry-away", "consumer-stuck", "lag-growing",
         "dead-letter-flood", "qdrant-rebuild", "high-latency", "disk-full", "drift-found",
-        "upgrade-and-rollback",
+        "upgrade-and-rollback", "erasure-overdue",
     }  # fmt: skip
 
     assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == walked_pages

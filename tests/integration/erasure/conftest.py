@@ -10,8 +10,8 @@ from soma_streams.sinks.sessions import Pool
 
 
 @pytest.fixture
-async def place(worker_dsn: str, owner_dsn: str) -> AsyncIterator[Place]:
+async def place(worker_dsn: str, owner_dsn: str, api_dsn: str) -> AsyncIterator[Place]:
     """Everything that an erasure passes through."""
     opened: Pool = AsyncConnectionPool(worker_dsn, min_size=1, max_size=4, open=False)
     async with opened:
-        yield Place(opened, owner_dsn)
+        yield Place(opened, owner_dsn, api_dsn)

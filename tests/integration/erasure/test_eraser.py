@@ -438,8 +438,7 @@ async def test_a_request_that_is_read_again_opens_nothing_that_is_complete(place
 
 def seen(place: Place, tenant: str = "acme") -> tuple[set[str], set[str]]:
     """The texts and the counted namespaces that a reader of the tenant sees."""
-    with psycopg.connect(place.owner_dsn) as connection:
-        connection.execute("SET ROLE soma_readers")
+    with psycopg.connect(place.reader_dsn) as connection:
         connection.execute("SELECT set_config('soma.tenant', %s, false)", (tenant,))
         texts = {
             row[0] for row in connection.execute("SELECT text FROM memories WHERE NOT deleted").fetchall()

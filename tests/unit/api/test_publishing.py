@@ -10,9 +10,10 @@ from builders import an_id, stored
 from soma_api.problems import LogUnavailableError
 from soma_api.publishing import EventLog
 from soma_schemas.clock import yield_now
-from soma_schemas.events import MemoryEvent
+from soma_schemas.events import MemoryEvent, Record
 from soma_schemas.producer import DeliveryTimeoutError, Receipt
 from soma_schemas.registry import RegistryUnreachableError
+from soma_schemas.topics import MEMORY_ERASURES, Topic
 from soma_schemas.versions import Position
 
 Receipts = Future[list[Receipt]]
@@ -31,6 +32,13 @@ class Publisher:
         receipts: Receipts = Future()
         self.answer(events, receipts)
         return receipts
+
+    def send(self, records: Sequence[Record], topic: Topic) -> "Future[list[Position]]":
+        del topic
+        self.threads.add(threading.current_thread().name)
+        positions: Future[list[Position]] = Future()
+        positions.set_result([Position(0, number) for number in range(len(records))])
+        return positions
 
     def acknowledge(self, events: Sequence[MemoryEvent], receipts: Receipts) -> None:
         positions = (Position(0, offset) for offset in count(self.offset))
@@ -69,6 +77,14 @@ async def test_receipts_come_in_the_order_of_the_events(log: EventLog) -> None:
 
     assert [receipt.event_id for receipt in receipts] == [event.event_id for event in events]
     assert [receipt.position.offset for receipt in receipts] == [0, 1, 2, 3, 4]
+
+
+async def test_records_of_other_topics_are_sent_by_the_same_rules(
+    log: EventLog, publisher: Publisher
+) -> None:
+    assert await log.send([stored(), stored()], MEMORY_ERASURES, an_id()) == [Position(0, 0), Position(0, 1)]
+
+    assert threading.current_thread().name not in publisher.threads
 
 
 async def test_the_event_loop_is_never_given_to_a_publisher_that_may_block(

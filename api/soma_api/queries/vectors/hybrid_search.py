@@ -10,7 +10,9 @@ from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question
+from soma_api.queries.vectors.unerased import unerased
 from soma_schemas import tracing
+from soma_schemas.events import ErasureScope
 from soma_schemas.tracing import SpanKind
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import Embedder
@@ -40,6 +42,7 @@ class SearchRequest:
         text: What is asked; only a vector search with a vector of its own can do without.
         vector: Compared instead of the embedded text; of the index's model.
         top_k: Maximum number of hits.
+        erasures: Scope and selector of the open erasures of the tenant: what they select is not found.
     """
 
     tenant: str
@@ -48,6 +51,7 @@ class SearchRequest:
     mode: SearchMode = SearchMode.HYBRID
     filter: SearchFilter = field(default_factory=SearchFilter)
     top_k: int = 10
+    erasures: Sequence[tuple[ErasureScope, str | None]] = ()
 
     def __post_init__(self) -> None:
         if self.text is None and (self.vector is None or self.mode is not SearchMode.VECTOR):
@@ -93,6 +97,7 @@ class Search:
         conditions = conditions_of(request.tenant, request.filter)
         if conditions is None:
             return []
+        conditions += unerased(request.tenant, request.erasures)
         with tracing.part("embed"):
             dense = await self._dense(request) if request.mode is not SearchMode.KEYWORD else None
         words = self._bm25.query(request.text or "") if request.mode is not SearchMode.VECTOR else None

@@ -1,0 +1,140 @@
+"""The models of requests and responses about erasures."""
+
+import json
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize
+from soma_api.queries.erasure_queries import StoredErasure
+from soma_schemas.events import ErasureScope
+from soma_schemas.fields import Name, Namespace, Tenant, broken
+from soma_schemas.violations import ViolationCode
+
+
+class RequestErasure(BaseModel):
+    """What is to be gone: exactly one of these."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"subject": "customer-1842"}]}
+    )
+
+    subject: Name | None = Field(
+        None, description="All memories about this person, and what they said before."
+    )
+    memory_id: UUID | None = Field(None, description="One memory with its history, whether or not it lives.")
+    namespace: Namespace | None = Field(None, description="This namespace and all below it.")
+    tenant: Tenant | None = Field(None, description="Everything: the name of the key's own tenant.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if len(self.model_fields_set & {name for name in _SCOPES if getattr(self, name) is not None}) != 1:
+            raise broken(ViolationCode.INVALID_VALUE, "exactly one of subject, memory_id, namespace, tenant")
+        return self
+
+    def selected(self) -> tuple[ErasureScope, str | None]:
+        """Return scope and selector."""
+        name, value = next((name, value) for name in _SCOPES if (value := getattr(self, name)) is not None)
+        scope = _SCOPES[name]
+        return scope, None if scope is ErasureScope.TENANT else str(value)
+
+
+_SCOPES = {
+    "subject": ErasureScope.SUBJECT,
+    "memory_id": ErasureScope.MEMORY,
+    "namespace": ErasureScope.NAMESPACE,
+    "tenant": ErasureScope.TENANT,
+}
+
+
+class ErasureStateView(StrEnum):
+    """How far an erasure is."""
+
+    ACCEPTED = "accepted"
+    DELETING = "deleting"
+    CLEARING = "clearing"
+    VERIFYING = "verifying"
+    SIGNED = "signed"
+    COMPLETED = "completed"
+
+
+_AN_ERASURE: dict[str, Any] = {
+    "request_id": "0198c5b0-6f1a-7c3e-9d42-1b2c3d4e5f60",
+    "scope": "SUBJECT",
+    "selector": "customer-1842",
+    "state": "deleting",
+    "waits_for": None,
+    "requested_by": "key:k7Gf2q",
+    "requested_at": "2026-03-02T09:00:00.123000Z",
+    "accepted_at": "2026-03-02T09:00:00.171000Z",
+    "completed_at": None,
+    "memories": 3,
+    "history_rows": 0,
+    "links": 0,
+    "dead_letters": 1,
+    "outbox_rows": 0,
+    "notices": 0,
+    "receipt": None,
+}
+
+
+class ErasureView(BaseModel):
+    """An erasure. From its acceptance on no read and no search returns what it selects."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_AN_ERASURE]})
+
+    request_id: UUID
+    scope: ErasureScope
+    selector: str | None = Field(
+        description="Null for a tenant, and once it is complete: nobody is named then."
+    )
+    state: ErasureStateView = Field(description="The step that comes next, or that it is complete.")
+    waits_for: str | None = Field(
+        description="What keeps it from going on: `signing_key`, `sinks`, `dead_letters` or `vector_index`."
+    )
+    requested_by: str
+    requested_at: datetime
+    accepted_at: datetime = Field(description="What the log had received by then is reached.")
+    completed_at: datetime | None
+    memories: int = Field(description="That were deleted, as far as counted.")
+    history_rows: int = Field(description="That lost what they said.")
+    links: int
+    dead_letters: int = Field(description="That nobody can show or replay any more.")
+    outbox_rows: int
+    notices: int
+    receipt: dict[str, Any] | None = Field(
+        description="Signed; `soma erase verify` checks it without this service. Null before it is complete."
+    )
+
+
+class ErasureQuery(BaseModel):
+    """Page of a list of erasures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: PageSize = Field(DEFAULT_PAGE_SIZE, description="Erasures on a page.")
+    cursor: str | None = Field(None, max_length=1024, description="`next_cursor` of the page before.")
+
+
+class ErasurePage(BaseModel):
+    """Some erasures, newest first, and where the list goes on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"erasures": [_AN_ERASURE], "next_cursor": None}]}
+    )
+
+    erasures: list[ErasureView]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null at the end.")
+
+
+def erasure_view(erasure: StoredErasure) -> dict[str, Any]:
+    """Return an erasure as `ErasureView` describes it."""
+    view = erasure._asdict()
+    del view["selector_sha256"]
+    view["requested_by"] = view.pop("actor")
+    complete = erasure.completed_at is not None and erasure.receipt is not None
+    view["receipt"] = json.loads(erasure.receipt) if complete and erasure.receipt is not None else None
+    return view

@@ -1,0 +1,187 @@
+"""`soma erase`: have memories erased with proof, and check the proof."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID, uuid4
+
+import typer
+
+from soma_cli.client import SomaClient
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.erasures import Checked, Erasure, NotErased
+from soma_cli.output import say, show
+from soma_schemas.clock import SystemClock
+from soma_schemas.errors import SomaError
+
+app = typer.Typer(
+    help="Have memories erased with proof, and check the proof.", no_args_is_help=True, add_completion=False
+)
+
+_LOOK_AGAIN_SECONDS = 0.5
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without, say only what would be done.")]
+Patience = Annotated[
+    int,
+    typer.Option(
+        "--wait",
+        min=0,
+        max=3600,
+        help="Seconds to wait for the receipt; 0 returns once reads have stopped.",
+        metavar="SECONDS",
+    ),
+]
+ToReceipt = Annotated[
+    Path | None,
+    typer.Option("--receipt", help="Write the receipt to this file.", metavar="FILE", show_default=False),
+]
+
+
+class UnfinishedError(SomaError):
+    """An erasure goes on, and the command waits no longer."""
+
+    code = "erasure_unfinished"
+
+
+@app.command()
+def subject(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The subject, as memories name it.", metavar="SUBJECT")],
+    *,
+    yes: Yes = False,
+    wait: Patience = 60,
+    receipt: ToReceipt = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase all memories about a person, and what memories said while they were about them."""
+    with open_client(context, url, api_key) as client:
+        _erase(client, {"subject": name}, wait, receipt, yes=yes, as_json=as_json)
+
+
+@app.command()
+def memory(
+    context: typer.Context,
+    memory_id: Annotated[UUID, typer.Argument(help="Id of the memory.", metavar="ID")],
+    *,
+    yes: Yes = False,
+    wait: Patience = 60,
+    receipt: ToReceipt = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase one memory with its history; also one that was deleted before."""
+    with open_client(context, url, api_key) as client:
+        _erase(client, {"memory_id": str(memory_id)}, wait, receipt, yes=yes, as_json=as_json)
+
+
+@app.command()
+def namespace(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The namespace.", metavar="NAMESPACE")],
+    *,
+    yes: Yes = False,
+    wait: Patience = 60,
+    receipt: ToReceipt = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a namespace and all below it."""
+    with open_client(context, url, api_key) as client:
+        _erase(client, {"namespace": name}, wait, receipt, yes=yes, as_json=as_json)
+
+
+@app.command()
+def tenant(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The tenant of the API key.", metavar="TENANT")],
+    *,
+    yes: Yes = False,
+    wait: Patience = 60,
+    receipt: ToReceipt = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase everything of a tenant."""
+    with open_client(context, url, api_key) as client:
+        _erase(client, {"tenant": name}, wait, receipt, yes=yes, as_json=as_json)
+
+
+@app.command("show")
+def show_(
+    context: typer.Context,
+    request_id: Annotated[UUID, typer.Argument(help="Id of the request.", metavar="ID")],
+    *,
+    wait: Patience = 0,
+    receipt: ToReceipt = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far an erasure is, and its receipt once it is complete."""
+    with open_client(context, url, api_key) as client:
+        _tell(client, client.erasure(request_id), wait, receipt, as_json=as_json)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of results.")] = 20,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List erasures, newest first."""
+    with open_client(context, url, api_key) as client:
+        show(client.erasures(limit), as_json=as_json)
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="The receipt.", metavar="RECEIPT")],
+    *,
+    key: Annotated[
+        Path, typer.Option("--key", help="PEM file of the public key that signed it.", metavar="PUBLIC")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Check a receipt with the public key of whoever signed it; asks no service."""
+    show(Checked.of(file, key), as_json=as_json)
+
+
+def _erase(
+    client: SomaClient,
+    wanted: dict[str, str],
+    wait: int,
+    receipt: Path | None,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    if not yes:
+        ((what, which),) = wanted.items()
+        show(NotErased(what=what, which=which), as_json=as_json)
+        say("Nothing was erased. It cannot be undone: add --yes to do it.")
+        return
+    _tell(client, client.erase(wanted, request_id=uuid4()), wait, receipt, as_json=as_json)
+
+
+def _tell(client: SomaClient, erasure: Erasure, wait: int, receipt: Path | None, *, as_json: bool) -> None:
+    clock = SystemClock()
+    until = clock.monotonic() + wait
+    while erasure.state != "completed" and clock.monotonic() < until:
+        clock.block(_LOOK_AGAIN_SECONDS)
+        erasure = client.erasure(erasure.request_id)
+    if receipt is not None and erasure.receipt is not None:
+        erasure.write_receipt(receipt)
+    show(erasure, as_json=as_json)
+    if erasure.state != "completed" and (wait or receipt is not None):
+        waits_for = "" if erasure.waits_for is None else f"; it waits for {erasure.waits_for}"
+        raise UnfinishedError(
+            f"the erasure is {erasure.state}{waits_for}; reads have stopped",
+            remedy=f"soma erase show {erasure.request_id}",
+        )
