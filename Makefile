@@ -50,7 +50,7 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=
 test-reference: $(VENV)/.dev ## Run the tests of the write path as where the native extension is not installed.
 	PYTHONPATH=$(CURDIR)/tests/without_native $(BIN)/pytest $(PARALLEL) $(WRITE_PATH)
 
-WRITE_PATH := tests/unit/delivery tests/unit/sinks_postgres tests/integration/sinks_postgres tests/integration/workers
+WRITE_PATH := tests/unit/contracts/test_producer.py tests/integration/contracts/test_producer.py tests/unit/delivery tests/unit/sinks_postgres tests/integration/sinks_postgres tests/integration/workers
 
 .PHONY: test-long
 test-long: $(VENV)/.dev ## Run the tests that take minutes each.

@@ -21,6 +21,7 @@ from soma_cli.local.backing_services import BackingServices, open_backing_servic
 from soma_cli.local.home import Home
 from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
+from soma_schemas.native_fields import ABSENCE
 from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import KafkaSettings, PublishingSettings, TopicSettings
 from soma_schemas.tables.migrations import migrate
@@ -42,18 +43,13 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 _prefixes = count(1)
 
 # All tests but its own hold with the native extension and without it.
-try:
-    import soma_native
-except ImportError as error:
-    NATIVE = f"not there: {error}"
+if ABSENCE:
     collect_ignore_glob = ["*/test_native*.py"]
-else:
-    NATIVE = soma_native.__name__
 
 
 def pytest_report_header() -> str:
     """Say with what the tests run."""
-    return f"native extension: {NATIVE}"
+    return f"native extension: {ABSENCE or 'there'}"
 
 
 class LocalParts:

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from soma_schemas.fields import (
+    WRITTEN,
     Coordinate,
     Embedding,
     ExpectedVersion,
@@ -53,14 +54,21 @@ class Record(BaseModel):
     actor: Name
 
     @classmethod
-    def validated(cls, fields: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) -> Self:
+    def validated(
+        cls, fields: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS, *, written: str | None = None
+    ) -> Self:
         """Return the event that these fields make.
+
+        Args:
+            fields: What the event says.
+            limits: How large it may be.
+            written: The payload among the fields, where `written_json` has just returned it.
 
         Raises:
             ContractError: They break the contract; every violation is named with its path.
         """
         try:
-            return cls.model_validate(fields, context={"limits": limits})
+            return cls.model_validate(fields, context={"limits": limits, WRITTEN: written})
         except ValidationError as error:
             raise ContractError(violations_of(error)) from None
 

@@ -1,5 +1,6 @@
 """The types that fields of events and of requests share, with their rules."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ from soma_schemas.moments import of_rfc3339
 from soma_schemas.namespaces import namespace_fault
 from soma_schemas.violations import WITHIN, ViolationCode, place_within
 
+# Under this name the context of a validation has what `written_json` has just returned: not checked again.
+WRITTEN = "written"
 # Most events of a process are of few tenants and namespaces. What is refused is not kept.
 _SOUND_NAMES = 1024
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
@@ -26,6 +29,8 @@ _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 _SMALLEST_FLOAT32 = 2.0**-149
 # A tuple: a union would be made anew for every value that is looked at.
 _HOLDERS = (dict, list, tuple)
+# What contains itself nests too deep, and is refused before.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -247,6 +252,17 @@ def json_object(text: str) -> str:
     return json_text(read.value) if read.respelled else text
 
 
+def written_json(value: object) -> str:
+    """Return a JSON object that both stores can hold as text.
+
+    Raises:
+        PydanticCustomError: As of `check_json_object`.
+    """
+    # Checked first: what writes JSON makes strings of numbers that are keys.
+    check_json_object(value)
+    return _ENCODER.encode(value)
+
+
 def _within_payload_limit(text: str, info: ValidationInfo) -> str:
     size, most = _utf8_bytes(text), limits_of(info).payload_bytes
     if size > most:
@@ -255,7 +271,11 @@ def _within_payload_limit(text: str, info: ValidationInfo) -> str:
 
 
 def _payload(text: str, info: ValidationInfo) -> str:
-    kept = json_object(_within_payload_limit(text, info))
+    _within_payload_limit(text, info)
+    context: Mapping[str, object] | None = info.context
+    if context is not None and context.get(WRITTEN) is text:
+        return text
+    kept = json_object(text)
     return text if kept is text else _within_payload_limit(kept, info)
 
 

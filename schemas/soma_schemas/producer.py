@@ -1,7 +1,6 @@
 """Publish memory events: validated before they are sent, acknowledged by all replicas before they count."""
 
 import asyncio
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,10 +28,11 @@ from soma_schemas.events import (
     PatchField,
     Record,
 )
-from soma_schemas.fields import Kind, check_json_object
+from soma_schemas.fields import Kind, written_json
 from soma_schemas.identity import identified, new_id
 from soma_schemas.memories import SAID
-from soma_schemas.registry import EventSerializer, open_registry
+from soma_schemas.native_writer import Stamps
+from soma_schemas.registry import EventSerializer, SerializedEvent, open_registry
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS, Topic
 from soma_schemas.versions import Position
@@ -49,8 +49,6 @@ TIMEOUTS = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT}) 
 
 _POLL_SECONDS = 0.1
 _GROUP_EVENTS = 500
-# What contains itself nests too deep, and is refused before.
-_PAYLOADS = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _LOG = logging.getLogger(__name__)  # the standard library's: this runs in programs of others
 _NO_BROKERS = frozenset(
     {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001  # public
@@ -118,10 +116,14 @@ class Tombstone:
 
     event_id: UUID
     key: bytes
+    value = None
 
     def log_key(self) -> bytes:
         """Return the key."""
         return self.key
+
+
+Sendable = Record | SerializedEvent | Tombstone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +205,7 @@ class MemoryProducer:
             ContractError: The memory breaks the contract; nothing was sent.
             ProducerError: The log did not acknowledge it.
         """
-        return self._published(self.stored(memory))
+        return self._published(self._ready(memory))
 
     async def store_async(self, memory: NewMemory) -> Receipt:
         """Publish a memory and wait until the log has it, without blocking the event loop.
@@ -212,7 +214,7 @@ class MemoryProducer:
             ContractError: The memory breaks the contract; nothing was sent.
             ProducerError: The log did not acknowledge it.
         """
-        (receipt,) = await asyncio.wrap_future(self.publish([self.stored(memory)]))
+        (receipt,) = await asyncio.wrap_future(self._events.publish([self._ready(memory)]))
         return receipt
 
     def store_many(self, memories: Iterable[NewMemory]) -> list[Receipt]:
@@ -222,7 +224,7 @@ class MemoryProducer:
             ContractError: One breaks the contract; paths begin with its number. Those before it were sent.
             ProducerError: The log did not acknowledge some, whose events are named.
         """
-        return self.publish(self._numbered(memories)).result()
+        return self._events.publish(self._numbered(memories)).result()
 
     def patch(
         self,
@@ -249,17 +251,18 @@ class MemoryProducer:
         values: dict[str, Any] = {name.value: None for name in PatchField} | {
             PatchField(name).value: value for name, value in changes.items()
         }
-        if values["payload"] is not None:
-            values["payload"] = _payload_text(values["payload"])
+        written = None if values["payload"] is None else _payload_text(values["payload"])
         event = MemoryPatched.validated(
             self._common(namespace, memory_id)
             | values
             | {
+                "payload": written,
                 "fields": list(changes),
                 "embedding_model": embedding_model,
                 "expected_version": expected_version,
             },
             self._limits,
+            written=written,
         )
         return self._published(event)
 
@@ -303,25 +306,7 @@ class MemoryProducer:
         Raises:
             ContractError: The memory breaks the contract.
         """
-        now = self._clock.now()
-        return MemoryStored.validated(
-            {name: getattr(memory, name) for name in SAID}
-            | {
-                "event_id": memory.event_id or new_id(now),
-                "tenant": self._tenant,
-                "memory_id": memory.memory_id
-                or identified(self._tenant, memory.namespace, memory.key, memory.coordinate)
-                or new_id(now),
-                "occurred_at": memory.occurred_at or now,
-                "actor": memory.actor or self._actor,
-                "coordinate": _listed(memory.coordinate),
-                "payload": _payload_text(memory.payload),
-                "tags": _listed(memory.tags),
-                "embedding": _listed(memory.embedding),
-                "expected_version": memory.expected_version,
-            },
-            self._limits,
-        )
+        return self._stored(self._stamps(memory), memory)
 
     def publish(self, events: Iterable[MemoryEvent]) -> "Future[list[Receipt]]":
         """Send validated events, in their order; the future ends when all replicas have them all.
@@ -342,16 +327,51 @@ class MemoryProducer:
         """Wait until everything that was sent has its answer, then let go of the brokers."""
         self._events.close()
 
-    def _published(self, event: MemoryEvent) -> Receipt:
-        (receipt,) = self.publish([event]).result()
+    def _published(self, event: MemoryEvent | SerializedEvent) -> Receipt:
+        (receipt,) = self._events.publish([event]).result()
         return receipt
 
-    def _numbered(self, memories: Iterable[NewMemory]) -> Iterator[MemoryStored]:
+    def _numbered(self, memories: Iterable[NewMemory]) -> Iterator[MemoryStored | SerializedEvent]:
         for number, memory in enumerate(memories):
             try:
-                yield self.stored(memory)
+                yield self._ready(memory)
             except ContractError as error:
                 raise error.within(f"/{number}") from None
+
+    def _ready(self, memory: NewMemory) -> MemoryStored | SerializedEvent:
+        """Return what stores a memory; an event only where the model has to look at it."""
+        stamps = self._stamps(memory)
+        return self._events.serialize_natively(stamps, memory) or self._stored(stamps, memory)
+
+    def _stamps(self, memory: NewMemory) -> Stamps:
+        now = self._clock.now()
+        is_named = memory.key is not None or memory.coordinate is not None
+        return Stamps(
+            memory.event_id or new_id(now),
+            self._tenant,
+            memory.memory_id or (None if is_named else new_id(now)),
+            memory.occurred_at or now,
+            memory.actor or self._actor,
+        )
+
+    def _stored(self, stamps: Stamps, memory: NewMemory) -> MemoryStored:
+        written = _payload_text(memory.payload)
+        named = identified(stamps.tenant, memory.namespace, memory.key, memory.coordinate)
+        return MemoryStored.validated(
+            {name: getattr(memory, name) for name in SAID}
+            | stamps._asdict()
+            | {
+                # What names it may be none: that is for the model to say.
+                "memory_id": stamps.memory_id or named or new_id(self._clock.now()),
+                "coordinate": _listed(memory.coordinate),
+                "payload": written,
+                "tags": _listed(memory.tags),
+                "embedding": _listed(memory.embedding),
+                "expected_version": memory.expected_version,
+            },
+            self._limits,
+            written=written,
+        )
 
     def _common(self, namespace: str, memory_id: UUID) -> dict[str, Any]:
         now = self._clock.now()
@@ -376,7 +396,7 @@ class EventPublisher:
     def __init__(self, settings: PublishingSettings, metrics: "ProducerMetrics | None" = None) -> None:
         self._topics = settings.topics
         self._registry = open_registry(settings.registry)
-        self._serializer = EventSerializer(self._registry)
+        self._serializer = EventSerializer(self._registry, settings.limits)
         self._producer = Producer(
             settings.kafka.librdkafka(silent=True)
             | {
@@ -399,7 +419,17 @@ class EventPublisher:
         self._poller = threading.Thread(target=self._poll, name="soma-producer", daemon=True)
         self._poller.start()
 
-    def publish(self, events: Iterable[MemoryEvent]) -> "Future[list[Receipt]]":
+    def serialize_natively(self, stamps: Stamps, memory: NewMemory) -> SerializedEvent | None:
+        """Return a new memory as `publish` takes it, or None: the model has to look at it.
+
+        Raises:
+            RegistryError: The schema is not registered, or the registry cannot be reached.
+            ProducerError: The producer is closed.
+        """
+        self._require_open()
+        return self._serializer.serialize_natively(stamps, memory, MEMORY_EVENTS.full_name(self._topics))
+
+    def publish(self, events: Iterable[MemoryEvent | SerializedEvent]) -> "Future[list[Receipt]]":
         """Send events to `memory.events`, as `send` does; the future has their receipts.
 
         Raises:
@@ -408,7 +438,7 @@ class EventPublisher:
         """
         sent: list[tuple[UUID, UUID]] = []
 
-        def noted() -> Iterator[MemoryEvent]:
+        def noted() -> Iterator[MemoryEvent | SerializedEvent]:
             for event in events:
                 sent.append((event.event_id, event.memory_id))
                 yield event
@@ -418,7 +448,7 @@ class EventPublisher:
         positions.add_done_callback(partial(_tell_receipts, receipts, sent))
         return receipts
 
-    def send(self, records: Iterable[Record | Tombstone], topic: Topic) -> "Future[list[Position]]":
+    def send(self, records: Iterable[Sendable], topic: Topic) -> "Future[list[Position]]":
         """Queue records of a topic, in their order; the future ends when all replicas have them all.
 
         A full queue blocks. The future fails with a `ProducerError` that names the records which the log did
@@ -428,17 +458,16 @@ class EventPublisher:
             RegistryError: A schema is not registered, or the registry cannot be reached.
             ProducerError: The producer is closed.
         """
-        if self._closing.is_set():
-            raise ProducerClosedError("this producer is closed")
+        self._require_open()
         to = topic.full_name(self._topics)
         answers = _Answers(self._metrics)
-        group: list[tuple[Record | Tombstone, bytes | None]] = []
+        group: list[tuple[Sendable, bytes | None]] = []
         sending = tracing.sending(f"send {to}", _attributes(to))
         carrier = sending.carrier
         headers: _Headers | None = list(carrier.items()) if carrier else None
         try:
             for record in records:
-                value = None if isinstance(record, Tombstone) else self._serializer.serialize(record, to)
+                value = self._serializer.serialize(record, to) if isinstance(record, Record) else record.value
                 group.append((record, value))
                 if len(group) == _GROUP_EVENTS:
                     self._queue(to, group, answers, headers)
@@ -452,10 +481,14 @@ class EventPublisher:
         positions.add_done_callback(partial(_end, sending))
         return positions
 
+    def _require_open(self) -> None:
+        if self._closing.is_set():
+            raise ProducerClosedError("this producer is closed")
+
     def _queue(
         self,
         topic: str,
-        group: Sequence[tuple[Record | Tombstone, bytes | None]],
+        group: Sequence[tuple[Sendable, bytes | None]],
         answers: "_Answers",
         headers: _Headers | None,
     ) -> None:
@@ -607,13 +640,10 @@ def _payload_text(payload: Mapping[str, Any]) -> str:
     Raises:
         ContractError: It holds what JSON or the stores do not have.
     """
-    # Checked first: what writes JSON makes strings of numbers that are keys.
-    value = dict(payload) if isinstance(payload, Mapping) else payload
     try:
-        check_json_object(value)
+        return written_json(dict(payload) if isinstance(payload, Mapping) else payload)
     except PydanticCustomError as error:
         raise ContractError([violation_of(error, "/payload")]) from None
-    return _PAYLOADS.encode(value)
 
 
 def _tell_of_brokers(error: KafkaError) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import fastavro
 import httpx2
@@ -18,8 +19,11 @@ from confluent_kafka.schema_registry import (
 
 from soma_schemas.avro_schemas import AvroSchema, latest, released
 from soma_schemas.errors import MismatchError, SomaError
-from soma_schemas.events import Record
+from soma_schemas.events import MemoryEvent, MemoryStored, Record
 from soma_schemas.http_clients import stays_here, usable_environment
+from soma_schemas.identity import uuid_of
+from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.native_writer import NativeWriter, Stamps
 from soma_schemas.settings import RegistrySettings, TopicSettings
 from soma_schemas.topics import TOPICS, Topic
 from soma_schemas.wire_format import wire_header
@@ -182,11 +186,30 @@ def require_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> None
         raise MismatchError("; ".join(faults), remedy="Run `soma schemas register`.")
 
 
-class EventSerializer:
-    """Events to bytes in Confluent's wire format, under schemas that somebody else has registered."""
+class SerializedEvent(NamedTuple):
+    """An event as the log takes it."""
 
-    def __init__(self, client: SchemaRegistryClient) -> None:
+    event_id: UUID
+    memory_id: UUID
+    key: bytes
+    value: bytes
+
+    def log_key(self) -> bytes:
+        """Return the key."""
+        return self.key
+
+
+class EventSerializer:
+    """Events to bytes in Confluent's wire format, under schemas that somebody else has registered.
+
+    Args:
+        client: Knows the schemas.
+        limits: How large an event may be.
+    """
+
+    def __init__(self, client: SchemaRegistryClient, limits: Limits = DEFAULT_LIMITS) -> None:
         self._client = client
+        self._native = NativeWriter.where_installed(limits)
         self._writers: dict[tuple[str, str], _Writer] = {}
 
     def serialize(self, event: Record, full_topic_name: str) -> bytes:
@@ -195,21 +218,52 @@ class EventSerializer:
         Raises:
             RegistryError: Its schema is not registered, or the registry cannot be reached.
         """
-        record = type(event).__name__
-        writer = self._writers.get((full_topic_name, record))
-        if writer is None:
-            writer = self._writers[full_topic_name, record] = self._writer(full_topic_name, record)
+        writer = self._writer(full_topic_name, type(event).__name__)
+        if self._native is not None and isinstance(event, MemoryStored):
+            written = self._native.event(event)
+            if written is not None:
+                return writer.header + written[1]
         value = io.BytesIO()
         value.write(writer.header)
-        fastavro.schemaless_writer(value, writer.schema, event.model_dump())
+        # An event about a memory holds no models, whose values a copy would have to be made of.
+        fields = vars(event) if isinstance(event, MemoryEvent) else event.model_dump()
+        fastavro.schemaless_writer(value, writer.schema, fields)
         return value.getvalue()
 
+    def serialize_natively(
+        self, stamps: Stamps, memory: object, full_topic_name: str
+    ) -> SerializedEvent | None:
+        """Return the event that stores a memory as it goes to the topic, where that can be said without one.
+
+        Args:
+            stamps: What the producer says.
+            memory: Has the other fields of MemoryStored as attributes; its payload may be a mapping.
+            full_topic_name: Of the topic.
+
+        Returns:
+            None where the model has to look at it, or without the native extension.
+
+        Raises:
+            RegistryError: As of `serialize`.
+        """
+        written = None if self._native is None else self._native.memory(stamps, memory)
+        if written is None:
+            return None
+        key, body = written
+        memory_id = stamps.memory_id or uuid_of(int(key[-36:].replace(b"-", b""), 16))
+        header = self._writer(full_topic_name, MemoryStored.__name__).header
+        return SerializedEvent(stamps.event_id, memory_id, key, header + body)
+
     def _writer(self, full_topic_name: str, record: str) -> "_Writer":
-        schema = latest(record)
-        schema_id = _lookup(self._client, f"{full_topic_name}-{schema.full_name}", schema)
-        if schema_id is None:
-            raise _not_registered(record)
-        return _Writer(wire_header(schema_id), fastavro.parse_schema(schema.parsed()))
+        writer = self._writers.get((full_topic_name, record))
+        if writer is None:
+            schema = latest(record)
+            schema_id = _lookup(self._client, f"{full_topic_name}-{schema.full_name}", schema)
+            if schema_id is None:
+                raise _not_registered(record)
+            writer = _Writer(wire_header(schema_id), fastavro.parse_schema(schema.parsed()))
+            self._writers[full_topic_name, record] = writer
+        return writer
 
 
 class _Writer(NamedTuple):

@@ -1,9 +1,9 @@
-"""Says of records of stored memories which are sound, and writes the rows of these.
+"""Says of stored memories which are sound, as records or as values; writes the rows and the records of these.
 
 What is called sound is what fastavro and the model take; everything else is theirs, above all what is wrong.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 Rule: TypeAlias = tuple[Any, ...]
@@ -43,12 +43,47 @@ class Reader:
         What is not of type bytes itself is never sound.
         """
 
+    def writer(
+        self,
+        schema: Sequence[int],
+        given: Sequence[str],
+        uuid: type,
+        datetime: type,
+        micros: Callable[[Any], int],
+        kinds: Sequence[Any],
+    ) -> Writer:
+        """Return a writer of records whose schema has these fields, in this order.
+
+        Args:
+            schema: The places of the fields.
+            given: The names of the fields in the order in which they are given to the writer.
+            uuid: The class of ids.
+            datetime: The class of times.
+            micros: Returns the microseconds since 1970 of a time.
+            kinds: The members of the enumeration, in the order of its names.
+
+        Raises:
+            ValueError: One is missing, or is there twice.
+        """
+
     def layout(self, columns: Sequence[tuple[int, tuple[Any, ...]]]) -> Layout:
         """Return a row type of columns: the number of its type, and where each comes from.
 
         That is a word and what belongs to it: `field` or `array_of` (its name), `constant` (length and
         content, as PostgreSQL takes them), `version`, `logged_at`, `partition`, `content` (the names of
         fields for a JSON object).
+        """
+
+@final
+class Writer:
+    """Writes records."""
+
+    def write(self, values: tuple[Any, ...], /) -> tuple[bytes, bytes] | None:
+        """Return the key and the body of a record, or None: the reference has to look at it.
+
+        Args:
+            values: Of the fields, in the order told. Where the memory's id is None, its key or its coordinate
+                gives it. Items are in a list or a tuple; JSON is a text, or a dictionary that becomes one.
         """
 
 @final

@@ -12,6 +12,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.events import SINK_EVENTS
 from soma_schemas.groups import SinkGroup
 from soma_schemas.metrics import MetricSet
+from soma_schemas.native_fields import ABSENCE
 from soma_schemas.outcomes import Outcome
 from soma_schemas.pool_metrics import PoolName, expose_pool
 from soma_schemas.postgres_pool import open_pool
@@ -26,7 +27,7 @@ from soma_streams.consumer_group import Settle
 from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
 from soma_streams.delivery.decode import Decoder, WriterSchemas
 from soma_streams.delivery.flood import FloodGuard
-from soma_streams.delivery.native import ABSENCE, NativeReader
+from soma_streams.delivery.native import NativeReader
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Watermark

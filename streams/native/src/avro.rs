@@ -1,4 +1,4 @@
-//! Takes Avro's binary form apart: numbers, lengths, and what is passed over.
+//! Takes Avro's binary form apart, and makes it: numbers, lengths, and what is passed over.
 //!
 //! `None` means: somebody else has to look at it. Forms that are allowed and rare, such as an array in several
 //! blocks, are among that.
@@ -76,6 +76,29 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Appends an `int` or a `long`.
+pub fn write_long(out: &mut Vec<u8>, number: i64) {
+    let mut left = (number << 1 ^ number >> 63).cast_unsigned();
+    while left >= 0x80 {
+        out.push(left.to_le_bytes()[0] | 0x80);
+        left >>= 7;
+    }
+    out.push(left.to_le_bytes()[0]);
+}
+
+/// Appends a string or bytes.
+pub fn write_sized(out: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
+    write_length(out, bytes.len())?;
+    out.extend_from_slice(bytes);
+    Some(())
+}
+
+/// Appends how long something is.
+pub fn write_length(out: &mut Vec<u8>, length: usize) -> Option<()> {
+    write_long(out, i64::try_from(length).ok()?);
+    Some(())
+}
+
 /// A type of which nothing is wanted.
 #[derive(Clone, Debug)]
 pub enum Skipped {
@@ -131,6 +154,15 @@ mod tests {
         assert_eq!(long(&beyond), None);
         assert_eq!(long(&[0x80; 11]), None);
         assert_eq!(long(&[0x80]), None);
+    }
+
+    #[test]
+    fn a_number_that_was_written_is_read_again() {
+        for number in [0, -1, 63, 64, -64, -65, 8191, 8192, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            write_long(&mut out, number);
+            assert_eq!(long(&out), Some(number));
+        }
     }
 
     #[test]

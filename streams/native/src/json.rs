@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 /// So many characters without an exponent have at most 15 digits and a point, which every double tells apart.
 const CERTAIN_CHARACTERS: usize = 16;
+pub const HEX: &[u8; 16] = b"0123456789abcdef";
 const LONGEST_KEPT: usize = 32;
 const LONGEST_SURE_INTEGER: usize = 300;
 
@@ -226,10 +227,9 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
         };
         out.extend_from_slice(&text[begin..at]);
         if short == 0 {
-            let digits = b"0123456789abcdef";
             out.extend_from_slice(b"\\u00");
-            out.push(digits[usize::from(byte >> 4)]);
-            out.push(digits[usize::from(byte & 15)]);
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
         } else {
             out.extend_from_slice(&[b'\\', short]);
         }

@@ -1,4 +1,4 @@
-//! Says of records of stored memories which are sound, and writes the rows of these.
+//! Says of stored memories which are sound, as records or as values; writes the rows and the records of these.
 //!
 //! The reference is in Python: fastavro and the model. What is called sound here is what the reference takes;
 //! everything else is for the reference, above all what is wrong.
@@ -16,11 +16,12 @@ pub mod json;
 pub mod record;
 pub mod rows;
 pub mod rules;
+pub mod write;
 
 use avro::Skipped;
 use record::{Field, Step};
 use rows::{Event, Place, Source};
-use rules::{PathBounds, Rule, Slot};
+use rules::{PathBounds, Rule, Slot, UUID_CHARACTERS};
 
 const LOOK_CLOSER: u8 = 0;
 const SOUND: u8 = 1;
@@ -81,6 +82,27 @@ impl Reader {
         Ok(Read { reader, names: Arc::clone(&self.names), sound, verdicts })
     }
 
+    /// Returns a writer of values for the fields of a schema; see the stub.
+    fn writer(
+        &self,
+        schema: Vec<usize>,
+        given: Vec<String>,
+        uuid: Py<PyAny>,
+        datetime: Py<PyAny>,
+        micros: Py<PyAny>,
+        members: Vec<Py<PyAny>>,
+    ) -> PyResult<Writer> {
+        let given = given.iter().map(|name| self.place(name)).collect::<PyResult<Vec<_>>>()?;
+        let steps = schema.iter().copied().map(Step::Known).collect();
+        let writers = HashMap::from([(0, steps)]);
+        let reader = self.reader.for_writers(writers).map_err(PyValueError::new_err)?;
+        let order =
+            schema.iter().map(|place| given.iter().position(|each| each == place).map(|at| (*place, at)));
+        let order = order.collect::<Option<Vec<_>>>();
+        let order = order.ok_or_else(|| PyValueError::new_err("a field of the schema is not given"))?;
+        Ok(Writer { reader, order, types: write::Types { uuid, micros, datetime, members } })
+    }
+
     /// Returns a layout of these columns.
     fn layout(&self, columns: Vec<(u32, Bound<'_, PyTuple>)>) -> PyResult<Layout> {
         let columns = columns
@@ -119,6 +141,44 @@ impl Reader {
             }
             _ => return Err(unknown(&word)),
         })
+    }
+}
+
+/// Writes values; see the stub for what it takes.
+#[pyclass(frozen)]
+struct Writer {
+    reader: record::Reader,
+    /// For each field of the schema its place among all, and among those given.
+    order: Vec<(usize, usize)>,
+    types: write::Types,
+}
+
+#[pymethods]
+impl Writer {
+    /// Returns the key and the body of a record, or None: the reference has to look at it.
+    fn write<'py>(
+        &self,
+        py: Python<'py>,
+        values: &Bound<'py, PyTuple>,
+    ) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let mut out = Vec::with_capacity(1024);
+        out.resize(record::HEADER, 0);
+        let (mut id_at, mut given) = (0, true);
+        for (place, at) in &self.order {
+            let value = values.get_borrowed_item(*at).ok()?;
+            let is_id = *place == self.reader.roles.memory_id;
+            if is_id && value.is_none() {
+                given = false;
+                avro::write_sized(&mut out, &rules::uuid_text([0; 16]))?;
+            } else {
+                write::write_field(&mut out, &self.reader.fields[*place], &value, &self.types)?;
+            }
+            if is_id {
+                id_at = out.len() - UUID_CHARACTERS;
+            }
+        }
+        let key = self.reader.complete(&mut out, id_at, given)?;
+        Some((PyBytes::new(py, &key), PyBytes::new(py, &out[record::HEADER..])))
     }
 }
 
@@ -355,5 +415,6 @@ fn unknown(word: &str) -> PyErr {
 fn soma_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Reader>()?;
     module.add_class::<Read>()?;
+    module.add_class::<Writer>()?;
     module.add_class::<Layout>()
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use sha1::{Digest, Sha1};
 
 use crate::avro::{Cursor, MOST_SKIPPED, Skipped};
-use crate::rules::{Rule, Slot};
+use crate::rules::{Rule, Slot, UUID_CHARACTERS, uuid_text};
 
 const MAGIC: u8 = 0;
-const HEADER: usize = 5;
+pub const HEADER: usize = 5;
 
 /// A field that is known.
 #[derive(Clone, Debug)]
@@ -28,10 +28,10 @@ pub enum Step {
 
 /// The places of those fields that are compared with each other.
 #[derive(Clone, Copy)]
-struct Roles {
+pub struct Roles {
     tenant: usize,
     namespace: usize,
-    memory_id: usize,
+    pub memory_id: usize,
     key: usize,
     coordinate: usize,
     embedding: usize,
@@ -43,7 +43,7 @@ struct Roles {
 #[derive(Clone)]
 pub struct Reader {
     pub fields: Arc<Vec<Field>>,
-    roles: Roles,
+    pub roles: Roles,
     identity: Sha1,
     writers: HashMap<u32, Vec<Step>>,
 }
@@ -91,6 +91,23 @@ impl Reader {
         read
     }
 
+    /// Completes a value that was just written, and returns its key, or says that the reference has to look at it.
+    ///
+    /// The id at this place is that of the memory; where it is not given, key or coordinate give it.
+    pub fn complete(&self, value: &mut [u8], id_at: usize, given: bool) -> Option<Vec<u8>> {
+        let mut slots = Vec::with_capacity(self.fields.len());
+        self.read_fields(value, &mut slots)?;
+        let named = self.named(value, &slots)?;
+        let id = value.get_mut(id_at..id_at + UUID_CHARACTERS)?;
+        match named {
+            Named::By(named) if given => (*id == uuid_text(named)).then_some(())?,
+            Named::By(named) => id.copy_from_slice(&uuid_text(named)),
+            Named::Freely => given.then_some(())?,
+        }
+        let id = &value[id_at..id_at + UUID_CHARACTERS];
+        Some([text(value, slots[self.roles.tenant]), b"/", id].concat())
+    }
+
     /// Says whether an event is applied only onto a certain version.
     pub fn is_conditional(&self, slots: &[Slot]) -> bool {
         !matches!(slots[self.roles.expected_version], Slot::Null)
@@ -136,33 +153,41 @@ impl Reader {
     }
 
     fn agree(&self, value: &[u8], key: &[u8], slots: &[Slot]) -> Option<()> {
-        let roles = &self.roles;
-        let is_there = |place: usize| !matches!(slots[place], Slot::Null);
-        let Slot::Uuid(memory_id) = slots[roles.memory_id] else {
+        let Slot::Uuid(memory_id) = slots[self.roles.memory_id] else {
             return None;
         };
-        let tenant = text(value, slots[roles.tenant]);
+        let tenant = text(value, slots[self.roles.tenant]);
         let (named, id) = key.split_at_checked(tenant.len())?;
         let same_key = named == tenant
             && id
                 .split_first()
                 .is_some_and(|(slash, id)| *slash == b'/' && crate::rules::uuid(id) == Some(memory_id));
-        if !same_key || is_there(roles.embedding) != is_there(roles.embedding_model) {
+        let agrees = match self.named(value, slots)? {
+            Named::Freely => true,
+            Named::By(named) => named == memory_id,
+        };
+        (same_key && agrees).then_some(())
+    }
+
+    /// Returns what names a memory, or `None` where fields do not go together.
+    fn named(&self, value: &[u8], slots: &[Slot]) -> Option<Named> {
+        let roles = &self.roles;
+        let is_there = |place: usize| !matches!(slots[place], Slot::Null);
+        if is_there(roles.embedding) != is_there(roles.embedding_model) {
             return None;
         }
-        let namespace = text(value, slots[roles.namespace]);
         let begun = |how: &[u8]| {
             let mut hash = self.identity.clone();
+            let (tenant, namespace) = (text(value, slots[roles.tenant]), text(value, slots[roles.namespace]));
             for part in [tenant, b"\x1f", namespace, b"\x1f", how, b"\x1f"] {
                 hash.update(part);
             }
             hash
         };
         match (slots[roles.key], slots[roles.coordinate]) {
-            (Slot::Null, Slot::Null) => Some(()),
+            (Slot::Null, Slot::Null) => Some(Named::Freely),
             (Slot::Text { begin, end }, Slot::Null) => {
-                let hash = begun(b"key").chain_update(&value[begin..end]);
-                (version_5(hash) == memory_id).then_some(())
+                Some(Named::By(version_5(begun(b"key").chain_update(&value[begin..end]))))
             }
             (Slot::Null, Slot::Items { begin, count }) => {
                 let mut hash = begun(b"coordinate");
@@ -173,11 +198,17 @@ impl Reader {
                     }
                     hash.update(format!("{:016x}", number.to_bits()).as_bytes());
                 }
-                (version_5(hash) == memory_id).then_some(())
+                Some(Named::By(version_5(hash)))
             }
             _ => None,
         }
     }
+}
+
+/// What names a memory: whoever stores it, or its key or coordinate, which give this id.
+enum Named {
+    Freely,
+    By([u8; 16]),
 }
 
 fn text(value: &[u8], slot: Slot) -> &[u8] {

@@ -6,7 +6,7 @@ use crate::json;
 // Outside of the years 1 to 9999 are times that no datetime holds.
 const FIRST_MICROS: i64 = -62_135_596_800_000_000;
 const LAST_MICROS: i64 = 253_402_300_799_999_999;
-const UUID_CHARACTERS: usize = 36;
+pub const UUID_CHARACTERS: usize = 36;
 
 /// The bounds of a namespace; see `soma_schemas.limits`.
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +184,21 @@ pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
     Some(octets)
 }
 
+/// Returns the canonical form of an id.
+pub fn uuid_text(octets: [u8; 16]) -> [u8; UUID_CHARACTERS] {
+    let mut text = [b'-'; UUID_CHARACTERS];
+    let mut at = 0;
+    for octet in octets {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            at += 1;
+        }
+        text[at] = json::HEX[usize::from(octet >> 4)];
+        text[at + 1] = json::HEX[usize::from(octet & 15)];
+        at += 2;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +248,7 @@ mod tests {
         let octets = uuid(b"01234567-89ab-cdef-0123-456789abcdef").unwrap();
         assert_eq!(octets[..4], [0x01, 0x23, 0x45, 0x67]);
         assert_eq!(octets[14..], [0xcd, 0xef]);
+        assert_eq!(uuid_text(octets), *b"01234567-89ab-cdef-0123-456789abcdef");
         for bad in [
             "01234567-89AB-cdef-0123-456789abcdef",
             "0123456789abcdef0123456789abcdef",

@@ -1,43 +1,21 @@
 """Reads stored memories with the native extension where it is installed; the rest is for the reference.
 
 The extension says of a record that it is sound, or that fastavro and the model have to look at it. What it is
-told here are the rules of the model's fields, and where a writer's schema has them.
+told here is where a writer's schema has the fields.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, get_args, get_origin, get_type_hints
-from uuid import UUID, SafeUUID
-
-from pydantic import AfterValidator
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from soma_schemas.avro_schemas import latest
 from soma_schemas.events import MemoryStored
-from soma_schemas.fields import (
-    AtMostCharacters,
-    Coordinate,
-    Embedding,
-    ExpectedVersion,
-    Importance,
-    Kind,
-    Moment,
-    Namespace,
-    Payload,
-    Tags,
-    Tenant,
-    Text,
-)
-from soma_schemas.identity import MEMORY_NAMESPACE
-from soma_schemas.limits import (
-    MAX_NAMESPACE_BYTES,
-    MAX_NAMESPACE_SEGMENTS,
-    MAX_PAYLOAD_DEPTH,
-    MAX_SEGMENT_CHARACTERS,
-    Limits,
-)
+from soma_schemas.fields import Kind
+from soma_schemas.identity import uuid_of
+from soma_schemas.limits import Limits
 from soma_schemas.moments import of_micros
-from soma_schemas.versions import VERSION_LIMIT, Position
+from soma_schemas.native_fields import ABSENCE, label, native_fields, native_reader
+from soma_schemas.versions import Position
 from soma_streams.delivery.state import LoggedEvent, MemoryName
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.transport.records import Record
@@ -45,63 +23,21 @@ from soma_streams.transport.records import Record
 if TYPE_CHECKING:
     from soma_native import Read
 
-try:
-    from soma_native import Reader
-except ImportError as error:
-    # Everything works without it; a worker says so when it begins.
-    ABSENCE = str(error)
-else:
-    ABSENCE = ""
-
 _FIXED = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 _WORDS = {"int": "long", "long": "long", "enum": "long", "bytes": "sized", "string": "sized"}
 _NO_DEFAULT = object()
 _CONDITIONAL = 2  # a verdict
-_SAFETY = SafeUUID.unknown
 
 _new = object.__new__
 _set = object.__setattr__
 
-# A word and its bounds, as the extension knows them.
-_Rule = tuple[Any, ...]
 _Skipped = tuple[Any, ...]
 _Step = int | _Skipped
 
 
-def _rules(limits: Limits) -> Sequence[tuple[object, str, _Rule]]:
-    """Return the types of the model's fields: each with the Avro type that it is read of, and its rule.
-
-    Those that are short texts say their bound themselves.
-    """
-    path = (MAX_NAMESPACE_SEGMENTS, MAX_SEGMENT_CHARACTERS, MAX_NAMESPACE_BYTES)
-    kinds = [kind.value for kind in Kind]
-    return (
-        (UUID, "uuid", ("uuid",)),
-        (Tenant, "string", ("tenant",)),
-        (Namespace, "string", ("namespace", *path)),
-        (Moment, "timestamp-micros", ("moment",)),
-        (Text, "string", ("bytes", limits.text_bytes)),
-        (Payload, "string", ("json", limits.payload_bytes, MAX_PAYLOAD_DEPTH)),
-        (Tags, "array<string>", ("texts", limits.tags, limits.tag_characters)),
-        (Coordinate, "array<double>", ("doubles", limits.coordinate_dimensions)),
-        (Embedding, "array<float>", ("floats", limits.embedding_dimensions)),
-        (Importance, "double", ("share",)),
-        (Kind, f"enum<{','.join(kinds)}>", ("symbol", kinds)),
-        (ExpectedVersion, "long", ("below", VERSION_LIMIT)),
-    )
-
-
-def _uuid(number: int) -> UUID:
-    """Return an id at a quarter of what `UUID` takes."""
-    made = _new(UUID)
-    _set(made, "int", number)
-    _set(made, "is_safe", _SAFETY)
-    return made
-
-
 # What the model has where the extension has something simpler.
 _OBJECTS: Mapping[str, Callable[[Any], Any]] = {
-    "uuid": lambda octets: _uuid(int.from_bytes(octets)),
+    "uuid": lambda octets: uuid_of(int.from_bytes(octets)),
     "moment": of_micros,
     "symbol": Kind,
 }
@@ -120,17 +56,14 @@ class NativeReader:
         return None if ABSENCE else cls(limits)
 
     def __init__(self, limits: Limits) -> None:
-        hints = get_type_hints(MemoryStored, include_extras=True)
-        fields = [(name, *_rule(hints[name], limits)) for name in MemoryStored.model_fields]
-        self._places = {name: place for place, (name, *_) in enumerate(fields)}
-        self._types = {name: f"null|{avro}" if nullable else avro for name, avro, _, nullable in fields}
-        self._objects = [(name, made) for name, _, rule, _ in fields if (made := _OBJECTS.get(rule[0]))]
+        fields = native_fields(limits)
+        self._places = {field.name: place for place, field in enumerate(fields)}
+        self._types = {field.name: field.label for field in fields}
+        self._objects = [(each.name, made) for each in fields if (made := _OBJECTS.get(each.rule[0]))]
         self._set = set(self._places)
         self._writers: dict[int, Sequence[_Step]] = {}
         self._judged: dict[int, WriterSchema] = {}
-        self.reader = Reader(
-            [(name, rule, nullable) for name, _, rule, nullable in fields], MEMORY_NAMESPACE.bytes
-        )
+        self.reader = native_reader(fields)
 
     def read(self, records: Sequence[Record], schemas: Mapping[int, WriterSchema]) -> "Read":
         """Return which records are sound."""
@@ -231,34 +164,8 @@ class NativeEvent(LoggedEvent):
         name = self._name
         if name is None:
             tenant, _, memory_id = self._key.partition(b"/")
-            name = self._name = MemoryName(tenant.decode(), _uuid(int(memory_id.replace(b"-", b""), 16)))
+            name = self._name = MemoryName(tenant.decode(), uuid_of(int(memory_id.replace(b"-", b""), 16)))
         return name
-
-
-def label(schema: Any) -> str:
-    """Return a type in one word, such as `null|array<double>`; equal words are read equally."""
-    if isinstance(schema, list):
-        return "|".join(map(label, schema))
-    if isinstance(schema, Mapping):
-        match schema["type"]:
-            case "array":
-                return f"array<{label(schema['items'])}>"
-            case "enum":
-                return f"enum<{','.join(schema['symbols'])}>"
-            case kind:
-                return str(schema.get("logicalType", label(kind)))
-    return str(schema)
-
-
-def _rule(hint: Any, limits: Limits) -> tuple[str, _Rule, bool]:
-    """Return the Avro type of a field of the model, its rule, and whether it can be null."""
-    nullable = get_origin(hint) is UnionType or NoneType in get_args(hint)
-    wanted = next(each for each in get_args(hint) if each is not NoneType) if nullable else hint
-    for each in get_args(wanted):
-        if isinstance(each, AfterValidator) and isinstance(each.func, AtMostCharacters):
-            return "string", ("characters", each.func.most(limits)), nullable
-    avro, rule = next((avro, rule) for known, avro, rule in _rules(limits) if known == wanted)
-    return avro, rule, nullable
 
 
 def _passed_over(schema: Any, named: dict[str, _Skipped]) -> _Skipped:

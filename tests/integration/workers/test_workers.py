@@ -29,6 +29,7 @@ from soma_schemas.errors import MismatchError
 from soma_schemas.events import PatchField
 from soma_schemas.groups import SinkGroup
 from soma_schemas.metrics import MetricSet
+from soma_schemas.native_fields import ABSENCE
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.registry import EventSerializer, open_registry
 from soma_schemas.settings import PublishingSettings, RegistrySettings, VectorSettings
@@ -39,7 +40,6 @@ from soma_schemas.vectors.points import point_id
 from soma_schemas.vectors.server import open_client
 from soma_schemas.versions import Position
 from soma_streams import workers
-from soma_streams.delivery.native import ABSENCE
 from soma_streams.delivery.state import DecodedBy
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings, WorkerSettings
 from soma_streams.sinks.vectors.qdrant import QdrantWriter

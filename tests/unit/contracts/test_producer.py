@@ -2,6 +2,7 @@
 
 from collections import UserDict
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -9,24 +10,27 @@ from uuid import UUID
 
 import pytest
 from confluent_kafka import KafkaError
+from hypothesis import given
+from hypothesis import strategies as st
 
-from builders import A_NAMESPACE
+from builders import A_NAMESPACE, stored
 from fakes import FakeClock
-from soma_schemas.events import PatchField
+from odd_events import json_values
+from soma_schemas.events import MemoryStored, PatchField
 from soma_schemas.metrics import MetricSet
-from soma_schemas.producer import MemoryProducer, NewMemory
+from soma_schemas.producer import MemoryProducer, NewMemory, ProducerClosedError
 from soma_schemas.producer_metrics import ProducerMetrics, PublishResult
 from soma_schemas.settings import KafkaSettings, PublishingSettings
 from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError, ViolationCode
 
 A_MEMORY = UUID(int=1)
+NOWHERE = PublishingSettings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
 
 
 @pytest.fixture(scope="module")
 def producer() -> Iterator[MemoryProducer]:
-    nowhere = PublishingSettings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
-    with MemoryProducer(nowhere, tenant="acme") as producer:
+    with MemoryProducer(NOWHERE, tenant="acme") as producer:
         yield producer
 
 
@@ -81,11 +85,36 @@ def test_a_payload_that_is_none_breaks_the_contract(
         assert [(each.path, each.code) for each in caught.value.violations] == [("/payload" + within, code)]
 
 
+def test_a_closed_producer_takes_nothing() -> None:
+    producer = MemoryProducer(NOWHERE, tenant="acme")
+    producer.close()
+
+    for store in (producer.store, lambda memory: producer.store_many([memory])):
+        with pytest.raises(ProducerClosedError):
+            store(NewMemory(namespace=A_NAMESPACE, text="x"))
+
+
 @pytest.mark.parametrize("payload", [MappingProxyType({"a": [1]}), UserDict({"a": [1]})])
 def test_a_payload_is_any_mapping(producer: MemoryProducer, payload: Any) -> None:
     assert (
         producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", payload=payload)).payload == '{"a": [1]}'
     )
+
+
+@given(st.dictionaries(st.text(max_size=4), json_values | st.integers() | st.floats().map(lambda it: (it,))))
+def test_a_payload_that_was_written_is_one_that_the_contract_takes_as_it_is(
+    producer: MemoryProducer, payload: dict[str, Any]
+) -> None:
+    with suppress(ContractError):
+        event = producer.stored(NewMemory(namespace=A_NAMESPACE, text="x", payload=payload))
+
+        assert MemoryStored.validated(event.model_dump()) == event
+
+
+@pytest.mark.parametrize("payload", ["{", '{"a": NaN}', '{"a": "\\u0000"}'])
+def test_a_payload_that_is_text_is_checked(payload: str) -> None:
+    with pytest.raises(ContractError):
+        MemoryStored.validated(stored().model_dump() | {"payload": payload}, written="{}")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, create_model
 from pydantic_core import PydanticCustomError
 
 from builders import SCHEMA_IDS, a_batch, a_record, encoded, patched, stored
+from soma_schemas import native_fields
 from soma_schemas.avro_schemas import AvroSchema, released
 from soma_schemas.events import SINK_EVENTS, MemoryEvent, MemoryPatched, MemoryStored, PatchField
 from soma_schemas.limits import DEFAULT_LIMITS
@@ -51,7 +52,8 @@ def old_worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     for module in (decode, native, writer_schemas):
         monkeypatch.setattr(module, "latest", lambda record: before(record)[-1])
     monkeypatch.setattr(writer_schemas, "released", before)
-    monkeypatch.setattr(native, "MemoryStored", models[0])
+    for module in (native, native_fields):
+        monkeypatch.setattr(module, "MemoryStored", models[0])
     natively = NativeReader.where_installed(DEFAULT_LIMITS) if request.param == "native" else None
     return Decoder(models, DEFAULT_LIMITS, 1, natively)
 
@@ -71,7 +73,7 @@ def test_a_memory_of_this_release_is_read_without_what_is_new(old_worker: Decode
 
     assert isinstance(read, LoggedEvent), read
     assert read.event.model_dump() == event.model_dump(exclude={"source"})
-    assert isinstance(read, NativeEvent) == (not native.ABSENCE and old_worker._native is not None)
+    assert isinstance(read, NativeEvent) == (not native_fields.ABSENCE and old_worker._native is not None)
 
 
 def test_a_patch_of_what_is_old_is_read_and_one_of_what_is_new_is_put_aside(old_worker: Decoder) -> None:
