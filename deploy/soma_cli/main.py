@@ -73,6 +73,18 @@ COMMANDS = (
         OPERATION,
     ),
     Entry("reindex", "soma_cli.commands.reindex", "Rebuild the vector index.", OPERATION),
+    Entry(
+        "backup",
+        "soma_cli.commands.backup",
+        "Write the tables into an archive, while everything runs.",
+        OPERATION,
+    ),
+    Entry(
+        "restore",
+        "soma_cli.commands.restore",
+        "Bring the tables back from an archive into an empty database.",
+        OPERATION,
+    ),
     Entry("bench", "soma_cli.commands.bench", "Measure recall, latency, search and reads.", OPERATION),
     Entry("work", "soma_cli.commands.work", "Run a worker.", PROCESSES),
     Entry("serve", "soma_cli.commands.serve", "Run the HTTP API.", PROCESSES),

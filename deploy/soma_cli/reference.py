@@ -46,8 +46,8 @@ _STARTED_BY = {
     Process.API: "`soma serve`",
     Process.EMBEDDED_API: "`soma serve --embedded-vectors`, as `soma up` does",
     Process.LAG_COLLECTOR: "`soma lag collect`",
-    Process.OPERATOR: "`soma topics`, `schemas`, `migrate`, `verify`, `keys`, `dlq`, `lag`, `import` and "
-    "`bench`",
+    Process.OPERATOR: "`soma topics`, `schemas`, `migrate`, `verify`, `keys`, `dlq`, `lag`, `backup`, "
+    "`restore`, `import` and `bench`",
 }
 
 _OF_THE_COMMAND = """

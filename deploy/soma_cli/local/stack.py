@@ -30,7 +30,6 @@ from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     ENVIRONMENT_PREFIX,
     KafkaSettings,
-    PostgresSettings,
     RegistrySettings,
     TopicSettings,
 )
@@ -45,14 +44,6 @@ _TUNABLE = tuple(
 
 # What leads to an embedding endpoint elsewhere; what stays on this machine goes past every proxy.
 _ROUTES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"})
-
-
-class _Places(BaseModel):
-    """Where a process finds the parts."""
-
-    kafka: KafkaSettings
-    registry: RegistrySettings
-    postgres: PostgresSettings
 
 
 class _Brokers(BaseModel):
@@ -142,7 +133,7 @@ class Stack:
             url=self.api.address,
             api_key=self.api_key,
             tenant=TENANT,
-            environment=as_environment(self._places(Login.OWNER)) | self._collector(),
+            environment=as_environment(self.parts.places(Login.OWNER)) | self._collector(),
         )
 
     async def start(self) -> None:
@@ -195,7 +186,7 @@ class Stack:
 
     async def _register_schemas(self) -> None:
         if not self._arranged.is_current():
-            await in_thread(partial(_register_schemas, self.parts.registry.settings()))
+            await in_thread(partial(register_released, self.parts.registry.settings()))
 
     async def _prepare_tables(self) -> None:
         if not self._arranged.is_current():
@@ -225,7 +216,7 @@ class Stack:
             arguments=["work", work],
             environment={
                 **self._tuned,
-                **as_environment(self._places(Login.WORKER)),
+                **as_environment(self.parts.places(Login.WORKER)),
                 "SOMA_WORKER__PORT": str(door),
                 **more,
             },
@@ -268,7 +259,7 @@ class Stack:
             arguments=["serve", "--embedded-vectors", str(self._home.folder("vectors"))],
             environment={
                 **self._tuned,
-                **as_environment(self._places(Login.API)),
+                **as_environment(self.parts.places(Login.API)),
                 **as_environment(watermarks),
                 "SOMA_API__HOST": LOOPBACK,
                 "SOMA_API__PORT": str(door),
@@ -278,13 +269,6 @@ class Stack:
             port=door,
             needs=needs,
             after=after,
-        )
-
-    def _places(self, login: Login) -> _Places:
-        return _Places(
-            kafka=self.parts.kafka.settings(),
-            registry=self.parts.registry.settings(),
-            postgres=self.parts.postgres.settings(login),
         )
 
 
@@ -301,7 +285,12 @@ def _migrate(dsn: str) -> None:
         raise error.orig or error from error
 
 
-def _register_schemas(settings: RegistrySettings) -> None:
+def register_released(settings: RegistrySettings) -> None:
+    """Register every released schema for the topics of a local stack.
+
+    Raises:
+        RegistryError: The registry refuses one or cannot be reached.
+    """
     from soma_schemas.registry import open_registry, register_schemas  # noqa: PLC0415  # loaded while parts start
 
     with open_registry(settings) as registry:

@@ -5,6 +5,7 @@ second to import and every process checks at its start.
 """
 
 from importlib.resources import files
+from typing import Any
 
 import psycopg
 
@@ -30,7 +31,8 @@ def check_head(dsn: str) -> None:
     """
     with psycopg.connect(dsn) as connection:
         database = connection.info.dbname
-        found = _revision(connection)
+        found = revision(connection)
+        require_whole(connection)
     if found == HEAD:
         return
     if found is None:
@@ -49,9 +51,34 @@ def check_head(dsn: str) -> None:
     )
 
 
-def _revision(connection: psycopg.Connection) -> str | None:
-    try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except psycopg.errors.UndefinedTable:
+def revision(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the revision that a database says it is at; None when it says nothing."""
+    if not _has(connection, "alembic_version"):
         return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return row[0] if row is not None else None
+
+
+def half_restored(connection: psycopg.Connection[Any]) -> bool:
+    """Say whether a restore has filled the tables and not ended: it writes the revision last."""
+    return (
+        _has(connection, "alembic_version") and _has(connection, "memories") and revision(connection) is None
+    )
+
+
+def require_whole(connection: psycopg.Connection[Any]) -> None:
+    """Refuse a database that is half restored.
+
+    Raises:
+        MismatchError: It is.
+    """
+    if half_restored(connection):
+        raise MismatchError(
+            f"database `{connection.info.dbname}` is half restored",
+            remedy="Run `soma restore` with the same archive again: it goes on where it was interrupted.",
+        )
+
+
+def _has(connection: psycopg.Connection[Any], table: str) -> bool:
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"public.{table}"]).fetchone()
+    return row == (True,)

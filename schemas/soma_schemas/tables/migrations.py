@@ -8,6 +8,8 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
+from soma_schemas.tables import require_whole
+
 # Any constant will do, as long as every migrator takes the same one.
 _MIGRATION_LOCK = 0x50_4D_41_01
 
@@ -22,9 +24,11 @@ def migrate(dsn: str) -> list[str]:
         dsn: How to log in as the owner of the database, who may create roles.
 
     Raises:
-        sqlalchemy.exc.OperationalError: The database cannot be reached.
-        psycopg.Error: The database refuses a statement.
+        psycopg.Error: The database cannot be reached or refuses a statement.
+        MismatchError: A restore of the database has not ended.
     """
+    with psycopg.connect(dsn) as connection:
+        require_whole(connection)
     return _run(dsn, lambda config: command.upgrade(config, "head"))
 
 

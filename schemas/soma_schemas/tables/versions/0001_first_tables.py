@@ -12,27 +12,13 @@ A memory's key or coordinate gives its id (`soma_schemas.identity`), so looking 
 key, and neither has an index for equality.
 """
 
+from soma_schemas.tables.roles import SINKS_AND_READERS
 from soma_schemas.tables.statements import run
 
 revision = "0001"
 down_revision = None
 
-ROLES = """
-DO $$
-DECLARE wanted text;
-BEGIN
-    FOREACH wanted IN ARRAY ARRAY['soma_sinks', 'soma_readers'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
-            BEGIN
-                EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
-            EXCEPTION WHEN duplicate_object OR unique_violation THEN
-                NULL;  -- another database of this cluster was migrated at the same moment
-            END;
-        END IF;
-    END LOOP;
-    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO soma_sinks', current_database());
-END
-$$;
+RIGHTS = """
 GRANT USAGE ON SCHEMA public TO soma_sinks, soma_readers;
 GRANT SELECT ON alembic_version TO soma_sinks, soma_readers;
 """
@@ -325,7 +311,8 @@ CREATE POLICY own_tenant ON audit_log FOR INSERT TO soma_readers
 
 def upgrade() -> None:
     for statements in (
-        ROLES,
+        SINKS_AND_READERS,
+        RIGHTS,
         MEMORIES,
         HISTORY,
         LINKS,

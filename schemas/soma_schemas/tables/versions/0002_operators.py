@@ -8,30 +8,11 @@ The owner is given the role too, without its rights by default: a command that w
 login takes the role on and thereby gives up everything else.
 """
 
+from soma_schemas.tables.roles import OPERATORS
 from soma_schemas.tables.statements import run
 
 revision = "0002"
 down_revision = "0001"
-
-ROLE = """
-DO $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'soma_operators') THEN
-        BEGIN
-            CREATE ROLE soma_operators NOLOGIN;
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL;  -- another database of this cluster was migrated at the same moment
-        END;
-    END IF;
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO soma_operators', current_database());
-    BEGIN
-        EXECUTE format('GRANT soma_operators TO %I WITH INHERIT FALSE, SET TRUE', current_user);
-    EXCEPTION WHEN insufficient_privilege THEN
-        NULL;  -- somebody else made the role, and decides who has it
-    END;
-END
-$$;
-"""
 
 GRANTS = """
 GRANT USAGE ON SCHEMA public TO soma_operators;
@@ -54,7 +35,7 @@ CREATE INDEX audit_log_by_subject ON audit_log (subject) WHERE subject IS NOT NU
 
 
 def upgrade() -> None:
-    run(ROLE)
+    run(OPERATORS)
     run(GRANTS)
 
 

@@ -1,0 +1,212 @@
+"""`soma restore`: bring the tables back from an archive."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from random import Random
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from soma_cli.backups.archive_file import open_archive
+from soma_cli.backups.encrypted_stream import read_key_file
+from soma_cli.backups.log_positions import Continuation
+from soma_cli.backups.restoring import plan_restore
+from soma_cli.backups.restoring import restore as bring_back
+from soma_cli.commands.options import ArchiveFile, AsJson, KeyFile
+from soma_cli.connection import named_places
+from soma_cli.database_errors import told_in_words
+from soma_cli.failures import FindingsError, UsageError
+from soma_cli.invocation import Invocation, invocation_of
+from soma_cli.output import Result, progress, say, show
+from soma_cli.settings import KNOWN, OperatorSettings, operator_settings
+from soma_cli.tasks import in_thread
+from soma_schemas.clock import SystemClock
+from soma_schemas.configuration import as_environment, load
+from soma_schemas.groups import SinkGroup
+from soma_schemas.tables import HEAD
+
+app = typer.Typer(add_completion=False)
+
+
+class ContinuedPartition(Result):
+    """Where a group goes on; see `Continuation`."""
+
+    group: str
+    topic: str
+    partition: int
+    offset: int
+    lost: int
+    ahead: int
+
+
+class Restored(Result):
+    """What came back.
+
+    Attributes:
+        rows: Of all tables together.
+        resumed: Whether an earlier run had brought the tables back and was interrupted.
+        revision: Of the tables now.
+        continued: Where the workers read on.
+    """
+
+    made_at: datetime
+    tables: int
+    rows: int
+    resumed: bool
+    revision: str
+    continued: list[ContinuedPartition]
+
+    def drawn(self) -> RenderableType:
+        """Return what came back, and what follows."""
+        began = "an earlier run brought back" if self.resumed else "restored"
+        return Group(
+            Text(
+                f"{began} {self.rows:,} rows of {self.tables} tables as of {self.made_at:%Y-%m-%d %H:%M:%S} "
+                f"UTC, at revision {self.revision}"
+            ),
+            _continued(self.continued),
+            Text(
+                "Start the workers: they apply what is ahead by themselves, and `soma lag` shows it.\n"
+                "API keys and the audit log are not in the log: keys made since then are gone, and keys\n"
+                "revoked since then open again. Look at `soma keys list`."
+            ),
+            *self._erasures(),
+        )
+
+    def _erasures(self) -> list[RenderableType]:
+        # The log deletes their memories again; what they took out of the history is back with the dump.
+        if not any(each.group == SinkGroup.ERASURES and each.ahead for each in self.continued):
+            return []
+        return [
+            Text(
+                "There were erasures since then, and what they took out of the history is back. Ask again\n"
+                f"for each that `soma erase list` shows as completed after {self.made_at:%Y-%m-%d %H:%M} UTC."
+            )
+        ]
+
+
+@app.command()
+def restore(
+    context: typer.Context,
+    archive: ArchiveFile,
+    *,
+    key_file: KeyFile = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Restore although the log does not reach back to the backup any more."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the tables back from an archive into an empty database.
+
+    Checks the archive, the database, the log and the registry before it changes anything, compares what came
+    back with the manifest, and has the workers read the log on from where the backup was made. The workers
+    must be stopped. An interrupted run changes nothing, or says `half restored` and goes on when it is run
+    again.
+
+    Without settings that name other places it restores the local stack: stop `soma up`, then run this; it
+    starts Kafka, the registry and PostgreSQL itself and stops them again.
+    """
+    root = invocation_of(context)
+
+    def run(settings: OperatorSettings) -> Restored:
+        key = None if key_file is None else read_key_file(key_file)
+        with told_in_words(settings.postgres), open_archive(archive, key) as opened:
+            manifest = opened.manifest
+            plan = plan_restore(opened, settings)
+            _require_consent(plan.lost, yes=yes)
+            with progress("Checking the archive", manifest.dump.bytes) as advance:
+                opened.check(advance)
+            bring_back(opened, plan, settings, root.environment, SystemClock())
+        return Restored(
+            made_at=manifest.made_at,
+            tables=len(manifest.tables),
+            rows=sum(each.rows for each in manifest.tables.values()),
+            resumed=plan.resumes,
+            revision=HEAD,
+            continued=[_shown(each) for each in plan.continuations],
+        )
+
+    if named_places(root.environment):
+        settings, _ = operator_settings(root)
+        restored = run(settings)
+    else:
+        restored = asyncio.run(_beside_stores(root, run))
+    show(restored, as_json=as_json)
+
+
+async def _beside_stores(root: Invocation, run: Callable[[OperatorSettings], Restored]) -> Restored:
+    """Run the stores of the local stack, and nothing that reads the log, while something is done."""
+    from soma_cli.local.artifacts import Artifacts  # noqa: PLC0415  # only where there is a local stack
+    from soma_cli.local.backing_services import open_backing_services  # noqa: PLC0415  # see above
+    from soma_cli.local.home import Home  # noqa: PLC0415  # see above
+    from soma_cli.local.postgres import Login  # noqa: PLC0415  # see above
+    from soma_cli.local.stack import register_released  # noqa: PLC0415  # see above
+    from soma_cli.status_table import StatusTable  # noqa: PLC0415  # see above
+
+    if not root.home.exists():
+        raise UsageError(
+            f"no settings for Kafka, registry or PostgreSQL, and no local stack has been in {root.home}",
+            remedy="set SOMA_HOME, or SOMA_KAFKA__BOOTSTRAP_SERVERS and the other addresses",
+        )
+    clock = SystemClock()
+    with StatusTable(
+        ("kafka", "postgres", "registry"), clock, Console(stderr=True, highlight=False)
+    ) as table:
+        home = Home(root.home, Random())  # noqa: S311  # chooses ports
+        artifacts = Artifacts(root.cache, table.download)
+        async with open_backing_services(home, artifacts, clock, table.observe) as parts:
+            table.close()
+            environment = {**root.environment, **as_environment(parts.places(Login.OWNER))}
+            settings = load(OperatorSettings, environment=environment, known=KNOWN).settings
+            # Where PostgreSQL's data is lost, so are the schemas, which the registry keeps there.
+            await in_thread(partial(register_released, settings.registry))
+            restored = await in_thread(partial(run, settings))
+            await parts.postgres.grant_roles()
+            say("Stopping Kafka, the registry and PostgreSQL; `soma up` starts them with the workers.")
+            return restored
+
+
+def _require_consent(lost: list[Continuation], *, yes: bool) -> None:
+    if not lost:
+        return
+    lines = tuple(
+        f"{each.group}: {each.lost:,} events of {each.topic}, partition {each.partition}, "
+        f"from offset {each.offset - each.lost} to {each.offset - 1}"
+        for each in lost
+    )
+    if yes:
+        for line in lines:
+            say(f"lost: {line}")
+        return
+    raise FindingsError(
+        "the log does not reach back to the backup any more; this would be lost",
+        lines,
+        remedy="restore a newer backup; or say --yes to go on without these events",
+    )
+
+
+def _shown(each: Continuation) -> ContinuedPartition:
+    return ContinuedPartition(
+        group=each.group,
+        topic=each.topic,
+        partition=each.partition,
+        offset=each.offset,
+        lost=each.lost,
+        ahead=each.ahead,
+    )
+
+
+def _continued(partitions: list[ContinuedPartition]) -> Table:
+    table = Table("group", "topic", "ahead", "lost", box=None, header_style="bold", pad_edge=False)
+    for group, topic in dict.fromkeys((each.group, each.topic) for each in partitions):
+        own = [each for each in partitions if (each.group, each.topic) == (group, topic)]
+        table.add_row(
+            group, topic, f"{sum(each.ahead for each in own):,}", f"{sum(each.lost for each in own):,}"
+        )
+    return table
