@@ -11,7 +11,13 @@ from pydantic import BaseModel
 
 from background import repeated
 from conftest import LocalParts
-from own_processes import SomaProcess, a_free_port, api_with_vectors, postgres_worker
+from own_processes import (
+    SomaProcess,
+    a_free_port,
+    api_with_vectors,
+    postgres_worker,
+    retention_worker,
+)
 from prometheus_server import PrometheusServer
 from soma_cli.local.local_api_key import local_api_key
 from soma_cli.local.postgres import Login
@@ -32,7 +38,7 @@ class Monitored:
 
     Attributes:
         worker: `soma work postgres`.
-        prometheus: Scrapes the worker, the API with the vector worker, and the lag collector.
+        prometheus: Scrapes the workers, the API with the vector worker, and the lag collector.
     """
 
     worker: SomaProcess
@@ -48,8 +54,14 @@ def monitored(local_parts: LocalParts, settings: PublishingSettings, folder: Pat
     with ExitStack() as running:
         worker = running.enter_context(postgres_worker(local_parts, settings, folder))
         api = running.enter_context(api_with_vectors(local_parts, settings, folder))
+        retention = running.enter_context(retention_worker(local_parts, settings, folder))
         collector = running.enter_context(_lag_collector(settings, folder))
-        jobs = {"soma-worker-postgres": worker.url, "soma-api": api.url, "soma-lag": collector.url}
+        jobs = {
+            "soma-worker-postgres": worker.url,
+            "soma-worker-retention": retention.url,
+            "soma-api": api.url,
+            "soma-lag": collector.url,
+        }
         prometheus = running.enter_context(PrometheusServer(folder / "prometheus", jobs))
         running.enter_context(_load(api.url, key))
         yield Monitored(worker, prometheus)

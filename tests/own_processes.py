@@ -147,6 +147,22 @@ def postgres_worker(
     return SomaProcess(["work", "postgres"], environment, port, folder / "worker.log")
 
 
+def retention_worker(
+    local_parts: LocalParts,
+    settings: PublishingSettings,
+    folder: Path,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> SomaProcess:
+    """`soma work retention` on a test's topics, with more settings."""
+    port = a_free_port()
+    environment = {
+        **as_environment(_places(local_parts, settings, Login.WORKER)),
+        "SOMA_WORKER__PORT": str(port),
+        **more,
+    }
+    return SomaProcess(["work", "retention"], environment, port, folder / "retention.log")
+
+
 def api_with_vectors(
     local_parts: LocalParts,
     settings: PublishingSettings,

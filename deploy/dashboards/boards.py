@@ -261,6 +261,27 @@ _SINKS = Board(
             queries={"{{sink}}": f"sum by (sink) (increase(soma_rebalances_total[{_SPAN}]))"},
         ),
         Panel(
+            title="Retention: how long the oldest is overdue",
+            good="0, or seconds while a policy ends many. 5 minutes and more: the sweeper does not get on.",
+            runbook=Runbook.SWEEPER,
+            queries={
+                "overdue": "max(soma_retention_overdue_seconds)",
+                "1 when a process leads": "max(soma_retention_leader)",
+            },
+            bad_above=300,
+        ),
+        Panel(
+            title="Retention: memories told of, ended and archived",
+            good="Archived follows ended where the policy wants it. Rows that stay in the outbox: brokers are away.",
+            runbook=Runbook.SWEEPER,
+            queries={
+                "told of": f"sum(rate(soma_retention_notices_total[{_SPAN}]))",
+                "ended": f"sum(rate(soma_retention_expiries_total[{_SPAN}]))",
+                "archived": f"sum(rate(soma_retention_archived_total[{_SPAN}]))",
+                "rows in the outbox": "max(soma_retention_outbox_rows)",
+            },
+        ),
+        Panel(
             title="Events read by the reference instead of the native extension",
             good="Near 0 where the extension is installed: the reference takes longer.",
             runbook=Runbook.UPGRADE,

@@ -23,6 +23,7 @@ class Runbook(StrEnum):
     LATENCY = "high-latency"
     LAG = "lag-growing"
     INDEX = "qdrant-rebuild"
+    SWEEPER = "sweeper-behind"
     UPGRADE = "upgrade-and-rollback"
 
 

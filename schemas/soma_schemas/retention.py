@@ -8,10 +8,10 @@ all others.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from soma_schemas.events import RetentionRule
 from soma_schemas.fields import Kind
-from soma_schemas.memories import Content
 from soma_schemas.moments import EPOCH
 from soma_schemas.namespaces import ancestors, contains
 
@@ -31,6 +31,30 @@ class Deadline:
     notice_at: datetime
     archive: bool
     by_policy: bool
+
+
+class Aging(Protocol):
+    """What decides when a memory ends, beside the policies; content of a memory has it."""
+
+    @property
+    def namespace(self) -> str:
+        """Of the memory."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Of the memory."""
+        ...
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """Its own deadline."""
+        ...
+
+    @property
+    def updated_at(self) -> datetime:
+        """When it last changed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +98,7 @@ class TenantPolicies:
                 return rule
         return None
 
-    def deadline_of(self, content: Content) -> Deadline | None:
+    def deadline_of(self, content: Aging) -> Deadline | None:
         """Return when a memory ends, or None when it is kept.
 
         By a policy it ends `ttl_seconds` after its last change (`updated_at`).

@@ -235,6 +235,59 @@ AUDITS = VECTOR_WORKER_METRICS.counter(
 )
 
 
+RETENTION_METRICS = Catalogue()
+OVERDUE_SECONDS = RETENTION_METRICS.gauge(
+    "soma_retention_overdue_seconds",
+    "For how long the memory with the oldest deadline should have been ended; 0 when none is due.",
+    unit="seconds",
+)
+NOTICES = RETENTION_METRICS.counter(
+    "soma_retention_notices_total",
+    "Memories of whose end `memory.expiring` was told.",
+    unit="memories",
+)
+EXPIRIES = RETENTION_METRICS.counter(
+    "soma_retention_expiries_total",
+    "Memories whose end was published because their time had come.",
+    unit="memories",
+)
+ARCHIVED = RETENTION_METRICS.counter(
+    "soma_retention_archived_total",
+    "Last states that were published to `memory.expired`.",
+    unit="memories",
+)
+OUTBOX_ROWS = RETENTION_METRICS.gauge(
+    "soma_retention_outbox_rows",
+    "Last states that were not in `memory.expired` at the last look.",
+    unit="rows",
+)
+LEADER = RETENTION_METRICS.gauge(
+    "soma_retention_leader",
+    "1 for the process that sweeps, 0 for those that stand by. 0 for all: nothing is ended.",
+    unit="processes",
+)
+
+
+class RetentionMetrics:
+    """What the sweeper and the relay tell about themselves.
+
+    Args:
+        metrics: Of the process.
+    """
+
+    def __init__(self, metrics: MetricSet) -> None:
+        self.metrics = metrics
+        self.notices = metrics.counter(NOTICES)
+        self.expiries = metrics.counter(EXPIRIES)
+        self.archived = metrics.counter(ARCHIVED)
+        self.outbox_rows = metrics.gauge(OUTBOX_ROWS)
+        self.leader = metrics.gauge(LEADER)
+
+    def read_overdue(self, seconds: Callable[[], float]) -> None:
+        """Have it read at each scrape for how long the memory with the oldest deadline is overdue."""
+        self.metrics.read(OVERDUE_SECONDS, lambda: [((), seconds())])
+
+
 class WorkerMetrics:
     """The metrics of one worker process, over all its sinks.
 

@@ -24,6 +24,7 @@ from soma_streams.erasure.wiring import ends_of_log, open_eraser
 from soma_streams.metrics import DEAD_LETTER_FLOOD, SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.probe_server import open_probe_server
 from soma_streams.retention.policy_sink import PolicySink
+from soma_streams.retention.turns import sweep_by_turns
 from soma_streams.settings import DeliveringSettings, RetentionWorkerSettings
 from soma_streams.worker_parts import consumer_group, retry_at_start, run, started
 
@@ -36,7 +37,7 @@ async def work_retention(
     metrics: MetricSet,
     stop: asyncio.Event,
 ) -> None:
-    """Keep the policies in force and carry out erasures until `stop` is set.
+    """Keep policies in force, end memories in time and carry out erasures until `stop` is set.
 
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
@@ -82,10 +83,19 @@ async def work_retention(
             erasing = side.create_task(
                 eraser.run(Retry(settings.retry, clock, random, Waiting(), of_erasures))
             )
+            sweeping = side.create_task(
+                sweep_by_turns(
+                    settings,
+                    retry=Retry(settings.retry, clock, random, Waiting(), of_policies),
+                    clock=clock,
+                    metrics=metrics,
+                )
+            )
             try:
                 await run({policies: settler.settle, erasures: accepting.settle}, stop)
             finally:
                 erasing.cancel()
+                sweeping.cancel()
 
 
 @asynccontextmanager

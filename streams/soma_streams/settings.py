@@ -131,6 +131,30 @@ class PostgresWorkerSettings(DeliveringSettings):
     """Settings of `soma work postgres`, which also indexes dead letters."""
 
 
+class RetentionSettings(SettingsGroup):
+    """How memories whose time has come are looked for."""
+
+    sweep_interval: Duration = Field(
+        timedelta(seconds=5),
+        gt=timedelta(0),
+        description="Pause between two looks for memories whose time has come. Shorter ends them sooner "
+        "after their deadline.",
+    )
+    page_memories: int = Field(
+        500,
+        ge=1,
+        le=10_000,
+        description="Most memories that are read, judged and published at once. What a page ends is applied "
+        "by `soma work postgres` before the next page is read.",
+    )
+    memories_per_second: float = Field(
+        1000.0,
+        gt=0.0,
+        description="Most memories that are ended or told of in a second. Fewer leave the sinks more room "
+        "for other events while a new policy ends many.",
+    )
+
+
 class ErasureSettings(SettingsGroup):
     """How erasures are proven."""
 
@@ -144,6 +168,9 @@ class ErasureSettings(SettingsGroup):
 class RetentionWorkerSettings(DeliveringSettings):
     """Settings of `soma work retention`."""
 
+    retention: RetentionSettings = Field(
+        RetentionSettings(), description="How memories whose time has come are looked for."
+    )
     erasure: ErasureSettings = Field(ErasureSettings(), description="How erasures are proven.")
 
 

@@ -30,7 +30,7 @@ def vectors(context: typer.Context) -> None:
 
 @app.command()
 def retention(context: typer.Context) -> None:
-    """Keep the retention policies in force until SIGINT or SIGTERM."""
+    """End memories whose time has come, and keep the policies in force, until SIGINT or SIGTERM."""
     environment = invocation_of(context).environment
     loaded = load(RetentionWorkerSettings, environment=environment, known=KNOWN)
     asyncio.run(workers.work_retention(loaded))

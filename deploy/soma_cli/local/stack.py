@@ -39,7 +39,18 @@ TENANT = "local"
 # What somebody may tune in a local stack. Where its parts are is its own business.
 _TUNABLE = tuple(
     f"{ENVIRONMENT_PREFIX}{part}__"
-    for part in ("LOG", "LIMITS", "PRODUCER", "EMBEDDER", "API", "RETRY", "DELIVERY", "LAG", "TRACING")
+    for part in (
+        "LOG",
+        "LIMITS",
+        "PRODUCER",
+        "EMBEDDER",
+        "API",
+        "RETRY",
+        "DELIVERY",
+        "RETENTION",
+        "LAG",
+        "TRACING",
+    )
 )
 
 # What leads to an embedding endpoint elsewhere; what stays on this machine goes past every proxy.

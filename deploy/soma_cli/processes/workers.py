@@ -64,7 +64,7 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
 
 
 async def work_retention(loaded: Loaded[RetentionWorkerSettings]) -> None:
-    """Keep the retention policies in force until a signal comes.
+    """Keep the policies in force, and end memories whose time has come, until a signal comes.
 
     Raises:
         Exception: What made going on impossible.

@@ -32,7 +32,7 @@ def classify(error: BaseException) -> FailureClass:
     match error:
         case PoisonError() | ContractError():
             return FailureClass.POISON
-        case RegistryUnreachableError():
+        case RegistryUnreachableError() | DeliveryTimeoutError():
             return FailureClass.TRANSIENT
         case BrokerError(__cause__=KafkaException() as cause):
             return classify(cause)

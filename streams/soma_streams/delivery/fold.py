@@ -91,7 +91,8 @@ def fold(
             continue
         states[name] = after
         ends = after.content is None or _belongs_elsewhere(_living(before), event)
-        settlements.append(Settlement(logged, Outcome.APPLIED, ends_links=ends))
+        last_state = before if ends and isinstance(event, MemoryExpired) and event.archive else None
+        settlements.append(Settlement(logged, Outcome.APPLIED, ends_links=ends, last_state=last_state))
     return Folded(tuple(states.values()), tuple(links.values()), tuple(settlements))
 
 
@@ -235,8 +236,13 @@ def _is_larger(payload: str, most: int) -> bool:
     """
     if len(payload.encode()) <= most:
         return False
+    return len(in_shortest_form(payload).encode()) > most
+
+
+def in_shortest_form(payload: str) -> str:
+    """Return a JSON object with each number in its shortest form, whatever a store has made of them."""
     value = json.loads(payload, parse_int=_shortest, parse_float=_shortest)
-    return len(json.dumps(value, ensure_ascii=False).encode()) > most
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _shortest(literal: str) -> float:

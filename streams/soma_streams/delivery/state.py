@@ -115,12 +115,14 @@ class Settlement:
         outcome: What became of it.
         reason: Why it was superseded.
         ends_links: Whether the memory that was there ended with it, and so did its links.
+        last_state: What the memory was, where an expiry that asks for an archive ended it.
     """
 
     logged: LoggedEvent
     outcome: Outcome
     reason: SupersededReason | None = None
     ends_links: bool = False
+    last_state: MemoryState | None = None
 
 
 @dataclass(frozen=True, slots=True)

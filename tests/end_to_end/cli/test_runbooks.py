@@ -162,6 +162,14 @@ def test_a_worker_that_stands_still(page: str, up: Up, soma: Soma, typed: Typing
     walk(after, typed, all_is_well=True)
 
 
+def test_a_sweeper_that_stands_still(up: Up, typed: Typing) -> None:
+    during, after = sections("sweeper-behind")
+
+    with frozen(up, "retention"):
+        walk(during, typed, all_is_well=False)
+    walk(after, typed, all_is_well=True)
+
+
 def test_a_burst_of_dead_letters(typed: Typing, publishing: PublishingSettings) -> None:
     RawLog(publishing).send([Raw(b"local/nobody", b"plain text") for _ in range(40)])
 
@@ -227,7 +235,7 @@ def test_every_page_is_walked() -> None:
     walked_pages = {
         "database-failover", "broker-outage", "registry-away", "consumer-stuck", "lag-growing",
         "dead-letter-flood", "qdrant-rebuild", "high-latency", "disk-full", "drift-found",
-        "upgrade-and-rollback", "erasure-overdue",
+        "upgrade-and-rollback", "erasure-overdue", "sweeper-behind",
     }  # fmt: skip
 
     assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == walked_pages

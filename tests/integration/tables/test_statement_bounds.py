@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from operator import gt
 from pathlib import Path
@@ -39,7 +39,7 @@ from soma_streams.replay.session import open_session
 from soma_streams.replay.stored_dead_letters import Filters as LetterFilters
 from soma_streams.replay.stored_dead_letters import Status
 from soma_streams.sinks.dead_letter_rows import DeadLetterRow
-from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
+from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow, OutboxRow
 from soma_streams.sinks.sessions import Pool, RowType, Sessions
 from soma_streams.sinks.statements import statement
 
@@ -53,6 +53,7 @@ ROW_TYPES: dict[str, tuple[str, type[tuple[Any, ...]]]] = {
     "link_row": ("memory_links", LinkRow),
     "history_row": ("memory_history", HistoryRow),
     "dead_letter_row": ("dead_letters", DeadLetterRow),
+    "outbox_row": ("outbox", OutboxRow),
 }
 
 # Rows number %s to %s. Tenant `early` is among the others; half of the others are one large tenant.
@@ -139,6 +140,20 @@ def positions(tenant: str, count: int) -> dict[str, Any]:
         "topic": "memory.events",
         "epoch": 1,
     }
+
+
+def places_of() -> dict[str, Any]:
+    """All that a tenant has, each with its kind."""
+    return {
+        "namespaces": [f"users/{number}/notes" for number in range(40)],
+        "kinds": ["EPISODIC"] * 40,
+    }
+
+
+def due(tenant: str) -> str:
+    """When the tenth memory of a tenant was changed."""
+    at = datetime(2026, 1, 1, tzinfo=UTC) + (FIRST[tenant] + 10) * timedelta(seconds=40)
+    return at.isoformat()
 
 
 def keys(tenant: str, count: int) -> dict[str, Any]:
@@ -348,6 +363,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "100": Case(1300, recorded(version="version + 1000000")),
         "100 again": Case(800, recorded()),
     },
+    "soma_streams/sinks/postgres/write_outbox.sql": {"of 100": Case(1000, offered("outbox_row", 100))},
     "soma_streams/sinks/postgres/write_links.sql": {
         "100": Case(3000, written("link_row", version="version + 1000000"))
     },
@@ -425,6 +441,71 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_streams.replay.outcomes._HISTORY": {"of 500": Case(9800, lambda t: positions(t, 500))},
+    "soma_streams.retention.due_memories._ENDED_BY_THEMSELVES": {
+        "none of them": Case(
+            10,
+            lambda _: {
+                "now": "2026-01-01Z",
+                "after_deadline": "2020-01-01Z",
+                "after_tenant": "",
+                "after_id": UUID(int=0),
+                "most": 500,
+            },
+        )
+    },
+    "soma_streams.retention.due_memories._UNTOLD_BY_THEMSELVES": {
+        "none of them": Case(
+            10,
+            lambda t: {
+                "now": "2026-01-01Z",
+                "until": "2026-01-02Z",
+                "after_deadline": "2020-01-01Z",
+                "after_tenant": "",
+                "after_id": UUID(int=0),
+                "tenants": [t],
+                "most": 500,
+            },
+        )
+    },
+    "soma_streams.retention.due_memories._ENDED_BY_POLICY": {
+        "ten of forty namespaces": Case(700, lambda t: {**places_of(), "until": [due(t)] * 40, "most": 500}),
+    },
+    "soma_streams.retention.due_memories._UNTOLD_BY_POLICY": {
+        "ten of forty namespaces": Case(
+            1300,
+            lambda t: {
+                **places_of(),
+                "since": ["2020-01-01Z"] * 40,
+                "until": [due(t)] * 40,
+                "ttls": [3600] * 40,
+                "most": 500,
+            },
+        )
+    },
+    "soma_streams.retention.due_memories._PLACES": {
+        "": Case(30, lambda _: {"after_namespace": "", "after_kind": "", "most": 200})
+    },
+    "soma_streams.retention.outbox_relay._COUNT": {"": Case(4500)},
+    "soma_streams.retention.outbox_relay._TAKE": {"100 rows": Case(800, lambda _: {"most": 100})},
+    "soma_streams.retention.policies_read._NEXT_TENANT": {"": Case(8, lambda _: {"after": ""})},
+    "soma_streams.retention.policies_read._POLICIES": {"": Case(700, lambda t: {"tenants": [t]})},
+    "soma_streams.retention.sweeper._FORGET": {
+        "500 of them": Case(5000, lambda _: {"now": "2026-12-01Z", "most": 500})
+    },
+    "soma_streams.retention.sweeper._REACHED": {
+        "": Case(10, lambda _: {"group": "g", "topic": "t", "epoch": 1})
+    },
+    "soma_streams.retention.sweeper._REMEMBER": {
+        "100 of them": Case(
+            1500,
+            lambda t: {
+                "now": "2026-05-01Z",
+                "tenants": [t] * 100,
+                "memory_ids": ids(t, 100),
+                "deadlines": ["2026-06-01Z"] * 100,
+            },
+        )
+    },
     "soma_streams.retention.policy_sink._LIFT": {
         "": Case(8, lambda _: {"namespace": "users/1", "version": 2**45})
     },

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
 
@@ -338,3 +338,78 @@ def test_events_of_other_tenants_with_the_same_id_are_other_memories() -> None:
     )
 
     assert len(after(log)) == 2
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["store", "patch", "extend", "clear", "access", "look", "expire"]), st.integers(1, 3)
+    ),
+    max_size=14,
+)
+
+
+@given(STEPS)
+def test_a_memory_ends_exactly_when_the_deadline_that_was_seen_still_stands(
+    steps: list[tuple[str, int]],
+) -> None:
+    """A sweeper looks now and publishes later, under a policy of one hour; anything may come in between."""
+    memory = stored(key="a")
+    log: list[MemoryEvent] = []
+    own: datetime | None = None
+    changed = 0  # the offset of the last change
+    alive = False
+    seen: tuple[datetime | None, int] | None = None
+    ends: list[bool] = []
+    for step, hours in steps:
+        deadline = A_DEADLINE + timedelta(hours=hours)
+        match step:
+            case "store":
+                event: MemoryEvent = stored(key="a", expires_at=deadline if hours > 1 else None)
+                own, changed, alive = (deadline if hours > 1 else None), len(log), True
+            case "patch":
+                event = patched(memory, tags=[f"n{len(log)}"])
+                changed = len(log) if alive else changed
+            case "extend" | "clear":
+                moved = deadline if step == "extend" else None
+                event = patched(memory, expires_at=moved)
+                own, changed = (moved, len(log)) if alive else (own, changed)
+            case "access":
+                event = accessed(memory)
+            case "look":
+                seen = (own, changed) if alive else seen
+                continue
+            case _ if seen is None:
+                continue
+            case _:
+                since = logged(memory, seen[1]).logged_at
+                event = (
+                    expired(memory, seen[0])
+                    if seen[0] is not None
+                    else expired(memory, since + timedelta(hours=1), updated_at=since)
+                )
+                stands = alive and (own == seen[0] if seen[0] is not None else (own, changed) == seen)
+                ends.append(stands)
+                alive = alive and not stands
+        log.append(event)
+
+    folded = fold(a_log(log), {})
+
+    outcomes = [
+        each.outcome for each in folded.settlements if type(each.logged.event).__name__ == "MemoryExpired"
+    ]
+    assert [outcome is Outcome.APPLIED for outcome in outcomes] == ends
+    assert [state.content is not None for state in folded.states] == ([alive] if folded.states else [])
+
+
+def test_an_archive_gets_what_was_there_just_before_the_end() -> None:
+    memory = stored(key="a", expires_at="2026-05-01T00:00:00Z")
+    changed = patched(memory, text="newer")
+    ended = expired(memory, memory.expires_at, archive=True)
+
+    *others, end = fold(a_log([memory, changed, ended]), {}).settlements
+
+    assert end.last_state is not None
+    assert end.last_state.content is not None
+    assert end.last_state.content.text == "newer"
+    assert [each.last_state for each in others] == [None, None]
+    assert fold(a_log([memory, expired(memory, memory.expires_at)]), {}).settlements[-1].last_state is None

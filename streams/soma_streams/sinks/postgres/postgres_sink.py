@@ -30,12 +30,13 @@ from soma_streams.delivery.state import (
 )
 from soma_streams.sinks.binary_encoding import NO_ELEMENTS, Elements, encode_texts, encode_uuids
 from soma_streams.sinks.postgres.native_rows import NativeRows
-from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow
+from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow, OutboxRow
 from soma_streams.sinks.postgres.rows import (
     changes_of,
     history_months,
     history_rows,
     link_state,
+    outbox_rows,
     replayed_versions,
     whole_state,
 )
@@ -63,6 +64,7 @@ class PostgresSink:
             RowType("memory_row", MemoryRow),
             RowType("link_row", LinkRow),
             RowType("history_row", HistoryRow),
+            RowType("outbox_row", OutboxRow),
         )
         self._group = group
         self._limits = limits
@@ -223,6 +225,9 @@ class PostgresSink:
             await self._upsert(connection, "write_links", "link_row", changes.links)
             if changes.ended:
                 await connection.execute(statement("postgres/end_links"), _keys(changes.ended))
+                if last_states := outbox_rows(folded.settlements):
+                    offered = self._sessions.parameter(connection, "outbox_row", last_states)
+                    await connection.execute(statement("postgres/write_outbox"), {"rows": offered})
             rows = history_rows(folded.settlements, dead)
             if rows or unmade:
                 words = self._sessions.parameter(connection, "history_row", rows, history)

@@ -51,6 +51,15 @@ class LinkRow(NamedTuple):
     recent_event_ids: UuidArray
 
 
+class OutboxRow(NamedTuple):
+    """The last state of a memory that expired; see table outbox."""
+
+    tenant: Text
+    memory_id: Uuid
+    event_id: Uuid
+    content: Json
+
+
 class HistoryRow(NamedTuple):
     """What became of an event; see table memory_history."""
 

@@ -10,13 +10,15 @@ from typing import Any
 import orjson
 
 from soma_schemas.events import (
+    ExpiredMemory,
     MemoryEvent,
     MemoryPatched,
     MemoryStored,
     PatchField,
 )
-from soma_schemas.memories import IN_HISTORY, content_of
+from soma_schemas.memories import FIELDS, IN_HISTORY, content_of
 from soma_schemas.outcomes import Outcome
+from soma_streams.delivery.fold import in_shortest_form
 from soma_streams.delivery.state import (
     DeadLettered,
     EdgeName,
@@ -27,9 +29,12 @@ from soma_streams.delivery.state import (
     MemoryState,
     Settlement,
 )
-from soma_streams.sinks.postgres.row_types import CONTENT, HistoryRow, LinkRow, Row
+from soma_streams.sinks.postgres.row_types import CONTENT, HistoryRow, LinkRow, OutboxRow, Row
 
 _CONTENT = attrgetter(*CONTENT)
+# What ExpiredMemory says of the memory's last content, and what of its end.
+_ARCHIVED = tuple(name for name in FIELDS if name in ExpiredMemory.model_fields)
+_OF_THE_EXPIRY = ("event_id", "tenant", "memory_id", "occurred_at", "actor", "expires_at")
 _NO_CONTENT = (None,) * len(CONTENT)
 
 
@@ -73,6 +78,13 @@ def history_rows(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]
 def replayed_versions(settlements: Iterable[Settlement]) -> list[int]:
     """Return the versions of the events that are replayed dead letters."""
     return [each.logged.version for each in settlements if each.logged.is_replayed]
+
+
+def outbox_rows(settlements: Iterable[Settlement]) -> list[OutboxRow]:
+    """Return the last states that go to the archive, in the order in which the memories ended."""
+    return [
+        _outbox_row(each.logged.event, last) for each in settlements if (last := each.last_state) is not None
+    ]
 
 
 def history_months(events: Iterable[LoggedEvent | DeadLettered]) -> list[date]:
@@ -131,6 +143,14 @@ def _memory_row(state: MemoryState, ending: _Ending | None) -> Row:
     if ending is None:
         raise ValueError("a state without content comes with the settlement of its deletion")
     return *key_and_state, ending.logged_at, state.recent_event_ids, *_NO_CONTENT
+
+
+def _outbox_row(expiry: MemoryEvent, last: MemoryState) -> OutboxRow:
+    content = last.content
+    said = {name: getattr(content, name) for name in _ARCHIVED}
+    said |= {name: getattr(expiry, name) for name in _OF_THE_EXPIRY}
+    said |= {"payload": in_shortest_form(said["payload"]), "version": last.version}
+    return OutboxRow(expiry.tenant, expiry.memory_id, expiry.event_id, orjson.dumps(said))
 
 
 def _link_row(link: LinkState) -> LinkRow:
