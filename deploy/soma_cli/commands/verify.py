@@ -138,7 +138,7 @@ class Stores(Result):
         table.add_column("mended", justify="right")
         table.add_column("kind")
         table.add_column("what, and the first of it", overflow="fold")
-        for kind, each in self.findings.items():
+        for kind, each in ((kind, self.findings[kind]) for kind in Drift if kind in self.findings):
             examples = "".join(f"\n  {example}" for example in each.examples[:3])
             table.add_row(f"{each.found:,}", f"{each.mended:,}", kind, f"{_MEANINGS[kind]}{examples}")
         return Group(looked, table, *map(Text, notes))
@@ -162,7 +162,8 @@ class Verified(Result):
         parts: list[RenderableType] = []
         if self.counts is not None:
             lines = [str(each) for each in self.counts] or ["the counts are those of the rows"]
-            parts.append(Text("\n".join([*lines, "the counts were made anew"] if self.repaired else lines)))
+            anew = self.repaired and self.counts
+            parts.append(Text("\n".join([*lines, "the counts were made anew"] if anew else lines)))
         if self.stores is not None:
             parts.append(self.stores.drawn())
         return Group(*parts)
@@ -226,7 +227,7 @@ def verify(
 
 def _compare_counts(connection: psycopg.Connection[Any], *, repair: bool) -> list[WrongCount]:
     differences = [WrongCount(**each._asdict()) for each in count_differences(connection)]
-    if repair:
+    if repair and differences:
         rebuild_counts(connection)
     return differences
 
