@@ -1,11 +1,13 @@
 """What the native extension writes of a memory the model takes, and the Avro library writes the same."""
 
 import io
+import json
 from collections import OrderedDict, UserDict
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -122,9 +124,16 @@ def test_an_ordinary_memory_is_written(ways: dict[Limits, BothWays], fields: dic
     assert ways[DEFAULT_LIMITS].agree_on(ways[DEFAULT_LIMITS].producer.stored(memory))
 
 
-def test_the_golden_event_is_written(ways: dict[Limits, BothWays]) -> None:
-    assert ways[DEFAULT_LIMITS].agree_on(
-        stored(key="a", tags=["x"], embedding=[1.0], embedding_model="m", expires_at=A_MOMENT, source="file")
+def test_the_recorded_event_is_written() -> None:
+    schema = latest("MemoryStored")
+    golden = json.loads((Path(__file__).parent / "golden_events.json").read_text(encoding="utf-8"))
+    value = bytes.fromhex(golden[f"{schema.record}/{schema.version}"])
+    fields = fastavro.schemaless_reader(io.BytesIO(value), SCHEMA)
+    assert isinstance(fields, dict)
+
+    assert NativeWriter(DEFAULT_LIMITS).event(MemoryStored.validated(fields)) == (
+        f"{fields['tenant']}/{fields['memory_id']}".encode(),
+        value,
     )
 
 
