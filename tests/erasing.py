@@ -102,7 +102,7 @@ class Place:
 
     @property
     def witness(self) -> IndexWitness:
-        return IndexWitness(self.store, self.points, self.clock)  # type: ignore[arg-type]  # it only reads
+        return IndexWitness(ErasureStore(self.pool), self.points, self.clock)  # type: ignore[arg-type]  # it only reads
 
     async def tell(self, *events: MemoryEvent) -> None:
         """Have events in the log, and in both stores unless it holds back."""

@@ -131,5 +131,5 @@ class Checked(Result):
 def _copies(receipt: dict[str, Any]) -> RenderableType:
     table = Table("copies left in", "until", box=None, header_style="bold", pad_edge=False)
     for copy in receipt.get("remaining_copies", []):
-        table.add_row(Text(plain(str(copy["where"]))), Text(plain(str(copy["until"]))))
+        table.add_row(Text(plain(str(copy["where"]))), Text(plain(str(copy["until"] or copy["note"]))))
     return table

@@ -150,8 +150,9 @@ class Eraser:
     async def _begin(self, erasure: Erasure) -> WaitsFor | None:
         """Wait for what the log held, and put dead letters out of reach before anything is deleted."""
         if self._signer is None:
-            missing = SigningKeyError("there is no key to sign receipts with: no erasure begins")
-            _log.error("erasure_without_signing_key", reason=str(missing), remedy=missing.remedy)
+            if erasure.waits_for != WaitsFor.SIGNING_KEY:
+                missing = SigningKeyError("there is no key to sign receipts with: no erasure begins")
+                _log.error("erasure_without_signing_key", reason=str(missing), remedy=missing.remedy)
             return WaitsFor.SIGNING_KEY
         if not await self._passed(MEMORY_EVENTS, _SINKS, erasure.before_offsets()):
             return WaitsFor.SINKS
@@ -176,9 +177,14 @@ class Eraser:
 
     async def _delete(self, erasure: Erasure) -> WaitsFor | None:
         """Publish deletions until nothing lives that is older than the request, and both sinks know."""
-        while living := await self._store.living(erasure, _MEMORIES_AT_ONCE):
-            if not await self._published([self._deleted(erasure, each) for each in living]):
-                return WaitsFor.SINKS
+        deleted = True
+        while deleted:
+            # Page by page, so that what is gone is not looked through for each; then from the beginning.
+            deleted, after = False, None
+            while living := await self._store.living(erasure, after, _MEMORIES_AT_ONCE):
+                deleted, after = True, living[-1].memory_id
+                if not await self._published([self._deleted(erasure, each) for each in living]):
+                    return WaitsFor.SINKS
         while edges := await self._store.edges(erasure, _MEMORIES_AT_ONCE):
             if not await self._published([self._unlinked(erasure, each) for each in edges]):
                 return WaitsFor.SINKS
@@ -190,7 +196,9 @@ class Eraser:
         left = {table: rows for table, rows in (await self._store.left(erasure)).items() if rows}
         if left:
             _log.warning("erasure_left_something", request_id=str(erasure.request_id), tables=left)
-            await self._store.advance(erasure, ErasureState.DELETING)
+            # Letters are taken in the step before.
+            again = ErasureState.ACCEPTED if "dead_letters" in left else ErasureState.DELETING
+            await self._store.advance(erasure, again)
             return None
         if erasure.index_points is None:
             return WaitsFor.VECTOR_INDEX

@@ -74,6 +74,7 @@ _LIVING = {
             decided.version IS NULL
             OR decided.version < coalesce((%(before)s::bigint[])[decided.partition + 1], 0)
         )
+        AND (%(after)s::uuid IS NULL OR held.memory_id > %(after)s::uuid)
     ORDER BY held.memory_id
     LIMIT %(limit)s::integer
     """  # noqa: S608  # the conditions above
@@ -217,7 +218,10 @@ _OF_ITS_MEMORY = {
 }
 _LETTERS = {
     scope: f"""
-    SELECT {_LETTER_COLUMNS}, {_OF_ITS_MEMORY[scope]}
+    SELECT {_LETTER_COLUMNS}, {_OF_ITS_MEMORY[scope]} OR EXISTS (
+        SELECT FROM erasure_targets AS target WHERE target.tenant = letter.tenant
+            AND target.request_id = %(request_id)s::uuid AND target.memory_id = letter.memory_id
+    )
     FROM dead_letters AS letter
     WHERE tenant = %(tenant)s::text AND status <> 'erased' AND {_LETTER_BEFORE}
         AND (%(after)s::uuid IS NULL OR id > %(after)s::uuid)
@@ -238,6 +242,12 @@ JOIN erasure_targets AS target ON link.tenant = target.tenant AND link.to_memory
 JOIN memories AS held ON held.tenant = link.tenant AND held.memory_id = link.to_memory_id
 WHERE target.tenant = %(tenant)s::text AND target.request_id = %(request_id)s::uuid AND held.deleted
 """
+_LETTERS_LEFT = f"""
+SELECT count(*) FROM dead_letters AS letter
+JOIN erasure_targets AS target ON target.tenant = letter.tenant AND target.memory_id = letter.memory_id
+WHERE target.tenant = %(tenant)s::text AND target.request_id = %(request_id)s::uuid
+    AND letter.status <> 'erased' AND {_LETTER_BEFORE}
+"""  # noqa: S608  # the conditions above
 _LEFT = {
     scope: {
         "memories": f"SELECT count(*) FROM ({_LIVING[scope]}) AS living",  # noqa: S608  # as above
@@ -246,6 +256,7 @@ _LEFT = {
         WHERE tenant = %(tenant)s::text AND {_SAID_WITHIN[scope]} AND {_BEFORE} AND content IS NOT NULL
         """,  # noqa: S608  # as above
         "memory_links": _LINKS_LEFT,
+        "dead_letters": _LETTERS_LEFT,
         "outbox": f"""
         SELECT count(*) FROM outbox WHERE tenant = %(tenant)s::text AND {_QUEUED_WITHIN[scope]}
         """,  # noqa: S608  # as above
@@ -345,11 +356,13 @@ class ErasureStore:
             erased = await connection.execute(_ERASE_LETTERS, {"ids": list(ids)})
             await _count(connection, erasure, dead_letters=erased.rowcount)
 
-    async def living(self, erasure: Erasure, limit: int) -> list[Target]:
-        """Return memories that live although the request selects them, and note them as targets."""
+    async def living(self, erasure: Erasure, after: UUID | None, limit: int) -> list[Target]:
+        """Return a page of memories that live although they are selected; they are targets from now on."""
         async with self._sessions.borrow() as connection, connection.transaction():
             found = await connection.execute(
-                _LIVING[erasure.scope].encode(), _values(erasure) | {"limit": limit}, prepare=False
+                _LIVING[erasure.scope].encode(),
+                _values(erasure) | {"after": after, "limit": limit},
+                prepare=False,
             )
             targets = [Target(*row) for row in await found.fetchall()]
             await connection.execute(
@@ -410,7 +423,9 @@ class ErasureStore:
         async with self._sessions.borrow() as connection:
             for table, look in _LEFT[erasure.scope].items():
                 row = await (
-                    await connection.execute(look.encode(), values | {"limit": 1000}, prepare=False)
+                    await connection.execute(
+                        look.encode(), values | {"after": None, "limit": 1000}, prepare=False
+                    )
                 ).fetchone()
                 found[table] = row[0] if row is not None else 0
         return found

@@ -32,15 +32,17 @@ Copies = Callable[[], Awaitable[Sequence[Copy]]]
 _OTHER_COPIES = {
     "memory.erasures": "the request itself, until the brokers compact the topic",
     "files of PostgreSQL and of the vector index": "until they are vacuumed, merged and overwritten",
-    "backups and exports": "those made before; whoever made them deletes them",
-    "tombstones": "ids and versions of the memories, without content",
+    "backups and exports": "whoever made one before deletes it",
+    "tombstones": "ids and versions, without content",
 }
 
 
 def receipt_of(erasure: Erasure, copies: Sequence[Copy], now: datetime) -> dict[str, Any]:
     """Return the receipt of an erasure that was looked through and found clean, to be signed."""
-    remaining = [{"where": each.topic, "until": _written(now + each.keeps)} for each in copies]
-    remaining += [{"where": where, "until": until} for where, until in _OTHER_COPIES.items()]
+    remaining: list[dict[str, str | None]] = [
+        {"where": each.topic, "until": _written(now + each.keeps), "note": None} for each in copies
+    ]
+    remaining += [{"where": where, "until": None, "note": note} for where, note in _OTHER_COPIES.items()]
     return {
         "receipt": FORMAT,
         "request_id": str(erasure.request_id),

@@ -1,6 +1,9 @@
 """What an erasure reaches, what it leaves, and that it can be stopped and begun again anywhere."""
 
+import asyncio
 import json
+from random import Random
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -11,7 +14,13 @@ from erasing import Place
 from postgres_tables import rows
 from soma_schemas.erasure_receipts import parse_receipt, selector_digest
 from soma_schemas.events import ErasureCompleted, ErasureScope, MemoryDeleted, MemoryUnlinked
+from soma_schemas.producer import DeliveryTimeoutError
+from soma_schemas.topic_admin import BrokerError
+from soma_streams.cancellation import end
+from soma_streams.checks import Waiting
+from soma_streams.delivery.retry import Retry
 from soma_streams.erasure.erasure_state import ErasureState, WaitsFor
+from soma_streams.settings import RetrySettings
 
 ABOUT_MIRA = ErasureScope.SUBJECT, "mira"
 
@@ -203,6 +212,24 @@ async def test_dead_letters_about_the_subject_are_out_of_every_operators_reach(p
     assert {row["id"] for row in statuses} == {of_its_memory, never_stored, unreadable}
 
 
+async def test_a_dead_letter_of_a_selected_memory_that_comes_late_is_found_before_the_receipt(
+    place: Place,
+) -> None:
+    mira = stored(subject="mira")
+    await place.tell(mira)
+    request = await place.request(*ABOUT_MIRA)
+    while (erasure := await place.erasure(request)) is not None:
+        if erasure.state is ErasureState.CLEARING:
+            break
+        await place.eraser().step(erasure)
+    late = place.dead_letter(patched(mira, text="she"))
+
+    await place.erase()
+
+    assert late not in letters_seen_by_operators(place)
+    assert (place.row(request)["state"], place.row(request)["dead_letters"]) == ("completed", 1)
+
+
 async def test_an_operator_cannot_bring_an_erased_dead_letter_back(place: Place) -> None:
     letter = place.dead_letter(stored(subject="mira"))
     await place.request(*ABOUT_MIRA)
@@ -338,6 +365,41 @@ async def test_an_erasure_that_was_interrupted_in_any_state_goes_on_with_another
     counts = [row[each] for each in ("state", "memories", "links", "dead_letters")]
     assert counts == ["completed", 1, 1, 1]
     assert living(place) == {friend.memory_id}
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ("store.open", psycopg.OperationalError("the connection is lost")),
+        ("store.clear", psycopg.errors.AdminShutdown("terminating")),
+        ("publish", BrokerError("the brokers do not answer")),
+        ("publish", DeliveryTimeoutError("no broker acknowledged it in time")),
+    ],
+)
+async def test_an_erasure_waits_for_what_is_away_and_goes_on(
+    part: str, error: Exception, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.tell(stored(subject="mira"))
+    request = await place.request(*ABOUT_MIRA)
+    holder, _, name = part.rpartition(".")
+    away = getattr(place, holder) if holder else place
+    answers, failures = getattr(away, name), iter([error, error])
+
+    async def fails_twice(*arguments: Any) -> Any:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return await answers(*arguments)
+
+    monkeypatch.setattr(away, name, fails_twice)
+    erasing = asyncio.create_task(
+        place.eraser().run(Retry(RetrySettings(), place.clock, Random(1), Waiting()))
+    )
+    while place.row(request)["state"] != "completed" and not erasing.done():
+        await place.witness.round()
+    await end(erasing)
+
+    assert next(failures, None) is None
+    assert place.row(request)["state"] == "completed"
 
 
 async def test_two_erasers_at_once_do_no_harm(place: Place) -> None:

@@ -394,6 +394,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.erasure.erasure_store._ERASE_LETTERS": {
         "of 100": Case(3600, lambda t: {"ids": ids(t, 100)})
     },
+    "soma_streams.erasure.erasure_store._LETTERS_LEFT": {"": Case(10, an_erasure, kept=False)},
     "soma_streams.erasure.erasure_store._LINKS_LEFT": {"": Case(10, an_erasure, kept=False)},
     "soma_streams.erasure.erasure_store._TARGETS": {
         "": Case(10, lambda t: an_erasure(t) | {"after": None, "limit": 500})
