@@ -60,17 +60,14 @@ class Plan:
         return [each for each in self.continuations if each.lost]
 
 
-def plan_restore(archive: Archive, settings: OperatorSettings) -> Plan:
+def plan_restore(manifest: Manifest, settings: OperatorSettings) -> Plan:
     """Look at everything that a restore needs, without changing anything.
 
     Raises:
         NotRestorableError: The archive does not fit, the database is not empty, or workers run.
-        ArchiveError: The archive is damaged.
         SomaError: The brokers or the registry do not answer.
         psycopg.Error: PostgreSQL does not answer or refuses.
     """
-    manifest = archive.manifest
-    require_known(manifest)
     with psycopg.connect(settings.postgres.conninfo()) as connection:
         found = fullness(connection)
         database = connection.info.dbname

@@ -15,7 +15,7 @@ from rich.text import Text
 from soma_cli.backups.archive_file import open_archive
 from soma_cli.backups.encrypted_stream import read_key_file
 from soma_cli.backups.log_positions import Continuation
-from soma_cli.backups.restoring import plan_restore
+from soma_cli.backups.restoring import Plan, plan_restore, require_known
 from soma_cli.backups.restoring import restore as bring_back
 from soma_cli.commands.options import ArchiveFile, AsJson, KeyFile
 from soma_cli.connection import named_places
@@ -113,34 +113,36 @@ def restore(
     starts Kafka, the registry and PostgreSQL itself and stops them again.
     """
     root = invocation_of(context)
+    key = None if key_file is None else read_key_file(key_file)
+    with open_archive(archive, key) as opened:
+        manifest = opened.manifest
+        require_known(manifest)
+        with progress("Checking the archive", manifest.dump.bytes) as advance:
+            opened.check(advance)
 
-    def run(settings: OperatorSettings) -> Restored:
-        key = None if key_file is None else read_key_file(key_file)
-        with told_in_words(settings.postgres), open_archive(archive, key) as opened:
-            manifest = opened.manifest
-            plan = plan_restore(opened, settings)
-            _require_consent(plan.lost, yes=yes)
-            with progress("Checking the archive", manifest.dump.bytes) as advance:
-                opened.check(advance)
-            bring_back(opened, plan, settings, root.environment, SystemClock())
-        return Restored(
-            made_at=manifest.made_at,
-            tables=len(manifest.tables),
-            rows=sum(each.rows for each in manifest.tables.values()),
-            resumed=plan.resumes,
-            revision=HEAD,
-            continued=[_shown(each) for each in plan.continuations],
-        )
+        def run(settings: OperatorSettings) -> Plan:
+            with told_in_words(settings.postgres):
+                plan = plan_restore(manifest, settings)
+                _require_consent(plan.lost, yes=yes)
+                bring_back(opened, plan, settings, root.environment, SystemClock())
+                return plan
 
-    if named_places(root.environment):
-        settings, _ = operator_settings(root)
-        restored = run(settings)
-    else:
-        restored = asyncio.run(_beside_stores(root, run))
+        if named_places(root.environment):
+            plan = run(operator_settings(root)[0])
+        else:
+            plan = asyncio.run(_beside_stores(root, run))
+    restored = Restored(
+        made_at=manifest.made_at,
+        tables=len(manifest.tables),
+        rows=sum(each.rows for each in manifest.tables.values()),
+        resumed=plan.resumes,
+        revision=HEAD,
+        continued=[_shown(each) for each in plan.continuations],
+    )
     show(restored, as_json=as_json)
 
 
-async def _beside_stores(root: Invocation, run: Callable[[OperatorSettings], Restored]) -> Restored:
+async def _beside_stores(root: Invocation, run: Callable[[OperatorSettings], Plan]) -> Plan:
     """Run the stores of the local stack, and nothing that reads the log, while something is done."""
     from soma_cli.local.artifacts import Artifacts  # noqa: PLC0415  # only where there is a local stack
     from soma_cli.local.backing_services import open_backing_services  # noqa: PLC0415  # see above
@@ -166,10 +168,10 @@ async def _beside_stores(root: Invocation, run: Callable[[OperatorSettings], Res
             settings = load(OperatorSettings, environment=environment, known=KNOWN).settings
             # Where PostgreSQL's data is lost, so are the schemas, which the registry keeps there.
             await in_thread(partial(register_released, settings.registry))
-            restored = await in_thread(partial(run, settings))
+            plan = await in_thread(partial(run, settings))
             await parts.postgres.grant_roles()
             say("Stopping Kafka, the registry and PostgreSQL; `soma up` starts them with the workers.")
-            return restored
+            return plan
 
 
 def _require_consent(lost: list[Continuation], *, yes: bool) -> None:
