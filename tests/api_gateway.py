@@ -12,6 +12,7 @@ from uuid import UUID
 import httpx
 import psycopg
 from fastapi import FastAPI
+from psycopg.types.json import Jsonb
 
 from builders import A_MOMENT, A_NAMESPACE, A_TENANT, an_id
 from fakes import FakeClock
@@ -20,15 +21,17 @@ from soma_api.application import create_application
 from soma_api.freshness import Freshness
 from soma_api.index_completeness import IndexState
 from soma_api.metrics import ApiMetrics
+from soma_api.policies_in_force import PoliciesInForce
 from soma_api.principals import Role
 from soma_api.probes import BackingPart, Probe, postgres_probe
-from soma_api.queries.database import database_pool
+from soma_api.queries.database import Database, database_pool
+from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
 from soma_api.resources import Resources
 from soma_api.settings import ApiSettings, GatewaySettings
 from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
-from soma_schemas.events import MemoryEvent, Record
+from soma_schemas.events import MemoryEvent, Record, RetentionRule
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import Receipt, Tombstone
@@ -134,6 +137,7 @@ class Gateway:
     search: CannedSearch
     index: CannedIndex
     waiter: WatermarkWaiter
+    policies: PoliciesInForce
     freshness: Freshness
     ends: FixedEnds
     clock: FakeClock
@@ -220,6 +224,19 @@ class Gateway:
             },
         )
 
+    def given_policy(
+        self, *rules: RetentionRule, namespace: str | None = None, tenant: str = A_TENANT
+    ) -> None:
+        """Put a retention policy in force, in place of the one that was."""
+        with psycopg.connect(self.worker_dsn) as connection:
+            connection.execute(
+                "INSERT INTO retention_policies (tenant, namespace, rules, actor, set_at, version)"
+                " VALUES (%s, %s, %s, 'tester', now(), 1)"
+                " ON CONFLICT (tenant, namespace) DO UPDATE SET rules = excluded.rules",
+                [tenant, namespace or "", Jsonb([rule.model_dump(mode="json") for rule in rules])],
+            )
+        self.policies.forget(tenant)
+
     def given_outcome(self, position: Position, outcome: str = "applied", **fields: Any) -> None:
         """Put what became of a write into the history."""
         row: dict[str, Any] = {
@@ -293,6 +310,7 @@ async def open_gateway(
     freshness = Freshness(ends, waiter, time)
     index = CannedIndex()
     async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
+        policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock or time)
         application = create_application(
             Resources(
                 settings=settings,
@@ -303,6 +321,7 @@ async def open_gateway(
                 index=index,
                 ends=ends,
                 waiter=waiter,
+                policies=policies,
                 freshness=freshness,
                 metrics=ApiMetrics(MetricSet()),
                 cursor_secret=CURSOR_SECRET,
@@ -318,6 +337,7 @@ async def open_gateway(
                 search,
                 index,
                 waiter,
+                policies,
                 freshness,
                 ends,
                 time,

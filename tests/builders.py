@@ -23,6 +23,7 @@ from soma_schemas.events import (
 )
 from soma_schemas.identity import identified
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
+from soma_schemas.retention import TenantPolicies
 from soma_schemas.versions import Position, pack_version
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.native import NativeReader
@@ -33,6 +34,7 @@ from soma_streams.transport.records import Record, RecordBatch, TimestampType
 A_MOMENT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 A_TENANT = "acme"
 A_NAMESPACE = "team/notes"
+NO_POLICIES = TenantPolicies({})
 
 _counter = count(1)
 

@@ -30,7 +30,18 @@ from soma_api.problems import (
     problem_response,
 )
 from soma_api.resources import Resources
-from soma_api.routes import dead_letters, erasures, health, lag, links, memories, overview, search, writes
+from soma_api.routes import (
+    dead_letters,
+    erasures,
+    health,
+    lag,
+    links,
+    memories,
+    overview,
+    retention,
+    search,
+    writes,
+)
 from soma_api.services import make_services
 from soma_schemas.violations import violations_of
 
@@ -40,6 +51,7 @@ _ROUTERS = (
     links.router,
     writes.router,
     overview.router,
+    retention.router,
     dead_letters.router,
     erasures.router,
     lag.router,

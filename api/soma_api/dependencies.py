@@ -5,6 +5,7 @@ FastAPI solves the whole tree below a dependency each time that it occurs, so th
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated, Self, TypeVar
 
 from fastapi import Depends, Header, Query, Request
@@ -18,12 +19,15 @@ from soma_api.freshness import LogEnds
 from soma_api.injection import services_of
 from soma_api.namespace_access import NamespaceAccess
 from soma_api.open_erasures import OpenErasures
+from soma_api.policies_in_force import PoliciesInForce
+from soma_api.policy_changes import PolicyChanges
 from soma_api.principals import Principal, Role
 from soma_api.problems import ConditionUnsupportedError, NamespaceForbiddenError
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
 from soma_api.queries.erasure_queries import ErasureQueries
 from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
+from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.write_queries import WriteQueries
 from soma_api.resources import Searcher
 from soma_api.services import Services
@@ -53,12 +57,16 @@ Settings = Annotated[ApiSettings, Depends(_given(lambda services: services.setti
 StoreVisibility = Annotated[Visibility, Depends(_given(lambda services: services.visibility))]
 EndsOfLog = Annotated[LogEnds, Depends(_given(lambda services: services.ends))]
 Memories = Annotated[MemoryQueries, Depends(_given(lambda services: services.memories))]
+Policies = Annotated[PoliciesInForce, Depends(_given(lambda services: services.policies))]
 Writes = Annotated[WriteQueries, Depends(_given(lambda services: services.writes))]
 Overview = Annotated[OverviewQueries, Depends(_given(lambda services: services.overview))]
 DeadLetters = Annotated[DeadLetterQueries, Depends(_given(lambda services: services.dead_letters))]
 Erasures = Annotated[ErasureQueries, Depends(_given(lambda services: services.erasures))]
 ErasuresInProgress = Annotated[OpenErasures, Depends(_given(lambda services: services.open_erasures))]
 ErasureRequests = Annotated[ErasureRequesting, Depends(_given(lambda services: services.erasure_requests))]
+PoliciesAsked = Annotated[PolicyQueries, Depends(_given(lambda services: services.policy_queries))]
+ChangesOfPolicies = Annotated[PolicyChanges, Depends(_given(lambda services: services.policy_changes))]
+Now = Annotated[datetime, Depends(_given(lambda services: services.clock.now()))]
 SearchIndex = Annotated[Searcher, Depends(_given(lambda services: services.search))]
 PageCursors = Annotated[Cursors, Depends(_given(lambda services: services.cursors))]
 

@@ -11,9 +11,11 @@ from soma_api.problems import (
     NamespaceForbiddenError,
     NamespaceMismatchError,
     NamespaceUnknownError,
+    PreconditionFailedError,
 )
-from soma_api.queries.memory_queries import MemoryQueries
+from soma_api.queries.memory_queries import MemoryQueries, Whereabouts
 from soma_schemas.events import MemoryStored
+from soma_schemas.versions import NO_VERSION
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class NamespaceAccess:
             given: What the request says, if anything.
 
         Raises:
-            MemoryNotFoundError: It was deleted, or lies where this key does not reach.
+            MemoryNotFoundError: It was deleted or has expired, or lies where this key does not reach.
             NamespaceUnknownError: It is not visible yet, and the request does not say, or may not.
             NamespaceMismatchError: It lies elsewhere than the request says.
             NamespaceForbiddenError: The request names a namespace that this key does not cover.
@@ -50,6 +52,9 @@ class NamespaceAccess:
         if given is not None:
             principal.require_access(given)
         found = (await self.memories.whereabouts(principal.tenant, [memory_id])).get(memory_id)
+        # Whatever the request says: a change would bring back what nobody can read any more.
+        if found is not None and found.expired:
+            raise MemoryNotFoundError("the memory has expired")
         if found is not None and found.namespace is not None:
             if not principal.may_access(found.namespace):
                 raise MemoryNotFoundError("there is no such memory")
@@ -83,19 +88,44 @@ class NamespaceAccess:
         if loose and await self._any_outside(loose):
             raise NamespaceForbiddenError("a memory with that id lies outside of what this key covers")
 
-    async def check_target(self, memory_id: UUID) -> None:
-        """Return when an edge may point to a memory: it must not lie outside of what the key covers.
+    async def over_expired(self, events: Sequence[MemoryStored]) -> list[MemoryStored]:
+        """Return events to the same effect, where one expects a version of a memory that has expired.
+
+        What has expired is not there. As long as it lies in the table the sinks still compare with it: an
+        event that expects no memory is made to expect exactly what lies there.
 
         Raises:
-            MemoryNotFoundError: It does.
+            PreconditionFailedError: One expects a version of a memory that has expired.
             StoreUnavailableError: The database does not answer.
         """
-        if self.principal.namespaces is not None and await self._any_outside([memory_id]):
+        conditional = [event.memory_id for event in events if event.expected_version is not None]
+        if not conditional:
+            return list(events)
+        found = await self.memories.whereabouts(self.principal.tenant, conditional)
+        expired = {memory_id: held.version for memory_id, held in found.items() if held.expired}
+        if any(event.expected_version and event.memory_id in expired for event in events):
+            raise PreconditionFailedError("the memory has expired, so it has no version")
+        return [
+            event.model_copy(update={"expected_version": expired[event.memory_id]})
+            if event.expected_version == NO_VERSION and event.memory_id in expired
+            else event
+            for event in events
+        ]
+
+    async def check_target(self, memory_id: UUID) -> None:
+        """Return when an edge may point to a memory: it has not expired and the key covers it.
+
+        Raises:
+            MemoryNotFoundError: It has, or the key does not.
+            StoreUnavailableError: The database does not answer.
+        """
+        found = await self.memories.whereabouts(self.principal.tenant, [memory_id])
+        if any(held.expired or self._is_outside(held) for held in found.values()):
             raise MemoryNotFoundError("there is no such memory to link to")
 
     async def _any_outside(self, memory_ids: Sequence[UUID]) -> bool:
         found = await self.memories.whereabouts(self.principal.tenant, memory_ids)
-        return any(
-            each.namespace is not None and not self.principal.may_access(each.namespace)
-            for each in found.values()
-        )
+        return any(map(self._is_outside, found.values()))
+
+    def _is_outside(self, held: Whereabouts) -> bool:
+        return held.namespace is not None and not self.principal.may_access(held.namespace)

@@ -11,7 +11,7 @@ import structlog
 
 from soma_api.problems import LogUnavailableError
 from soma_schemas.events import MemoryEvent, Record
-from soma_schemas.producer import ProducerError, Receipt
+from soma_schemas.producer import ProducerError, Receipt, Tombstone
 from soma_schemas.registry import RegistryError
 from soma_schemas.topics import Topic
 from soma_schemas.versions import Position
@@ -36,8 +36,13 @@ class Publisher(Protocol):
         """
         ...
 
-    def send(self, records: Sequence[Record], topic: Topic) -> "Future[list[Position]]":
-        """Queue records of a topic; otherwise as `publish`."""
+    def send(self, records: Sequence[Record | Tombstone], topic: Topic) -> "Future[list[Position]]":
+        """Queue records of a topic, in their order; the future ends when all replicas have them all.
+
+        Raises:
+            RegistryError: A schema is not registered, or the registry cannot be reached.
+            ProducerError: The records could not be queued.
+        """
         ...
 
 
@@ -68,11 +73,18 @@ class EventLog:
         """
         return await self._acknowledged(lambda: self._publisher.publish(events), len(events), idempotency_key)
 
-    async def send(self, records: Sequence[Record], topic: Topic, idempotency_key: UUID) -> list[Position]:
-        """Send valid records of another topic, in order, and wait until the log has them all.
+    async def send(
+        self, records: Sequence[Record | Tombstone], topic: Topic, idempotency_key: UUID
+    ) -> list[Position]:
+        """Send valid records to a topic, in order, and wait until it has them all.
+
+        Args:
+            records: Of one request.
+            topic: Carries them.
+            idempotency_key: As for `publish`.
 
         Raises:
-            LogUnavailableError: As for `publish`.
+            LogUnavailableError: As `publish`.
         """
         return await self._acknowledged(
             lambda: self._publisher.send(records, topic), len(records), idempotency_key
@@ -85,8 +97,8 @@ class EventLog:
             async with asyncio.timeout(self._timeout):
                 # In the thread, too, it is this request that publishes: its trace, and its id in the log.
                 in_context = contextvars.copy_context().run
-                answers = await asyncio.wrap_future(self._threads.submit(in_context, send))
-                return await asyncio.wrap_future(answers)
+                sent = await asyncio.wrap_future(self._threads.submit(in_context, send))
+                return await asyncio.wrap_future(sent)
         except TimeoutError:
             log.warning("publish_timed_out", events=count, seconds=self._timeout)
             raise _unavailable("the log did not acknowledge it in time", idempotency_key) from None

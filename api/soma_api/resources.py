@@ -15,9 +15,11 @@ from soma_api.freshness import Freshness, LogEnds
 from soma_api.index_completeness import Completeness, IndexLook, PointsById
 from soma_api.log_ends import KafkaLogEnds
 from soma_api.metrics import ApiMetrics
+from soma_api.policies_in_force import PoliciesInForce
 from soma_api.probes import BackingPart, Probe, kafka_probe, postgres_probe, registry_probe
 from soma_api.publishing import Publisher
-from soma_api.queries.database import connection_string, database_pool
+from soma_api.queries.database import Database, connection_string, database_pool
+from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
 from soma_api.settings import ApiSettings
 from soma_api.start_checks import check_database, check_database_later
@@ -56,6 +58,7 @@ class Resources:
         search: Asks the vector index.
         index: Tells how complete it is.
         ends: Where the log ends.
+        policies: Retention; told of changes by a `WatermarkFeed`.
         waiter: How far the sinks are; fed by a `WatermarkFeed`, or in process by `advance`.
         freshness: How old answers may be.
         metrics: Counts.
@@ -70,6 +73,7 @@ class Resources:
     search: Searcher
     index: IndexLook
     ends: LogEnds
+    policies: PoliciesInForce
     waiter: WatermarkWaiter
     freshness: Freshness
     metrics: ApiMetrics
@@ -117,12 +121,14 @@ async def open_resources(
         ):
             expose_pool(pool, PoolName.API, metrics)
             freshness = Freshness(ends, waiter, clock)
+            policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock)
             feed = WatermarkFeed(
                 connect=connect,
                 pool=pool,
                 topic=MEMORY_EVENTS.full_name(settings.topics),
                 epoch=settings.topics.epoch,
                 waiter=waiter,
+                policies=policies,
                 clock=clock,
                 random=Random(),  # noqa: S311  # spreads reconnects, guards nothing
             )
@@ -144,6 +150,7 @@ async def open_resources(
                 search=search,
                 index=index,
                 ends=ends,
+                policies=policies,
                 waiter=waiter,
                 freshness=freshness,
                 metrics=ApiMetrics(metrics),

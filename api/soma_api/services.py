@@ -8,15 +8,19 @@ from soma_api.erasure_requests import ErasureRequesting
 from soma_api.freshness import LogEnds
 from soma_api.metrics import ApiMetrics
 from soma_api.open_erasures import OpenErasures
+from soma_api.policies_in_force import PoliciesInForce
+from soma_api.policy_changes import PolicyChanges
 from soma_api.principals import Authenticator
 from soma_api.probes import BackingPart, Probe
 from soma_api.publishing import EventLog
 from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
+from soma_api.queries.deadlines import Deadlines
 from soma_api.queries.erasure_queries import ErasureQueries
 from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
+from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.write_queries import WriteQueries
 from soma_api.resources import Resources, Searcher
 from soma_api.settings import ApiSettings
@@ -37,6 +41,9 @@ class Services:
     ends: LogEnds
     visibility: Visibility
     memories: MemoryQueries
+    policies: PoliciesInForce
+    policy_queries: PolicyQueries
+    policy_changes: PolicyChanges
     writes: WriteQueries
     overview: OverviewQueries
     dead_letters: DeadLetterQueries
@@ -52,6 +59,8 @@ def make_services(resources: Resources) -> Services:
     """Return the services over what was opened for them; `log` is to be closed in the end."""
     gateway = resources.settings.api
     database = Database(resources.pool)
+    policy_queries = PolicyQueries(database)
+    deadlines = Deadlines(resources.policies, resources.clock)
     topics = resources.settings.topics
     log = EventLog(resources.publisher, timeout=gateway.publish_timeout.total_seconds())
     erasures = ErasureQueries(database)
@@ -71,9 +80,18 @@ def make_services(resources: Resources) -> Services:
             metrics=resources.metrics,
             clock=resources.clock,
         ),
-        memories=MemoryQueries(database),
+        memories=MemoryQueries(database, deadlines),
+        policies=resources.policies,
+        policy_queries=policy_queries,
+        policy_changes=PolicyChanges(
+            log=log,
+            queries=policy_queries,
+            policies=resources.policies,
+            clock=resources.clock,
+            topics=topics,
+        ),
         writes=WriteQueries(database, MEMORY_EVENTS.full_name(topics), topics.epoch),
-        overview=OverviewQueries(database),
+        overview=OverviewQueries(database, deadlines),
         dead_letters=DeadLetterQueries(database),
         erasures=erasures,
         open_erasures=OpenErasures(erasures.open),

@@ -1,4 +1,4 @@
-"""Feeds the waiter from PostgreSQL: by notifications, and by polling while there are none."""
+"""Tells what PostgreSQL tells of: watermarks, also by polling while nobody listens, and changed policies."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
+from soma_api.policies_in_force import PoliciesInForce
 from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
 
@@ -17,6 +18,9 @@ _REREAD_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
 _RECONNECT_SECONDS_MAX = 5.0
 _RECONNECT_SECONDS_FIRST = 0.1
+
+_POLICIES_CHANGED = "soma_policies"
+_LISTEN = f"LISTEN soma_watermarks; LISTEN {_POLICIES_CHANGED}"
 
 _WATERMARKS = """
 SELECT consumer_group, partition, next_offset FROM sink_watermarks
@@ -29,14 +33,15 @@ Connect = Callable[[], Awaitable[psycopg.AsyncConnection]]
 
 
 class WatermarkFeed:
-    """Keeps a waiter informed. One connection per process listens; it reconnects for ever.
+    """Keeps informed who waits and who knows policies. One connection a process listens, and reconnects.
 
     Args:
         connect: Opens the listening connection, in autocommit.
         pool: Asked every 250 ms while nobody listens and somebody waits.
         topic: Full name of `memory.events` in this installation.
         epoch: Of the topic: offsets of an older one say nothing about it.
-        waiter: Is told.
+        waiter: Is told of watermarks.
+        policies: Are told of changes, and whether they are told.
         clock: Paces the polling and the reconnecting.
         random: Spreads reconnecting processes.
     """
@@ -49,6 +54,7 @@ class WatermarkFeed:
         topic: str,
         epoch: int,
         waiter: WatermarkWaiter,
+        policies: PoliciesInForce,
         clock: Clock,
         random: Random,
     ) -> None:
@@ -56,6 +62,7 @@ class WatermarkFeed:
         self._pool = pool
         self._place = {"topic": topic, "epoch": epoch}
         self._waiter = waiter
+        self._policies = policies
         self._clock = clock
         self._random = random
         self._deaf = asyncio.Event()
@@ -80,6 +87,7 @@ class WatermarkFeed:
                 if attempt == 0:
                     log.warning("watermarks_not_heard", error=type(error).__name__)
                 self._deaf.set()
+                self._policies.told(whether=False)
             longest = min(_RECONNECT_SECONDS_MAX, _RECONNECT_SECONDS_FIRST * 2.0 ** min(attempt, 32))
             await self._clock.sleep(self._random.uniform(0.0, longest))
             attempt += 1
@@ -87,9 +95,10 @@ class WatermarkFeed:
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
         async with asyncio.timeout(_ANSWER_SECONDS):
             # Listening first, reading second: what is settled in between is heard twice rather than never.
-            await connection.execute("LISTEN soma_watermarks")
+            await connection.execute(_LISTEN)
             await self._read(connection)
         self._deaf.clear()
+        self._policies.told(whether=True)
         log.info("watermarks_heard")
         while True:
             async for notification in connection.notifies(timeout=_REREAD_SECONDS):
@@ -98,6 +107,9 @@ class WatermarkFeed:
                 await self._read(connection)
 
     def _heard(self, notification: psycopg.Notify) -> None:
+        if notification.channel == _POLICIES_CHANGED:
+            self._policies.forget(notification.payload)
+            return
         try:
             group, partition, next_offset = notification.payload.rsplit(":", 2)
             self._waiter.advance(group, int(partition), int(next_offset))

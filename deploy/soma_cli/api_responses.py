@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from soma_cli.output import Result, one_line, plain
+from soma_cli.parsing import spelled_seconds
+from soma_schemas.events import RetentionRule
 from soma_schemas.memories import EQUAL, MemoryView
 
 _TEXT_WIDTH = 100
@@ -219,6 +221,93 @@ def _hit(hit: Hit) -> Iterator[RenderableType]:
         (f"  {memory.occurred_at:%Y-%m-%d}  {', '.join(reasons)}", "dim"),
     )
     yield Padding(Text(plain(memory.text)), (0, 0, 1, 8))
+
+
+class Policy(Answer):
+    """A retention policy in force."""
+
+    namespace: str | None
+    rules: list[RetentionRule]
+    actor: str
+    set_at: datetime
+
+
+class Policies(Answer):
+    """The retention policies in force."""
+
+    policies: list[Policy]
+
+    def drawn(self) -> RenderableType:
+        """Return a row for each rule."""
+        names = ("namespace", "kind", "kept for", "notice", "archive", "set", "by")
+        table = Table(*names, box=None, header_style="bold", pad_edge=False)
+        for policy in self.policies:
+            for rule in policy.rules:
+                table.add_row(
+                    Text(plain(policy.namespace or "(the whole tenant)")),
+                    "all others" if rule.kind is None and len(policy.rules) > 1 else rule.kind or "all",
+                    spelled_seconds(rule.ttl_seconds),
+                    spelled_seconds(rule.notice_seconds) if rule.notice_seconds else "none",
+                    "yes" if rule.archive else "no",
+                    _moment(policy.set_at),
+                    Text(plain(policy.actor)),
+                )
+        return table if self.policies else Text("no policies: memories without `expires_at` are kept")
+
+
+class PolicyChange(Answer):
+    """A retention policy that was set or lifted."""
+
+    namespace: str | None
+    position: str
+    in_force: bool | None
+
+    def drawn(self) -> RenderableType:
+        """Return what is so now."""
+        of = "the whole tenant" if self.namespace is None else self.namespace
+        said = "in force" if self.in_force else "in the log; `soma retention list` shows when it is in force"
+        return Text(f"{plain(of)}  {said}  ({self.position})")
+
+
+class EndingMemory(Answer):
+    """A memory that a policy would end, with the beginning of its text."""
+
+    memory_id: UUID
+    namespace: str
+    key: str | None
+    text: str
+    updated_at: datetime
+    ends_at: datetime
+
+
+class RetentionPlan(Answer):
+    """What a retention policy would end if it were set now."""
+
+    due_now: int
+    due_within_1_day: int
+    due_within_7_days: int
+    due_within_30_days: int
+    samples: list[EndingMemory]
+
+    def drawn(self) -> RenderableType:
+        """Return how many end when, and those that go first."""
+        counts = Table("memories", "gone", box=None, header_style="bold", pad_edge=False)
+        for number, when in (
+            (self.due_now, "at once"),
+            (self.due_within_1_day, "within 1 day"),
+            (self.due_within_7_days, "within 7 days"),
+            (self.due_within_30_days, "within 30 days"),
+        ):
+            counts.add_row(f"{number:,}", when)
+        samples = Table("ends", "changed", "memory", "text", box=None, header_style="bold", pad_edge=False)
+        for each in self.samples:
+            samples.add_row(
+                _moment(each.ends_at),
+                _moment(each.updated_at),
+                Text(plain(f"{each.namespace} {each.key or each.memory_id}")),
+                Text(one_line(each.text, _TEXT_WIDTH)),
+            )
+        return Group(counts, Text(), Text("first to go:"), samples) if self.samples else counts
 
 
 def _moment(moment: datetime) -> str:

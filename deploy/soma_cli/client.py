@@ -15,7 +15,10 @@ from soma_cli.api_responses import (
     Memory,
     MemoryList,
     Namespaces,
+    Policies,
+    PolicyChange,
     Readiness,
+    RetentionPlan,
     Stats,
     WriteState,
     Written,
@@ -226,6 +229,53 @@ class SomaClient:
         within = {} if prefix is None else {"prefix": prefix}
         return self._ask(Namespaces, "GET", "/v1/namespaces", asked={**within, "depth": 1})
 
+    def policies(self) -> Policies:
+        """Return the retention policies in force.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Policies, "GET", "/v1/retention-policies")
+
+    def plan_policy(self, namespace: str | None, rules: Sequence[Mapping[str, Any]]) -> RetentionPlan:
+        """Return what a retention policy would end if it were set; without rules, if it were lifted.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(
+            RetentionPlan,
+            "POST",
+            "/v1/retention-policies:plan",
+            asked=_of_policy(namespace),
+            body={"rules": list(rules)},
+        )
+
+    def set_policy(
+        self, namespace: str | None, rules: Sequence[Mapping[str, Any]], *, wait_seconds: int
+    ) -> PolicyChange:
+        """Set the retention policy of a namespace or, with None, of the tenant; without rules lift it.
+
+        Args:
+            namespace: With all below it.
+            rules: All of them.
+            wait_seconds: How long to wait until it is in force; 0 does not.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer; it may be set all the same.
+        """
+        return self._ask(
+            PolicyChange,
+            "PUT" if rules else "DELETE",
+            "/v1/retention-policies",
+            asked=_of_policy(namespace),
+            body={"rules": list(rules)} if rules else None,
+            headers=_prefer(wait_seconds),
+        )
+
     def write_state(self, position: Position) -> WriteState:
         """Return where a write stands.
 
@@ -303,6 +353,10 @@ class SomaClient:
                 f"{self._url} cannot be reached: {error}",
                 remedy="start it with `soma up`, or correct SOMA_URL",
             ) from error
+
+
+def _of_policy(namespace: str | None) -> dict[str, str]:
+    return {} if namespace is None else {"namespace": namespace}
 
 
 def _prefer(wait_seconds: int) -> dict[str, str]:

@@ -55,6 +55,12 @@ COMMANDS = (
         "erase", "soma_cli.commands.erase", "Have memories erased with proof, and check the proof.", OPERATION
     ),
     Entry("keys", "soma_cli.commands.keys", "Create, list and revoke API keys.", OPERATION),
+    Entry(
+        "retention",
+        "soma_cli.commands.retention",
+        "Set, lift, list and plan how long memories are kept.",
+        OPERATION,
+    ),
     Entry("config", "soma_cli.commands.config", "Show, check and explain settings.", OPERATION),
     Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),
     Entry("schemas", "soma_cli.commands.schemas", "Register and check the schemas of events.", OPERATION),

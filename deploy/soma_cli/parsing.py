@@ -1,4 +1,4 @@
-"""Values on a command line that are more than words: coordinates, JSON, moments."""
+"""Values on a command line that are more than words: coordinates, JSON, durations, moments."""
 
 import re
 from datetime import datetime, timedelta
@@ -7,8 +7,8 @@ from soma_cli.failures import UsageError
 from soma_schemas.json_text import JsonError, number_of, read_json
 from soma_schemas.moments import of_rfc3339
 
-_AGO = re.compile(r"(\d{1,6})([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(f"([0-9]{{1,12}})([{''.join(_SECONDS)}])", re.ASCII)
 
 
 def coordinate_of(text: str) -> list[float]:
@@ -38,6 +38,24 @@ def json_object_of(text: str) -> dict[str, object]:
     return value
 
 
+def seconds_of(option: str, text: str) -> int:
+    """Read a duration, such as `30d`, `12h`, `15m` or `90s`, as seconds.
+
+    Raises:
+        UsageError: It is none.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{option} is not a duration", remedy="write it as `30d`, `12h`, `15m` or `90s`")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def spelled_seconds(seconds: int) -> str:
+    """Return a duration as `seconds_of` reads it, in the largest unit that leaves no rest."""
+    unit = next(unit for unit, size in _SECONDS.items() if seconds % size == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"
+
+
 def moment_of(option: str, text: str) -> datetime:
     """Read a moment as RFC 3339 has it, in UTC.
 
@@ -65,9 +83,9 @@ def moment_or_ago(option: str, text: str | None, now: datetime) -> datetime | No
     Raises:
         UsageError: It is neither.
     """
-    if text is not None and (ago := _AGO.fullmatch(text)) is not None:
+    if text is not None and _DURATION.fullmatch(text) is not None:
         try:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            return now - timedelta(seconds=seconds_of(option, text))
         except OverflowError:
             raise UsageError(f"{option} lies before the year 1") from None
     return None if text is None else moment_of(option, text)

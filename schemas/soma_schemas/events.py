@@ -265,7 +265,12 @@ class RetentionPolicySet(Record):
 
     def log_key(self) -> bytes:
         """Return `tenant/namespace`, or `tenant/` for the whole tenant."""
-        return f"{self.tenant}/{self.namespace or ''}".encode()
+        return self.key_of(self.tenant, self.namespace)
+
+    @staticmethod
+    def key_of(tenant: str, namespace: str | None) -> bytes:
+        """Return the key of a namespace's policy, under which a tombstone lifts it."""
+        return f"{tenant}/{namespace or ''}".encode()
 
 
 class ErasureScope(StrEnum):

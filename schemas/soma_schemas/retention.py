@@ -73,6 +73,10 @@ class Reach:
     rule: RetentionRule
     except_below: tuple[str, ...]
 
+    def cutoff(self, now: datetime) -> datetime | None:
+        """Return the last change at which its memories have ended, as `cutoff_of` does."""
+        return cutoff_of(self.rule, now)
+
 
 class TenantPolicies:
     """The policies in force of one tenant.
@@ -125,6 +129,14 @@ class TenantPolicies:
             for kind, rules in self._rules.items()
             for namespace, rule in rules.items()
         ]
+
+
+def cutoff_of(rule: RetentionRule, now: datetime) -> datetime | None:
+    """Return the last change at which memories without a deadline of their own have ended, or None.
+
+    None: the calendar does not go back so far, so none has.
+    """
+    return _later(now, -rule.ttl_seconds)
 
 
 def _later(moment: datetime, seconds: int) -> datetime | None:

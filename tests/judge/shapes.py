@@ -176,6 +176,7 @@ def memory_point(name: tuple[str, UUID], memory: Memory, model: str) -> dict[str
         "occurred_at": _micros(content["occurred_at"]),
         "created_at": _micros(content["created_at"]),
         "updated_at": _micros(content["updated_at"]),
+        "expires_at": _in_text(content["expires_at"]),
         "content": {each: _in_text(content[each]) for each in (*_CONTENT, "updated_at")},
         "vectors": ["bm25", "dense"],
         "as given": given is not None or None,
@@ -197,7 +198,7 @@ def read_point(point: Point, model: str) -> dict[str, Any]:
     content["payload"] = json_tree(content["payload"])
     return common | {
         "labels": sorted(label for label in point_labels(payload) if not label.startswith("payload:")),
-        **{each: payload.get(each) for each in ("occurred_at", "created_at", "updated_at")},
+        **{each: payload.get(each) for each in ("occurred_at", "created_at", "updated_at", "expires_at")},
         "content": content,
         "vectors": vectors,
         "as given": None if given is None else _same_direction(given, point.vectors.get("dense") or []),

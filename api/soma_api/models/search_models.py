@@ -24,6 +24,7 @@ from soma_schemas.fields import (
     broken,
 )
 from soma_schemas.memories import MemoryView
+from soma_schemas.retention import TenantPolicies
 from soma_schemas.violations import ViolationCode
 
 MAX_TOP_K = 10_000
@@ -141,14 +142,19 @@ class SearchBody(Input):
             raise broken(ViolationCode.INVALID_VALUE, "a keyword search has no use for a `vector`")
         return self
 
-    def request(self, principal: Principal) -> SearchRequest:
+    def request(self, principal: Principal, policies: TenantPolicies) -> SearchRequest:
         """Return what to ask the index.
+
+        Args:
+            principal: Who asks.
+            policies: In force for their tenant.
 
         Raises:
             NamespaceForbiddenError: The key does not reach the namespace or the prefix.
         """
         return SearchRequest(
             tenant=principal.tenant,
+            policies=policies,
             text=self.query,
             vector=self.vector,
             mode=self.mode,

@@ -7,6 +7,7 @@ SELECT {columns}
 FROM memories
 WHERE tenant = (SELECT %(tenant)s::text)
     AND NOT deleted
+    AND {living}
     AND (%(namespace)s::text IS NULL OR namespace = %(namespace)s::text)
     AND (
         %(namespace_prefix)s::text IS NULL

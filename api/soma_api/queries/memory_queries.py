@@ -12,6 +12,7 @@ from uuid import UUID
 from psycopg import sql
 
 from soma_api.queries.database import Database
+from soma_api.queries.deadlines import LIVING, Deadlines
 from soma_api.queries.payload_path import has_fields
 from soma_schemas.memories import EQUAL, SELECTED, Content, content_of
 from soma_schemas.vectors.terms import Scalar
@@ -30,16 +31,16 @@ FROM (
     SELECT * FROM memories WHERE tenant = %(tenant)s::text AND memory_id = %(memory_id)s::uuid
     OFFSET 0 -- that it lives is asked outside, where it cannot open the indexes of the living by tenant alone
 ) AS held
-WHERE NOT deleted
+WHERE NOT deleted AND {LIVING}
 """  # noqa: S608  # columns of our own
 
 _EQUAL = " AND ".join(f"(%({name})s::text IS NULL OR {name} = %({name})s::text)" for name in EQUAL)
 
-_WHEREABOUTS = """
-SELECT memory_id, namespace, deleted
+_WHEREABOUTS = f"""
+SELECT memory_id, namespace, version, NOT deleted AND NOT {LIVING}
 FROM memories
 WHERE tenant = %(tenant)s::text AND memory_id = ANY (%(memory_ids)s::uuid[])
-"""
+"""  # noqa: S608  # a condition of our own
 
 _TAGGED = "SELECT soma_tagged_memories(%(tags)s::text[], %(most)s::integer)"
 
@@ -115,16 +116,26 @@ class Whereabouts:
 
     Attributes:
         namespace: None for the tombstone of a deleted memory.
+        version: Of its last change.
+        expired: Whether its time is over, and it is still there.
     """
 
     namespace: str | None
+    version: int
+    expired: bool
 
 
 class MemoryQueries:
-    """Questions about memories."""
+    """Questions about memories. One whose time is over is not there, whatever still lies in the table.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where they are.
+        deadlines: Knows what has ended.
+    """
+
+    def __init__(self, database: Database, deadlines: Deadlines) -> None:
         self._database = database
+        self._deadlines = deadlines
 
     async def get(self, tenant: str, memory_id: UUID, *, embeddings: bool = False) -> Memory | None:
         """Return a living memory, with its embedding when that is asked for, or None.
@@ -132,7 +143,7 @@ class MemoryQueries:
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        values = {"memory_id": memory_id, "embeddings": embeddings}
+        values = {"memory_id": memory_id, "embeddings": embeddings} | await self._deadlines.values(tenant)
         rows = await self._database.rows(tenant, _GET, values, prepare=True)
         return _memory(rows[0]) if rows else None
 
@@ -142,8 +153,9 @@ class MemoryQueries:
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        rows = await self._database.rows(tenant, _WHEREABOUTS, {"memory_ids": list(memory_ids)}, prepare=True)
-        return {memory_id: Whereabouts(namespace) for memory_id, namespace, _ in rows}
+        values = {"memory_ids": list(memory_ids)} | await self._deadlines.values(tenant)
+        rows = await self._database.rows(tenant, _WHEREABOUTS, values, prepare=True)
+        return {memory_id: Whereabouts(*found) for memory_id, *found in rows}
 
     async def page(
         self,
@@ -168,7 +180,7 @@ class MemoryQueries:
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        values = _values(filters)
+        values = _values(filters) | await self._deadlines.values(tenant)
         if filters.tags:
             few = await self._few_tagged(tenant, filters.tags)
             if few is not None:
@@ -216,6 +228,7 @@ def list_statement(order: Order, *, first: bool) -> sql.Composed:
     text = (files("soma_api.queries") / "list_memories.sql").read_text("utf-8")
     return sql.SQL(text).format(
         columns=sql.SQL(_COLUMNS),
+        living=sql.SQL(LIVING),
         equal=sql.SQL(_EQUAL),
         after=after,
         order=sql.SQL("{column} {direction}, memory_id {direction}").format(

@@ -1,9 +1,10 @@
-"""Counts, as they are kept beside the rows: the tree of namespaces, and how much a tenant has."""
+"""Counts, as they are kept beside the rows, without what has ended: namespaces, and how much a tenant has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soma_api.queries.database import Database
+from soma_api.queries.deadlines import Deadlines, cutoff_of
 from soma_schemas.namespaces import ancestors, contains
 
 _OWN = """
@@ -16,15 +17,53 @@ AND (
 )
 """
 
+# Memories that have ended and are still there: as a rule the sweeper has left none. Those with a deadline of
+# their own lie at the beginning of an index by deadline; those that a policy ends are looked for in each
+# namespace alone, where they are the first of an index by change.
+_ENDED = f"""(
+    SELECT memory_id, namespace, kind
+    FROM (
+        SELECT tenant, memory_id, namespace, kind, deleted FROM memories
+        WHERE expires_at <= %(now)s::timestamptz
+        OFFSET 0
+    ) AS due
+    WHERE tenant = %(tenant)s::text AND NOT deleted
+    UNION ALL
+    SELECT due.memory_id, held.namespace, held.kind
+    FROM (
+        SELECT namespace, kind, {cutoff_of("namespace", "kind")} AS cutoff
+        FROM namespace_counts
+        WHERE tenant = %(tenant)s::text AND %(policy_kinds)s::text[] IS NOT NULL
+        GROUP BY namespace, kind
+        HAVING sum(number) > 0
+        OFFSET 0
+    ) AS held
+    CROSS JOIN LATERAL (
+        SELECT memory_id FROM memories
+        WHERE tenant = %(tenant)s::text
+            AND NOT deleted
+            AND namespace = held.namespace
+            AND updated_at <= held.cutoff
+            AND kind = held.kind
+            AND expires_at IS NULL
+        OFFSET 0
+    ) AS due
+)"""  # noqa: S608  # as everywhere here: texts of our own
+
+_COUNTED = f"""(
+    SELECT namespace, kind, number FROM namespace_counts WHERE tenant = %(tenant)s::text
+    UNION ALL
+    SELECT namespace, kind, -1 FROM {_ENDED} AS ended
+) AS counted"""  # noqa: S608
+
 # Namespaces below the depth are counted at it, so that a tree of any size has an answer of bounded width.
 _NAMESPACES = (
-    """
+    f"""
 SELECT
     array_to_string((string_to_array(namespace, '/'))[1:%(depth)s::integer], '/') AS path,
     sum(number)::bigint
-FROM namespace_counts
-WHERE tenant = %(tenant)s::text
-    AND (
+FROM {_COUNTED}
+WHERE (
         %(prefix)s::text IS NULL
         OR namespace = %(prefix)s::text
         OR (namespace >= %(prefix)s::text || '/' AND namespace < %(prefix)s::text || '0')
@@ -33,7 +72,7 @@ WHERE tenant = %(tenant)s::text
         %(suffix)s::text IS NULL
         OR right('/' || namespace, length(%(suffix)s::text) + 1) = '/' || %(suffix)s::text
     )
-"""
+"""  # noqa: S608
     + _OWN
     + """
 GROUP BY 1
@@ -44,11 +83,11 @@ LIMIT %(limit)s::integer
 )
 
 _KINDS = (
-    """
+    f"""
 SELECT kind, sum(number)::bigint
-FROM namespace_counts
-WHERE tenant = %(tenant)s::text
-"""
+FROM {_COUNTED}
+WHERE true
+"""  # noqa: S608
     + _OWN
     + """
 GROUP BY kind
@@ -57,10 +96,10 @@ HAVING sum(number) > 0
 )
 
 _NAMESPACE_COUNT = (
-    """
+    f"""
 SELECT count(*) FROM (
-    SELECT FROM namespace_counts WHERE tenant = %(tenant)s::text
-"""
+    SELECT FROM {_COUNTED} WHERE true
+"""  # noqa: S608
     + _OWN
     + """
     GROUP BY namespace
@@ -69,9 +108,30 @@ SELECT count(*) FROM (
 """
 )
 
-_OTHERS = """
-SELECT counted, sum(number)::bigint FROM tenant_counts WHERE tenant = %(tenant)s::text GROUP BY counted
-"""
+# A link ends with either of its memories.
+_OTHERS = f"""
+SELECT counted, sum(number)::bigint
+FROM (
+    SELECT counted, number FROM tenant_counts WHERE tenant = %(tenant)s::text
+    UNION ALL
+    SELECT 'links', -count(DISTINCT (link.from_memory_id, link.link_type, link.to_memory_id))
+    FROM {_ENDED} AS ended
+    CROSS JOIN LATERAL (
+        (
+            SELECT from_memory_id, link_type, to_memory_id FROM memory_links
+            WHERE tenant = %(tenant)s::text AND from_memory_id = ended.memory_id AND NOT deleted
+            OFFSET 0
+        )
+        UNION ALL
+        (
+            SELECT from_memory_id, link_type, to_memory_id FROM memory_links
+            WHERE tenant = %(tenant)s::text AND to_memory_id = ended.memory_id AND NOT deleted
+            OFFSET 0
+        )
+    ) AS link
+) AS held
+GROUP BY counted
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +175,16 @@ class Counts:
 
 
 class OverviewQueries:
-    """Questions about how much there is."""
+    """Questions about how much there is.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where counts are kept.
+        deadlines: Knows what has ended.
+    """
+
+    def __init__(self, database: Database, deadlines: Deadlines) -> None:
         self._database = database
+        self._deadlines = deadlines
 
     async def namespaces(
         self,
@@ -153,7 +219,8 @@ class OverviewQueries:
                 "depth": above + depth,
                 "allowed": None if allowed is None else list(allowed),
                 "limit": limit + 1,
-            },
+            }
+            | await self._deadlines.values(tenant),
             prepare=False,
         )
         return tree(rows[:limit], prefix, truncated=len(rows) > limit)
@@ -164,12 +231,13 @@ class OverviewQueries:
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        values = {"allowed": None if allowed is None else list(allowed)}
+        ended = await self._deadlines.values(tenant)
+        values = {"allowed": None if allowed is None else list(allowed)} | ended
         kinds = await self._database.rows(tenant, _KINDS, values, prepare=False)
         ((namespaces,),) = await self._database.rows(tenant, _NAMESPACE_COUNT, values, prepare=False)
         links = dead_letters = None
         if allowed is None:
-            others: dict[str, int] = dict(await self._database.rows(tenant, _OTHERS, {}))
+            others: dict[str, int] = dict(await self._database.rows(tenant, _OTHERS, ended, prepare=False))
             links, dead_letters = others.get("links", 0), others.get("dead_letters", 0)
         by_kind: dict[str, int] = dict(kinds)
         return Counts(sum(by_kind.values()), by_kind, namespaces, links, dead_letters)

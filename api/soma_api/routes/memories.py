@@ -95,6 +95,7 @@ async def store_memory(*, write: ConditionalWrite, memory: _Memory) -> Response:
     """
     event = write.events.store(memory)
     await write.access.check_replaced([event])
+    (event,) = await write.access.over_expired([event])
     return await write.responder.one(event, creates=Creates.ALWAYS)
 
 
@@ -121,6 +122,7 @@ async def store_memories(*, write: UnconditionalWrite, batch: _Batch) -> Respons
     """
     stored = write.events.store_all(batch.memories)
     await write.access.check_replaced(stored)
+    stored = await write.access.over_expired(stored)
     return await write.responder.many(stored, write.events.event_id)
 
 
@@ -216,6 +218,7 @@ async def put_memory(
     """
     event = write.events.store(memory, memory_id)
     await write.access.check_replaced([event])
+    (event,) = await write.access.over_expired([event])
     return await write.responder.one(event, creates=Creates.IF_NEW)
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from soma_api.dependencies import (
     ErasuresInProgress,
+    Policies,
     Reader,
     ReadsIndex,
     SearchIndex,
@@ -75,10 +76,14 @@ async def search(
     search_index: SearchIndex,
     erasures: ErasuresInProgress,
     settings: Settings,
+    policies: Policies,
     body: _Body,
 ) -> Response:
     """Search memories by meaning, by words, or by both. Each hit has the parts of its score."""
-    asked = replace(body.request(principal), erasures=await erasures.of(principal.tenant))
+    asked = replace(
+        body.request(principal, await policies.of(principal.tenant)),
+        erasures=await erasures.of(principal.tenant),
+    )
     answered = await consistency.ensure()
     try:
         # Asked first: an index that is complete now has everything that the search then looks through.

@@ -17,7 +17,7 @@ import structlog
 from soma_api.queries.vectors.conditions import Condition, IsPoint, OneOf, of_tenant
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
-from soma_cli.local.embedded_filters import filter_of, search_filter
+from soma_cli.local.embedded_filters import MOST_LEFT_OUT, filter_of, search_filter
 from soma_cli.local.errors import LocalStackError
 from soma_schemas.clock import Clock, yield_now
 from soma_schemas.errors import MismatchError, SomaError
@@ -250,18 +250,19 @@ class EmbeddedIndex:
     def _candidates(self, question: Question) -> Candidates:
         requests: dict[str, edge.QueryRequest] = {}
         with _translated():
-            where = search_filter(question.conditions, self._estimated)
+            where, left_out = search_filter(question.conditions, self._estimated, self._some)
+            limit = question.limit + len(left_out)
             if question.dense is not None:
                 near = edge.Query.Nearest(list(question.dense), using=DENSE)
-                requests[DENSE] = _request(near, where, question.limit, _SEARCH_DENSE)
+                requests[DENSE] = _request(near, where, limit, _SEARCH_DENSE)
             if question.sparse is not None:
                 match = edge.Query.Nearest(question.sparse, using=SPARSE)
-                requests[SPARSE] = _request(match, where, question.limit, self._rarity(question.corpus))
+                requests[SPARSE] = _request(match, where, limit, self._rarity(question.corpus))
             if not requests:
                 return Candidates()
             answers = self._shard.query_batch(edge.QueryBatchRequest(list(requests.values())))
         found = {
-            kind: [Candidate(_uuid(point.id), point.score) for point in points]
+            kind: _best(points, question.limit, left_out)
             for kind, points in zip(requests, answers, strict=True)
         }
         return Candidates(found.get(DENSE, ()), found.get(SPARSE, ()))
@@ -284,6 +285,12 @@ class EmbeddedIndex:
 
     def _estimated(self, where: edge.Filter) -> int:
         return self._shard.count(edge.CountRequest(exact=False, filter=where))
+
+    def _some(self, where: edge.Filter) -> Sequence[UUID]:
+        request = edge.ScrollRequest(
+            limit=MOST_LEFT_OUT + 1, filter=where, with_payload=False, with_vector=False
+        )
+        return [_uuid(record.id) for record in self._shard.scroll(request)[0]]
 
     def _rarity(self, corpus: OneOf) -> edge.SearchParams | None:
         """Return what has the rarity of words counted among these points, where not all points are of them.
@@ -415,6 +422,11 @@ def _request(
     return edge.QueryRequest(
         limit=limit, query=query, filter=where, with_payload=False, with_vector=False, params=params
     )
+
+
+def _best(points: Sequence[edge.ScoredPoint], limit: int, left_out: frozenset[UUID]) -> Sequence[Candidate]:
+    found = [Candidate(_uuid(point.id), point.score) for point in points]
+    return [each for each in found if each.id not in left_out][:limit] if left_out else found
 
 
 def _edge_point(point: Point) -> edge.Point:

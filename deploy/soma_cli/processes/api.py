@@ -52,7 +52,7 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
         async with open_client(settings.vectors) as client:
             collection = collection_of(settings.vectors.collection, settings.embedder)
             reader = QdrantReader(client, collection.alias)
-            search = Search(reader, embedder, Bm25Encoder())
+            search = Search(reader, embedder, Bm25Encoder(), SystemClock())
             probe = partial(check_collection, client, collection)
             await _serve(settings, search, reader, metrics, stop, vectors_probe=probe)
 
@@ -77,7 +77,7 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
         index = opened.enter_context(closing(EmbeddedIndex.open(folder, collection)))
         # Either of the two ends both: a worker that cannot go on must be seen, not outlived.
         async with asyncio.TaskGroup() as both:
-            search = Search(index, embedder, Bm25Encoder())
+            search = Search(index, embedder, Bm25Encoder(), SystemClock())
             serving = _serve(settings, search, index, metrics, stop, vectors_probe=partial(index.read, ()))
             both.create_task(serving)
             both.create_task(_while_kept(index, stop))

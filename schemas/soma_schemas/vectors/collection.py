@@ -32,6 +32,7 @@ PAYLOAD_INDEXES: Mapping[str, FieldType] = {
     payload.CREATED_AT: FieldType.INTEGER,
     payload.UPDATED_AT: FieldType.INTEGER,
     payload.DELETED_AT: FieldType.INTEGER,
+    payload.EXPIRES_AT: FieldType.INTEGER,
     payload.DIMENSIONS: FieldType.INTEGER,
     **{payload.axis_field(axis): FieldType.FLOAT for axis in range(payload.INDEXED_AXES)},
     payload.NUMBER_HIGHS: FieldType.INTEGER,

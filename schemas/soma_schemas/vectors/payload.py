@@ -29,6 +29,7 @@ IMPORTANCE: Final = "importance"
 OCCURRED_AT: Final = "occurred_at"
 CREATED_AT: Final = "created_at"
 UPDATED_AT: Final = "updated_at"
+EXPIRES_AT: Final = "expires_at"
 DIMENSIONS: Final = "coordinate_dimensions"
 NUMBER_HIGHS: Final = "number_highs"
 NUMBER_LOWS: Final = "number_lows"
@@ -120,6 +121,9 @@ def living_payload(
         *(equal_label(name, value) for name in EQUAL if (value := getattr(content, name)) is not None),
         *map(tag_label, content.tags),
     ]
+    # Its own deadline; most memories have none, and an index that they are in would cost them.
+    if content.expires_at is not None:
+        payload[EXPIRES_AT] = micros(content.expires_at)
     if content.coordinate is not None:
         payload[DIMENSIONS] = len(content.coordinate)
         for axis, at in enumerate(content.coordinate):

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -11,8 +11,10 @@ from uuid import UUID
 import pytest
 from qdrant_edge import SparseVector
 
+from builders import NO_POLICIES
 from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_memory_id, a_point, a_tombstone
 from contract.vectors.engines import Engine
+from fakes import FakeClock
 from soma_api.queries.vectors.conditions import (
     AnyOf,
     Condition,
@@ -25,8 +27,11 @@ from soma_api.queries.vectors.conditions import (
     of_tenant,
 )
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
-from soma_api.queries.vectors.reader import Candidates, Question
+from soma_api.queries.vectors.reader import Candidates, PointReader, Question
+from soma_schemas.clock import Clock
+from soma_schemas.events import RetentionRule
 from soma_schemas.fields import Kind
+from soma_schemas.retention import TenantPolicies
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.payload import DIMENSIONS, IMPORTANCE, tag_label
 from soma_schemas.vectors.points import Point, point_id, unit_vector
@@ -55,10 +60,36 @@ class _OneDirection:
         pass
 
 
-async def search(engine: Engine, text: str = "tea", **request: Any) -> list[SearchHit]:
+class _Slow:
+    """A reader whose candidates take a second."""
+
+    def __init__(self, reader: PointReader, clock: FakeClock) -> None:
+        self._clock = clock
+        self._reader = reader
+        self.payloads = reader.payloads
+
+    async def candidates(self, question: Question) -> Candidates:
+        found = await self._reader.candidates(question)
+        self._clock.advance(1)
+        return found
+
+
+def _kept_for(seconds: int, kind: Kind | None = None) -> RetentionRule:
+    return RetentionRule(kind=kind, ttl_seconds=seconds, notice_seconds=0, archive=False)
+
+
+async def search(
+    engine: Engine,
+    text: str = "tea",
+    *,
+    reader: PointReader | None = None,
+    clock: Clock | None = None,
+    **request: Any,
+) -> list[SearchHit]:
     """Search as the API does."""
-    ask = Search(engine.reader, _OneDirection(), _BM25)
-    return await ask(SearchRequest(**{"tenant": "acme", "text": text} | request))
+    ask = Search(reader or engine.reader, _OneDirection(), _BM25, clock or FakeClock())
+    asked: dict[str, Any] = {"tenant": "acme", "policies": NO_POLICIES, "text": text}
+    return await ask(SearchRequest(**asked | request))
 
 
 async def found(engine: Engine, **wanted: Any) -> set[str | None]:
@@ -99,6 +130,83 @@ class PointReaderContract:
         await engine.writer.write([a_tombstone(memory_id=gone, version=2)])
 
         hits = await search(engine, mode=mode)
+
+        assert [hit.memory.content.key for hit in hits] == ["kept"]
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_a_memory_is_found_until_its_own_deadline(self, engine: Engine, mode: SearchMode) -> None:
+        clock = FakeClock()
+        now, far = clock.now(), datetime(9999, 12, 31, tzinfo=UTC)
+        deadlines = {
+            "past": now - timedelta(days=400),
+            "ancient": datetime(1, 1, 1, tzinfo=UTC),
+            "now": now,
+            "next": now + timedelta(microseconds=1),
+            "far": far,
+            "none": None,
+        }
+        await engine.writer.write([a_point(key=key, expires_at=each) for key, each in deadlines.items()])
+
+        hits = await search(engine, mode=mode, clock=clock)
+
+        assert {hit.memory.content.key for hit in hits} == {"next", "far", "none"}
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_a_memory_without_a_deadline_is_found_as_long_as_the_nearest_policy_says(
+        self, engine: Engine, mode: SearchMode
+    ) -> None:
+        clock = FakeClock()
+        now = clock.now()
+        policies = TenantPolicies(
+            {
+                None: [_kept_for(100)],
+                "team": [_kept_for(10, Kind.EPISODIC), _kept_for(50, Kind.SEMANTIC)],
+                "team/a": [_kept_for(50)],
+                "team/b": [_kept_for(50)],
+            }
+        )
+        points = [
+            a_point(
+                key=f"{namespace} {kind.value.lower()} {age}",
+                namespace=namespace,
+                kind=kind,
+                updated_at=now - timedelta(seconds=age),
+            )
+            for namespace in ("other", "team", "team/a/notes", "team/b", "team/c")
+            for kind in Kind
+            for age in (9, 10, 49, 50, 99, 100)
+        ]
+        kept = a_point(key="later", updated_at=now - timedelta(days=1), expires_at=now + timedelta(days=1))
+        await engine.writer.write([*points, kept])
+
+        hits = await search(engine, mode=mode, clock=clock, policies=policies, top_k=100)
+
+        seconds = {"other": (100, 100), "team": (10, 50), "team/a/notes": (50, 50)}
+        seconds |= {"team/b": (50, 50), "team/c": (10, 50)}
+        assert {hit.memory.content.key for hit in hits} == {"later"} | {
+            f"{namespace} {kind.value.lower()} {age}"
+            for namespace, ttls in seconds.items()
+            for kind, ttl in zip((Kind.EPISODIC, Kind.SEMANTIC), ttls, strict=True)
+            for age in (9, 10, 49, 50, 99, 100)
+            if age < ttl
+        }
+
+    async def test_what_has_ended_takes_no_place_among_the_hits(self, engine: Engine) -> None:
+        clock = FakeClock()
+        ended = [
+            a_point(text="tea tea", expires_at=clock.now() - timedelta(seconds=each)) for each in range(150)
+        ]
+        await engine.writer.write([*ended, *(a_point(text="tea and more of it") for _ in range(5))])
+
+        assert len(await search(engine, clock=clock, top_k=5)) == 5
+
+    async def test_a_deadline_that_passes_while_a_search_runs_counts(self, engine: Engine) -> None:
+        clock = FakeClock()
+        await engine.writer.write(
+            [a_point(key="gone", expires_at=clock.now() + timedelta(seconds=1)), a_point(key="kept")]
+        )
+
+        hits = await search(engine, reader=_Slow(engine.reader, clock), clock=clock)
 
         assert [hit.memory.content.key for hit in hits] == ["kept"]
 

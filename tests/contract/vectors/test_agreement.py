@@ -10,8 +10,10 @@ from uuid import UUID
 import pytest
 from qdrant_client.local.payload_filters import calculate_payload_mask
 
+from builders import NO_POLICIES
 from contract.vectors.build import a_state
 from contract.vectors.engines import Engine, ShardEngine, server_engine
+from fakes import FakeClock
 from soma_api.queries.vectors.conditions import SearchFilter
 from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
 from soma_cli.local.embedded_index import EmbeddedIndex
@@ -89,13 +91,15 @@ async def engines(
 async def test_every_question_has_the_same_hits_with_the_same_scores_on_both_engines(
     engines: list[Engine], embedder: PackagedEmbedder
 ) -> None:
-    searches = [Search(engine.reader, embedder, _BM25) for engine in engines]
+    searches = [Search(engine.reader, embedder, _BM25, FakeClock()) for engine in engines]
     questions = [line["question"] for line in _lines("assistant-month-questions.jsonl")]
     compared = 0
     for question in questions:
         for mode in SearchMode:
             for wanted in (SearchFilter(), SearchFilter(namespace_prefix="projects", importance_min=0.6)):
-                request = SearchRequest(tenant="acme", text=question, mode=mode, filter=wanted, top_k=20)
+                request = SearchRequest(
+                    tenant="acme", policies=NO_POLICIES, text=question, mode=mode, filter=wanted, top_k=20
+                )
                 one, other = [
                     {hit.memory.memory_id: hit.score for hit in await search(request)} for search in searches
                 ]

@@ -1,6 +1,7 @@
 """What a search asks of the index, and what its answers look like."""
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -115,7 +116,9 @@ async def test_a_question_alone_is_a_hybrid_search_for_ten(gateway: Gateway) -> 
     await gateway.client.post("/v1/search", json=A_QUESTION)
 
     assert gateway.search.asked == [
-        SearchRequest(tenant=A_TENANT, text="what does Ada drink?", mode=SearchMode.HYBRID, top_k=10)
+        SearchRequest(
+            tenant=A_TENANT, policies=ANY, text="what does Ada drink?", mode=SearchMode.HYBRID, top_k=10
+        )
     ]
 
 
@@ -150,6 +153,7 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
     assert gateway.search.asked == [
         SearchRequest(
             tenant=A_TENANT,
+            policies=ANY,
             vector=[1.0, 2.0],
             mode=SearchMode.VECTOR,
             top_k=10_000,

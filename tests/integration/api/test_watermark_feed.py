@@ -8,17 +8,24 @@ from random import Random
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from conftest import LocalParts
-from soma_api.queries.database import connection_string, database_pool
+from fakes import FakeClock
+from soma_api.policies_in_force import PoliciesInForce
+from soma_api.queries.database import Database, connection_string, database_pool
+from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.watermark_feed import WatermarkFeed
 from soma_api.watermark_waiter import READABLE, WatermarkWaiter
 from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
+from soma_schemas.fields import Kind
 from soma_schemas.groups import SinkGroup
+from soma_schemas.retention import TenantPolicies
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.versions import Position
+from waiting import eventually
 
 TOPIC = "memory.events"
 LONG = 10.0
@@ -67,9 +74,17 @@ def login(local_parts: LocalParts) -> PostgresSettings:
     return local_parts.parts.postgres.settings(Login.API)
 
 
+async def unasked(tenant: str) -> TenantPolicies:
+    """A test of watermarks has no policies."""
+    raise NotImplementedError(tenant)
+
+
 @asynccontextmanager
 async def fed(
-    waiter: WatermarkWaiter, pool: AsyncConnectionPool, connect: Callable[[], object]
+    waiter: WatermarkWaiter,
+    pool: AsyncConnectionPool,
+    connect: Callable[[], object],
+    policies: PoliciesInForce | None = None,
 ) -> AsyncIterator[None]:
     feed = WatermarkFeed(
         connect=connect,  # type: ignore[arg-type]  # a fault is injected here
@@ -77,6 +92,7 @@ async def fed(
         topic=TOPIC,
         epoch=1,
         waiter=waiter,
+        policies=policies or PoliciesInForce(unasked, SystemClock()),
         clock=SystemClock(),
         random=Random(7),
     )
@@ -171,3 +187,34 @@ async def test_a_notification_that_makes_no_sense_is_passed_over(
         await asyncio.to_thread(sink.move, 42)
 
         assert await waiter.wait(READABLE, [Position(0, 41)], LONG)
+
+
+async def test_a_changed_policy_is_in_force_as_soon_as_it_is_told(
+    waiter: WatermarkWaiter, pool: AsyncConnectionPool, local_parts: LocalParts, sink: Sink, worker_dsn: str
+) -> None:
+    def change(ttl: int) -> None:
+        rule = {"kind": None, "ttl_seconds": ttl, "notice_seconds": 0, "archive": False}
+        with psycopg.connect(worker_dsn) as connection:
+            connection.execute(
+                "INSERT INTO retention_policies (tenant, namespace, rules, actor, set_at, version)"
+                " VALUES ('acme', '', %s, 'tester', now(), 1)"
+                " ON CONFLICT (tenant, namespace) DO UPDATE SET rules = excluded.rules",
+                [Jsonb([rule])],
+            )
+            connection.execute("SELECT pg_notify('soma_policies', 'acme')")
+
+    async def in_force() -> int | None:
+        rule = (await policies.of("acme")).rule_for("team", Kind.EPISODIC)
+        return None if rule is None else rule.ttl_seconds
+
+    # Time stands still: nothing but what is told makes anybody read again.
+    policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, FakeClock())
+    sink.move(1, notify=False)
+    async with fed(waiter, pool, listening(local_parts), policies):
+        await waiter.wait(READABLE, [Position(0, 0)], LONG)
+        assert await in_force() is None
+
+        await asyncio.to_thread(change, 60)
+        await eventually(in_force, lambda ttl: ttl == 60)
+        await asyncio.to_thread(change, 90)
+        await eventually(in_force, lambda ttl: ttl == 90)

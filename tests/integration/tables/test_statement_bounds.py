@@ -176,7 +176,7 @@ def edge_keys(tenant: str) -> dict[str, Any]:
 
 def a_list(buffers: int, order: Order = Order.UPDATED_DESCENDING, limit: int = 50, **filters: Any) -> Case:
     """A page of a list."""
-    page = {"limit": limit, "embeddings": False, "after_value": None, "after_id": None}
+    page = {"limit": limit, "embeddings": False, "after_value": None, "after_id": None} | ended(7, 9)
     return Case(
         buffers,
         lambda tenant: (
@@ -242,6 +242,31 @@ class Rows:
     query: str
 
 
+def ended(*ttls: int) -> dict[str, Any]:
+    """What has ended by a policy of the tenant for each kind, by the rows' own clock; none is kept longer."""
+    places = [""] * len(ttls)
+    cutoffs = [f"2026-01-01T00:00:{second:02}Z" for second in ttls]
+    return {
+        "now": "2026-05-01Z",
+        "policy_namespaces": places or None,
+        "policy_kinds": ["EPISODIC", "SEMANTIC"][: len(ttls)] or None,
+        "policy_cutoffs": cutoffs or None,
+    }
+
+
+def planned(tenant: str) -> dict[str, Any]:
+    """A policy of the tenant that ends nothing yet."""
+    return {
+        "tenant": tenant,
+        "tenants": [tenant] * 40,
+        "places": [f"users/{number}/notes" for number in range(40)],
+        "kinds": ["EPISODIC"] * 40,
+        "cutoffs": ["2025-11-01Z"] * 40,
+        "now": "2026-05-01Z",
+        "most": 5,
+    }
+
+
 STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_api.queries.api_key_queries._FIND": {"": Case(220, lambda _: {"key_id": "k"})},
     "soma_api.queries.dead_letter_queries._GET": {
@@ -268,36 +293,61 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_api.queries.memory_queries._GET": {
         # The first of its session plans what hides erased memories.
-        "": Case(110, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "embeddings": False})
+        "": Case(110, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "embeddings": False} | ended()),
+        "under policies": Case(
+            110, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "embeddings": False} | ended(7, 9)
+        ),
     },
     "soma_api.queries.memory_queries._WHEREABOUTS": {
-        "of 100": Case(600, lambda t: {"tenant": t, "memory_ids": ids(t, 100)})
+        "of 100": Case(600, lambda t: {"tenant": t, "memory_ids": ids(t, 100)} | ended(7, 9))
     },
+    "soma_api.queries.policy_queries._IN_FORCE": {"": Case(30, lambda t: {"tenant": t})},
+    "soma_api.queries.policy_queries._SETTLED": {
+        "": Case(
+            10,
+            lambda _: {"group": "g", "topic": "t", "partition": 0, "epoch": 1, "offset": 7},
+        )
+    },
+    "soma_api.queries.policy_queries._PLACES": {
+        "": Case(27, lambda t: {"tenant": t, "prefix": "users"}, kept=False)
+    },
+    "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(4 * 40, planned, kept=False)},
+    "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(12 * 40, planned, kept=False)},
     "soma_api.queries.memory_queries._TAGGED": {
         "rare": Case(480, lambda _: {"tags": ["rare7"], "most": 1000}),
         "common": Case(480, lambda _: {"tags": ["common"], "most": 1000}),
     },
     "soma_api.queries.overview_queries._KINDS": {
-        "": Case(27, lambda t: {"tenant": t, "allowed": None}, kept=False)
+        "": Case(27, lambda t: {"tenant": t, "allowed": None} | ended(), kept=False),
+        # Each of the 40 namespaces is looked into once.
+        "under policies": Case(
+            27 + 4 * 40, lambda t: {"tenant": t, "allowed": None} | ended(7, 9), kept=False
+        ),
     },
     "soma_api.queries.overview_queries._NAMESPACE_COUNT": {
-        "": Case(23, lambda t: {"tenant": t, "allowed": ["users/7"]}, kept=False)
+        "": Case(23, lambda t: {"tenant": t, "allowed": ["users/7"]} | ended(), kept=False)
     },
     "soma_api.queries.overview_queries._NAMESPACES": {
         "": Case(
             23,
-            lambda t: {
-                "tenant": t,
-                "prefix": None,
-                "suffix": None,
-                "depth": 2,
-                "allowed": None,
-                "limit": 1000,
-            },
+            lambda t: (
+                {
+                    "tenant": t,
+                    "prefix": None,
+                    "suffix": None,
+                    "depth": 2,
+                    "allowed": None,
+                    "limit": 1000,
+                }
+                | ended()
+            ),
             kept=False,
         )
     },
-    "soma_api.queries.overview_queries._OTHERS": {"": Case(11, lambda t: {"tenant": t})},
+    "soma_api.queries.overview_queries._OTHERS": {
+        "": Case(11, lambda t: {"tenant": t} | ended(), kept=False),
+        "under policies": Case(11 + 4 * 40, lambda t: {"tenant": t} | ended(7, 9), kept=False),
+    },
     "soma_api.queries.write_queries._OUTCOMES": {
         "of one": Case(33, lambda t: {"tenant": t, **positions(t, 1)}),
         "of 1,000": Case(26_000, lambda t: {"tenant": t, **positions(t, 1000)}),
@@ -555,6 +605,11 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_cli.api_key_admin._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
+    "soma_cli.retention_status._POLICIES": {"": Case(400)},
+    "soma_cli.retention_status._PLACES": {"": Case(2000)},
+    "soma_cli.retention_status._OVERDUE": {"in 40 namespaces": Case(4 * 40, planned)},
+    "soma_cli.retention_status._TOLD": {"": Case(9000)},
+    "soma_cli.retention_status._QUEUED": {"": Case(9000)},
     "soma_cli.count_verification._COUNTS_THAT_DIFFER": {"": Case(22_000)},
     "soma_cli.count_verification._COUNT_MEMORIES": {"": Case(9500)},
     "soma_cli.count_verification._COUNT_OTHERS": {"": Case(12_000)},

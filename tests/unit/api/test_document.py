@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from soma_api.application import api_document
 from soma_api.json_body import JsonBody
-from soma_api.models import dead_letter_views, requests, responses, search_models
+from soma_api.models import dead_letter_views, requests, responses, retention_models, search_models
 from soma_api.problems import Problem
-from soma_api.routes import dead_letters, health, links, memories, overview, search, writes
+from soma_api.routes import dead_letters, health, links, memories, overview, retention, search, writes
 from soma_schemas import memories as shown
 
 DOCUMENT = api_document()
@@ -21,7 +21,7 @@ OPERATIONS = [
 ]
 ROUTES = [
     route
-    for module in (memories, search, links, writes, overview, dead_letters, health)
+    for module in (memories, search, links, writes, overview, retention, dead_letters, health)
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
@@ -29,7 +29,7 @@ MODELS: list[type[BaseModel]] = [
     Problem,
     *(
         each
-        for module in (requests, dead_letter_views, responses, search_models, shown)
+        for module in (requests, dead_letter_views, responses, retention_models, search_models, shown)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__
     ),

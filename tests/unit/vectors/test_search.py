@@ -7,7 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from builders import NO_POLICIES
 from contract.vectors.build import AN_AXIS, a_point
+from fakes import FakeClock
 from soma_api.queries.vectors.conditions import Condition, NumberRange, OneOf, SearchFilter, conditions_of
 from soma_api.queries.vectors.fusion import Candidate, Explanation
 from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
@@ -66,15 +68,20 @@ class ScriptedReader:
         }
 
 
+def asked(**request: Any) -> SearchRequest:
+    """A question in a tenant without policies."""
+    return SearchRequest(tenant="acme", policies=NO_POLICIES, **request)
+
+
 def _search(reader: ScriptedReader, embedder: Embedder | None = None) -> Search:
-    return Search(reader, embedder or Embedder(), Bm25Encoder())
+    return Search(reader, embedder or Embedder(), Bm25Encoder(), FakeClock())
 
 
 async def test_a_hit_carries_the_memory_its_score_and_the_parts_of_the_score() -> None:
     tea, coffee = a_point(key="tea", text="tea", version=5), a_point(key="coffee")
     found = Candidates([Candidate(tea.id, 0.5)], [Candidate(tea.id, 2.0), Candidate(coffee.id, 9.0)])
 
-    hits = await _search(ScriptedReader(found, [tea, coffee]))(SearchRequest(tenant="acme", text="tea"))
+    hits = await _search(ScriptedReader(found, [tea, coffee]))(asked(text="tea"))
 
     assert [(hit.memory.content.key, hit.score, hit.explanation) for hit in hits] == [
         ("coffee", 9.0, Explanation(None, 9.0)),
@@ -87,7 +94,7 @@ async def test_a_memory_that_has_gone_since_it_was_a_candidate_is_left_out() -> 
     tea, gone = a_point(key="tea"), a_point(key="gone")
     found = Candidates([Candidate(gone.id, 0.9), Candidate(tea.id, 0.5)])
 
-    hits = await _search(ScriptedReader(found, [tea]))(SearchRequest(tenant="acme", text="tea"))
+    hits = await _search(ScriptedReader(found, [tea]))(asked(text="tea"))
 
     assert [hit.memory.content.key for hit in hits] == ["tea"]
 
@@ -97,7 +104,7 @@ async def test_an_answer_of_another_tenant_ends_the_search() -> None:
     reader = ScriptedReader(Candidates([Candidate(theirs.id, 0.9)]), [theirs])
 
     with pytest.raises(RuntimeError, match="must not see"):
-        await _search(reader)(SearchRequest(tenant="acme", text="tea"))
+        await _search(reader)(asked(text="tea"))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ async def test_each_mode_asks_for_its_kinds_of_candidates(
 ) -> None:
     reader = ScriptedReader(Candidates())
 
-    await _search(reader)(SearchRequest(tenant="acme", text="tea", mode=mode, top_k=top_k))
+    await _search(reader)(asked(text="tea", mode=mode, top_k=top_k))
 
     [question] = reader.questions
     assert (question.dense is not None, question.sparse is not None) == (dense, sparse)
@@ -127,7 +134,7 @@ async def test_no_more_hits_than_asked_for() -> None:
     points = [a_point(key=str(number)) for number in range(9)]
     found = Candidates([Candidate(point.id, 0.9 - number / 10) for number, point in enumerate(points)])
 
-    hits = await _search(ScriptedReader(found, points))(SearchRequest(tenant="acme", text="tea", top_k=3))
+    hits = await _search(ScriptedReader(found, points))(asked(text="tea", top_k=3))
 
     assert [hit.memory.content.key for hit in hits] == ["0", "1", "2"]
 
@@ -136,7 +143,9 @@ async def test_a_vector_of_ones_own_is_compared_instead_of_the_text() -> None:
     reader, embedder = ScriptedReader(Candidates()), Embedder()
 
     await _search(reader, embedder)(
-        SearchRequest(tenant="acme", vector=[0.0, 3.0, 4.0, 0.0], mode=SearchMode.VECTOR)
+        SearchRequest(
+            tenant="acme", policies=NO_POLICIES, vector=[0.0, 3.0, 4.0, 0.0], mode=SearchMode.VECTOR
+        )
     )
 
     assert reader.questions[0].dense == pytest.approx([0.0, 0.6, 0.8, 0.0])
@@ -148,20 +157,20 @@ async def test_an_unfit_vector_is_the_callers_mistake(vector: list[float]) -> No
     search = _search(ScriptedReader(Candidates()))
 
     with pytest.raises(UnfitVectorError):
-        await search(SearchRequest(tenant="acme", vector=vector, mode=SearchMode.VECTOR))
+        await search(asked(vector=vector, mode=SearchMode.VECTOR))
 
 
 async def test_a_text_that_says_nothing_to_the_model_is_still_looked_up_by_its_words() -> None:
     reader = ScriptedReader(Candidates())
 
-    await _search(reader)(SearchRequest(tenant="acme", text="the"))
+    await _search(reader)(asked(text="the"))
 
     assert reader.questions[0].dense is None
 
 
 async def test_an_embedder_that_takes_its_time_is_asked_from_a_thread() -> None:
     near, far = Embedder(), Embedder(in_process=False)
-    request = SearchRequest(tenant="acme", text="tea")
+    request = asked(text="tea")
 
     await _search(ScriptedReader(Candidates()), near)(request)
     await _search(ScriptedReader(Candidates()), far)(request)
@@ -174,7 +183,9 @@ async def test_what_cannot_be_met_is_not_asked() -> None:
     reader = ScriptedReader(Candidates())
 
     hits = await _search(reader)(
-        SearchRequest(tenant="acme", text="tea", filter=SearchFilter(allowed=[], namespace="team"))
+        SearchRequest(
+            tenant="acme", policies=NO_POLICIES, text="tea", filter=SearchFilter(allowed=[], namespace="team")
+        )
     )
 
     assert hits == []
@@ -193,7 +204,7 @@ async def test_what_cannot_be_met_is_not_asked() -> None:
 )
 def test_a_request_that_makes_no_sense_cannot_be_made(request_fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="search"):
-        SearchRequest(tenant="acme", **request_fields)
+        asked(**request_fields)
 
 
 @pytest.mark.parametrize(

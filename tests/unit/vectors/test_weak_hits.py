@@ -9,7 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from builders import NO_POLICIES
 from contract.vectors.build import a_state
+from fakes import FakeClock
 from soma_api.queries.vectors.conditions import SearchFilter
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.settings import PACKAGED_WEAK_BELOW, ApiSettings, GatewaySettings
@@ -115,13 +117,15 @@ async def search(tmp_path: Path, embedder: PackagedEmbedder, points: list[Point]
     collection = Collection("memories", embedder.name, embedder.dimensions)
     index = EmbeddedIndex.open(tmp_path / "vectors", collection)
     await index.write(points)
-    yield Search(index, embedder, BM25)
+    yield Search(index, embedder, BM25, FakeClock())
     index.close()
 
 
 async def hits(search: Search, question: str, mode: SearchMode, prefix: str | None = None) -> list[SearchHit]:
     wanted = SearchFilter(namespace_prefix=prefix)
-    return await search(SearchRequest(tenant=TENANT, text=question, mode=mode, filter=wanted))
+    return await search(
+        SearchRequest(tenant=TENANT, policies=NO_POLICIES, text=question, mode=mode, filter=wanted)
+    )
 
 
 def share_of_weak(found: list[SearchHit]) -> float:

@@ -115,6 +115,39 @@ class SearchFilter:
             raise ValueError("the corners of a box have as many numbers")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a search looks.
+
+    Attributes:
+        namespace: With all below it; None is the whole tenant.
+        alone: The namespace without what lies below it.
+    """
+
+    namespace: str | None
+    alone: bool = False
+
+    def label(self, tenant: str) -> str:
+        """Return the label of every living memory there."""
+        if self.namespace is None:
+            return payload.tenant_label(tenant)
+        if self.alone:
+            return payload.namespace_label(tenant, self.namespace)
+        return payload.prefix_label(tenant, self.namespace)
+
+    def lies_in(self, namespace: str | None) -> bool:
+        """Say whether all of it lies in a namespace, or below it; None is the whole tenant."""
+        return namespace is None or (self.namespace is not None and contains(namespace, self.namespace))
+
+    def meets(self, namespace: str | None) -> bool:
+        """Say whether any of it can lie in a namespace, or below it."""
+        return self.lies_in(namespace) or (
+            not self.alone
+            and namespace is not None
+            and (self.namespace is None or contains(self.namespace, namespace))
+        )
+
+
 def of_tenant(tenant: str) -> OneOf:
     """Return the condition that every living memory of a tenant meets, and nothing else."""
     return OneOf([payload.tenant_label(tenant)])
@@ -126,7 +159,7 @@ def conditions_of(tenant: str, wanted: SearchFilter) -> list[Condition] | None:
     The first condition names tenant and namespaces in one, and is always there: no filter reaches beyond the
     tenant, and no deleted memory is ever met.
     """
-    places = _places(tenant, wanted)
+    places = [place.label(tenant) for place in places_of(wanted)]
     if not places:
         return None
     labels = [payload.equal_label(name, value) for name, value in wanted.equal.items()]
@@ -143,20 +176,20 @@ def conditions_of(tenant: str, wanted: SearchFilter) -> list[Condition] | None:
     return conditions
 
 
-def _places(tenant: str, wanted: SearchFilter) -> list[str]:
-    """Return the labels of places of which a point must have one; none when nothing is allowed."""
+def places_of(wanted: SearchFilter) -> list[Place]:
+    """Return where memories that a filter lets through can lie; nowhere when nothing is allowed."""
     allowed, exact, prefix = wanted.allowed, wanted.namespace, wanted.namespace_prefix
     if exact is not None:
         reachable = allowed is None or any(contains(each, exact) for each in allowed)
         inside = prefix is None or contains(prefix, exact)
-        return [payload.namespace_label(tenant, exact)] if reachable and inside else []
+        return [Place(exact, alone=True)] if reachable and inside else []
     if prefix is not None:
         if allowed is None or any(contains(each, prefix) for each in allowed):
-            return [payload.prefix_label(tenant, prefix)]
-        return [payload.prefix_label(tenant, each) for each in allowed if contains(prefix, each)]
+            return [Place(prefix)]
+        return [Place(each) for each in allowed if contains(prefix, each)]
     if allowed is not None:
-        return [payload.prefix_label(tenant, each) for each in allowed]
-    return [payload.tenant_label(tenant)]
+        return [Place(each) for each in allowed]
+    return [Place(None)]
 
 
 def _ranges(wanted: SearchFilter) -> list[Condition]:

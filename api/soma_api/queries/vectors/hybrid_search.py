@@ -7,12 +7,15 @@ from enum import StrEnum
 from typing import Any
 
 from soma_api.queries.memory_queries import Memory
-from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
+from soma_api.queries.vectors.conditions import Condition, SearchFilter, conditions_of, of_tenant, places_of
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
+from soma_api.queries.vectors.living_conditions import living
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question
 from soma_api.queries.vectors.unerased import unerased
 from soma_schemas import tracing
+from soma_schemas.clock import Clock
 from soma_schemas.events import ErasureScope
+from soma_schemas.retention import TenantPolicies
 from soma_schemas.tracing import SpanKind
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import Embedder
@@ -39,6 +42,7 @@ class SearchRequest:
 
     Attributes:
         tenant: Whose memories are searched, from the caller's credential.
+        policies: In force there: what they have ended is not found.
         text: What is asked; only a vector search with a vector of its own can do without.
         vector: Compared instead of the embedded text; of the index's model.
         top_k: Maximum number of hits.
@@ -46,6 +50,7 @@ class SearchRequest:
     """
 
     tenant: str
+    policies: TenantPolicies
     text: str | None = None
     vector: Sequence[float] | None = None
     mode: SearchMode = SearchMode.HYBRID
@@ -78,12 +83,14 @@ class Search:
         reader: The engine.
         embedder: Turns questions into vectors; the one that made the index.
         bm25: Turns questions into words.
+        clock: Says what has ended.
     """
 
-    def __init__(self, reader: PointReader, embedder: Embedder, bm25: Bm25Encoder) -> None:
+    def __init__(self, reader: PointReader, embedder: Embedder, bm25: Bm25Encoder, clock: Clock) -> None:
         self._reader = reader
         self._embedder = embedder
         self._bm25 = bm25
+        self._clock = clock
 
     async def __call__(self, request: SearchRequest) -> list[SearchHit]:
         """Return the best hits, best first; a question that says nothing has none.
@@ -102,7 +109,7 @@ class Search:
             dense = await self._dense(request) if request.mode is not SearchMode.KEYWORD else None
         words = self._bm25.query(request.text or "") if request.mode is not SearchMode.VECTOR else None
         question = Question(
-            conditions,
+            conditions + self._living(request),
             of_tenant(request.tenant),
             dense,
             words,
@@ -112,9 +119,14 @@ class Search:
             found = await self._reader.candidates(question)
         best = _ranked(request.mode, found, request.top_k)
         with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
-            payloads = await self._reader.payloads([each.id for each in best], conditions, _FIELDS)
-        # What was deleted or moved out of reach since the candidates were found is left out.
+            payloads = await self._reader.payloads(
+                [each.id for each in best], conditions + self._living(request), _FIELDS
+            )
+        # What was deleted, moved out of reach or ended since the candidates were found is left out.
         return [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]
+
+    def _living(self, request: SearchRequest) -> list[Condition]:
+        return living(request.tenant, request.policies, places_of(request.filter), self._clock.now())
 
     async def _dense(self, request: SearchRequest) -> Sequence[float] | None:
         if request.vector is not None:

@@ -1,0 +1,136 @@
+"""Retention policies as requests and responses."""
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+
+from soma_api.models.requests import Input
+from soma_schemas.events import RetentionRule
+from soma_schemas.fields import Kind, broken
+from soma_schemas.violations import ViolationCode
+
+_A_RULE: JsonDict = {"kind": "EPISODIC", "ttl_seconds": 2592000, "notice_seconds": 86400, "archive": True}
+_A_POLICY: JsonDict = {
+    "namespace": "assistant/ada",
+    "rules": [_A_RULE],
+    "actor": "key:fb3686b0e4e9e8ba",
+    "set_at": "2026-03-02T09:00:00Z",
+}
+_A_PLAN: JsonDict = {
+    "due_now": 12,
+    "due_within_1_day": 12,
+    "due_within_7_days": 40,
+    "due_within_30_days": 210,
+    "samples": [
+        {
+            "memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
+            "namespace": "assistant/ada",
+            "key": "preferences/tea",
+            "kind": "EPISODIC",
+            "text": "Ada prefers tea at four.",
+            "updated_at": "2026-01-30T09:00:00Z",
+            "ends_at": "2026-03-01T09:00:00Z",
+        }
+    ],
+}
+
+
+class RuleBody(RetentionRule):
+    """How long memories of one kind, or of every kind, are kept after their last change."""
+
+    kind: Kind | None = Field(None, description="null: every kind that no other rule names.")
+    notice_seconds: Annotated[int, Field(strict=True, ge=0, lt=2**40)] = Field(
+        0, description="How long before the end `memory.expiring` tells of it; 0: not at all."
+    )
+    archive: bool = Field(default=False, description="Whether the last state goes to `memory.expired`.")
+
+
+class _Rules(Input):
+    @model_validator(mode="after")
+    def _one_rule_a_kind(self) -> Self:
+        kinds = [rule.kind for rule in getattr(self, "rules", ())]
+        if len(set(kinds)) != len(kinds):
+            raise broken(ViolationCode.INVALID_VALUE, "two rules are for the same kind")
+        return self
+
+
+class PolicyBody(_Rules):
+    """A whole policy: it replaces the one that was."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"rules": [_A_RULE]}]})
+
+    rules: Annotated[list[RuleBody], Field(min_length=1, max_length=3)]
+
+
+class PlanBody(_Rules):
+    """A policy that is not set."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"rules": [_A_RULE]}]})
+
+    rules: Annotated[list[RuleBody], Field(max_length=3, description="None: as if it were lifted.")]
+
+
+class PolicyView(BaseModel):
+    """A policy in force."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_A_POLICY]})
+
+    namespace: str | None = Field(description="With all below it; null is the whole tenant.")
+    rules: list[RetentionRule]
+    actor: str = Field(description="Who set it.")
+    set_at: datetime
+
+
+class PoliciesView(BaseModel):
+    """The policies in force, in the order of their namespaces."""
+
+    policies: list[PolicyView]
+
+
+class PolicyChangeView(BaseModel):
+    """An accepted change of a policy."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "event_id": "019cae6b-6600-7fa0-8f68-19c5e504777e",
+                    "namespace": "assistant/ada",
+                    "position": "0:17",
+                    "in_force": True,
+                }
+            ]
+        }
+    )
+
+    event_id: UUID = Field(description="Names the change; as `Idempotency-Key` it makes a retry harmless.")
+    namespace: str | None
+    position: str = Field(description="`partition:offset` in `memory.policies`.")
+    in_force: bool | None = Field(description="null until it is known; only with `Prefer: wait`.")
+
+
+class EndingMemory(BaseModel):
+    """A memory that a policy would end, with the beginning of its text."""
+
+    memory_id: UUID
+    namespace: str
+    key: str | None
+    kind: Kind
+    text: str
+    updated_at: datetime
+    ends_at: datetime
+
+
+class PlanView(BaseModel):
+    """What a policy would end if it were set now. Memories with a deadline of their own are not among it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_A_PLAN]})
+
+    due_now: int = Field(description="Memories that would be gone at once.")
+    due_within_1_day: int
+    due_within_7_days: int
+    due_within_30_days: int
+    samples: list[EndingMemory] = Field(description="Those that would go first.")

@@ -1,0 +1,84 @@
+"""Sets and lifts retention policies: by publishing, and by waiting until the sink has settled it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from soma_api.policies_in_force import PoliciesInForce
+from soma_api.principals import Principal
+from soma_api.publishing import EventLog
+from soma_api.queries.policy_queries import PolicyQueries
+from soma_schemas.clock import Clock
+from soma_schemas.events import RetentionPolicySet, RetentionRule
+from soma_schemas.producer import Tombstone
+from soma_schemas.settings import TopicSettings
+from soma_schemas.topics import MEMORY_POLICIES
+from soma_schemas.versions import Position
+
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyChanges:
+    """Changes policies on behalf of requests.
+
+    Attributes:
+        log: Takes them.
+        queries: Tells how far their sink is.
+        policies: In the memory of this process.
+        clock: Paces the looking.
+        topics: Of this installation.
+    """
+
+    log: EventLog
+    queries: PolicyQueries
+    policies: PoliciesInForce
+    clock: Clock
+    topics: TopicSettings
+
+    async def publish(
+        self,
+        principal: Principal,
+        event_id: UUID,
+        namespace: str | None,
+        rules: Sequence[RetentionRule],
+        now: datetime,
+    ) -> Position:
+        """Publish a policy, or without rules its end, and return where it lies.
+
+        Raises:
+            LogUnavailableError: The log did not acknowledge it.
+        """
+        tenant = principal.tenant
+        record: RetentionPolicySet | Tombstone
+        if rules:
+            record = RetentionPolicySet.validated(
+                {
+                    "event_id": event_id,
+                    "tenant": tenant,
+                    "occurred_at": now,
+                    "actor": principal.actor,
+                    "namespace": namespace,
+                    "rules": [rule.model_dump() for rule in rules],
+                }
+            )
+        else:
+            record = Tombstone(event_id, RetentionPolicySet.key_of(tenant, namespace))
+        (position,) = await self.log.send([record], MEMORY_POLICIES, event_id)
+        return position
+
+    async def in_force(self, tenant: str, position: Position, seconds: float) -> bool:
+        """Wait until a change is in force, for this process too, and say whether it is.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        topic, epoch = MEMORY_POLICIES.full_name(self.topics), self.topics.epoch
+        until = self.clock.monotonic() + seconds
+        while not await self.queries.settled(topic, epoch, position):
+            if self.clock.monotonic() >= until:
+                return False
+            await self.clock.sleep(_LOOK_SECONDS)
+        self.policies.forget(tenant)
+        return True

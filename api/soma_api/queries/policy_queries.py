@@ -1,0 +1,190 @@
+"""Retention policies: those in force, how far their sink is, and what one would end if it were set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from soma_api.queries.database import Database
+from soma_schemas.events import RetentionRule
+from soma_schemas.fields import Kind
+from soma_schemas.groups import SinkGroup
+from soma_schemas.retention import TenantPolicies, cutoff_of
+from soma_schemas.versions import Position
+
+_IN_FORCE = """
+SELECT nullif(namespace, ''), rules, actor, set_at FROM retention_policies
+WHERE tenant = %(tenant)s::text
+ORDER BY namespace
+"""
+
+_SETTLED = """
+SELECT FROM sink_watermarks
+WHERE consumer_group = %(group)s::text
+    AND topic = %(topic)s::text
+    AND partition = %(partition)s::integer
+    AND epoch = %(epoch)s::integer
+    AND next_offset > %(offset)s::bigint
+"""
+
+_PLACES = """
+SELECT namespace, kind FROM namespace_counts
+WHERE tenant = %(tenant)s::text
+    AND (
+        %(prefix)s::text IS NULL
+        OR namespace = %(prefix)s::text
+        OR (namespace >= %(prefix)s::text || '/' AND namespace < %(prefix)s::text || '0')
+    )
+GROUP BY namespace, kind
+HAVING sum(number) > 0
+"""
+
+# Driven by the places: in each, what changed longest ago is the first of an index.
+_DUE = """
+SELECT
+    count(*) FILTER (WHERE due.updated_at <= reached.cutoff),
+    count(*) FILTER (WHERE due.updated_at <= reached.cutoff + interval '1 day'),
+    count(*) FILTER (WHERE due.updated_at <= reached.cutoff + interval '7 days'),
+    count(*)
+FROM unnest(%(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[])
+    AS reached (place, of_kind, cutoff)
+CROSS JOIN LATERAL (
+    SELECT updated_at FROM memories
+    WHERE tenant = %(tenant)s::text
+        AND NOT deleted
+        AND namespace = reached.place
+        AND updated_at <= reached.cutoff + interval '30 days'
+        AND kind = reached.of_kind
+        AND expires_at IS NULL
+    OFFSET 0
+) AS due
+"""
+
+_FIRST = """
+SELECT
+    due.memory_id, reached.place, due.key, reached.of_kind, due.beginning, due.updated_at,
+    due.updated_at + (%(now)s::timestamptz - reached.cutoff) AS ends_at
+FROM unnest(%(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[])
+    AS reached (place, of_kind, cutoff)
+CROSS JOIN LATERAL (
+    SELECT memory_id, key, left(text, 120) AS beginning, updated_at FROM memories
+    WHERE tenant = %(tenant)s::text
+        AND NOT deleted
+        AND namespace = reached.place
+        AND kind = reached.of_kind
+        AND expires_at IS NULL
+    ORDER BY updated_at
+    LIMIT %(most)s::integer
+) AS due
+ORDER BY ends_at, memory_id
+LIMIT %(most)s::integer
+"""
+
+_SAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy in force.
+
+    Attributes:
+        namespace: With all below it; None is the whole tenant.
+    """
+
+    namespace: str | None
+    rules: Sequence[RetentionRule]
+    actor: str
+    set_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a policy would end.
+
+    Attributes:
+        due: Memories that would be gone now, within a day, within 7 days and within 30.
+        samples: Those that would go first, as `soma_api.models.retention_models.EndingMemory` has them.
+    """
+
+    due: tuple[int, int, int, int]
+    samples: Sequence[Mapping[str, Any]]
+
+
+class PolicyQueries:
+    """Questions about retention policies."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def listed(self, tenant: str) -> list[Policy]:
+        """Return the policies in force of a tenant, in the order of their namespaces.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        rows = await self._database.rows(tenant, _IN_FORCE, {}, prepare=True)
+        return [
+            Policy(namespace, list(map(RetentionRule.model_validate, rules)), actor, set_at)
+            for namespace, rules, actor, set_at in rows
+        ]
+
+    async def in_force(self, tenant: str) -> TenantPolicies:
+        """Return the same as rules that decide.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        return TenantPolicies({policy.namespace: policy.rules for policy in await self.listed(tenant)})
+
+    async def settled(self, topic: str, epoch: int, position: Position) -> bool:
+        """Say whether the sink of policies has settled a position.
+
+        Args:
+            topic: Full name of `memory.policies` in this installation.
+            epoch: Of the topics.
+            position: In it.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        values = {
+            "group": SinkGroup.POLICIES.value,
+            "topic": topic,
+            "partition": position.partition,
+            "epoch": epoch,
+            "offset": position.offset,
+        }
+        return bool(await self._database.rows_without_tenant(_SETTLED, values))
+
+    async def plan(
+        self, tenant: str, namespace: str | None, rules: Sequence[RetentionRule], now: datetime
+    ) -> Plan:
+        """Return what a policy would end if it were set, beside the others in force.
+
+        Args:
+            tenant: Whose.
+            namespace: The policy's; None is the whole tenant.
+            rules: The policy's; none: what lifting it would end, by the rules that decide then.
+            now: The time by which it would be set.
+
+        Raises:
+            StoreUnavailableError: The database does not answer, or not in time.
+        """
+        policies: dict[str | None, Sequence[RetentionRule]] = {
+            policy.namespace: policy.rules for policy in await self.listed(tenant)
+        }
+        before, after = TenantPolicies(policies), TenantPolicies(policies | {namespace: rules})
+        places, kinds, cutoffs = [], [], []
+        for place, kind in await self._database.rows(tenant, _PLACES, {"prefix": namespace}, prepare=False):
+            rule = after.rule_for(place, Kind(kind))
+            if rule is None or rule is before.rule_for(place, Kind(kind)):
+                continue
+            if (cutoff := cutoff_of(rule, now)) is not None:
+                places.append(place)
+                kinds.append(kind)
+                cutoffs.append(cutoff)
+        values = {"places": places, "kinds": kinds, "cutoffs": cutoffs, "now": now, "most": _SAMPLES}
+        ((*due,),) = await self._database.rows(tenant, _DUE, values, prepare=False)
+        first = await self._database.rows(tenant, _FIRST, values, prepare=False)
+        names = ("memory_id", "namespace", "key", "kind", "text", "updated_at", "ends_at")
+        return Plan(tuple(due), [dict(zip(names, row, strict=True)) for row in first])

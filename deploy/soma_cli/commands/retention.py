@@ -1,0 +1,234 @@
+"""`soma retention`: set, lift, list and plan how long memories are kept, and see how the sweeper stands."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+
+from soma_cli.client import SomaClient
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.database_errors import told_in_words
+from soma_cli.invocation import invocation_of
+from soma_cli.output import Result, say, show
+from soma_cli.parsing import seconds_of
+from soma_cli.retention_status import retention_state
+from soma_cli.settings import operator_settings
+from soma_schemas.clock import SystemClock
+from soma_schemas.errors import SomaError
+from soma_schemas.fields import Kind
+
+app = typer.Typer(
+    help="Set, lift, list and plan how long memories are kept.", no_args_is_help=True, add_completion=False
+)
+
+_Ttl = Annotated[
+    str,
+    typer.Argument(
+        help="How long a memory is kept after its last change: `30d`, `12h`, `15m`, `90s`.",
+        metavar="DURATION",
+    ),
+]
+_Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="Namespace of the policy, with all below it. Default: the whole tenant.",
+        show_default=False,
+    ),
+]
+_OfKind = Annotated[
+    Kind | None,
+    typer.Option(
+        "--kind",
+        case_sensitive=False,
+        help="Only the rule for this kind; other rules of the policy stay. Default: the rule for all kinds "
+        "that have none of their own.",
+        show_default=False,
+    ),
+]
+_Notice = Annotated[
+    str | None,
+    typer.Option(
+        help="How long before the end `memory.expiring` tells of it. Default: it does not.",
+        metavar="DURATION",
+        show_default=False,
+    ),
+]
+_Archive = Annotated[
+    bool, typer.Option("--archive", help="Send the last state of each memory to `memory.expired`.")
+]
+_Yes = Annotated[bool, typer.Option("--yes", help="Also when memories are gone at once by it.")]
+_Wait = Annotated[
+    int,
+    typer.Option(
+        "--wait",
+        min=0,
+        max=60,
+        help="Seconds to wait until it is in force; 0 returns when it is in the log.",
+        metavar="SECONDS",
+    ),
+]
+
+_Rules = Sequence[Mapping[str, Any]]
+
+
+class MemoriesWouldGoError(SomaError):
+    """A policy would end memories at once, and nobody has agreed to it."""
+
+    code = "memories_would_go"
+    remedy = "add --yes to do it"
+
+
+class RetentionStatus(Result):
+    """How retention stands, over all tenants."""
+
+    policies: int
+    overdue: int
+    oldest_overdue: datetime | None
+    oldest_overdue_seconds: float | None
+    notices_told: int
+    outbox_rows: int
+
+    def drawn(self) -> RenderableType:
+        """Return a line for each."""
+        table = Table.grid(padding=(0, 2))
+        seconds = self.oldest_overdue_seconds
+        oldest = "" if seconds is None else f", the oldest for {seconds:,.0f} s"
+        table.add_row("policies in force", f"{self.policies:,}")
+        table.add_row("ended, still in the tables", f"{self.overdue:,}{oldest}")
+        table.add_row("notices told", f"{self.notices_told:,}")
+        table.add_row("last states on their way", f"{self.outbox_rows:,}")
+        return table
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    ttl: _Ttl,
+    *,
+    namespace: _Namespace = None,
+    kind: _OfKind = None,
+    notice: _Notice = None,
+    archive: _Archive = False,
+    yes: _Yes = False,
+    wait: _Wait = 5,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set how long memories of a namespace, or of the tenant, are kept after their last change.
+
+    A memory's own `expires_at` goes before every policy. When memories would be gone at once, this shows
+    which, and sets the policy only with --yes.
+    """
+    rule = _rule(ttl, kind, notice, archive=archive)
+    with open_client(context, url, api_key) as client:
+        rules = [*_others(client, namespace, kind), rule]
+        _change(client, namespace, rules, yes=yes, wait=wait, as_json=as_json)
+
+
+@app.command()
+def unset(
+    context: typer.Context,
+    *,
+    namespace: _Namespace = None,
+    kind: _OfKind = None,
+    yes: _Yes = False,
+    wait: _Wait = 5,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lift the policy of a namespace, or of the tenant; with --kind only that rule of it.
+
+    The next policy above decides from then on. When memories would be gone at once by that, this shows which,
+    and lifts the policy only with --yes.
+    """
+    with open_client(context, url, api_key) as client:
+        rules = [] if kind is None else _others(client, namespace, kind)
+        _change(client, namespace, rules, yes=yes, wait=wait, as_json=as_json)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context, *, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """List the policies in force."""
+    with open_client(context, url, api_key) as client:
+        show(client.policies(), as_json=as_json)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    ttl: _Ttl,
+    *,
+    namespace: _Namespace = None,
+    kind: _OfKind = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a policy would end, and when, without setting it."""
+    rule = _rule(ttl, kind, None, archive=False)
+    with open_client(context, url, api_key) as client:
+        rules = [*_others(client, namespace, kind), rule]
+        show(client.plan_policy(namespace, rules), as_json=as_json)
+
+
+@app.command()
+def status(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Show how the sweeper stands: what has ended and is not removed yet, and what is on its way."""
+    settings, _ = operator_settings(invocation_of(context))
+    now = SystemClock().now()
+    with told_in_words(settings.postgres):
+        state = retention_state(settings.postgres.conninfo(), now)
+    show(
+        RetentionStatus(
+            policies=state.policies,
+            overdue=state.overdue,
+            oldest_overdue=state.oldest,
+            oldest_overdue_seconds=None if state.oldest is None else (now - state.oldest).total_seconds(),
+            notices_told=state.told,
+            outbox_rows=state.queued,
+        ),
+        as_json=as_json,
+    )
+
+
+def _rule(ttl: str, kind: Kind | None, notice: str | None, *, archive: bool) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "ttl_seconds": seconds_of("DURATION", ttl),
+        "notice_seconds": 0 if notice is None else seconds_of("--notice", notice),
+        "archive": archive,
+    }
+
+
+def _others(client: SomaClient, namespace: str | None, kind: Kind | None) -> list[dict[str, Any]]:
+    """Return the rules that the policy of a namespace has for other kinds."""
+    return [
+        rule.model_dump(mode="json")
+        for policy in client.policies().policies
+        if policy.namespace == namespace
+        for rule in policy.rules
+        if rule.kind != kind
+    ]
+
+
+def _change(
+    client: SomaClient, namespace: str | None, rules: _Rules, *, yes: bool, wait: int, as_json: bool
+) -> None:
+    if not yes:
+        planned = client.plan_policy(namespace, rules)
+        if planned.due_now:
+            show(planned, as_json=as_json)
+            say("")
+            raise MemoriesWouldGoError(
+                f"nothing was changed: memories would be gone at once, {planned.due_now:,} of them"
+            )
+    show(client.set_policy(namespace, rules, wait_seconds=wait), as_json=as_json)

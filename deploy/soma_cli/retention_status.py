@@ -1,0 +1,99 @@
+"""How the sweeper of retention stands, as the tables tell: what is overdue, told and on its way."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+
+from soma_schemas.events import RetentionRule
+from soma_schemas.fields import Kind
+from soma_schemas.retention import TenantPolicies, cutoff_of
+
+_POLICIES = "SELECT tenant, nullif(namespace, ''), rules FROM retention_policies"
+
+# Rows for what each tenant with a policy has; the rules decide outside of the database.
+_PLACES = """
+SELECT tenant, namespace, kind FROM namespace_counts
+WHERE tenant IN (SELECT tenant FROM retention_policies)
+GROUP BY tenant, namespace, kind
+HAVING sum(number) > 0
+"""
+
+_OVERDUE = """
+SELECT count(*), min(ended)
+FROM (
+    SELECT expires_at FROM memories WHERE expires_at <= %(now)s::timestamptz AND NOT deleted
+    UNION ALL
+    SELECT due.updated_at + (%(now)s::timestamptz - reached.cutoff)
+    FROM unnest(
+        %(tenants)s::text[], %(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[]
+    ) AS reached (tenant, place, of_kind, cutoff)
+    CROSS JOIN LATERAL (
+        SELECT updated_at FROM memories
+        WHERE tenant = reached.tenant
+            AND NOT deleted
+            AND namespace = reached.place
+            AND updated_at <= reached.cutoff
+            AND kind = reached.of_kind
+            AND expires_at IS NULL
+        OFFSET 0
+    ) AS due
+) AS overdue (ended)
+"""
+
+_TOLD = "SELECT count(*) FROM retention_notices"
+_QUEUED = "SELECT count(*) FROM outbox"
+
+
+class RetentionState(NamedTuple):
+    """What the tables tell.
+
+    Attributes:
+        policies: In force, of all tenants.
+        overdue: Memories that have ended and are still there; nobody is shown them.
+        oldest: When the first of them ended; None when there is none.
+        told: Notices in `memory.expiring` whose deadline is still to come, or has just passed.
+        queued: Last states on their way to `memory.expired`.
+    """
+
+    policies: int
+    overdue: int
+    oldest: datetime | None
+    told: int
+    queued: int
+
+
+def retention_state(conninfo: str, now: datetime) -> RetentionState:
+    """Return how retention stands.
+
+    Args:
+        conninfo: To the database, as somebody who sees every tenant.
+        now: The time by which memories are overdue.
+
+    Raises:
+        psycopg.Error: The database does not answer.
+    """
+    with psycopg.connect(conninfo, options="-c enable_seqscan=off") as connection:
+        policies = connection.execute(_POLICIES).fetchall()
+        values = {"now": now, **_reached(connection, policies, now)}
+        ((overdue, oldest),) = connection.execute(_OVERDUE, values).fetchall()
+        ((told,),) = connection.execute(_TOLD).fetchall()
+        ((queued,),) = connection.execute(_QUEUED).fetchall()
+    return RetentionState(len(policies), overdue, oldest, told, queued)
+
+
+def _reached(
+    connection: psycopg.Connection[Any], policies: list[tuple[Any, ...]], now: datetime
+) -> dict[str, list[Any]]:
+    by_tenant: dict[str, dict[str | None, list[RetentionRule]]] = {}
+    for tenant, namespace, rules in policies:
+        by_tenant.setdefault(tenant, {})[namespace] = list(map(RetentionRule.model_validate, rules))
+    in_force = {tenant: TenantPolicies(each) for tenant, each in by_tenant.items()}
+    reached: dict[str, list[Any]] = {"tenants": [], "places": [], "kinds": [], "cutoffs": []}
+    for tenant, namespace, kind in connection.execute(_PLACES):
+        rule = in_force[tenant].rule_for(namespace, Kind(kind)) if tenant in in_force else None
+        cutoff = None if rule is None else cutoff_of(rule, now)
+        if cutoff is not None:
+            for name, value in zip(reached, (tenant, namespace, kind, cutoff), strict=True):
+                reached[name].append(value)
+    return reached

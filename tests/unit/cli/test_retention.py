@@ -1,0 +1,159 @@
+"""`soma retention`: what it asks of the API, and when it does not."""
+
+from typing import Any
+
+import pytest
+
+from canned_api import CannedApi
+from soma_cli.failures import UsageError
+from soma_cli.parsing import seconds_of, spelled_seconds
+from soma_command import Soma
+
+NOTHING_ENDS = {
+    "due_now": 0,
+    "due_within_1_day": 0,
+    "due_within_7_days": 0,
+    "due_within_30_days": 0,
+    "samples": [],
+}
+SOME_END = NOTHING_ENDS | {
+    "due_now": 1200,
+    "due_within_1_day": 1201,
+    "due_within_7_days": 1300,
+    "due_within_30_days": 1400,
+    "samples": [
+        {
+            "memory_id": "01912f4a-0000-7000-8000-000000000001",
+            "namespace": "team/notes",
+            "key": "tea",
+            "kind": "EPISODIC",
+            "text": "Tea at four.",
+            "updated_at": "2026-01-02T07:48:00Z",
+            "ends_at": "2026-02-01T07:48:00Z",
+        }
+    ],
+}
+CHANGED = {
+    "event_id": "01912f4a-0000-7000-8000-000000000002",
+    "namespace": "team",
+    "position": "0:17",
+    "in_force": True,
+}
+
+
+def a_rule(**fields: Any) -> dict[str, Any]:
+    return {"kind": None, "ttl_seconds": 7, "notice_seconds": 0, "archive": False} | fields
+
+
+def policies(*rules: dict[str, Any], namespace: str | None = "team") -> dict[str, Any]:
+    policy = {"namespace": namespace, "rules": rules, "actor": "key:1", "set_at": "2026-03-02T07:48:00Z"}
+    return {"policies": [policy] if rules else []}
+
+
+@pytest.fixture
+def at(api: CannedApi) -> dict[str, str]:
+    """The environment that leads to the API."""
+    return {"SOMA_URL": api.url, "SOMA_API_KEY": "soma_a_secret"}
+
+
+def test_a_policy_that_ends_nothing_is_set_without_further_ado(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers(policies(), 200)
+    api.answers(NOTHING_ENDS, 200)
+    api.answers(CHANGED, 200)
+
+    ran = soma("retention", "set", "30d", "-n", "team", "--notice", "12h", "--archive", environment=at)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == "team  in force  (0:17)\n"
+    _, planned, done = api.asked
+    rules = [a_rule(ttl_seconds=2_592_000, notice_seconds=43_200, archive=True)]
+    assert (planned.path, planned.body) == ("/v1/retention-policies:plan", {"rules": rules})
+    assert (done.method, done.path, done.query) == (
+        "PUT",
+        "/v1/retention-policies",
+        {"namespace": ["team"]},
+    )
+    assert done.body == {"rules": rules}
+    assert done.headers["prefer"] == "wait=5"
+
+
+def test_a_policy_that_ends_memories_at_once_is_shown_and_not_set(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers(policies(), 200)
+    api.answers(SOME_END, 200)
+
+    ran = soma("retention", "set", "30d", environment=at)
+
+    assert ran.code == 1
+    assert "1,200     at once" in ran.out
+    assert "team/notes tea" in ran.out
+    assert "error: nothing was changed: memories would be gone at once, 1,200 of them" in ran.err
+    assert ran.err.endswith("hint: add --yes to do it\n")
+    assert [each.method for each in api.asked] == ["GET", "POST"]
+
+
+def test_with_yes_nothing_is_planned(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers(policies(), 200)
+    api.answers(CHANGED | {"namespace": None}, 200)
+
+    ran = soma("retention", "set", "90s", "--yes", environment=at)
+
+    assert ran.out == "the whole tenant  in force  (0:17)\n"
+    assert [each.method for each in api.asked] == ["GET", "PUT"]
+
+
+def test_a_rule_of_one_kind_leaves_the_others_as_they_are(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers(policies(a_rule(), a_rule(kind="EPISODIC", ttl_seconds=9)), 200)
+    api.answers(CHANGED, 200)
+
+    soma("retention", "set", "15m", "-n", "team", "--kind", "episodic", "--yes", environment=at)
+
+    assert api.asked[-1].body == {"rules": [a_rule(), a_rule(kind="EPISODIC", ttl_seconds=900)]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [([], ("DELETE", None)), (["--kind", "EPISODIC"], ("PUT", {"rules": [a_rule()]}))],
+)
+def test_unset_lifts_a_policy_or_one_rule_of_it(
+    soma: Soma, api: CannedApi, at: dict[str, str], kind: list[str], asked: tuple[str, Any]
+) -> None:
+    if kind:
+        api.answers(policies(a_rule(), a_rule(kind="EPISODIC")), 200)
+    api.answers(NOTHING_ENDS, 200)
+    api.answers(CHANGED | {"in_force": None}, 202)
+
+    ran = soma("retention", "unset", "-n", "team", *kind, environment=at)
+
+    assert (api.asked[-1].method, api.asked[-1].body) == asked
+    assert ran.out == "team  in the log; `soma retention list` shows when it is in force  (0:17)\n"
+
+
+def test_the_list_shows_each_rule(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    api.answers(policies(a_rule(ttl_seconds=86_400, archive=True), a_rule(kind="SEMANTIC")), 200)
+
+    ran = soma("retention", "list", environment=at)
+
+    header, first, second = ran.out.splitlines()
+    assert header.split() == ["namespace", "kind", "kept", "for", "notice", "archive", "set", "by"]
+    assert first.split()[:6] == ["team", "all", "others", "1d", "none", "yes"]
+    assert second.split()[:5] == ["team", "SEMANTIC", "7s", "none", "no"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30d", 2_592_000), ("12h", 43_200), ("15m", 900), ("90s", 90), ("1d", 86_400)]
+)
+def test_durations_are_read_and_written_alike(text: str, seconds: int) -> None:
+    assert seconds_of("DURATION", text) == seconds
+    assert spelled_seconds(seconds) == text
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "1 d", "1y", "1d12h", "٣d"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="DURATION is not a duration"):
+        seconds_of("DURATION", text)
