@@ -11,7 +11,7 @@ from soma_schemas.errors import SomaError
 from soma_streams.audit.audited_tables import AUDIT_FAILED, AUDITED
 from soma_streams.audit.requests import PROGRESS, REQUESTS, AuditProgress, AuditRequest
 
-_REPEAT_SECONDS = 2.0
+_REPEAT_SECONDS = 0.5
 _SILENT_SECONDS = 30.0
 # Looking again waits for sinks that are behind.
 _BUSY_SECONDS = 180.0

@@ -253,16 +253,17 @@ class IndexAudit:
     async def _made(self, rows: Sequence[Recorded]) -> list[Point]:
         """Return the points of rows, without those that can never be indexed."""
         ended = {each.state.name: each.changed_at for each in rows if each.state.content is None}
-        points: list[Point] = []
-        for each in rows:
-            try:
-                with poison_named():
-                    points += await self._stores.maker.points([each.state], ended)
-            except Exception as error:
-                if classify(error) is not FailureClass.POISON:
-                    raise
-                log.warning("memory_not_indexable", version=each.state.version)
-        return points
+        try:
+            with poison_named():
+                return await self._stores.maker.points([each.state for each in rows], ended)
+        except Exception as error:
+            if classify(error) is not FailureClass.POISON:
+                raise
+        if len(rows) == 1:
+            log.warning("memory_not_indexable", version=rows[0].state.version)
+            return []
+        middle = len(rows) // 2
+        return [*await self._made(rows[:middle]), *await self._made(rows[middle:])]
 
     async def _put_back(self, name: MemoryName, difference: _Difference) -> None:
         """Make a row from its point, which holds the whole state, if the history says that it was applied."""

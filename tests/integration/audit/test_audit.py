@@ -426,7 +426,7 @@ class Watched:
 
 
 async def test_no_more_than_some_pages_are_held_however_much_differs(opening: Open) -> None:
-    rows = 4000
+    rows = 1500
     async with opening("embedded") as site:
         site.sql(
             """
