@@ -1,6 +1,7 @@
 """Takes a row out of the tables of a local stack, past everything that guards it."""
 
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 
@@ -9,14 +10,17 @@ from soma_cli.settings import KNOWN, OperatorSettings
 from soma_schemas.configuration import load
 
 
-def lose_a_row(home: Path) -> None:
-    """Delete the row of a living memory, as the owner of the database."""
+def lose_a_row(home: Path) -> UUID:
+    """Delete the row of a living memory, as the owner of the database, and return which it was."""
     local = read_client_file(home)
     assert local is not None
     settings = load(OperatorSettings, environment=local.environment, known=KNOWN).settings
     with psycopg.connect(settings.postgres.conninfo()) as owner:
         lost = owner.execute(
             "DELETE FROM memories WHERE memory_id = ("
-            "SELECT memory_id FROM memories WHERE NOT deleted ORDER BY version DESC LIMIT 1)"
-        )
-    assert lost.rowcount == 1
+            "SELECT memory_id FROM memories WHERE NOT deleted ORDER BY version DESC LIMIT 1) "
+            "RETURNING memory_id"
+        ).fetchall()
+    [(memory_id,)] = lost
+    assert isinstance(memory_id, UUID)
+    return memory_id
