@@ -31,6 +31,10 @@ demo: $(VENV)/.local ## Start everything, store real memories, ask questions, st
 demo-operate: $(VENV)/.dev ## Strike a stack under load three times, and show the alerts that fired and their runbooks.
 	PYTHONPATH=tests $(BIN)/python -m operate
 
+.PHONY: demo-retention
+demo-retention: $(VENV)/.dev ## Watch a policy of seconds: notices, one memory saved, the others ended and archived.
+	PYTHONPATH=tests $(BIN)/python -m retention_demo
+
 .PHONY: up
 up: $(VENV)/.local ## Start the local stack and keep it until Ctrl-C.
 	$(BIN)/soma up

@@ -106,9 +106,7 @@ class Sweeper:
         self._oldest_due = None
         async for page in self._untold(connection):
             told += await self._tell(connection, page)
-        await connection.execute(
-            _FORGET, {"now": await self._now(connection), "most": self._settings.page_memories}
-        )
+        await self._forget(connection)
         if ended or told:
             self._log.info("memories_swept", ended=ended, told=told)
 
@@ -188,6 +186,12 @@ class Sweeper:
             if all(reached.get(partition, 0) > offset for partition, offset in wanted.items()):
                 return
             await self._clock.sleep(_SETTLING_SECONDS)
+
+    async def _forget(self, connection: Connection) -> None:
+        """Take notices of deadlines that have passed out of the table."""
+        past = {"now": await self._now(connection), "most": self._settings.page_memories}
+        while (await connection.execute(_FORGET, past)).rowcount == self._settings.page_memories:
+            pass
 
     async def _pace(self, memories: int, began: float) -> None:
         pause = memories / self._settings.memories_per_second - (self._clock.monotonic() - began)

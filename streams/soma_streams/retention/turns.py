@@ -1,6 +1,6 @@
 """Sweeping and relaying by turns, in the one process that leads."""
 
-from contextlib import closing
+import asyncio
 
 from soma_schemas.clock import Clock
 from soma_schemas.metrics import MetricSet
@@ -24,7 +24,8 @@ async def sweep_by_turns(
         Exception: What no later turn would mend.
     """
     of_retention = RetentionMetrics(metrics)
-    with closing(EventPublisher(settings)) as publisher:
+    publisher = EventPublisher(settings)
+    try:
         publishing = Publishing(publisher, retry)
         relay = OutboxRelay(publishing, of_retention)
         sweeper = Sweeper(
@@ -48,3 +49,6 @@ async def sweep_by_turns(
             await relay.relay(session)
 
         await leadership.run(turn)
+    finally:
+        # It waits for answers of brokers that may be away.
+        await asyncio.to_thread(publisher.close)

@@ -23,9 +23,8 @@ async def session(worker_dsn: str) -> AsyncIterator[Connection]:
 async def bench(pool: Pool, session: Connection) -> Bench:
     """A relay with 150 last states in the outbox."""
     bench = Bench(AppliedLog(pool), session)
-    for number in range(150):
-        memory = stored(text=f"memory {number}", coordinate=[1.0, float(number)], expires_at=A_MOMENT)
-        await bench.log.tell(memory, expired(memory, A_MOMENT, archive=True))
+    memories = [stored(text=f"memory {number}", expires_at=A_MOMENT) for number in range(150)]
+    await bench.log.tell(*memories, *(expired(memory, A_MOMENT, archive=True) for memory in memories))
     return bench
 
 
