@@ -96,7 +96,9 @@ class Sinks:
             async def settle_vectors(batch: RecordBatch) -> None:
                 await settle_points(batch)
                 async with pool.connection() as connection:
-                    await advance(connection, reached)
+                    # A batch that was halved offers one for each half; the last is the furthest.
+                    furthest = {(each.topic, each.partition): each for each in reached}
+                    await advance(connection, list(furthest.values()))
                 reached.clear()
 
             async def settle_letters(batch: RecordBatch) -> None:
