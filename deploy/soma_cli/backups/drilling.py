@@ -19,6 +19,7 @@ from soma_schemas.settings import PostgresSettings
 
 _PREFIX = "soma_drill_"
 _ROWS_AT_ONCE = 5_000
+_MEMORIES = "SELECT count(*) FROM memories"
 _VERSIONS = "SELECT tenant, memory_id, version FROM memories ORDER BY tenant, memory_id"
 
 _Row = tuple[str, UUID, int]
@@ -85,7 +86,7 @@ def _second_database(postgres: PostgresSettings) -> Iterator[PostgresSettings]:
 
 def _beside(second: PostgresSettings, live: PostgresSettings) -> Beside:
     with psycopg.connect(second.conninfo()) as drilled, psycopg.connect(live.conninfo()) as connection:
-        total = (drilled.execute("SELECT count(*) FROM memories").fetchone() or (0,))[0]
+        total = (drilled.execute(_MEMORIES).fetchone() or (0,))[0]
         with progress("Comparing with the live database", total) as advance:
             return compared(_versions(drilled), _versions(connection), advance)
 

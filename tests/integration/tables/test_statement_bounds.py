@@ -74,8 +74,12 @@ SELECT
     CASE WHEN n % 3 = 0 THEN ARRAY[n % 100, n % 77] END,
     CASE WHEN n % 50 = 0 THEN 'person' || n % 1000 END
 FROM wanted;
-INSERT INTO memory_history (partition, version, logged_at, tenant, memory_id, outcome, namespace)
-SELECT n % 6, 1099511627776 + n, at, tenant, id, 'applied', 'users/' || n % 40 || '/notes' FROM wanted;
+INSERT INTO memory_history (
+    partition, version, logged_at, tenant, memory_id, outcome, namespace, event_type
+)
+SELECT
+    n % 6, 1099511627776 + n, at, tenant, id, 'applied', 'users/' || n % 40 || '/notes', 'MemoryStored'
+FROM wanted;
 INSERT INTO memory_links
 SELECT tenant, id, 'about', lpad(to_hex(n + 1), 32, '0')::uuid, 1, 1099511627776 + n, false, '{}' FROM wanted;
 INSERT INTO dead_letters (
@@ -158,6 +162,31 @@ def due(tenant: str) -> str:
 
 def keys(tenant: str, count: int) -> dict[str, Any]:
     return {"tenants": [tenant] * count, "memory_ids": ids(tenant, count)}
+
+
+def a_span(tenant: str) -> dict[str, Any]:
+    """The history of 1,200 places in the log, of which 200 lie in one partition."""
+    first, last = FIRST[tenant] + 6, FIRST[tenant] + 1200
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    return {
+        "partition": first % 6,
+        "versions": [pack_version(1, number) for number in range(first, last + 1, 6)],
+        "lowest": pack_version(1, first),
+        "highest": pack_version(1, last),
+        "first": (begin + first * timedelta(seconds=40)).isoformat(),
+        "last": (begin + last * timedelta(seconds=40)).isoformat(),
+        "of_links": ["MemoryLinked", "MemoryUnlinked"],
+    }
+
+
+def an_audit(tenant: str) -> dict[str, Any]:
+    del tenant
+    return {"action": "audit.done", "actions": ["audit.done"], "audit": "7", "details": "{}", "after": 0}
+
+
+def a_backup(tenant: str) -> dict[str, Any]:
+    del tenant
+    return {"now": "2026-05-01Z", "sha256": "00", "details": "{}"}
 
 
 def an_erasure(tenant: str) -> dict[str, Any]:
@@ -371,9 +400,10 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "first created": a_list(10, Order.CREATED),
         "first occurred, next page": the_next_page(370, Order.OCCURRED),
         "newest of a namespace": a_list(80, namespace="users/7/notes"),
-        "last occurred of a namespace": a_list(120, Order.OCCURRED_DESCENDING, namespace="users/7/notes"),
+        # Of 500 memories, each on a page of its own.
+        "last occurred of a namespace": a_list(540, Order.OCCURRED_DESCENDING, namespace="users/7/notes"),
         "an empty namespace": a_list(10, Order.OCCURRED, namespace="nobody"),
-        "a narrow prefix": a_list(120, namespace_prefix="users/7"),
+        "a narrow prefix": a_list(540, namespace_prefix="users/7"),
         "a wide prefix": a_list(10, namespace_prefix="users"),
         "own namespaces": a_list(63, allowed=["users/7", "users/8"]),
         "some ids": a_list(120, memory_ids=lambda tenant: ids(tenant, 20)),
@@ -431,6 +461,17 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.sinks.vectors.memory_pages._WATERMARKS": {
         "": Case(10, lambda _: {"group": "soma-postgres", "topic": "memory.events", "epoch": 1})
     },
+    "soma_streams.audit.audited_tables._BEHIND": {"200 places": Case(900, a_span)},
+    "soma_streams.audit.audited_tables._LAST_APPLIED": {
+        "of 100": Case(1500, lambda t: keys(t, 100) | {"of_links": ["MemoryLinked"]})
+    },
+    "soma_streams.audit.audited_tables._LETTERS": {
+        # No index leads from a memory to its letters: a repair, which is rare, reads all that there are.
+        "of 100": Case(7500, lambda t: keys(t, 100) | {"group": "soma-postgres"})
+    },
+    "soma_streams.audit.audited_tables._LOST": {"200 places": Case(900, a_span)},
+    "soma_streams.audit.audited_tables._POLICIES": {"": Case(27, lambda t: {"tenant": t})},
+    "soma_streams.audit.audited_tables._WRITE_DOWN": {"": Case(96, an_audit)},
     "soma_streams.erasure.erasure_store._CLEAR_HISTORY_OF_SUBJECT": {
         # The history of a tenant is read once.
         "": Case(50_000, lambda t: an_erasure(t) | {"selector": "nobody"}, kept=False)
@@ -605,6 +646,14 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_cli.api_key_admin._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
+    "soma_cli.backups.drilling._MEMORIES": {"": Case(7000)},
+    "soma_cli.backups.drilling._VERSIONS": {"": Case(7000)},
+    "soma_cli.backups.making._RECORD": {"": Case(10, a_backup)},
+    "soma_cli.backups.restoring._RECORD": {"": Case(10, a_backup)},
+    "soma_cli.backups.table_contents._WATERMARKS": {"": Case(10)},
+    "soma_cli.store_audits._LAST": {"": Case(10)},
+    "soma_cli.store_audits._LATER": {"": Case(10, an_audit)},
+    "soma_cli.store_audits._RESULT": {"": Case(10, an_audit)},
     "soma_cli.retention_status._POLICIES": {"": Case(400)},
     "soma_cli.retention_status._PLACES": {"": Case(2000)},
     "soma_cli.retention_status._OVERDUE": {"in 40 namespaces": Case(4 * 40, planned)},
