@@ -16,6 +16,8 @@ from soma_schemas.events import (
 from soma_schemas.settings import TopicSettings
 
 _MEGABYTE = 1024 * 1024
+_MILLISECOND = timedelta(milliseconds=1)
+_TOMBSTONES_KEPT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Topic:
         }
         if self.retention is None:
             config["cleanup.policy"] = "compact"
+            # A consumer that is away for longer would not learn what was lifted meanwhile.
+            config["delete.retention.ms"] = str(_TOMBSTONES_KEPT // _MILLISECOND)
         else:
             config["cleanup.policy"] = "delete"
             config["retention.ms"] = str(int(self.retention.total_seconds() * 1000))
