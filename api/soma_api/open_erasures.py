@@ -35,7 +35,7 @@ class OpenErasures:
         known: Sequence[Selection] | None = self._known.get(tenant)
         try:
             async with asyncio.timeout(None if known is None else _ANSWER_SECONDS):
-                selected = await self._read(tenant)
+                selected = tuple(await self._read(tenant))
         except (StoreUnavailableError, TimeoutError):
             if known is None:
                 raise

@@ -202,9 +202,10 @@ def test_this_repository_is_imported_commit_by_commit(at_home: Soma) -> None:
 
     imported = _json(at_home, "import", "--format", "git", str(repository), "--wait")
 
-    hits = _json(at_home, "search", "contracts first", "-p", "git")["hits"]
+    first = "Contracts first: events, identity, versions, limits and the fold that turns a log into state"
+    hits = _json(at_home, "search", first, "-p", "git")["hits"]
     assert imported["memories"] > 1
-    assert any(hit["memory"]["text"].startswith("Contracts first") for hit in hits)
+    assert any(hit["memory"]["text"].startswith(first) for hit in hits)
 
 
 def test_status_says_that_everything_works(at_home: Soma) -> None:

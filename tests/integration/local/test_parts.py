@@ -229,13 +229,13 @@ async def test_a_process_may_do_nothing_that_was_not_granted(running: Running, l
             connection.execute("CREATE TABLE mine ()")
 
 
-async def test_the_owner_may_make_roles_and_is_no_superuser(running: Running) -> None:
+async def test_the_owner_may_make_roles_and_databases_and_is_no_superuser(running: Running) -> None:
     with psycopg.connect(running.parts.postgres.dsn(Login.OWNER)) as connection:
         found = connection.execute(
             "SELECT rolcreaterole, rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user"
         )
 
-        assert found.fetchone() == (True, False, False)
+        assert found.fetchone() == (True, False, True)
 
 
 async def test_the_registrys_login_cannot_enter_our_database(running: Running) -> None:
