@@ -24,15 +24,15 @@ class OpenErasures:
 
     def __init__(self, read: Callable[[str], Awaitable[Sequence[Selection]]]) -> None:
         self._read = read
-        self._known: LRUCache[str, Sequence[Selection]] = LRUCache(_TENANTS)
+        self._known: LRUCache[str, tuple[Selection, ...]] = LRUCache(_TENANTS)
 
-    async def of(self, tenant: str) -> Sequence[Selection]:
+    async def of(self, tenant: str) -> tuple[Selection, ...]:
         """Return what is selected. While the database is away nothing is accepted: what was last open holds.
 
         Raises:
             StoreUnavailableError: Nobody has asked for the tenant yet, and the database does not answer.
         """
-        known: Sequence[Selection] | None = self._known.get(tenant)
+        known: tuple[Selection, ...] | None = self._known.get(tenant)
         try:
             async with asyncio.timeout(None if known is None else _ANSWER_SECONDS):
                 selected = tuple(await self._read(tenant))

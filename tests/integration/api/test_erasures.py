@@ -98,7 +98,7 @@ async def test_reads_have_stopped_with_the_answer(gateway: Gateway, admin: dict[
     listed = (await gateway.client.get("/v1/memories")).json()["memories"]
     assert [each["memory_id"] for each in listed] == [str(kept)]
     await gateway.client.post("/v1/search", json={"query": "tea"})
-    assert gateway.search.asked[-1].erasures == [(ErasureScope.SUBJECT, "mira")]
+    assert gateway.search.asked[-1].erasures == ((ErasureScope.SUBJECT, "mira"),)
 
 
 async def test_another_tenant_is_not_concerned(gateway: Gateway, admin: dict[str, str]) -> None:
@@ -107,7 +107,7 @@ async def test_another_tenant_is_not_concerned(gateway: Gateway, admin: dict[str
 
     await gateway.client.post("/v1/search", json={"query": "tea"}, headers=other)
 
-    assert gateway.search.asked[-1].erasures == []
+    assert gateway.search.asked[-1].erasures == ()
     assert (await gateway.client.get("/v1/erasures", headers=other)).json()["erasures"] == []
 
 
