@@ -206,4 +206,5 @@ async def test_memory_follows_the_groups_and_not_the_rounds() -> None:
     finally:
         tracemalloc.stop()
 
-    assert late < 1.05 * early
+    # What is kept for each round and partition would be some 300 KB more.
+    assert late < 1.2 * early
