@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from soma_schemas.erasure_receipts import ReceiptError, parse_receipt, selector_digest
 from soma_schemas.events import ErasureCompleted, ErasureEvent, ErasureRequested
-from soma_schemas.tables.layout import READ_LAYOUT, require_layout
 from soma_schemas.versions import pack_version
 from soma_streams.delivery.compacted import Statement
 from soma_streams.delivery.state import Watermark
@@ -76,9 +75,7 @@ class ErasureSink:
             MismatchError: They are not.
             psycopg.Error: As the server or the connection tells it.
         """
-        async with self._sessions.borrow() as connection:
-            lines = await connection.execute(READ_LAYOUT, prepare=False)
-            require_layout([row[0] for row in await lines.fetchall()])
+        await self._sessions.check_tables()
 
     async def write(self, statements: Sequence[Statement[ErasureEvent]], watermark: Watermark) -> int:
         """Accept requests and complete them, with the watermark; return how many statements were new.

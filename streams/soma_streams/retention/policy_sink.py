@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from psycopg.types.json import Jsonb
 
 from soma_schemas.events import RetentionPolicySet
-from soma_schemas.tables.layout import READ_LAYOUT, require_layout
 from soma_streams.delivery.compacted import Statement
 from soma_streams.delivery.state import Watermark
 from soma_streams.sinks.sessions import Connection, Pool, Sessions
@@ -51,9 +50,7 @@ class PolicySink:
             MismatchError: They are not.
             psycopg.Error: As the server or the connection tells it.
         """
-        async with self._sessions.borrow() as connection:
-            lines = await connection.execute(READ_LAYOUT, prepare=False)
-            require_layout([row[0] for row in await lines.fetchall()])
+        await self._sessions.check_tables()
 
     async def write(self, statements: Sequence[Statement[RetentionPolicySet]], watermark: Watermark) -> int:
         """Put policies in force and lift them, with the watermark; return how many statements were new.

@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.composite import CompositeInfo
 from psycopg_pool import AsyncConnectionPool
 
+from soma_schemas.tables.layout import READ_LAYOUT, require_layout
 from soma_streams.sinks.binary_encoding import (
     NO_ELEMENTS,
     Elements,
@@ -90,6 +91,17 @@ class Sessions:
                 await connection.execute("SET enable_seqscan = off")
                 self._taught[connection] = await _teach(connection, self._row_types)
             yield connection
+
+    async def check_tables(self) -> None:
+        """Return when the tables are as the migrations made them.
+
+        Raises:
+            MismatchError: They are not: whoever changed them made them refuse rows, or take fewer.
+            psycopg.Error: As the server or the connection tells it.
+        """
+        async with self.borrow() as connection:
+            lines = await connection.execute(READ_LAYOUT, prepare=False)
+            require_layout([row[0] for row in await lines.fetchall()])
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

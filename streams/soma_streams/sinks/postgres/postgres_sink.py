@@ -12,7 +12,6 @@ from soma_schemas import tracing
 from soma_schemas.events import MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.outcomes import Outcome
-from soma_schemas.tables.layout import READ_LAYOUT, require_layout
 from soma_schemas.tracing import SpanKind
 from soma_streams.delivery.fold import edge_of, fold
 from soma_streams.delivery.native import NativeEvent
@@ -82,9 +81,7 @@ class PostgresSink:
             MismatchError: They are not: whoever changed them made them refuse rows, or take fewer.
             psycopg.Error: As the server or the connection tells it.
         """
-        async with self._sessions.borrow() as connection:
-            lines = await connection.execute(READ_LAYOUT, prepare=False)
-            require_layout([row[0] for row in await lines.fetchall()])
+        await self._sessions.check_tables()
 
     async def write(
         self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
