@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from random import Random
 
 from soma_schemas.clock import Clock
@@ -15,18 +14,16 @@ from soma_schemas.postgres_pool import open_pool
 from soma_schemas.topics import MEMORY_ERASURES, MEMORY_POLICIES
 from soma_streams.checks import Waiting, require_log, require_tables
 from soma_streams.delivery.compacted import E, StatementSettler, StatementSink
-from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
-from soma_streams.delivery.decode import RecordReader, WriterSchemas
-from soma_streams.delivery.flood import FloodGuard
+from soma_streams.delivery.decode import RecordReader
 from soma_streams.delivery.retry import Retry
 from soma_streams.erasure.erasure_sink import ErasureSink
 from soma_streams.erasure.wiring import ends_of_log, open_eraser
-from soma_streams.metrics import DEAD_LETTER_FLOOD, SinkMetrics, SinkName, WorkerMetrics
+from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.probe_server import open_probe_server
 from soma_streams.retention.policy_sink import PolicySink
 from soma_streams.retention.turns import sweep_by_turns
 from soma_streams.settings import DeliveringSettings, RetentionWorkerSettings
-from soma_streams.worker_parts import consumer_group, retry_at_start, run, started
+from soma_streams.worker_parts import consumer_group, retry_at_start, run, settling_parts, started
 
 
 async def work_retention(
@@ -109,26 +106,14 @@ async def statement_settler(
     clock: Clock,
 ) -> AsyncIterator[StatementSettler[E]]:
     """Yield what settles the records of a compacted topic for a sink."""
-    schemas = WriterSchemas(settings.registry)
-    dead_letters = KafkaDeadLetterWriter(
-        settings.kafka,
-        settings.topics,
-        group=sink.group,
-        application_version=version("somafractalmemory"),
-    )
-    flood = FloodGuard(settings.delivery)
-    metrics.read(DEAD_LETTER_FLOOD, lambda: flood.level)
-    try:
+    async with settling_parts(settings, sink.group, metrics) as parts:
         yield StatementSettler(
             sink=sink,
             reader=reader,
-            schemas=schemas,
-            dead_letters=dead_letters,
+            schemas=parts.schemas,
+            dead_letters=parts.dead_letters,
             retry=retry,
             clock=clock,
-            flood=flood,
+            flood=parts.flood,
             epoch=settings.topics.epoch,
         )
-    finally:
-        dead_letters.close()
-        await schemas.close()

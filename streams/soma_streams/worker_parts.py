@@ -1,9 +1,12 @@
 """What every worker is made of: consumer groups, and how they start, run and end together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from importlib.metadata import version
 from random import Random
+from typing import NamedTuple
 
 import structlog
 
@@ -14,8 +17,11 @@ from soma_schemas.topics import Topic
 from soma_streams.cancellation import done_before, to_the_end
 from soma_streams.checks import Waiting
 from soma_streams.consumer_group import ConsumerGroup, Settle
+from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
+from soma_streams.delivery.decode import WriterSchemas
+from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
-from soma_streams.metrics import SinkMetrics
+from soma_streams.metrics import DEAD_LETTER_FLOOD, SinkMetrics
 from soma_streams.settings import DeliveringSettings
 
 _log = structlog.get_logger("soma_streams.worker_parts")
@@ -51,6 +57,35 @@ async def run(groups: Mapping[ConsumerGroup, Settle], stop: asyncio.Event) -> No
         if (error := task.exception()) is not None:
             _log.error("worker_cannot_go_on", error=type(error).__name__, reason=told(error))
             raise error
+
+
+class SettlingParts(NamedTuple):
+    """What settling takes besides a store: where schemas come from, and where poison goes."""
+
+    schemas: WriterSchemas
+    dead_letters: KafkaDeadLetterWriter
+    flood: FloodGuard
+
+
+@asynccontextmanager
+async def settling_parts(
+    settings: DeliveringSettings, group: str, metrics: SinkMetrics
+) -> AsyncIterator[SettlingParts]:
+    """Yield the parts of one consumer group; its metrics tell how near a flood of dead letters is."""
+    schemas = WriterSchemas(settings.registry)
+    dead_letters = KafkaDeadLetterWriter(
+        settings.kafka,
+        settings.topics,
+        group=group,
+        application_version=version("somafractalmemory"),
+    )
+    flood = FloodGuard(settings.delivery)
+    metrics.read(DEAD_LETTER_FLOOD, lambda: flood.level)
+    try:
+        yield SettlingParts(schemas, dead_letters, flood)
+    finally:
+        dead_letters.close()
+        await schemas.close()
 
 
 def consumer_group(

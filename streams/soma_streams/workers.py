@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from random import Random
 
 import structlog
@@ -24,8 +23,7 @@ from soma_streams.audit.whole_audit import auditor_of
 from soma_streams.checks import Waiting, require_log, require_tables
 from soma_streams.committed import committed_watermarks
 from soma_streams.consumer_group import Settle
-from soma_streams.delivery.dead_letters import KafkaDeadLetterWriter
-from soma_streams.delivery.decode import Decoder, WriterSchemas
+from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.native import NativeReader
 from soma_streams.delivery.retry import Retry
@@ -35,7 +33,6 @@ from soma_streams.erasure.erasure_store import ErasureStore
 from soma_streams.erasure.index_witness import IndexWitness
 from soma_streams.log_state import log_state
 from soma_streams.metrics import (
-    DEAD_LETTER_FLOOD,
     INDEX_WHOLE,
     POINTS,
     FillMetrics,
@@ -55,7 +52,7 @@ from soma_streams.sinks.vectors.vector_sink import VectorSink
 from soma_streams.sinks.vectors.writer import PointWriter
 from soma_streams.sinks.watermarks import PostgresWatermarks
 from soma_streams.transport import RecordBatch
-from soma_streams.worker_parts import consumer_group, retry_at_start, run, started
+from soma_streams.worker_parts import consumer_group, retry_at_start, run, settling_parts, started
 
 _log = structlog.get_logger("soma_streams.workers")
 
@@ -241,32 +238,20 @@ async def work_vectors(
 async def _settler(
     settings: DeliveringSettings, sink: Sink, retry: Retry, metrics: SinkMetrics, clock: Clock
 ) -> AsyncIterator[Settler]:
-    schemas = WriterSchemas(settings.registry)
-    dead_letters = KafkaDeadLetterWriter(
-        settings.kafka,
-        settings.topics,
-        group=sink.group,
-        application_version=version("somafractalmemory"),
-    )
-    epoch = settings.topics.epoch
-    flood = FloodGuard(settings.delivery)
-    metrics.read(DEAD_LETTER_FLOOD, lambda: flood.level)
     native = NativeReader.where_installed(settings.limits)
     _log.info("native_extension", group=sink.group, installed=native is not None, reason=ABSENCE or None)
-    try:
+    epoch = settings.topics.epoch
+    async with settling_parts(settings, sink.group, metrics) as parts:
         yield Settler(
             sink=sink,
             decoder=Decoder(SINK_EVENTS, settings.limits, epoch, native),
-            schemas=schemas,
-            dead_letters=dead_letters,
+            schemas=parts.schemas,
+            dead_letters=parts.dead_letters,
             retry=retry,
             clock=clock,
-            flood=flood,
+            flood=parts.flood,
             epoch=epoch,
         )
-    finally:
-        dead_letters.close()
-        await schemas.close()
 
 
 def _indexing(index: DeadLetterIndex, retry: Retry, epoch: int) -> Settle:
