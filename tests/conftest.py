@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -50,6 +51,30 @@ if ABSENCE:
 def pytest_report_header() -> str:
     """Say with what the tests run."""
     return f"native extension: {ABSENCE or 'there'}"
+
+
+_COUNT = "count of "
+# Adds so many of something to what the run prints at its end.
+Counting = Callable[[str, int], None]
+
+
+@pytest.fixture
+def counting(record_property: Callable[[str, object], None]) -> Counting:
+    """Count what a test tried, such as `counting("alerts that fired", 12)`."""
+    return lambda what, number: record_property(_COUNT + what, number)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests that passed counted."""
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        for name, number in report.user_properties:
+            if name.startswith(_COUNT):
+                counts[name.removeprefix(_COUNT)] += int(str(number))
+    if counts:
+        terminalreporter.section("what was tried")
+        for what, number in sorted(counts.items()):
+            terminalreporter.write_line(f"{number:>9,} {what}")
 
 
 class LocalParts:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from conftest import Counting
 from prometheus_rules import ALERTS, GROUPS, RULE_FILES, RULES, program
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -18,7 +19,7 @@ _BASE = "{{ $externalLabels.soma_docs }}/"
 _HERE = "https://docs.example"
 
 
-def test_the_rules_are_rules() -> None:
+def test_the_rules_are_rules(counting: Counting) -> None:
     checked = subprocess.run(
         [program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", *map(str, RULE_FILES)],
         capture_output=True,
@@ -27,6 +28,7 @@ def test_the_rules_are_rules() -> None:
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    counting("rules checked by promtool", len(RULES))
 
 
 def test_every_alert_has_its_two_cases() -> None:
@@ -68,7 +70,9 @@ def test_the_guide_lists_every_alert_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("every", ["1m", "30m"])
-def test_every_alert_fires_when_it_should_and_only_then(every: str, tmp_path: Path) -> None:
+def test_every_alert_fires_when_it_should_and_only_then(
+    every: str, tmp_path: Path, counting: Counting
+) -> None:
     cases = [
         _case(alert, kind, case, every)
         for alert, two in _CASES.items()
@@ -91,6 +95,7 @@ def test_every_alert_fires_when_it_should_and_only_then(every: str, tmp_path: Pa
 
     assert cases
     assert tested.returncode == 0, tested.stdout + tested.stderr
+    counting("alerts that fired, and stayed silent, in promtool", len(cases) // 2)
 
 
 def _case(alert: str, kind: str, case: dict[str, Any], every: str) -> dict[str, Any]:

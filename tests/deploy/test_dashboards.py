@@ -12,6 +12,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from conftest import Counting
 from dashboards.__main__ import FOLDER
 from dashboards.boards import BOARDS
 from dashboards.panels import Board
@@ -81,7 +82,7 @@ def _variables(query: str) -> set[str]:
     return set(re.findall(r"\$(\w+)", query)) - {"__rate_interval"}
 
 
-def test_prometheus_understands_every_query(tmp_path: Path) -> None:
+def test_prometheus_understands_every_query(tmp_path: Path, counting: Counting) -> None:
     queries = [query for board in BOARDS for panel in board.panels for query in panel.queries.values()]
     rules = [
         {"record": f"query:{number}", "expr": query.replace("$__rate_interval", "1m")}
@@ -96,6 +97,7 @@ def test_prometheus_understands_every_query(tmp_path: Path) -> None:
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert f"{len(queries)} rules found" in checked.stdout
+    counting("queries of panels checked by promtool", len(queries))
 
 
 def test_every_metric_of_ours_that_is_asked_for_is_in_the_catalogue() -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from conftest import Counting
 from dead_letter_makers import Raw, RawLog, handover_settings
 from lost_rows import lose_a_row
 from pages import Step, shows, steps
@@ -53,9 +54,10 @@ def soma(up: Up, capfd: pytest.CaptureFixture[str]) -> Soma:
 
 
 @pytest.fixture
-def typed(up: Up, soma: Soma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typing:
-    """What a command left behind, in a folder of its own."""
+def typed(up: Up, soma: Soma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counting: Counting) -> Typing:
+    """What a command left behind, in a folder of its own; each page has a test, which asks for it."""
     monkeypatch.chdir(tmp_path)
+    counting("runbooks walked on a stack", 1)
 
     def run(command: str) -> Ran:
         words = shlex.split(command)

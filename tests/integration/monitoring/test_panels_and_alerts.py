@@ -1,13 +1,12 @@
 """Every panel shows something, and the alerts fire and end again, on processes under load and faults."""
 
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from background import repeated
-from conftest import LocalParts
+from conftest import Counting, LocalParts
 from dashboards.boards import BOARDS
 from dead_letter_makers import RawLog
 from monitored import Monitored, monitored
@@ -38,7 +37,7 @@ def test_panels_show_what_there_is_and_alerts_fire_and_end(
     publishing_settings: PublishingSettings,
     owner_dsn: str,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    counting: Counting,
 ) -> None:
     del owner_dsn
     clock = SystemClock()
@@ -98,9 +97,6 @@ def test_panels_show_what_there_is_and_alerts_fire_and_end(
         where: query for where, query in empty.items() if not any(name in query for name in MAY_BE_EMPTY)
     }
     assert unexpected == {}
-    panels = sum(len(board.panels) for board in BOARDS)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\n{panels} panels and {len(RULES)} rules evaluated, {len(queries)} queries; "
-            f"fired: {', '.join(sorted(fired))}\n"
-        )
+    counting("panels evaluated on running processes", sum(len(board.panels) for board in BOARDS))
+    counting("rules evaluated on running processes", len(RULES))
+    counting("alerts fired on running processes", len(fired))
