@@ -41,6 +41,11 @@ FROM (
 ) AS overdue (ended)
 """
 
+_HISTORY = """
+SELECT min(right(relname, 7)), max(right(relname, 7))
+FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+WHERE inhparent = 'memory_history'::regclass
+"""
 _TOLD = "SELECT count(*) FROM retention_notices"
 _QUEUED = "SELECT count(*) FROM outbox"
 
@@ -54,6 +59,7 @@ class RetentionState(NamedTuple):
         oldest: When the first of them ended; None when there is none.
         told: Notices in `memory.expiring` whose deadline is still to come, or has just passed.
         queued: Last states on their way to `memory.expired`.
+        history: The first and the last month of the history, as `2026-11`; None when there is none.
     """
 
     policies: int
@@ -61,6 +67,7 @@ class RetentionState(NamedTuple):
     oldest: datetime | None
     told: int
     queued: int
+    history: tuple[str, str] | None
 
 
 def retention_state(conninfo: str, now: datetime) -> RetentionState:
@@ -79,7 +86,9 @@ def retention_state(conninfo: str, now: datetime) -> RetentionState:
         ((overdue, oldest),) = connection.execute(_OVERDUE, values).fetchall()
         ((told,),) = connection.execute(_TOLD).fetchall()
         ((queued,),) = connection.execute(_QUEUED).fetchall()
-    return RetentionState(len(policies), overdue, oldest, told, queued)
+        ((first, last),) = connection.execute(_HISTORY).fetchall()
+    history = None if first is None else (first.replace("_", "-"), last.replace("_", "-"))
+    return RetentionState(len(policies), overdue, oldest, told, queued, history)
 
 
 def _reached(

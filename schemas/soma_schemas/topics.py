@@ -112,4 +112,9 @@ MEMORY_ERASURES = Topic(
     partitioned_by_memory=False,
 )
 
+# As old is the oldest event that can be delivered again: as the last of the log it became a dead letter.
+REPLAYABLE = sum(
+    (topic.retention or timedelta(0) for topic in (MEMORY_EVENTS, DEAD_LETTERS)), start=timedelta(0)
+)
+
 TOPICS = (MEMORY_EVENTS, DEAD_LETTERS, MEMORY_EXPIRING, MEMORY_EXPIRED, MEMORY_POLICIES, MEMORY_ERASURES)

@@ -266,6 +266,16 @@ LEADER = RETENTION_METRICS.gauge(
     "1 for the process that sweeps, 0 for those that stand by. 0 for all: nothing is ended.",
     unit="processes",
 )
+HISTORY_MONTHS = RETENTION_METRICS.gauge(
+    "soma_retention_history_months",
+    "Months that the history has, with the one made ahead, at the last look of the process that sweeps.",
+    unit="months",
+)
+HISTORY_MONTHS_DROPPED = RETENTION_METRICS.counter(
+    "soma_retention_history_months_dropped_total",
+    "Months of the history that were dropped because they were older than it is kept.",
+    unit="months",
+)
 
 
 class RetentionMetrics:
@@ -282,6 +292,8 @@ class RetentionMetrics:
         self.archived = metrics.counter(ARCHIVED)
         self.outbox_rows = metrics.gauge(OUTBOX_ROWS)
         self.leader = metrics.gauge(LEADER)
+        self.history_months = metrics.gauge(HISTORY_MONTHS)
+        self.history_months_dropped = metrics.counter(HISTORY_MONTHS_DROPPED)
 
     def read_overdue(self, seconds: Callable[[], float]) -> None:
         """Have it read at each scrape for how long the memory with the oldest deadline is overdue."""

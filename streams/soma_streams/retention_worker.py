@@ -17,7 +17,7 @@ from soma_streams.delivery.compacted import E, StatementSettler, StatementSink
 from soma_streams.delivery.decode import RecordReader
 from soma_streams.delivery.retry import Retry
 from soma_streams.erasure.erasure_sink import ErasureSink
-from soma_streams.erasure.wiring import ends_of_log, open_eraser
+from soma_streams.erasure.wiring import ends_of_log, open_eraser, replayable
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
 from soma_streams.probe_server import open_probe_server
 from soma_streams.retention.policy_sink import PolicySink
@@ -83,6 +83,7 @@ async def work_retention(
             sweeping = side.create_task(
                 sweep_by_turns(
                     settings,
+                    replayable=lambda: replayable(settings),
                     retry=Retry(settings.retry, clock, random, Waiting(), of_policies),
                     clock=clock,
                     metrics=metrics,

@@ -13,6 +13,7 @@ from soma_schemas.settings import (
     SettingsGroup,
     VectorSettings,
 )
+from soma_schemas.topics import REPLAYABLE
 
 
 class RetrySettings(SettingsGroup):
@@ -152,6 +153,14 @@ class RetentionSettings(SettingsGroup):
         gt=0.0,
         description="Most memories that are ended or told of in a second. Fewer leave the sinks more room "
         "for other events while a new policy ends many.",
+    )
+    history_kept: Duration | None = Field(
+        None,
+        ge=REPLAYABLE,
+        le=timedelta(days=36_525),
+        description="How long it is known what became of a write and what it said; without it, for ever. "
+        "The history goes by whole months, and never before the brokers have dropped all that could be "
+        "delivered again, from the log or as a dead letter.",
     )
 
 

@@ -92,6 +92,8 @@ class RetentionStatus(Result):
     oldest_overdue_seconds: float | None
     notices_told: int
     outbox_rows: int
+    history_first_month: str | None
+    history_last_month: str | None
 
     def drawn(self) -> RenderableType:
         """Return a line for each."""
@@ -102,6 +104,8 @@ class RetentionStatus(Result):
         table.add_row("ended, still in the tables", f"{self.overdue:,}{oldest}")
         table.add_row("notices told", f"{self.notices_told:,}")
         table.add_row("last states on their way", f"{self.outbox_rows:,}")
+        months = (self.history_first_month, self.history_last_month)
+        table.add_row("months of the history", " to ".join(each for each in months if each is not None))
         return table
 
 
@@ -195,6 +199,8 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
             oldest_overdue_seconds=None if state.oldest is None else (now - state.oldest).total_seconds(),
             notices_told=state.told,
             outbox_rows=state.queued,
+            history_first_month=None if state.history is None else state.history[0],
+            history_last_month=None if state.history is None else state.history[1],
         ),
         as_json=as_json,
     )

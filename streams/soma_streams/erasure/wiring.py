@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 
 from soma_schemas.clock import Clock
 from soma_schemas.erasure_receipts import ReceiptSigner
 from soma_schemas.events import Record
 from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import EventPublisher
-from soma_schemas.topics import Topic
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from soma_schemas.versions import Position
 from soma_streams.erasure.eraser import Eraser
 from soma_streams.erasure.erasure_metrics import ErasureMetrics
@@ -55,6 +56,17 @@ async def open_eraser(
             clock=clock,
             metrics=ErasureMetrics(metrics),
         )
+
+
+async def replayable(settings: RetentionWorkerSettings) -> timedelta:
+    """Return how old an event can be that is delivered again: the oldest of the log became a dead letter.
+
+    Raises:
+        BrokerError: The brokers do not tell how long they keep records, or keep them for ever.
+    """
+    topics = {topic.full_name(settings.topics) for topic in (MEMORY_EVENTS, DEAD_LETTERS)}
+    copies = await asyncio.to_thread(log_copies, settings.kafka, settings.topics)
+    return sum((copy.keeps for copy in copies if copy.topic in topics), start=timedelta(0))
 
 
 async def ends_of_log(settings: RetentionWorkerSettings) -> Mapping[int, int]:

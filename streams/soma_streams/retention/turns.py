@@ -1,12 +1,15 @@
 """Sweeping and relaying by turns, in the one process that leads."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from soma_schemas.clock import Clock
 from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import EventPublisher
 from soma_streams.delivery.retry import Retry
 from soma_streams.metrics import RetentionMetrics
+from soma_streams.retention.history_months import HistoryMonths
 from soma_streams.retention.leadership import Leadership
 from soma_streams.retention.outbox_relay import OutboxRelay
 from soma_streams.retention.publishing import Publishing
@@ -16,9 +19,23 @@ from soma_streams.sinks.sessions import Connection
 
 
 async def sweep_by_turns(
-    settings: RetentionWorkerSettings, *, retry: Retry, clock: Clock, metrics: MetricSet
+    settings: RetentionWorkerSettings,
+    *,
+    replayable: Callable[[], Awaitable[timedelta]],
+    retry: Retry,
+    clock: Clock,
+    metrics: MetricSet,
 ) -> None:
-    """End memories whose time has come and empty the outbox, whenever this process leads, until cancelled.
+    """Do what is to be done by turns, whenever this process leads, until cancelled.
+
+    A turn ends memories whose time has come, empties the outbox and sees to the months of the history.
+
+    Args:
+        settings: Of the worker.
+        replayable: Tells how old an event can be that comes again.
+        retry: Waits for stores that are away.
+        clock: Says what time it is.
+        metrics: Of the process.
 
     Raises:
         Exception: What no later turn would mend.
@@ -35,6 +52,9 @@ async def sweep_by_turns(
             topics=settings.topics,
             metrics=of_retention,
         )
+        history = HistoryMonths(
+            settings.retention.history_kept, replayable=replayable, clock=clock, metrics=of_retention
+        )
         leadership = Leadership(
             settings.postgres.conninfo(),
             retry=retry,
@@ -44,6 +64,7 @@ async def sweep_by_turns(
         )
 
         async def turn(session: Connection) -> None:
+            await history.look(session)
             await relay.relay(session)
             await sweeper.sweep(session)
             await relay.relay(session)

@@ -577,6 +577,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.retention.due_memories._PLACES": {
         "": Case(30, lambda _: {"after_namespace": "", "after_kind": "", "most": 200})
     },
+    "soma_streams.retention.history_months._MAKE": {"": Case(60, lambda _: {"month": "2026-03-01"})},
+    "soma_streams.retention.history_months._DROP": {"": Case(60, lambda _: {"month": "2003-03-01"})},
     "soma_streams.retention.outbox_relay._COUNT": {"": Case(4500)},
     "soma_streams.retention.outbox_relay._TAKE": {"100 rows": Case(800, lambda _: {"most": 100})},
     "soma_streams.retention.policies_read._NEXT_TENANT": {"": Case(8, lambda _: {"after": ""})},
