@@ -173,6 +173,7 @@ _TABLES = (
     "retention_policies",
     "erasures",
     "erasure_targets",
+    "backups",
     "retention_notices",
     "outbox",
     "api_keys",

@@ -28,6 +28,7 @@ class Soma:
 
     def __call__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ran:
         """Run it."""
+        self._captured.readouterr()  # what others wrote before is not its own
         code = run(arguments, self._environment | dict(environment or {}))
         captured = self._captured.readouterr()
         return Ran(code, captured.out, captured.err)

@@ -440,6 +440,14 @@ _STORES = Board(
             unit="reqps",
         ),
         Panel(
+            title="Age of the newest backup",
+            good="Less than the time between two. Half a century: there is none.",
+            runbook=Runbook.BACKUP,
+            queries={"age": "time() - max(soma_backup_made_timestamp_seconds)"},
+            unit="s",
+            bad_above=172800,
+        ),
+        Panel(
             title="Vector index",
             good="As many points as memories, and whole.",
             runbook=Runbook.INDEX,

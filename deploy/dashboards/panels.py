@@ -15,6 +15,7 @@ class Kind(StrEnum):
 class Runbook(StrEnum):
     """The pages under docs/runbooks that panels lead to."""
 
+    BACKUP = "backup-old"
     BROKERS = "broker-outage"
     CONSUMER = "consumer-stuck"
     DATABASE = "database-failover"

@@ -1,5 +1,6 @@
 """How a run of `soma` fails: one shape for every error, and the exit codes."""
 
+import errno
 import sys
 import traceback
 
@@ -15,6 +16,14 @@ from soma_schemas.violations import ContractError
 FAILED = 1
 MISUSED = 2
 
+_HINTS = {
+    errno.EACCES: "take a path that you may use, or run it as a user who may",
+    errno.EPERM: "take a path that you may use, or run it as a user who may",
+    errno.EROFS: "take a path on a disk that can be written to",
+    errno.EISDIR: "it is a folder: name a file",
+    errno.ENOSPC: "make room on that disk, or take a path on another",
+    errno.EDQUOT: "make room within your quota, or take a path elsewhere",
+}
 _LOG_LINES = 6  # the last words of a part that ended; its log has the rest
 
 
@@ -93,7 +102,8 @@ def described(error: Exception) -> tuple[str, tuple[str, ...], str | None]:
             )
         case OSError(strerror=str() as reason):
             name = f"{error.filename}: " if error.filename else ""
-            return f"{name}{reason}", (), None
+            hint = _HINTS.get(error.errno or 0, "see whether the path is the one that you mean")
+            return f"{name}{reason}", (), hint if error.filename else None
         case _:
             kind = type(error).__name__
             return f"unexpected {kind}: {error}", (), "run it again as `soma --traceback ...` and report it"

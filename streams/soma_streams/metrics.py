@@ -276,6 +276,11 @@ HISTORY_MONTHS_DROPPED = RETENTION_METRICS.counter(
     "Months of the history that were dropped because they were older than it is kept.",
     unit="months",
 )
+BACKUP_MADE = RETENTION_METRICS.gauge(
+    "soma_backup_made_timestamp_seconds",
+    "When the newest backup on record was made, since 1970; 0 when there is none.",
+    unit="seconds",
+)
 
 
 class RetentionMetrics:

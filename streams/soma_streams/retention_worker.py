@@ -12,6 +12,7 @@ from soma_schemas.metrics import MetricSet
 from soma_schemas.pool_metrics import PoolName, expose_pool
 from soma_schemas.postgres_pool import open_pool
 from soma_schemas.topics import MEMORY_ERASURES, MEMORY_POLICIES
+from soma_streams.backup_age import BackupAge
 from soma_streams.checks import Waiting, require_log, require_tables
 from soma_streams.delivery.compacted import E, StatementSettler, StatementSink
 from soma_streams.delivery.decode import RecordReader
@@ -80,6 +81,11 @@ async def work_retention(
             erasing = side.create_task(
                 eraser.run(Retry(settings.retry, clock, random, Waiting(), of_erasures))
             )
+            backups = side.create_task(
+                BackupAge(pool, clock, metrics).run(
+                    Retry(settings.retry, clock, random, Waiting(), of_policies)
+                )
+            )
             sweeping = side.create_task(
                 sweep_by_turns(
                     settings,
@@ -93,6 +99,7 @@ async def work_retention(
                 await run({policies: settler.settle, erasures: accepting.settle}, stop)
             finally:
                 erasing.cancel()
+                backups.cancel()
                 sweeping.cancel()
 
 

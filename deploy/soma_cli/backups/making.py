@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,13 +18,18 @@ from soma_cli.output import progress
 from soma_cli.settings import OperatorSettings
 from soma_schemas.clock import Clock
 from soma_schemas.registry import check_schemas, open_registry
-from soma_schemas.settings import RegistrySettings, TopicSettings
+from soma_schemas.settings import PostgresSettings, RegistrySettings, TopicSettings
 from soma_schemas.tables import HEAD, check_head
 
 _RECORD = """
 INSERT INTO audit_log (happened_at, actor, action, subject, details)
 VALUES (%(now)s, 'operator', 'backup.made', %(sha256)s, %(details)s)
 """
+# Also of an archive from which the tables came back: when it was made they did not know of it yet.
+REMEMBER = """
+INSERT INTO backups (made_at, sha256) VALUES (%(made_at)s, %(sha256)s) ON CONFLICT (made_at) DO NOTHING
+"""
+_KEPT = "SELECT made_at, sha256 FROM backups ORDER BY made_at DESC LIMIT %(limit)s::bigint"
 
 
 def make_backup(
@@ -87,7 +93,19 @@ def make_backup(
     with psycopg.connect(conninfo) as connection:
         details = Jsonb({"archive": path.name, "encrypted": key is not None, "bytes": path.stat().st_size})
         connection.execute(_RECORD, {"now": clock.now(), "sha256": manifest.dump.sha256, "details": details})
+        connection.execute(REMEMBER, {"made_at": made_at, "sha256": manifest.dump.sha256})
     return manifest
+
+
+def kept_backups(postgres: PostgresSettings, limit: int) -> list[tuple[datetime, str]]:
+    """Return when the newest backups on record were made, with the digests of their dumps.
+
+    Raises:
+        psycopg.Error: PostgreSQL does not answer or refuses.
+    """
+    with psycopg.connect(postgres.conninfo()) as connection:
+        cursor = connection.execute("SET LOCAL TIME ZONE 'UTC'")
+        return cursor.execute(_KEPT, {"limit": limit}).fetchall()
 
 
 def registered_schemas(registry: RegistrySettings, topics: TopicSettings) -> list[RegisteredSchema]:

@@ -21,7 +21,7 @@ from soma_cli.backups.log_positions import (
     look_at_groups,
     read_topics,
 )
-from soma_cli.backups.making import registered_schemas
+from soma_cli.backups.making import REMEMBER, registered_schemas
 from soma_cli.backups.manifest import Manifest, TableContent
 from soma_cli.backups.table_contents import Fullness, fullness, table_contents, table_sizes
 from soma_cli.output import progress
@@ -107,6 +107,9 @@ def restore(
         connection.execute(_REVISION, {"revision": manifest.revision})
     if plan.migrates:
         migrate(settings.postgres.conninfo())
+    with psycopg.connect(settings.postgres.conninfo()) as connection:
+        # Of an older revision, only now there is a place for it.
+        connection.execute(REMEMBER, {"made_at": manifest.made_at, "sha256": manifest.dump.sha256})
 
 
 def load(archive: Archive, postgres: PostgresSettings, environment: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """`soma backup`: write the tables into an archive, and try whether one comes back."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from rich.text import Text
 from soma_cli.backups.archive_file import open_archive
 from soma_cli.backups.drilling import Beside, drill
 from soma_cli.backups.encrypted_stream import read_key_file
-from soma_cli.backups.making import make_backup
+from soma_cli.backups.making import kept_backups, make_backup
 from soma_cli.backups.manifest import Manifest, TableContent
 from soma_cli.backups.restoring import require_known
 from soma_cli.commands.options import ArchiveFile, AsJson, KeyFile
@@ -55,6 +55,30 @@ class BackedUp(Result):
             f"in {manifest.seconds:.1f} s ({rate:,.1f} MB/s)\n"
             "Try it with `soma backup drill`. What is stored from now on is in the log alone."
         )
+
+
+class KeptBackup(Result):
+    """A backup on record."""
+
+    made_at: datetime
+    age_seconds: float
+    sha256: str
+
+
+class KeptBackups(Result):
+    """The backups on record, newest first."""
+
+    backups: list[KeptBackup]
+
+    def drawn(self) -> RenderableType:
+        """Return a row for each."""
+        if not self.backups:
+            return Text("There is no backup. `soma backup` makes one.")
+        table = Table("made", "age", "SHA-256 of the dump", box=None, header_style="bold", pad_edge=False)
+        for each in self.backups:
+            age = timedelta(seconds=round(each.age_seconds))
+            table.add_row(f"{each.made_at:%Y-%m-%d %H:%M:%S}", str(age), each.sha256)
+        return table
 
 
 class DrilledTable(Result):
@@ -146,6 +170,30 @@ def backup(
         rows=sum(each.rows for each in manifest.tables.values()),
     )
     show(made, as_json=as_json)
+
+
+@app.command("list")
+def show_made(
+    context: typer.Context,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="Most to show.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """List when backups were made, newest first.
+
+    What is on record is that each was whole when it was made; where the archives are now, nobody notes. A
+    database that came back from an archive knows of that one, and of those before it.
+    """
+    root = invocation_of(context)
+    settings, _ = operator_settings(root)
+    now = SystemClock().now()
+    with told_in_words(settings.postgres):
+        made = kept_backups(settings.postgres, limit)
+    kept = [
+        KeptBackup(made_at=made_at, age_seconds=(now - made_at).total_seconds(), sha256=sha256)
+        for made_at, sha256 in made
+    ]
+    show(KeptBackups(backups=kept), as_json=as_json)
 
 
 @app.command("drill")

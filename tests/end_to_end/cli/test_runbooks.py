@@ -233,11 +233,15 @@ def test_an_erasure_that_waits(up: Up, soma: Soma, typed: Typing) -> None:
     walk(after, typed, all_is_well=True)
 
 
+def test_a_backup_that_is_old(typed: Typing) -> None:
+    walked("backup-old", typed)
+
+
 def test_every_page_is_walked() -> None:
     walked_pages = {
         "database-failover", "broker-outage", "registry-away", "consumer-stuck", "lag-growing",
         "dead-letter-flood", "qdrant-rebuild", "high-latency", "disk-full", "drift-found",
-        "upgrade-and-rollback", "erasure-overdue", "sweeper-behind",
+        "upgrade-and-rollback", "erasure-overdue", "sweeper-behind", "backup-old",
         "restore",  # in test_lost_tables.py, with a stack of its own
     }  # fmt: skip
 

@@ -186,7 +186,7 @@ def an_audit(tenant: str) -> dict[str, Any]:
 
 def a_backup(tenant: str) -> dict[str, Any]:
     del tenant
-    return {"now": "2026-05-01Z", "sha256": "00", "details": "{}"}
+    return {"now": "2026-05-01Z", "made_at": "2026-05-01Z", "sha256": "00", "details": "{}"}
 
 
 def an_erasure(tenant: str) -> dict[str, Any]:
@@ -472,6 +472,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.audit.audited_tables._LOST": {"200 places": Case(900, a_span)},
     "soma_streams.audit.audited_tables._POLICIES": {"": Case(27, lambda t: {"tenant": t})},
     "soma_streams.audit.audited_tables._WRITE_DOWN": {"": Case(96, an_audit)},
+    "soma_streams.backup_age._NEWEST": {"": Case(10)},
     "soma_streams.erasure.erasure_store._CLEAR_HISTORY_OF_SUBJECT": {
         # The history of a tenant is read once.
         "": Case(50_000, lambda t: an_erasure(t) | {"selector": "nobody"}, kept=False)
@@ -650,6 +651,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.api_key_admin._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
     "soma_cli.backups.drilling._MEMORIES": {"": Case(7000)},
     "soma_cli.backups.drilling._VERSIONS": {"": Case(7000)},
+    "soma_cli.backups.making.REMEMBER": {"": Case(10, a_backup)},
+    "soma_cli.backups.making._KEPT": {"": Case(10, lambda _: {"limit": 10})},
     "soma_cli.backups.making._RECORD": {"": Case(10, a_backup)},
     "soma_cli.backups.restoring._RECORD": {"": Case(10, a_backup)},
     "soma_cli.backups.table_contents._WATERMARKS": {"": Case(10)},
@@ -677,7 +680,7 @@ CASES = {
 
 _TABLES = (
     "memories|memory_history|memory_links|dead_letters|namespace_counts|tenant_counts|sink_watermarks|api_keys"
-    "|audit_log|retention_policies|retention_notices|outbox"
+    "|audit_log|retention_policies|retention_notices|outbox|backups"
 )
 _STATEMENT = re.compile(r"(--.*\n|\s)*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
 _TOUCHES = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)\s+(public\.)?({_TABLES})\b|\bsoma_\w+\(")

@@ -74,6 +74,33 @@ def test_a_part_that_ended_is_reported_with_its_last_words(capsys: pytest.Captur
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/away"), "hint: see whether the path"),
+        (PermissionError(13, "Permission denied", "/root/a"), "hint: take a path that you may use"),
+        (OSError(28, "No space left on device", "/full/a"), "hint: make room on that disk"),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_named_with_what_to_do(
+    error: OSError, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(error, with_traceback=False)
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"error: {error.filename}: {error.strerror}"
+    assert said[2].startswith(hint)
+
+
+@pytest.mark.parametrize("command", [("restore",), ("restore", "away.zip", "--key-file")])
+def test_a_file_that_is_not_there_is_told_with_a_hint(command: tuple[str, ...], soma: Soma) -> None:
+    ran = soma(*command, "/away")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.splitlines()[0] == "error: /away: No such file or directory"
+    assert "\n\nhint: " in ran.err
+
+
 def test_misuse_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(UsageError("which of the two?"), with_traceback=False) == 2
     assert capsys.readouterr().err == "error: which of the two?\n"
