@@ -31,7 +31,7 @@ from soma_api.resources import Resources
 from soma_api.settings import ApiSettings, GatewaySettings
 from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
-from soma_schemas.events import MemoryEvent, Record, RetentionRule
+from soma_schemas.events import MemoryEvent, Record, RetentionRule, SizeCap
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import Receipt, Tombstone
@@ -225,15 +225,24 @@ class Gateway:
         )
 
     def given_policy(
-        self, *rules: RetentionRule, namespace: str | None = None, tenant: str = A_TENANT
+        self,
+        *rules: RetentionRule,
+        namespace: str | None = None,
+        tenant: str = A_TENANT,
+        cap: SizeCap | None = None,
     ) -> None:
         """Put a retention policy in force, in place of the one that was."""
         with psycopg.connect(self.worker_dsn) as connection:
             connection.execute(
-                "INSERT INTO retention_policies (tenant, namespace, rules, actor, set_at, version)"
-                " VALUES (%s, %s, %s, 'tester', now(), 1)"
-                " ON CONFLICT (tenant, namespace) DO UPDATE SET rules = excluded.rules",
-                [tenant, namespace or "", Jsonb([rule.model_dump(mode="json") for rule in rules])],
+                "INSERT INTO retention_policies (tenant, namespace, rules, cap, actor, set_at, version)"
+                " VALUES (%s, %s, %s, %s, 'tester', now(), 1)"
+                " ON CONFLICT (tenant, namespace) DO UPDATE SET rules = excluded.rules, cap = excluded.cap",
+                [
+                    tenant,
+                    namespace or "",
+                    Jsonb([rule.model_dump(mode="json") for rule in rules]),
+                    None if cap is None else Jsonb(cap.model_dump()),
+                ],
             )
         self.policies.forget(tenant)
 

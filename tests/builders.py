@@ -124,6 +124,14 @@ def policy_set(
     )
 
 
+def cap_set(
+    namespace: str | None = None, *, max_memories: int, notice_seconds: int = 0, archive: bool = False
+) -> RetentionPolicySet:
+    """A policy with a cap and no rule; without a namespace it is that of the tenant."""
+    cap = {"max_memories": max_memories, "notice_seconds": notice_seconds, "archive": archive}
+    return RetentionPolicySet.validated(policy_set(namespace).model_dump() | {"rules": [], "cap": cap})
+
+
 def _common(memory: MemoryEvent | UUID) -> dict[str, Any]:
     tenant, namespace, memory_id = (
         (A_TENANT, A_NAMESPACE, memory)

@@ -1,6 +1,5 @@
 """Sets and lifts retention policies: by publishing, and by waiting until the sink has settled it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -8,9 +7,9 @@ from uuid import UUID
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.principals import Principal
 from soma_api.publishing import EventLog
-from soma_api.queries.policy_queries import PolicyQueries
+from soma_api.queries.policy_queries import PolicyQueries, SaidOfPolicy
 from soma_schemas.clock import Clock
-from soma_schemas.events import RetentionPolicySet, RetentionRule
+from soma_schemas.events import RetentionPolicySet
 from soma_schemas.producer import Tombstone
 from soma_schemas.settings import TopicSettings
 from soma_schemas.topics import MEMORY_POLICIES
@@ -42,17 +41,17 @@ class PolicyChanges:
         principal: Principal,
         event_id: UUID,
         namespace: str | None,
-        rules: Sequence[RetentionRule],
+        said: SaidOfPolicy,
         now: datetime,
     ) -> Position:
-        """Publish a policy, or without rules its end, and return where it lies.
+        """Publish a policy, or where nothing is said its end, and return where it lies.
 
         Raises:
             LogUnavailableError: The log did not acknowledge it.
         """
         tenant = principal.tenant
         record: RetentionPolicySet | Tombstone
-        if rules:
+        if said.rules or said.cap is not None:
             record = RetentionPolicySet.validated(
                 {
                     "event_id": event_id,
@@ -60,7 +59,8 @@ class PolicyChanges:
                     "occurred_at": now,
                     "actor": principal.actor,
                     "namespace": namespace,
-                    "rules": [rule.model_dump() for rule in rules],
+                    "rules": [rule.model_dump() for rule in said.rules],
+                    "cap": None if said.cap is None else said.cap.model_dump(),
                 }
             )
         else:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from soma_cli.output import Result, one_line, plain
 from soma_cli.parsing import spelled_seconds
-from soma_schemas.events import RetentionRule
+from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.memories import EQUAL, MemoryView
 
 _TEXT_WIDTH = 100
@@ -228,6 +228,7 @@ class Policy(Answer):
 
     namespace: str | None
     rules: list[RetentionRule]
+    cap: SizeCap | None
     actor: str
     set_at: datetime
 
@@ -238,21 +239,28 @@ class Policies(Answer):
     policies: list[Policy]
 
     def drawn(self) -> RenderableType:
-        """Return a row for each rule."""
-        names = ("namespace", "kind", "kept for", "notice", "archive", "set", "by")
+        """Return a row for each rule and cap."""
+        names = ("namespace", "kind", "kept", "notice", "archive", "set", "by")
         table = Table(*names, box=None, header_style="bold", pad_edge=False)
         for policy in self.policies:
-            for rule in policy.rules:
+            caps: list[RetentionRule | SizeCap] = [] if policy.cap is None else [policy.cap]
+            for said in (*policy.rules, *caps):
                 table.add_row(
                     Text(plain(policy.namespace or "(the whole tenant)")),
-                    "all others" if rule.kind is None and len(policy.rules) > 1 else rule.kind or "all",
-                    spelled_seconds(rule.ttl_seconds),
-                    spelled_seconds(rule.notice_seconds) if rule.notice_seconds else "none",
-                    "yes" if rule.archive else "no",
+                    *_reach_and_measure(said, alone=len(policy.rules) == 1),
+                    spelled_seconds(said.notice_seconds) if said.notice_seconds else "none",
+                    "yes" if said.archive else "no",
                     _moment(policy.set_at),
                     Text(plain(policy.actor)),
                 )
         return table if self.policies else Text("no policies: memories without `expires_at` are kept")
+
+
+def _reach_and_measure(said: RetentionRule | SizeCap, *, alone: bool) -> tuple[str, str]:
+    """Return which memories a rule or a cap is about, and how long or how many are kept."""
+    if isinstance(said, SizeCap):
+        return "together", f"at most {said.max_memories:,}"
+    return said.kind or ("all" if alone else "all others"), spelled_seconds(said.ttl_seconds)
 
 
 class PolicyChange(Answer):
@@ -280,6 +288,17 @@ class EndingMemory(Answer):
     ends_at: datetime
 
 
+class SurplusMemory(Answer):
+    """A memory above the cap of its namespace, with the beginning of its text."""
+
+    memory_id: UUID
+    namespace: str
+    key: str | None
+    text: str
+    updated_at: datetime
+    importance: float
+
+
 class RetentionPlan(Answer):
     """What a retention policy would end if it were set now."""
 
@@ -288,6 +307,8 @@ class RetentionPlan(Answer):
     due_within_7_days: int
     due_within_30_days: int
     samples: list[EndingMemory]
+    above_cap: int
+    above_cap_samples: list[SurplusMemory]
 
     def drawn(self) -> RenderableType:
         """Return how many end when, and those that go first."""
@@ -307,7 +328,25 @@ class RetentionPlan(Answer):
                 Text(plain(f"{each.namespace} {each.key or each.memory_id}")),
                 Text(one_line(each.text, _TEXT_WIDTH)),
             )
-        return Group(counts, Text(), Text("first to go:"), samples) if self.samples else counts
+        drawn: list[RenderableType] = [counts]
+        if self.samples:
+            drawn += [Text(), Text("first to go:"), samples]
+        if self.above_cap:
+            drawn += [Text(), Text(f"above the cap: {self.above_cap:,}, first to go:"), self._least()]
+        return Group(*drawn)
+
+    def _least(self) -> Table:
+        least = Table(
+            "importance", "changed", "memory", "text", box=None, header_style="bold", pad_edge=False
+        )
+        for each in self.above_cap_samples:
+            least.add_row(
+                f"{each.importance:g}",
+                _moment(each.updated_at),
+                Text(plain(f"{each.namespace} {each.key or each.memory_id}")),
+                Text(one_line(each.text, _TEXT_WIDTH)),
+            )
+        return least
 
 
 def _moment(moment: datetime) -> str:

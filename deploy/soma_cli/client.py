@@ -238,8 +238,8 @@ class SomaClient:
         """
         return self._ask(Policies, "GET", "/v1/retention-policies")
 
-    def plan_policy(self, namespace: str | None, rules: Sequence[Mapping[str, Any]]) -> RetentionPlan:
-        """Return what a retention policy would end if it were set; without rules, if it were lifted.
+    def plan_policy(self, namespace: str | None, said: Mapping[str, Any]) -> RetentionPlan:
+        """Return what a retention policy would end if it were set; where it says nothing, if it were lifted.
 
         Raises:
             ApiRefusedError: The API says no.
@@ -250,17 +250,17 @@ class SomaClient:
             "POST",
             "/v1/retention-policies:plan",
             asked=_of_policy(namespace),
-            body={"rules": list(rules)},
+            body=said,
         )
 
     def set_policy(
-        self, namespace: str | None, rules: Sequence[Mapping[str, Any]], *, wait_seconds: int
+        self, namespace: str | None, said: Mapping[str, Any], *, wait_seconds: int
     ) -> PolicyChange:
-        """Set the retention policy of a namespace or, with None, of the tenant; without rules lift it.
+        """Set the retention policy of a namespace or, with None, of the tenant; saying nothing lifts it.
 
         Args:
             namespace: With all below it.
-            rules: All of them.
+            said: All of it: its rules and its cap, as the API takes them.
             wait_seconds: How long to wait until it is in force; 0 does not.
 
         Raises:
@@ -269,10 +269,10 @@ class SomaClient:
         """
         return self._ask(
             PolicyChange,
-            "PUT" if rules else "DELETE",
+            "PUT" if any(said.values()) else "DELETE",
             "/v1/retention-policies",
             asked=_of_policy(namespace),
-            body={"rules": list(rules)} if rules else None,
+            body=said if any(said.values()) else None,
             headers=_prefer(wait_seconds),
         )
 

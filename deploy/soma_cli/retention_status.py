@@ -1,19 +1,20 @@
 """How the sweeper of retention stands, as the tables tell: what is overdue, told and on its way."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
 
-from soma_schemas.events import RetentionRule
+from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.fields import Kind
 from soma_schemas.retention import TenantPolicies, cutoff_of
 
-_POLICIES = "SELECT tenant, nullif(namespace, ''), rules FROM retention_policies"
+_POLICIES = "SELECT tenant, nullif(namespace, ''), rules, cap FROM retention_policies"
 
 # Rows for what each tenant with a policy has; the rules decide outside of the database.
 _PLACES = """
-SELECT tenant, namespace, kind FROM namespace_counts
+SELECT tenant, namespace, kind, sum(number)::bigint FROM namespace_counts
 WHERE tenant IN (SELECT tenant FROM retention_policies)
 GROUP BY tenant, namespace, kind
 HAVING sum(number) > 0
@@ -36,6 +37,7 @@ FROM (
             AND updated_at <= reached.cutoff
             AND kind = reached.of_kind
             AND expires_at IS NULL
+        ORDER BY updated_at  -- names the index: an empty table likes another as well
         OFFSET 0
     ) AS due
 ) AS overdue (ended)
@@ -56,6 +58,7 @@ class RetentionState(NamedTuple):
     Attributes:
         policies: In force, of all tenants.
         overdue: Memories that have ended and are still there; nobody is shown them.
+        above_cap: Memories that their namespaces have above their caps.
         oldest: When the first of them ended; None when there is none.
         told: Notices in `memory.expiring` whose deadline is still to come, or has just passed.
         queued: Last states on their way to `memory.expired`.
@@ -64,6 +67,7 @@ class RetentionState(NamedTuple):
 
     policies: int
     overdue: int
+    above_cap: int
     oldest: datetime | None
     told: int
     queued: int
@@ -82,27 +86,38 @@ def retention_state(conninfo: str, now: datetime) -> RetentionState:
     """
     with psycopg.connect(conninfo, options="-c enable_seqscan=off") as connection:
         policies = connection.execute(_POLICIES).fetchall()
-        values = {"now": now, **_reached(connection, policies, now)}
-        ((overdue, oldest),) = connection.execute(_OVERDUE, values).fetchall()
+        reached, above_cap = _reached(connection, policies, now)
+        ((overdue, oldest),) = connection.execute(_OVERDUE, {"now": now, **reached}).fetchall()
         ((told,),) = connection.execute(_TOLD).fetchall()
         ((queued,),) = connection.execute(_QUEUED).fetchall()
         ((first, last),) = connection.execute(_HISTORY).fetchall()
     history = None if first is None else (first.replace("_", "-"), last.replace("_", "-"))
-    return RetentionState(len(policies), overdue, oldest, told, queued, history)
+    return RetentionState(len(policies), overdue, above_cap, oldest, told, queued, history)
 
 
 def _reached(
     connection: psycopg.Connection[Any], policies: list[tuple[Any, ...]], now: datetime
-) -> dict[str, list[Any]]:
+) -> tuple[dict[str, list[Any]], int]:
+    """Return what rules reach, as the statement takes it, and how many memories are above a cap."""
     by_tenant: dict[str, dict[str | None, list[RetentionRule]]] = {}
-    for tenant, namespace, rules in policies:
+    caps: dict[str, dict[str | None, SizeCap]] = {}
+    for tenant, namespace, rules, cap in policies:
         by_tenant.setdefault(tenant, {})[namespace] = list(map(RetentionRule.model_validate, rules))
-    in_force = {tenant: TenantPolicies(each) for tenant, each in by_tenant.items()}
+        if cap is not None:
+            caps.setdefault(tenant, {})[namespace] = SizeCap.model_validate(cap)
+    in_force = {tenant: TenantPolicies(each, caps.get(tenant)) for tenant, each in by_tenant.items()}
+    sizes: Counter[tuple[str, str]] = Counter()
     reached: dict[str, list[Any]] = {"tenants": [], "places": [], "kinds": [], "cutoffs": []}
-    for tenant, namespace, kind in connection.execute(_PLACES):
+    for tenant, namespace, kind, number in connection.execute(_PLACES):
+        sizes[tenant, namespace] += number
         rule = in_force[tenant].rule_for(namespace, Kind(kind)) if tenant in in_force else None
         cutoff = None if rule is None else cutoff_of(rule, now)
         if cutoff is not None:
             for name, value in zip(reached, (tenant, namespace, kind, cutoff), strict=True):
                 reached[name].append(value)
-    return reached
+    above = sum(
+        max(0, number - cap.max_memories)
+        for (tenant, namespace), number in sizes.items()
+        if tenant in in_force and (cap := in_force[tenant].cap_for(namespace)) is not None
+    )
+    return reached, above

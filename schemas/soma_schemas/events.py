@@ -257,11 +257,28 @@ class RetentionRule(BaseModel):
     archive: bool
 
 
+class SizeCap(BaseModel):
+    """How many memories each namespace may have that a policy reaches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_memories: Annotated[int, Field(strict=True, ge=1, lt=2**40)]
+    notice_seconds: Annotated[int, Field(strict=True, ge=0, lt=2**40)]
+    archive: bool
+
+
 class RetentionPolicySet(Record):
     """The retention of a namespace and all below it; a later one replaces it, a tombstone lifts it."""
 
     namespace: Namespace | None
-    rules: Annotated[list[RetentionRule], Field(min_length=1, max_length=3)]
+    rules: Annotated[list[RetentionRule], Field(max_length=3)]
+    cap: SizeCap | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.rules and self.cap is None:
+            raise broken(ViolationCode.INVALID_VALUE, "a policy has a rule or a cap")
+        return self
 
     def log_key(self) -> bytes:
         """Return `tenant/namespace`, or `tenant/` for the whole tenant."""

@@ -3,6 +3,9 @@
 The order: the memory's own deadline; the policy of its namespace, or of the nearest one above that has a rule
 for it; the policy of the tenant; none. Within a policy the rule of the memory's kind goes before the one for
 all others.
+
+Beside deadlines a policy may have a cap. That of a namespace, or of the nearest one above that has one, or of
+the tenant, says how many memories the namespace may have by itself, without those below it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from soma_schemas.events import RetentionRule
+from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.fields import Kind
 from soma_schemas.moments import EPOCH
 from soma_schemas.namespaces import ancestors, contains
@@ -83,9 +86,15 @@ class TenantPolicies:
 
     Args:
         policies: The rules by namespace; None is the whole tenant.
+        caps: Of those policies that have one.
     """
 
-    def __init__(self, policies: Mapping[str | None, Iterable[RetentionRule]]) -> None:
+    def __init__(
+        self,
+        policies: Mapping[str | None, Iterable[RetentionRule]],
+        caps: Mapping[str | None, SizeCap] | None = None,
+    ) -> None:
+        self._caps = dict(caps or {})
         self._rules: dict[Kind, dict[str | None, RetentionRule]] = {kind: {} for kind in Kind}
         for namespace, rules in policies.items():
             by_kind = {rule.kind: rule for rule in rules}
@@ -100,6 +109,18 @@ class TenantPolicies:
         for place in (*reversed(ancestors(namespace)), None):
             if (rule := rules.get(place)) is not None:
                 return rule
+        return None
+
+    @property
+    def caps(self) -> bool:
+        """Say whether any namespace has a cap."""
+        return bool(self._caps)
+
+    def cap_for(self, namespace: str) -> SizeCap | None:
+        """Return how many memories a namespace may have, or None when it may have any number."""
+        for place in (*reversed(ancestors(namespace)), None):
+            if (cap := self._caps.get(place)) is not None:
+                return cap
         return None
 
     def deadline_of(self, content: Aging) -> Deadline | None:

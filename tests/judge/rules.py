@@ -183,7 +183,7 @@ def _has_another_deadline(seen: Mapping[str, Any], living: Mapping[str, Any]) ->
     by_policy = seen.get("updated_at")
     if by_policy is None:
         return bool(living["expires_at"] != seen["expires_at"])
-    return living["expires_at"] is not None or bool(living["updated_at"] != by_policy)
+    return living["expires_at"] not in {None, seen["expires_at"]} or bool(living["updated_at"] != by_policy)
 
 
 def _content(event: Event, living: Mapping[str, Any] | None) -> dict[str, Any] | None:

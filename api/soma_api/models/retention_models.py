@@ -8,14 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from soma_api.models.requests import Input
-from soma_schemas.events import RetentionRule
+from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.fields import Kind, broken
 from soma_schemas.violations import ViolationCode
 
 _A_RULE: JsonDict = {"kind": "EPISODIC", "ttl_seconds": 2592000, "notice_seconds": 86400, "archive": True}
+_A_CAP: JsonDict = {"max_memories": 10000, "notice_seconds": 0, "archive": True}
 _A_POLICY: JsonDict = {
     "namespace": "assistant/ada",
     "rules": [_A_RULE],
+    "cap": _A_CAP,
     "actor": "key:fb3686b0e4e9e8ba",
     "set_at": "2026-03-02T09:00:00Z",
 }
@@ -35,6 +37,18 @@ _A_PLAN: JsonDict = {
             "ends_at": "2026-03-01T09:00:00Z",
         }
     ],
+    "above_cap": 1,
+    "above_cap_samples": [
+        {
+            "memory_id": "0f5b2c1e-8a49-5d7f-9c3a-7e1d2b4c6a80",
+            "namespace": "assistant/ada/chats",
+            "key": None,
+            "kind": "EPISODIC",
+            "text": "Ada said good morning.",
+            "updated_at": "2026-02-28T09:00:00Z",
+            "importance": 0.1,
+        }
+    ],
 }
 
 
@@ -48,7 +62,18 @@ class RuleBody(RetentionRule):
     archive: bool = Field(default=False, description="Whether the last state goes to `memory.expired`.")
 
 
+class CapBody(SizeCap):
+    """How many memories each namespace may have. Above, the least important go, of those the oldest."""
+
+    notice_seconds: Annotated[int, Field(strict=True, ge=0, lt=2**40)] = Field(
+        0, description="How long before the end `memory.expiring` tells of it; 0: not at all."
+    )
+    archive: bool = Field(default=False, description="Whether the last state goes to `memory.expired`.")
+
+
 class _Rules(Input):
+    cap: CapBody | None = Field(None, description="null: the next policy above decides.")
+
     @model_validator(mode="after")
     def _one_rule_a_kind(self) -> Self:
         kinds = [rule.kind for rule in getattr(self, "rules", ())]
@@ -60,9 +85,17 @@ class _Rules(Input):
 class PolicyBody(_Rules):
     """A whole policy: it replaces the one that was."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"rules": [_A_RULE]}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"rules": [_A_RULE], "cap": _A_CAP}]})
 
-    rules: Annotated[list[RuleBody], Field(min_length=1, max_length=3)]
+    rules: Annotated[list[RuleBody], Field(max_length=3)] = Field(
+        [], description="A rule or a cap is needed."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.rules and self.cap is None:
+            raise broken(ViolationCode.INVALID_VALUE, "a policy has a rule or a cap")
+        return self
 
 
 class PlanBody(_Rules):
@@ -70,7 +103,9 @@ class PlanBody(_Rules):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"rules": [_A_RULE]}]})
 
-    rules: Annotated[list[RuleBody], Field(max_length=3, description="None: as if it were lifted.")]
+    rules: Annotated[list[RuleBody], Field(max_length=3)] = Field(
+        [], description="None, and no cap: as if it were lifted."
+    )
 
 
 class PolicyView(BaseModel):
@@ -80,6 +115,7 @@ class PolicyView(BaseModel):
 
     namespace: str | None = Field(description="With all below it; null is the whole tenant.")
     rules: list[RetentionRule]
+    cap: SizeCap | None
     actor: str = Field(description="Who set it.")
     set_at: datetime
 
@@ -124,8 +160,20 @@ class EndingMemory(BaseModel):
     ends_at: datetime
 
 
+class SurplusMemory(BaseModel):
+    """A memory above the cap of its namespace, with the beginning of its text."""
+
+    memory_id: UUID
+    namespace: str
+    key: str | None
+    kind: Kind
+    text: str
+    updated_at: datetime
+    importance: float
+
+
 class PlanView(BaseModel):
-    """What a policy would end if it were set now. Memories with a deadline of their own are not among it."""
+    """What a policy would end if it were set now. A rule ends no memory with a deadline of its own."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_A_PLAN]})
 
@@ -134,3 +182,5 @@ class PlanView(BaseModel):
     due_within_7_days: int
     due_within_30_days: int
     samples: list[EndingMemory] = Field(description="Those that would go first.")
+    above_cap: int = Field(description="Memories above the cap: gone soon, or after its notice period.")
+    above_cap_samples: list[SurplusMemory] = Field(description="Those of them that would go first.")

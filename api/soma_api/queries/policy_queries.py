@@ -1,19 +1,20 @@
 """Retention policies: those in force, how far their sink is, and what one would end if it were set."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from soma_api.queries.database import Database
-from soma_schemas.events import RetentionRule
+from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.fields import Kind
 from soma_schemas.groups import SinkGroup
 from soma_schemas.retention import TenantPolicies, cutoff_of
 from soma_schemas.versions import Position
 
 _IN_FORCE = """
-SELECT nullif(namespace, ''), rules, actor, set_at FROM retention_policies
+SELECT nullif(namespace, ''), rules, cap, actor, set_at FROM retention_policies
 WHERE tenant = %(tenant)s::text
 ORDER BY namespace
 """
@@ -28,7 +29,7 @@ WHERE consumer_group = %(group)s::text
 """
 
 _PLACES = """
-SELECT namespace, kind FROM namespace_counts
+SELECT namespace, kind, sum(number)::bigint FROM namespace_counts
 WHERE tenant = %(tenant)s::text
     AND (
         %(prefix)s::text IS NULL
@@ -80,7 +81,30 @@ ORDER BY ends_at, memory_id
 LIMIT %(most)s::integer
 """
 
+# As the sweeper chooses.
+_LEAST = """
+SELECT
+    least.memory_id, crowded.place, least.key, least.kind, least.beginning, least.updated_at, least.importance
+FROM unnest(%(places)s::text[], %(numbers)s::bigint[]) AS crowded (place, number)
+CROSS JOIN LATERAL (
+    SELECT memory_id, key, kind, left(text, 120) AS beginning, updated_at, importance FROM memories
+    WHERE tenant = %(tenant)s::text AND NOT deleted AND namespace = crowded.place
+    ORDER BY importance, updated_at, memory_id
+    LIMIT least(crowded.number, %(most)s::bigint)
+) AS least
+ORDER BY least.importance, least.updated_at, least.memory_id
+LIMIT %(most)s::bigint
+"""
+
 _SAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SaidOfPolicy:
+    """What a policy says."""
+
+    rules: Sequence[RetentionRule] = ()
+    cap: SizeCap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +117,7 @@ class Policy:
 
     namespace: str | None
     rules: Sequence[RetentionRule]
+    cap: SizeCap | None
     actor: str
     set_at: datetime
 
@@ -104,10 +129,14 @@ class Plan:
     Attributes:
         due: Memories that would be gone now, within a day, within 7 days and within 30.
         samples: Those that would go first, as `soma_api.models.retention_models.EndingMemory` has them.
+        above_cap: Memories above the cap of their namespace.
+        least: Those of them that would go first, as `SurplusMemory` there.
     """
 
     due: tuple[int, int, int, int]
     samples: Sequence[Mapping[str, Any]]
+    above_cap: int
+    least: Sequence[Mapping[str, Any]]
 
 
 class PolicyQueries:
@@ -124,8 +153,14 @@ class PolicyQueries:
         """
         rows = await self._database.rows(tenant, _IN_FORCE, {}, prepare=True)
         return [
-            Policy(namespace, list(map(RetentionRule.model_validate, rules)), actor, set_at)
-            for namespace, rules, actor, set_at in rows
+            Policy(
+                namespace,
+                list(map(RetentionRule.model_validate, rules)),
+                None if cap is None else SizeCap.model_validate(cap),
+                actor,
+                set_at,
+            )
+            for namespace, rules, cap, actor, set_at in rows
         ]
 
     async def in_force(self, tenant: str) -> TenantPolicies:
@@ -134,7 +169,7 @@ class PolicyQueries:
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        return TenantPolicies({policy.namespace: policy.rules for policy in await self.listed(tenant)})
+        return _deciding(await self.listed(tenant))
 
     async def settled(self, topic: str, epoch: int, position: Position) -> bool:
         """Say whether the sink of policies has settled a position.
@@ -156,26 +191,28 @@ class PolicyQueries:
         }
         return bool(await self._database.rows_without_tenant(_SETTLED, values))
 
-    async def plan(
-        self, tenant: str, namespace: str | None, rules: Sequence[RetentionRule], now: datetime
-    ) -> Plan:
+    async def plan(self, tenant: str, namespace: str | None, said: SaidOfPolicy, now: datetime) -> Plan:
         """Return what a policy would end if it were set, beside the others in force.
 
         Args:
             tenant: Whose.
             namespace: The policy's; None is the whole tenant.
-            rules: The policy's; none: what lifting it would end, by the rules that decide then.
+            said: By the policy; nothing: what lifting it would end, by the policies that decide then.
             now: The time by which it would be set.
 
         Raises:
             StoreUnavailableError: The database does not answer, or not in time.
         """
-        policies: dict[str | None, Sequence[RetentionRule]] = {
-            policy.namespace: policy.rules for policy in await self.listed(tenant)
-        }
-        before, after = TenantPolicies(policies), TenantPolicies(policies | {namespace: rules})
+        listed = await self.listed(tenant)
+        before = _deciding(listed)
+        others = [policy for policy in listed if policy.namespace != namespace]
+        after = _deciding([*others, Policy(namespace, said.rules, said.cap, "", now)])
         places, kinds, cutoffs = [], [], []
-        for place, kind in await self._database.rows(tenant, _PLACES, {"prefix": namespace}, prepare=False):
+        sizes: Counter[str] = Counter()
+        for place, kind, number in await self._database.rows(
+            tenant, _PLACES, {"prefix": namespace}, prepare=False
+        ):
+            sizes[place] += number
             rule = after.rule_for(place, Kind(kind))
             if rule is None or rule is before.rule_for(place, Kind(kind)):
                 continue
@@ -187,4 +224,24 @@ class PolicyQueries:
         ((*due,),) = await self._database.rows(tenant, _DUE, values, prepare=False)
         first = await self._database.rows(tenant, _FIRST, values, prepare=False)
         names = ("memory_id", "namespace", "key", "kind", "text", "updated_at", "ends_at")
-        return Plan(tuple(due), [dict(zip(names, row, strict=True)) for row in first])
+        above = {
+            place: size - cap.max_memories
+            for place, size in sizes.items()
+            if (cap := after.cap_for(place)) is not None and cap is not before.cap_for(place)
+        }
+        crowded = {place: number for place, number in above.items() if number > 0}
+        values = {"places": list(crowded), "numbers": list(crowded.values()), "most": _SAMPLES}
+        least = await self._database.rows(tenant, _LEAST, values, prepare=False)
+        return Plan(
+            tuple(due),
+            [dict(zip(names, row, strict=True)) for row in first],
+            above_cap=sum(crowded.values()),
+            least=[dict(zip((*names[:-1], "importance"), row, strict=True)) for row in least],
+        )
+
+
+def _deciding(listed: Sequence[Policy]) -> TenantPolicies:
+    return TenantPolicies(
+        {policy.namespace: policy.rules for policy in listed},
+        {policy.namespace: policy.cap for policy in listed if policy.cap is not None},
+    )

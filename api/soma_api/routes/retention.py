@@ -1,6 +1,5 @@
 """Retention policies over HTTP: which are in force, what one would end, set and lift."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -39,7 +38,7 @@ from soma_api.problems import (
     StoreUnavailableError,
     UnsupportedMediaTypeError,
 )
-from soma_schemas.events import RetentionRule
+from soma_api.queries.policy_queries import SaidOfPolicy
 from soma_schemas.fields import Namespace
 from soma_schemas.identity import new_id
 from soma_schemas.namespaces import contains
@@ -68,12 +67,14 @@ async def list_retention_policies(*, principal: Operator, asked: PoliciesAsked) 
     """List the policies in force that reach what the key covers.
 
     A memory's own `expires_at` goes before every policy. Then the policy of its namespace decides, or of the
-    nearest one above that has a rule for its kind, and at last that of the tenant.
+    nearest one above that has a rule for its kind, and at last that of the tenant. The cap of the nearest
+    policy that has one says how many memories each namespace may have by itself.
     """
     found = [
         {
             "namespace": each.namespace,
             "rules": [rule.model_dump() for rule in each.rules],
+            "cap": None if each.cap is None else each.cap.model_dump(),
             "actor": each.actor,
             "set_at": each.set_at,
         }
@@ -104,10 +105,13 @@ async def set_retention_policy(
     """Set the policy of a namespace, or of the tenant, in place of the one that was.
 
     It counts from the moment it is in force, also for memories that were stored before: those whose time it
-    ends are gone from reads and searches at once. `POST /v1/retention-policies:plan` says which before.
+    ends are gone from reads and searches at once, and those above its cap as soon as the worker of retention
+    has come to them. `POST /v1/retention-policies:plan` says which before.
     """
     seconds = headers.preferred_wait(prefer, settings.api.max_wait.total_seconds())
-    change = _Change(principal, idempotency_key or new_id(now), namespace, policy.rules, now)
+    change = _Change(
+        principal, idempotency_key or new_id(now), namespace, SaidOfPolicy(policy.rules, policy.cap), now
+    )
     return await _publish(change, changes, seconds)
 
 
@@ -130,7 +134,7 @@ async def lift_retention_policy(
 ) -> Response:
     """Lift the policy of a namespace, or of the tenant. The next one above decides from then on."""
     seconds = headers.preferred_wait(prefer, settings.api.max_wait.total_seconds())
-    change = _Change(principal, idempotency_key or new_id(now), namespace, (), now)
+    change = _Change(principal, idempotency_key or new_id(now), namespace, SaidOfPolicy(), now)
     return await _publish(change, changes, seconds)
 
 
@@ -145,9 +149,12 @@ async def plan_retention_policy(
 ) -> Response:
     """Say what a policy would end if it were set: how many memories, when, and some of them. Sets nothing."""
     _require(principal, namespace)
-    found = await asked.plan(principal.tenant, namespace, plan.rules, now)
+    found = await asked.plan(principal.tenant, namespace, SaidOfPolicy(plan.rules, plan.cap), now)
     within = ("due_now", "due_within_1_day", "due_within_7_days", "due_within_30_days")
-    return json_response(dict(zip(within, found.due, strict=True)) | {"samples": found.samples})
+    return json_response(
+        dict(zip(within, found.due, strict=True))
+        | {"samples": found.samples, "above_cap": found.above_cap, "above_cap_samples": found.least}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +162,14 @@ class _Change:
     principal: Principal
     event_id: UUID
     namespace: str | None
-    rules: Sequence[RetentionRule]
+    said: SaidOfPolicy
     now: datetime
 
 
 async def _publish(change: _Change, changes: PolicyChanges, wait_seconds: float | None) -> Response:
     _require(change.principal, change.namespace)
     position = await changes.publish(
-        change.principal, change.event_id, change.namespace, change.rules, change.now
+        change.principal, change.event_id, change.namespace, change.said, change.now
     )
     in_force = None
     answered = {}

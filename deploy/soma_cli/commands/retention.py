@@ -1,6 +1,5 @@
 """`soma retention`: set, lift, list and plan how long memories are kept, and see how the sweeper stands."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -25,10 +24,21 @@ app = typer.Typer(
 )
 
 _Ttl = Annotated[
-    str,
+    str | None,
     typer.Argument(
         help="How long a memory is kept after its last change: `30d`, `12h`, `15m`, `90s`.",
-        metavar="DURATION",
+        metavar="[DURATION]",
+        show_default=False,
+    ),
+]
+_MaxMemories = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="How many memories each namespace may have by itself. Above, the least important go, and of "
+        "those the oldest.",
+        metavar="NUMBER",
+        show_default=False,
     ),
 ]
 _Namespace = Annotated[
@@ -50,6 +60,7 @@ _OfKind = Annotated[
         show_default=False,
     ),
 ]
+_Cap = Annotated[bool, typer.Option("--cap", help="Only the cap; rules of the policy stay.")]
 _Notice = Annotated[
     str | None,
     typer.Option(
@@ -73,8 +84,6 @@ _Wait = Annotated[
     ),
 ]
 
-_Rules = Sequence[Mapping[str, Any]]
-
 
 class MemoriesWouldGoError(SomaError):
     """A policy would end memories at once, and nobody has agreed to it."""
@@ -83,11 +92,19 @@ class MemoriesWouldGoError(SomaError):
     remedy = "add --yes to do it"
 
 
+class NothingSaidError(SomaError):
+    """Neither how long nor how many."""
+
+    code = "nothing_said"
+    remedy = "name a DURATION, --max-memories NUMBER, or both"
+
+
 class RetentionStatus(Result):
     """How retention stands, over all tenants."""
 
     policies: int
     overdue: int
+    above_cap: int
     oldest_overdue: datetime | None
     oldest_overdue_seconds: float | None
     notices_told: int
@@ -102,6 +119,7 @@ class RetentionStatus(Result):
         oldest = "" if seconds is None else f", the oldest for {seconds:,.0f} s"
         table.add_row("policies in force", f"{self.policies:,}")
         table.add_row("ended, still in the tables", f"{self.overdue:,}{oldest}")
+        table.add_row("above their cap", f"{self.above_cap:,}")
         table.add_row("notices told", f"{self.notices_told:,}")
         table.add_row("last states on their way", f"{self.outbox_rows:,}")
         months = (self.history_first_month, self.history_last_month)
@@ -112,8 +130,9 @@ class RetentionStatus(Result):
 @app.command("set")
 def set_(
     context: typer.Context,
-    ttl: _Ttl,
+    ttl: _Ttl = None,
     *,
+    max_memories: _MaxMemories = None,
     namespace: _Namespace = None,
     kind: _OfKind = None,
     notice: _Notice = None,
@@ -124,15 +143,15 @@ def set_(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set how long memories of a namespace, or of the tenant, are kept after their last change.
+    """Set how long memories of a namespace, or of the tenant, are kept after their last change, or how many.
 
-    A memory's own `expires_at` goes before every policy. When memories would be gone at once, this shows
-    which, and sets the policy only with --yes.
+    A memory's own `expires_at` goes before every DURATION. What is not named stays as it is. When memories
+    would be gone at once, this shows which, and sets the policy only with --yes.
     """
-    rule = _rule(ttl, kind, notice, archive=archive)
+    changed = _changed(ttl, max_memories, kind, notice, archive=archive)
     with open_client(context, url, api_key) as client:
-        rules = [*_others(client, namespace, kind), rule]
-        _change(client, namespace, rules, yes=yes, wait=wait, as_json=as_json)
+        said = _said(client, namespace, changed)
+        _change(client, namespace, said, yes=yes, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -141,20 +160,27 @@ def unset(
     *,
     namespace: _Namespace = None,
     kind: _OfKind = None,
+    cap: _Cap = False,
     yes: _Yes = False,
     wait: _Wait = 5,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lift the policy of a namespace, or of the tenant; with --kind only that rule of it.
+    """Lift the policy of a namespace, or of the tenant; with --kind or --cap only that part of it.
 
     The next policy above decides from then on. When memories would be gone at once by that, this shows which,
     and lifts the policy only with --yes.
     """
     with open_client(context, url, api_key) as client:
-        rules = [] if kind is None else _others(client, namespace, kind)
-        _change(client, namespace, rules, yes=yes, wait=wait, as_json=as_json)
+        said: _Said = {"rules": [], "cap": None}
+        if kind is not None or cap:
+            said = _in_force(client, namespace)
+        if kind is not None:
+            said["rules"] = [rule for rule in said["rules"] if rule["kind"] != kind]
+        if cap:
+            said["cap"] = None
+        _change(client, namespace, said, yes=yes, wait=wait, as_json=as_json)
 
 
 @app.command("list")
@@ -169,8 +195,9 @@ def list_(
 @app.command()
 def plan(
     context: typer.Context,
-    ttl: _Ttl,
+    ttl: _Ttl = None,
     *,
+    max_memories: _MaxMemories = None,
     namespace: _Namespace = None,
     kind: _OfKind = None,
     url: Url = None,
@@ -178,10 +205,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a policy would end, and when, without setting it."""
-    rule = _rule(ttl, kind, None, archive=False)
+    changed = _changed(ttl, max_memories, kind, None, archive=False)
     with open_client(context, url, api_key) as client:
-        rules = [*_others(client, namespace, kind), rule]
-        show(client.plan_policy(namespace, rules), as_json=as_json)
+        show(client.plan_policy(namespace, _said(client, namespace, changed)), as_json=as_json)
 
 
 @app.command()
@@ -195,6 +221,7 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
         RetentionStatus(
             policies=state.policies,
             overdue=state.overdue,
+            above_cap=state.above_cap,
             oldest_overdue=state.oldest,
             oldest_overdue_seconds=None if state.oldest is None else (now - state.oldest).total_seconds(),
             notices_told=state.told,
@@ -206,35 +233,58 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
     )
 
 
-def _rule(ttl: str, kind: Kind | None, notice: str | None, *, archive: bool) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "ttl_seconds": seconds_of("DURATION", ttl),
+# A policy as the API takes it.
+_Said = dict[str, Any]
+
+
+def _changed(
+    ttl: str | None, max_memories: int | None, kind: Kind | None, notice: str | None, *, archive: bool
+) -> _Said:
+    """Return what is to be changed of a policy, where that is anything."""
+    how = {
         "notice_seconds": 0 if notice is None else seconds_of("--notice", notice),
         "archive": archive,
     }
+    changed: _Said = {"rules": [], "cap": None}
+    if ttl is not None:
+        changed["rules"] = [{"kind": kind, "ttl_seconds": seconds_of("DURATION", ttl), **how}]
+    if max_memories is not None:
+        changed["cap"] = {"max_memories": max_memories, **how}
+    if not any(changed.values()):
+        raise NothingSaidError("nothing to set: neither how long memories are kept, nor how many")
+    return changed
 
 
-def _others(client: SomaClient, namespace: str | None, kind: Kind | None) -> list[dict[str, Any]]:
-    """Return the rules that the policy of a namespace has for other kinds."""
-    return [
-        rule.model_dump(mode="json")
-        for policy in client.policies().policies
-        if policy.namespace == namespace
-        for rule in policy.rules
-        if rule.kind != kind
-    ]
+def _in_force(client: SomaClient, namespace: str | None) -> _Said:
+    """Return what the policy of a namespace says now."""
+    for policy in client.policies().policies:
+        if policy.namespace == namespace:
+            return policy.model_dump(mode="json", include={"rules", "cap"})
+    return {"rules": [], "cap": None}
+
+
+def _said(client: SomaClient, namespace: str | None, changed: _Said) -> _Said:
+    """Return what the policy of a namespace says once it is changed."""
+    before = _in_force(client, namespace)
+    kinds = {rule["kind"] for rule in changed["rules"]}
+    return {
+        "rules": [*(rule for rule in before["rules"] if rule["kind"] not in kinds), *changed["rules"]],
+        "cap": changed["cap"] or before["cap"],
+    }
 
 
 def _change(
-    client: SomaClient, namespace: str | None, rules: _Rules, *, yes: bool, wait: int, as_json: bool
+    client: SomaClient, namespace: str | None, said: _Said, *, yes: bool, wait: int, as_json: bool
 ) -> None:
     if not yes:
-        planned = client.plan_policy(namespace, rules)
-        if planned.due_now:
+        planned = client.plan_policy(namespace, said)
+        cap = said["cap"]
+        # With a notice they stay for its time.
+        above = planned.above_cap if cap is None or not cap["notice_seconds"] else 0
+        if planned.due_now or above:
             show(planned, as_json=as_json)
             say("")
             raise MemoriesWouldGoError(
-                f"nothing was changed: memories would be gone at once, {planned.due_now:,} of them"
+                f"nothing was changed: memories would be gone at once, {planned.due_now + above:,} of them"
             )
-    show(client.set_policy(namespace, rules, wait_seconds=wait), as_json=as_json)
+    show(client.set_policy(namespace, said, wait_seconds=wait), as_json=as_json)

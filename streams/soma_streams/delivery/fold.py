@@ -188,7 +188,7 @@ def _content_after(
 def _is_its_deadline(event: MemoryExpired, living: Content) -> bool:
     if event.updated_at is None:
         return living.expires_at == event.expires_at
-    return living.expires_at is None and living.updated_at == event.updated_at
+    return living.expires_at in {None, event.expires_at} and living.updated_at == event.updated_at
 
 
 def _stored(event: MemoryStored, logged_at: datetime, living: Content | None) -> Content:

@@ -129,7 +129,7 @@ async def untold_by_themselves(
     connection: Connection, tenants: Collection[str], now: datetime, notice_seconds: int, most: int
 ) -> AsyncIterator[Page]:
     """Yield the memories of some tenants whose own deadline comes so soon, and of which nobody was told."""
-    values = {"now": now, "until": _moved(now, notice_seconds), "tenants": list(tenants)}
+    values = {"now": now, "until": moved(now, notice_seconds), "tenants": list(tenants)}
     async for page in _along_deadlines(connection, _UNTOLD_BY_THEMSELVES, values, most):
         yield page
 
@@ -139,7 +139,7 @@ async def ended_by_policy(
 ) -> AsyncIterator[Page]:
     """Yield the memories of a tenant whose deadline by policy has passed."""
     async for places in _places(connection, tenant, policies):
-        values = _of(tenant, places) | {"until": [_moved(now, -each.rule.ttl_seconds) for each in places]}
+        values = _of(tenant, places) | {"until": [moved(now, -each.rule.ttl_seconds) for each in places]}
         async for page in _until_nothing_new(connection, _ENDED_BY_POLICY, values, most):
             yield page
 
@@ -153,8 +153,8 @@ async def untold_by_policy(
         if not places:
             continue
         values = _of(tenant, places) | {
-            "since": [_moved(now, -place.rule.ttl_seconds) for place in places],
-            "until": [_moved(now, place.rule.notice_seconds - place.rule.ttl_seconds) for place in places],
+            "since": [moved(now, -place.rule.ttl_seconds) for place in places],
+            "until": [moved(now, place.rule.notice_seconds - place.rule.ttl_seconds) for place in places],
             "ttls": [place.rule.ttl_seconds for place in places],
         }
         async for page in _until_nothing_new(connection, _UNTOLD_BY_POLICY, values, most):
@@ -220,7 +220,7 @@ def _of(tenant: str, places: Sequence[_Place]) -> dict[str, object]:
     }
 
 
-def _moved(moment: datetime, seconds: int) -> datetime:
+def moved(moment: datetime, seconds: int) -> datetime:
     """Return a time so much later or earlier, or the end of the calendar on that side."""
     try:
         return moment + timedelta(seconds=seconds)

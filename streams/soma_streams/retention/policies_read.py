@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from soma_schemas.events import RetentionRule
+from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.retention import TenantPolicies
 from soma_streams.sinks.sessions import Connection
 
 _CLOCK = "SELECT clock_timestamp()"
 _POLICIES = """
-SELECT held.tenant, held.namespace, held.rules
+SELECT held.tenant, held.namespace, held.rules, held.cap
 FROM unnest(%(tenants)s::text[]) AS wanted (tenant)
 CROSS JOIN LATERAL (
     SELECT * FROM public.retention_policies WHERE retention_policies.tenant = wanted.tenant OFFSET 0
@@ -25,9 +25,12 @@ async def policies_of(connection: Connection, tenants: Collection[str]) -> Mappi
     """Return the policies in force of some tenants; one without any has none that decide."""
     rows = await connection.execute(_POLICIES, {"tenants": sorted(set(tenants))})
     found: dict[str, dict[str | None, list[RetentionRule]]] = {tenant: {} for tenant in tenants}
-    for tenant, namespace, rules in await rows.fetchall():
+    caps: dict[str, dict[str | None, SizeCap]] = {tenant: {} for tenant in tenants}
+    for tenant, namespace, rules, cap in await rows.fetchall():
         found[tenant][namespace or None] = [RetentionRule.model_validate(rule) for rule in rules]
-    return {tenant: TenantPolicies(policies) for tenant, policies in found.items()}
+        if cap is not None:
+            caps[tenant][namespace or None] = SizeCap.model_validate(cap)
+    return {tenant: TenantPolicies(policies, caps[tenant]) for tenant, policies in found.items()}
 
 
 async def next_tenant(connection: Connection, after: str) -> str | None:

@@ -12,10 +12,11 @@ from soma_streams.sinks.watermarks import advance, settled_below
 
 # A policy replaces an older one of its namespace.
 _SET = """
-INSERT INTO public.retention_policies AS held (tenant, namespace, rules, actor, set_at, version)
-VALUES (%(tenant)s, %(namespace)s, %(rules)s, %(actor)s, %(set_at)s, %(version)s)
+INSERT INTO public.retention_policies AS held (tenant, namespace, rules, cap, actor, set_at, version)
+VALUES (%(tenant)s, %(namespace)s, %(rules)s, %(cap)s, %(actor)s, %(set_at)s, %(version)s)
 ON CONFLICT (tenant, namespace) DO UPDATE SET
-    rules = EXCLUDED.rules, actor = EXCLUDED.actor, set_at = EXCLUDED.set_at, version = EXCLUDED.version
+    rules = EXCLUDED.rules, cap = EXCLUDED.cap, actor = EXCLUDED.actor, set_at = EXCLUDED.set_at,
+    version = EXCLUDED.version
 WHERE held.version < EXCLUDED.version
 """
 _LIFT = """
@@ -77,5 +78,6 @@ async def _apply(connection: Connection, statement: Statement[RetentionPolicySet
         await connection.execute(_LIFT, place)
         return
     rules = Jsonb([rule.model_dump(mode="json") for rule in policy.rules])
-    said = {"rules": rules, "actor": policy.actor, "set_at": policy.occurred_at}
+    cap = None if policy.cap is None else Jsonb(policy.cap.model_dump(mode="json"))
+    said = {"rules": rules, "cap": cap, "actor": policy.actor, "set_at": policy.occurred_at}
     await connection.execute(_SET, place | said)

@@ -19,11 +19,13 @@ from soma_streams.retention.due_memories import (
     Page,
     ended_by_policy,
     ended_by_themselves,
+    moved,
     untold_by_policy,
     untold_by_themselves,
 )
 from soma_streams.retention.policies_read import database_time, next_tenant, policies_of
 from soma_streams.retention.publishing import Publishing
+from soma_streams.retention.surplus import SurplusMemory, SurplusPage, due_surplus, untold_surplus
 from soma_streams.settings import RetentionSettings
 from soma_streams.sinks.sessions import Connection
 
@@ -34,10 +36,11 @@ _EXPIRY_NAMESPACE = UUID("e1e5baa8-01d2-5cca-86a2-7f7143cf5644")
 _NOTICE_NAMESPACE = UUID("76654d79-25b1-5ad7-9cc2-84d773501f84")
 
 _REMEMBER = """
-INSERT INTO public.retention_notices (tenant, memory_id, deadline, told_at)
-SELECT tenant, memory_id, deadline, %(now)s::timestamptz
-FROM unnest(%(tenants)s::text[], %(memory_ids)s::uuid[], %(deadlines)s::timestamptz[])
-    AS told (tenant, memory_id, deadline)
+INSERT INTO public.retention_notices (tenant, memory_id, deadline, told_at, seen_updated_at)
+SELECT tenant, memory_id, deadline, %(now)s::timestamptz, seen_updated_at
+FROM unnest(
+    %(tenants)s::text[], %(memory_ids)s::uuid[], %(deadlines)s::timestamptz[], %(seen)s::timestamptz[]
+) AS told (tenant, memory_id, deadline, seen_updated_at)
 ON CONFLICT (tenant, memory_id, deadline) DO NOTHING
 """
 _FORGET = """
@@ -101,12 +104,19 @@ class Sweeper:
         """
         self._oldest_due = None
         ended = told = 0
+        began = await self._now(connection)
         async for page in self._ended(connection):
             ended += await self._end(connection, page)
         self._oldest_due = None
+        async for surplus in self._above_caps(connection):
+            ended += await self._end_surplus(connection, surplus)
         async for page in self._untold(connection):
             told += await self._tell(connection, page)
-        await self._forget(connection)
+        async for tenant, policies in _tenants(connection):
+            async for surplus in untold_surplus(connection, tenant, policies, self._settings.page_memories):
+                told += await self._tell_surplus(connection, surplus)
+        # What a notice was for is done by now, unless its deadline came during this sweep.
+        await self._forget(connection, began)
         if ended or told:
             self._log.info("memories_swept", ended=ended, told=told)
 
@@ -134,6 +144,12 @@ class Sweeper:
             async for page in untold_by_themselves(connection, notices, now, longest, most):
                 yield page
 
+    async def _above_caps(self, connection: Connection) -> AsyncIterator[SurplusPage]:
+        async for tenant, policies in _tenants(connection):
+            now, most = await self._now(connection), self._settings.page_memories
+            async for page in due_surplus(connection, tenant, policies, now, most):
+                yield page
+
     async def _end(self, connection: Connection, page: Page) -> int:
         """Publish the ends of those of a page whose deadline has passed, and wait until they are applied."""
         began = self._clock.monotonic()
@@ -143,13 +159,24 @@ class Sweeper:
             return 0
         oldest = min(at.at for _, at in due)
         self._oldest_due = min(oldest, self._oldest_due or oldest)
-        positions = await self._publishing.publish(
-            [_expiry(memory, at, now) for memory, at in due], MEMORY_EVENTS
-        )
-        self._metrics.expiries.inc(len(due))
-        await self._applied(connection, positions)
+        await self._publish_ends(connection, [_expiry(memory, at, now) for memory, at in due])
         await self._pace(len(due), began)
         return len(due)
+
+    async def _end_surplus(self, connection: Connection, page: SurplusPage) -> int:
+        """Publish the ends of those of a page that are still above a cap, and wait until they are applied."""
+        began = self._clock.monotonic()
+        now = await self._now(connection)
+        due = await _still_capped(connection, page)
+        if due:
+            await self._publish_ends(connection, [_surplus_expiry(memory, now) for memory in due])
+            await self._pace(len(due), began)
+        return len(due)
+
+    async def _publish_ends(self, connection: Connection, ends: Sequence[MemoryExpired]) -> None:
+        positions = await self._publishing.publish(ends, MEMORY_EVENTS)
+        self._metrics.expiries.inc(len(ends))
+        await self._applied(connection, positions)
 
     async def _tell(self, connection: Connection, page: Page) -> int:
         """Publish notices of those of a page whose notice period has begun, then remember them."""
@@ -159,16 +186,38 @@ class Sweeper:
         due = [(memory, at) for memory, at in judged if at.notice_at <= now < at.at]
         if not due:
             return 0
-        await self._publishing.publish([_notice(memory, at, now) for memory, at in due], MEMORY_EXPIRING)
-        told = {
-            "tenants": [memory.tenant for memory, _ in due],
-            "memory_ids": [memory.memory_id for memory, _ in due],
-            "deadlines": [at.at for _, at in due],
-        }
-        await connection.execute(_REMEMBER, {"now": now, **told})
-        self._metrics.notices.inc(len(due))
+        notices = [_notice(memory, at, now) for memory, at in due]
+        await self._publish_notices(connection, notices, [None] * len(due), now)
         await self._pace(len(due), began)
         return len(due)
+
+    async def _tell_surplus(self, connection: Connection, page: SurplusPage) -> int:
+        """Publish notices of those of a page that are still above a cap, then remember them."""
+        began = self._clock.monotonic()
+        now = await self._now(connection)
+        due = await _still_capped(connection, page)
+        if due:
+            notices = [_surplus_notice(memory, now) for memory in due]
+            await self._publish_notices(connection, notices, [memory.updated_at for memory in due], now)
+            await self._pace(len(due), began)
+        return len(due)
+
+    async def _publish_notices(
+        self,
+        connection: Connection,
+        notices: Sequence[MemoryExpiring],
+        seen: Sequence[datetime | None],
+        now: datetime,
+    ) -> None:
+        await self._publishing.publish(notices, MEMORY_EXPIRING)
+        told = {
+            "tenants": [notice.tenant for notice in notices],
+            "memory_ids": [notice.memory_id for notice in notices],
+            "deadlines": [notice.expires_at for notice in notices],
+            "seen": seen,
+        }
+        await connection.execute(_REMEMBER, {"now": now, **told})
+        self._metrics.notices.inc(len(notices))
 
     async def _applied(self, connection: Connection, positions: Sequence[Position]) -> None:
         """Wait until the sink of the tables has settled what was published: it is not found again then."""
@@ -187,9 +236,9 @@ class Sweeper:
                 return
             await self._clock.sleep(_SETTLING_SECONDS)
 
-    async def _forget(self, connection: Connection) -> None:
-        """Take notices of deadlines that have passed out of the table."""
-        past = {"now": await self._now(connection), "most": self._settings.page_memories}
+    async def _forget(self, connection: Connection, now: datetime) -> None:
+        """Take notices of deadlines that had passed by then out of the table."""
+        past = {"now": now, "most": self._settings.page_memories}
         while (await connection.execute(_FORGET, past)).rowcount == self._settings.page_memories:
             pass
 
@@ -222,6 +271,12 @@ async def _judged(connection: Connection, page: Page) -> list[tuple[AgingMemory,
     return [(memory, at) for memory, at in judged if at is not None]
 
 
+async def _still_capped(connection: Connection, page: SurplusPage) -> list[SurplusMemory]:
+    """Return the memories of a page whose namespace has the same cap by the policies in force now."""
+    policies = await policies_of(connection, {memory.tenant for memory in page})
+    return [memory for memory in page if policies[memory.tenant].cap_for(memory.namespace) == memory.cap]
+
+
 def _expiry(memory: AgingMemory, deadline: Deadline, now: datetime) -> MemoryExpired:
     name = f"{memory.tenant}/{memory.memory_id}/{memory.version}/{deadline.at.isoformat()}"
     return MemoryExpired(
@@ -246,5 +301,33 @@ def _notice(memory: AgingMemory, deadline: Deadline, now: datetime) -> MemoryExp
         namespace=memory.namespace,
         memory_id=memory.memory_id,
         expires_at=deadline.at,
+        version=memory.version,
+    )
+
+
+def _surplus_expiry(memory: SurplusMemory, now: datetime) -> MemoryExpired:
+    return MemoryExpired(
+        event_id=uuid5(_EXPIRY_NAMESPACE, f"{memory.tenant}/{memory.memory_id}/{memory.version}/cap"),
+        tenant=memory.tenant,
+        occurred_at=now,
+        actor=ACTOR,
+        namespace=memory.namespace,
+        memory_id=memory.memory_id,
+        # Its own deadline where it has one: a memory that has another by then has changed.
+        expires_at=memory.expires_at or memory.told or now,
+        updated_at=memory.updated_at,
+        archive=memory.cap.archive,
+    )
+
+
+def _surplus_notice(memory: SurplusMemory, now: datetime) -> MemoryExpiring:
+    return MemoryExpiring(
+        event_id=uuid5(_NOTICE_NAMESPACE, f"{memory.tenant}/{memory.memory_id}/{memory.version}/cap"),
+        tenant=memory.tenant,
+        occurred_at=now,
+        actor=ACTOR,
+        namespace=memory.namespace,
+        memory_id=memory.memory_id,
+        expires_at=moved(now, memory.cap.notice_seconds),
         version=memory.version,
     )

@@ -10,7 +10,7 @@ import pytest_asyncio
 from api_gateway import Gateway, body_of
 from builders import A_TENANT
 from soma_api.principals import Role
-from soma_schemas.events import RetentionPolicySet, RetentionRule
+from soma_schemas.events import RetentionPolicySet, RetentionRule, SizeCap
 from soma_schemas.producer import Tombstone
 from soma_schemas.topics import MEMORY_POLICIES
 
@@ -83,7 +83,7 @@ async def test_who_waits_is_told_whether_it_is_in_force(gateway: Gateway, settle
 @pytest.mark.parametrize(
     ("rules", "path"),
     [
-        ([], "/rules"),
+        ([], ""),
         ([a_rule(0)], "/rules/0/ttl_seconds"),
         ([a_rule(7, kind="OTHER")], "/rules/0/kind"),
         ([a_rule(7, colour="red")], "/rules/0/colour"),
@@ -186,3 +186,71 @@ async def test_a_plan_without_rules_is_of_lifting_the_policy(gateway: Gateway) -
 
     assert lifted["due_now"] == 1
     assert none_left["due_now"] == 0
+
+
+A_CAP = {"max_memories": 2, "notice_seconds": 60, "archive": True}
+
+
+async def test_a_cap_is_published_with_the_rules_or_alone(gateway: Gateway) -> None:
+    for body in ({"rules": [a_rule(7)], "cap": A_CAP}, {"cap": {"max_memories": 2}}):
+        assert (await gateway.client.put(f"{POLICIES}?namespace=team", json=body)).status_code == 202
+
+    both, alone = gateway.publisher.sent[MEMORY_POLICIES.name]
+    assert isinstance(both, RetentionPolicySet)
+    assert isinstance(alone, RetentionPolicySet)
+    assert both.cap is not None
+    assert (len(both.rules), both.cap.model_dump()) == (1, A_CAP)
+    assert alone.cap is not None
+    assert alone.rules == []
+    assert alone.cap.model_dump() == {"max_memories": 2, "notice_seconds": 0, "archive": False}
+
+
+async def test_a_cap_in_force_is_listed(gateway: Gateway) -> None:
+    gateway.given_policy(namespace="team", cap=SizeCap.model_validate(A_CAP))
+
+    (policy,) = body_of(await gateway.client.get(POLICIES))["policies"]
+    assert (policy["rules"], policy["cap"]) == ([], A_CAP)
+
+
+async def test_a_plan_says_how_many_are_above_a_cap_and_which_go_first(gateway: Gateway) -> None:
+    now = gateway.clock.now()
+
+    def weighed(importance: float, days: int, **fields: Any) -> str:
+        changed = now - timedelta(days=days)
+        return str(gateway.given_memory(importance=importance, updated_at=changed, **fields))
+
+    weighed(0.9, 9, namespace="team")
+    second = weighed(0.2, 1, namespace="team", expires_at=now + timedelta(days=1))
+    first = weighed(0.2, 2, namespace="team", text="x" * 500)
+    for days in range(3):
+        weighed(0.1, days, namespace="team/full")
+        weighed(0.1, days, namespace="other")
+    gateway.given_policy(namespace="team/full", cap=SizeCap.model_validate(A_CAP | {"max_memories": 99}))
+
+    plan = body_of(
+        await gateway.client.post(f"{POLICIES}:plan?namespace=team", json={"cap": {"max_memories": 1}})
+    )
+
+    assert (plan["above_cap"], plan["due_now"]) == (2, 0)
+    assert [each["memory_id"] for each in plan["above_cap_samples"]] == [first, second]
+    assert len(plan["above_cap_samples"][0]["text"]) == 120
+    assert gateway.publisher.sent == {}
+
+
+async def test_lifting_a_cap_is_planned_by_the_next_one_above(gateway: Gateway) -> None:
+    gateway.given_policy(cap=SizeCap.model_validate(A_CAP))
+    gateway.given_policy(namespace="team", cap=SizeCap.model_validate(A_CAP | {"max_memories": 99}))
+    for _ in range(5):
+        gateway.given_memory(namespace="team")
+
+    plan = body_of(await gateway.client.post(f"{POLICIES}:plan?namespace=team", json={}))
+
+    assert plan["above_cap"] == 3
+
+
+async def test_a_cap_that_makes_no_sense_is_not_published(gateway: Gateway) -> None:
+    answer = await gateway.client.put(POLICIES, json={"cap": {"max_memories": 0}})
+
+    assert answer.status_code == 422
+    assert body_of(answer)["errors"][0]["path"] == "/cap/max_memories"
+    assert gateway.publisher.sent == {}

@@ -342,6 +342,18 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(4 * 40, planned, kept=False)},
     "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(12 * 40, planned, kept=False)},
+    "soma_api.queries.policy_queries._LEAST": {
+        "of 40 namespaces": Case(
+            14 * 40,
+            lambda t: {
+                "tenant": t,
+                "places": [f"users/{number}/notes" for number in range(40)],
+                "numbers": [100] * 40,
+                "most": 5,
+            },
+            kept=False,
+        )
+    },
     "soma_api.queries.memory_queries._TAGGED": {
         "rare": Case(480, lambda _: {"tags": ["rare7"], "most": 1000}),
         "common": Case(480, lambda _: {"tags": ["common"], "most": 1000}),
@@ -580,6 +592,19 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_streams.retention.history_months._MAKE": {"": Case(60, lambda _: {"month": "2026-03-01"})},
     "soma_streams.retention.history_months._DROP": {"": Case(60, lambda _: {"month": "2003-03-01"})},
+    "soma_streams.retention.surplus._NAMESPACES": {"": Case(30, lambda _: {"after": "", "most": 200})},
+    "soma_streams.retention.surplus._SURPLUS": {
+        "100 of a namespace": Case(
+            1000,
+            lambda _: {
+                "namespace": "users/1/notes",
+                "max_memories": ROWS // 40 - 100,
+                "untold": True,
+                "told_by": None,
+                "most": 500,
+            },
+        )
+    },
     "soma_streams.retention.outbox_relay._COUNT": {"": Case(4500)},
     "soma_streams.retention.outbox_relay._TAKE": {"100 rows": Case(800, lambda _: {"most": 100})},
     "soma_streams.retention.policies_read._NEXT_TENANT": {"": Case(8, lambda _: {"after": ""})},
@@ -598,6 +623,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
                 "tenants": [t] * 100,
                 "memory_ids": ids(t, 100),
                 "deadlines": ["2026-06-01Z"] * 100,
+                "seen": [None] * 100,
             },
         )
     },
@@ -610,6 +636,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             lambda _: {
                 "namespace": "users/2",
                 "rules": "[]",
+                "cap": None,
                 "actor": "a",
                 "set_at": "2026-05-01Z",
                 "version": 2**45,

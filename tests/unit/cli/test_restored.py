@@ -15,7 +15,7 @@ def shown(capsys: pytest.CaptureFixture[str], *continued: ContinuedPartition) ->
         tables=3,
         rows=1200,
         resumed=False,
-        revision="0010",
+        revision="0011",
         continued=list(continued),
     )
     show(restored, as_json=False)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soma_schemas.events import RetentionRule
+from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.fields import Kind
 from soma_schemas.memories import Content
 from soma_schemas.namespaces import contains
@@ -100,6 +100,32 @@ def test_a_policy_counts_from_the_last_change() -> None:
         archive=False,
         by_policy=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("caps", "most"),
+    [
+        ({}, None),
+        ({None: 1}, 1),
+        ({"team": 2, None: 1}, 2),
+        ({"team": 2, "team/a": 3, "team/a/notes/old": 4}, 3),
+        ({"team/a/no": 5, "other": 6}, None),
+    ],
+)
+def test_the_nearest_cap_decides_whatever_the_rules_are(
+    caps: dict[str | None, int], most: int | None
+) -> None:
+    policies = TenantPolicies(
+        {"team/a/notes": [a_rule(10)]},
+        {
+            place: SizeCap(max_memories=number, notice_seconds=0, archive=False)
+            for place, number in caps.items()
+        },
+    )
+
+    cap = policies.cap_for("team/a/notes")
+    assert (cap and cap.max_memories) == most
+    assert policies.caps == bool(caps)
 
 
 def test_a_deadline_beyond_the_calendar_is_none() -> None:

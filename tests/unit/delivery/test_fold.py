@@ -183,11 +183,22 @@ def test_an_expiry_by_a_policy_is_void_when_the_memory_has_changed_or_has_a_dead
     memory = stored(key="a")
     (first,) = a_log([memory])
     ended = expired(memory, A_DEADLINE, updated_at=first.logged_at)
-    of_own = stored(key="a", expires_at="2026-05-01T00:00:00Z")
+    of_own = stored(key="a", expires_at="2026-06-01T00:00:00Z")
 
     assert after(a_log([memory, ended])).popitem()[1].content is None
     assert reasons(a_log([memory, patched(memory, text="b"), ended]))[-1] is SupersededReason.DEADLINE_MOVED
     assert reasons(a_log([of_own, ended]))[-1] is SupersededReason.DEADLINE_MOVED
+
+
+def test_an_expiry_by_a_cap_names_a_memory_s_own_deadline_and_is_void_when_either_has_moved() -> None:
+    memory = stored(key="a", expires_at="2026-05-01T00:00:00Z")
+    (first,) = a_log([memory])
+    ended = expired(memory, A_DEADLINE, updated_at=first.logged_at)
+    elsewhen = expired(memory, A_DEADLINE + timedelta(1), updated_at=first.logged_at)
+
+    assert after(a_log([memory, ended])).popitem()[1].content is None
+    assert reasons(a_log([memory, elsewhen]))[-1] is SupersededReason.DEADLINE_MOVED
+    assert reasons(a_log([memory, patched(memory, text="b"), ended]))[-1] is SupersededReason.DEADLINE_MOVED
 
 
 def test_only_the_last_word_on_an_edge_is_written() -> None:
