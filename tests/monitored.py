@@ -26,6 +26,7 @@ from soma_schemas.configuration import as_environment
 from soma_schemas.settings import KafkaSettings, PublishingSettings
 
 _TENANT = "acme"
+_AUDITED = {"SOMA_AUDIT__INTERVAL": "PT5S"}
 
 
 class _Brokers(BaseModel):
@@ -53,7 +54,7 @@ def monitored(local_parts: LocalParts, settings: PublishingSettings, folder: Pat
     )
     with ExitStack() as running:
         worker = running.enter_context(postgres_worker(local_parts, settings, folder))
-        api = running.enter_context(api_with_vectors(local_parts, settings, folder))
+        api = running.enter_context(api_with_vectors(local_parts, settings, folder, _AUDITED))
         retention = running.enter_context(retention_worker(local_parts, settings, folder))
         collector = running.enter_context(_lag_collector(settings, folder))
         jobs = {

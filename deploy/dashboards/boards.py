@@ -261,27 +261,6 @@ _SINKS = Board(
             queries={"{{sink}}": f"sum by (sink) (increase(soma_rebalances_total[{_SPAN}]))"},
         ),
         Panel(
-            title="Retention: how long the oldest is overdue",
-            good="0, or seconds while a policy ends many. 5 minutes and more: the sweeper does not get on.",
-            runbook=Runbook.SWEEPER,
-            queries={
-                "overdue": "max(soma_retention_overdue_seconds)",
-                "1 when a process leads": "max(soma_retention_leader)",
-            },
-            bad_above=300,
-        ),
-        Panel(
-            title="Retention: memories told of, ended and archived",
-            good="Archived follows ended where the policy wants it. Rows that stay in the outbox: brokers are away.",
-            runbook=Runbook.SWEEPER,
-            queries={
-                "told of": f"sum(rate(soma_retention_notices_total[{_SPAN}]))",
-                "ended": f"sum(rate(soma_retention_expiries_total[{_SPAN}]))",
-                "archived": f"sum(rate(soma_retention_archived_total[{_SPAN}]))",
-                "rows in the outbox": "max(soma_retention_outbox_rows)",
-            },
-        ),
-        Panel(
             title="Events read by the reference instead of the native extension",
             good="Near 0 where the extension is installed: the reference takes longer.",
             runbook=Runbook.UPGRADE,
@@ -440,14 +419,6 @@ _STORES = Board(
             unit="reqps",
         ),
         Panel(
-            title="Age of the newest backup",
-            good="Less than the time between two. Half a century: there is none.",
-            runbook=Runbook.BACKUP,
-            queries={"age": "time() - max(soma_backup_made_timestamp_seconds)"},
-            unit="s",
-            bad_above=172800,
-        ),
-        Panel(
             title="Vector index",
             good="As many points as memories, and whole.",
             runbook=Runbook.INDEX,
@@ -506,4 +477,71 @@ _CAPACITY = Board(
     ),
 )
 
-BOARDS = (_OVERVIEW, _LAG, _DEAD_LETTERS, _SINKS, _API, _PRODUCERS, _STORES, _CAPACITY)
+_LIFECYCLE = Board(
+    uid="soma-lifecycle",
+    title="Soma / Data lifecycle",
+    description="Whether memories end in time, whether erasures get done, whether the stores agree, and the backup.",
+    panels=(
+        Panel(
+            title="Expiry: how long the oldest is overdue",
+            good="0, or seconds while a policy ends many. 5 minutes and more: the sweeper does not get on.",
+            runbook=Runbook.SWEEPER,
+            queries={
+                "overdue": "max(soma_retention_overdue_seconds)",
+                "1 when a process leads": "max(soma_retention_leader)",
+            },
+            bad_above=300,
+        ),
+        Panel(
+            title="Expiry: memories told of, ended and archived",
+            good="Archived follows ended where the policy wants it. Rows that stay in the outbox: brokers are away.",
+            runbook=Runbook.SWEEPER,
+            queries={
+                "told of": f"sum(rate(soma_retention_notices_total[{_SPAN}]))",
+                "ended": f"sum(rate(soma_retention_expiries_total[{_SPAN}]))",
+                "archived": f"sum(rate(soma_retention_archived_total[{_SPAN}]))",
+                "rows in the outbox": "max(soma_retention_outbox_rows)",
+            },
+        ),
+        Panel(
+            title="Erasures that are not done",
+            good="None for long: an erasure takes seconds to minutes. From an hour on somebody has to look.",
+            runbook=Runbook.ERASURE,
+            queries={
+                "open": "max(soma_open_erasures)",
+                "age of the oldest, in minutes": "max(soma_oldest_erasure_seconds) / 60",
+            },
+            bad_above=60,
+        ),
+        Panel(
+            title="Differences between log, PostgreSQL and vector index",
+            good="0 of every kind. `overdue` waits for the sweeper; any other is mended by soma verify --repair.",
+            runbook=Runbook.DRIFT,
+            queries={"{{kind}}": "sum by (kind) (soma_drift_found)"},
+            bad_above=1,
+        ),
+        Panel(
+            title="Age of the last audit",
+            good="Below SOMA_AUDIT__INTERVAL and the time that one takes. Above: nobody knows of drift.",
+            runbook=Runbook.DRIFT,
+            queries={"age": "time() - max(soma_audit_completed_timestamp_seconds)"},
+            unit="s",
+        ),
+        Panel(
+            title="Age of the newest backup",
+            good="Less than the time between two. Half a century: there is none.",
+            runbook=Runbook.BACKUP,
+            queries={"age": "time() - max(soma_backup_made_timestamp_seconds)"},
+            unit="s",
+            bad_above=172800,
+        ),
+        Panel(
+            title="Months of the history",
+            good="As many as SOMA_RETENTION__HISTORY_KEPT says, and the one made ahead.",
+            runbook=Runbook.DISK,
+            queries={"months": "max(soma_retention_history_months)"},
+        ),
+    ),
+)
+
+BOARDS = (_OVERVIEW, _LAG, _DEAD_LETTERS, _SINKS, _API, _PRODUCERS, _STORES, _LIFECYCLE, _CAPACITY)

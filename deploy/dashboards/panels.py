@@ -21,6 +21,8 @@ class Runbook(StrEnum):
     DATABASE = "database-failover"
     DEAD_LETTERS = "dead-letter-flood"
     DISK = "disk-full"
+    DRIFT = "drift-found"
+    ERASURE = "erasure-overdue"
     LATENCY = "high-latency"
     LAG = "lag-growing"
     INDEX = "qdrant-rebuild"
