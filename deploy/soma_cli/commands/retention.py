@@ -10,6 +10,7 @@ from rich.table import Table
 from soma_cli.client import SomaClient
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.database_errors import told_in_words
+from soma_cli.failures import UsageError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, say, show
 from soma_cli.parsing import seconds_of
@@ -90,13 +91,6 @@ class MemoriesWouldGoError(SomaError):
 
     code = "memories_would_go"
     remedy = "add --yes to do it"
-
-
-class NothingSaidError(SomaError):
-    """Neither how long nor how many."""
-
-    code = "nothing_said"
-    remedy = "name a DURATION, --max-memories NUMBER, or both"
 
 
 class RetentionStatus(Result):
@@ -251,7 +245,7 @@ def _changed(
     if max_memories is not None:
         changed["cap"] = {"max_memories": max_memories, **how}
     if not any(changed.values()):
-        raise NothingSaidError("nothing to set: neither how long memories are kept, nor how many")
+        raise UsageError("say how long or how many: a DURATION, --max-memories NUMBER, or both")
     return changed
 
 

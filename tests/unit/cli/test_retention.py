@@ -15,6 +15,8 @@ NOTHING_ENDS = {
     "due_within_7_days": 0,
     "due_within_30_days": 0,
     "samples": [],
+    "above_cap": 0,
+    "above_cap_samples": [],
 }
 SOME_END = NOTHING_ENDS | {
     "due_now": 1200,
@@ -41,13 +43,24 @@ CHANGED = {
 }
 
 
+A_CAP = {"max_memories": 1000, "notice_seconds": 60, "archive": False}
+
+
 def a_rule(**fields: Any) -> dict[str, Any]:
     return {"kind": None, "ttl_seconds": 7, "notice_seconds": 0, "archive": False} | fields
 
 
-def policies(*rules: dict[str, Any], namespace: str | None = "team") -> dict[str, Any]:
-    policy = {"namespace": namespace, "rules": rules, "actor": "key:1", "set_at": "2026-03-02T07:48:00Z"}
-    return {"policies": [policy] if rules else []}
+def policies(
+    *rules: dict[str, Any], namespace: str | None = "team", cap: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    policy = {
+        "namespace": namespace,
+        "rules": rules,
+        "cap": cap,
+        "actor": "key:1",
+        "set_at": "2026-03-02T07:48:00Z",
+    }
+    return {"policies": [policy] if rules or cap else []}
 
 
 @pytest.fixture
@@ -69,13 +82,13 @@ def test_a_policy_that_ends_nothing_is_set_without_further_ado(
     assert ran.out == "team  in force  (0:17)\n"
     _, planned, done = api.asked
     rules = [a_rule(ttl_seconds=2_592_000, notice_seconds=43_200, archive=True)]
-    assert (planned.path, planned.body) == ("/v1/retention-policies:plan", {"rules": rules})
+    assert (planned.path, planned.body) == ("/v1/retention-policies:plan", {"rules": rules, "cap": None})
     assert (done.method, done.path, done.query) == (
         "PUT",
         "/v1/retention-policies",
         {"namespace": ["team"]},
     )
-    assert done.body == {"rules": rules}
+    assert done.body == {"rules": rules, "cap": None}
     assert done.headers["prefer"] == "wait=5"
 
 
@@ -108,39 +121,94 @@ def test_with_yes_nothing_is_planned(soma: Soma, api: CannedApi, at: dict[str, s
 def test_a_rule_of_one_kind_leaves_the_others_as_they_are(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
-    api.answers(policies(a_rule(), a_rule(kind="EPISODIC", ttl_seconds=9)), 200)
+    api.answers(policies(a_rule(), a_rule(kind="EPISODIC", ttl_seconds=9), cap=A_CAP), 200)
     api.answers(CHANGED, 200)
 
     soma("retention", "set", "15m", "-n", "team", "--kind", "episodic", "--yes", environment=at)
 
-    assert api.asked[-1].body == {"rules": [a_rule(), a_rule(kind="EPISODIC", ttl_seconds=900)]}
+    assert api.asked[-1].body == {
+        "rules": [a_rule(), a_rule(kind="EPISODIC", ttl_seconds=900)],
+        "cap": A_CAP,
+    }
 
 
 @pytest.mark.parametrize(
-    ("kind", "asked"),
-    [([], ("DELETE", None)), (["--kind", "EPISODIC"], ("PUT", {"rules": [a_rule()]}))],
+    ("part", "asked"),
+    [
+        ([], ("DELETE", None)),
+        (["--kind", "EPISODIC"], ("PUT", {"rules": [a_rule()], "cap": A_CAP})),
+        (["--cap"], ("PUT", {"rules": [a_rule(), a_rule(kind="EPISODIC")], "cap": None})),
+    ],
 )
-def test_unset_lifts_a_policy_or_one_rule_of_it(
-    soma: Soma, api: CannedApi, at: dict[str, str], kind: list[str], asked: tuple[str, Any]
+def test_unset_lifts_a_policy_or_one_part_of_it(
+    soma: Soma, api: CannedApi, at: dict[str, str], part: list[str], asked: tuple[str, Any]
 ) -> None:
-    if kind:
-        api.answers(policies(a_rule(), a_rule(kind="EPISODIC")), 200)
+    if part:
+        api.answers(policies(a_rule(), a_rule(kind="EPISODIC"), cap=A_CAP), 200)
     api.answers(NOTHING_ENDS, 200)
     api.answers(CHANGED | {"in_force": None}, 202)
 
-    ran = soma("retention", "unset", "-n", "team", *kind, environment=at)
+    ran = soma("retention", "unset", "-n", "team", *part, environment=at)
 
     assert (api.asked[-1].method, api.asked[-1].body) == asked
     assert ran.out == "team  in the log; `soma retention list` shows when it is in force  (0:17)\n"
 
 
-def test_the_list_shows_each_rule(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
-    api.answers(policies(a_rule(ttl_seconds=86_400, archive=True), a_rule(kind="SEMANTIC")), 200)
+def test_a_cap_leaves_the_rules_as_they_are_and_with_a_notice_nothing_goes_at_once(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers(policies(a_rule()), 200)
+    api.answers(NOTHING_ENDS | {"above_cap": 7}, 200)
+    api.answers(CHANGED, 200)
+
+    ran = soma("retention", "set", "--max-memories", "9", "-n", "team", "--notice", "1d", environment=at)
+
+    assert ran.code == 0
+    cap = {"max_memories": 9, "notice_seconds": 86_400, "archive": False}
+    assert api.asked[-1].body == {"rules": [a_rule()], "cap": cap}
+
+
+def test_a_cap_without_a_notice_is_shown_and_not_set_when_memories_are_above_it(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    least = {
+        "memory_id": "01912f4a-0000-7000-8000-000000000001",
+        "namespace": "team/notes",
+        "key": "tea",
+        "kind": "EPISODIC",
+        "text": "Tea at four.",
+        "updated_at": "2026-01-02T07:48:00Z",
+        "importance": 0.25,
+    }
+    api.answers(policies(), 200)
+    api.answers(NOTHING_ENDS | {"above_cap": 1200, "above_cap_samples": [least]}, 200)
+
+    ran = soma("retention", "set", "--max-memories", "9", environment=at)
+
+    assert ran.code == 1
+    assert "above the cap: 1,200, first to go:" in ran.out
+    assert [line.split()[0] for line in ran.out.splitlines() if "team/notes tea" in line] == ["0.25"]
+    assert "1,200 of them" in ran.err
+    assert [each.method for each in api.asked] == ["GET", "POST"]
+
+
+def test_a_policy_says_how_long_or_how_many(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    ran = soma("retention", "set", "-n", "team", environment=at)
+
+    assert ran.code == 2
+    assert "say how long or how many: a DURATION, --max-memories NUMBER, or both" in ran.err
+    assert api.asked == []
+
+
+def test_the_list_shows_each_rule_and_cap(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    rules = (a_rule(ttl_seconds=86_400, archive=True), a_rule(kind="SEMANTIC"))
+    api.answers(policies(*rules, cap=A_CAP), 200)
 
     ran = soma("retention", "list", environment=at)
 
-    header, first, second = ran.out.splitlines()
-    assert header.split() == ["namespace", "kind", "kept", "for", "notice", "archive", "set", "by"]
+    header, first, second, third = ran.out.splitlines()
+    assert header.split() == ["namespace", "kind", "kept", "notice", "archive", "set", "by"]
+    assert third.split()[:7] == ["team", "together", "at", "most", "1,000", "1m", "no"]
     assert first.split()[:6] == ["team", "all", "others", "1d", "none", "yes"]
     assert second.split()[:5] == ["team", "SEMANTIC", "7s", "none", "no"]
 
