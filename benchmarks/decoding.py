@@ -13,7 +13,7 @@ from soma_schemas.avro_schemas import latest
 from soma_schemas.events import SINK_EVENTS, MemoryStored
 from soma_schemas.limits import DEFAULT_LIMITS
 from soma_schemas.wire_format import wire_header
-from soma_streams.delivery.decode import Decoded, Decoder
+from soma_streams.delivery.decode import Decoded, Decoder, Legible
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.native import NativeEvent, NativeReader
 from soma_streams.delivery.writer_schemas import judged
@@ -35,7 +35,7 @@ def main() -> None:
     collect_rarely()  # as workers do
     batch, single = batch_of(_BATCH), batch_of(1)
     native = NativeReader(DEFAULT_LIMITS)
-    ways: dict[str, tuple[Decoder, Callable[[Decoded], None]]] = {
+    ways: dict[str, tuple[Decoder, Callable[[Decoded[Legible]], None]]] = {
         "native": (
             Decoder(SINK_EVENTS, DEFAULT_LIMITS, 1, native),
             partial(native_rows, NativeRows(native)),
@@ -45,7 +45,7 @@ def main() -> None:
     for name, (decoder, rows) in ways.items():
         decode = partial(decoder.decode, schemas=SCHEMAS)
 
-        def whole(of: RecordBatch, decode: Callable[[RecordBatch], Decoded] = decode) -> None:
+        def whole(of: RecordBatch, decode: Callable[[RecordBatch], Decoded[Legible]] = decode) -> None:
             rows(decode(of))  # noqa: B023  # called within this turn of the loop
 
         tell(f"{name:10} decoded          {_best(lambda: decode(batch), _BATCH):7.1f}")  # noqa: B023
@@ -65,7 +65,7 @@ def _best(work: Callable[[], object], events: int) -> float:
     return min(seconds) / events * 1e6
 
 
-def native_rows(rows: NativeRows, decoded: Decoded) -> None:
+def native_rows(rows: NativeRows, decoded: Decoded[Legible]) -> None:
     """Make the rows of events that were read natively."""
     events = [each for each in decoded.events if isinstance(each, NativeEvent)]
     if len(events) != len(decoded.items):
@@ -74,7 +74,7 @@ def native_rows(rows: NativeRows, decoded: Decoded) -> None:
     rows.history(events)
 
 
-def _folded_rows(decoded: Decoded) -> None:
+def _folded_rows(decoded: Decoded[Legible]) -> None:
     folded = fold(decoded.events, {})
     _PACK_MEMORIES(changes_of(folded).memories)
     _PACK_HISTORY(history_rows(folded.settlements, ()))

@@ -6,9 +6,10 @@ would make the share smaller. Each batch is settled twice, with and without its 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from random import Random
 from statistics import median
+from uuid import UUID
 
 from benchmarks.decoding import SCHEMAS, batch_of, native_rows
 from benchmarks.stage import CLOCK, tell
@@ -22,8 +23,9 @@ from soma_streams.delivery.decode import Decoded, Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.native import NativeReader
 from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.sealed_events import KnownKey, SealedEvents
 from soma_streams.delivery.settle import Settler
-from soma_streams.delivery.state import DeadLettered, LoggedEvent, Settlement, Watermark
+from soma_streams.delivery.state import LoggedEvent, Settlement, Unapplied, Watermark
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.garbage_collection import collect_rarely
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
@@ -50,10 +52,10 @@ class _Rows:
         """Nothing can be wrong."""
 
     async def write(
-        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+        self, events: Sequence[LoggedEvent], unapplied: Sequence[Unapplied], watermark: Watermark
     ) -> Sequence[Settlement]:
         """Make the rows."""
-        del dead, watermark
+        del unapplied, watermark
         native_rows(self._rows, Decoded(tuple(events)))
         return [Settlement(event, Outcome.APPLIED) for event in events]
 
@@ -63,6 +65,13 @@ class _Schemas:
         """The one that there is."""
         del ids
         return SCHEMAS
+
+
+class _NoKeys:
+    async def read(self, key_ids: Collection[UUID]) -> Mapping[UUID, KnownKey]:
+        """None is asked for here."""
+        del key_ids
+        return {}
 
 
 class _Letters:
@@ -76,6 +85,7 @@ def _settler() -> Settler:
     return Settler(
         sink=_Rows(native),
         decoder=Decoder(SINK_EVENTS, DEFAULT_LIMITS, 1, native),
+        sealed=SealedEvents(_NoKeys(), DEFAULT_LIMITS, 1),
         schemas=_Schemas(),
         dead_letters=_Letters(),
         retry=Retry(RetrySettings(), CLOCK, Random(1), Waiting()),  # noqa: S311  # jitter, guards nothing

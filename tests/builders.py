@@ -1,7 +1,7 @@
 """Builders that say only what matters; the rest is valid, fixed and dull."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -27,6 +27,7 @@ from soma_schemas.retention import TenantPolicies
 from soma_schemas.versions import Position, pack_version
 from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.native import NativeReader
+from soma_streams.delivery.sealed_events import KnownKey, SealedEvents
 from soma_streams.delivery.state import LoggedEvent
 from soma_streams.delivery.writer_schemas import judged
 from soma_streams.transport.records import Record, RecordBatch, TimestampType
@@ -176,6 +177,20 @@ def encoded(event: events.Record) -> bytes:
 def a_decoder(limits: Limits = DEFAULT_LIMITS) -> Decoder:
     """A decoder as workers have it: with the native extension where that is installed."""
     return Decoder(SINK_EVENTS, limits, epoch=1, native=NativeReader.where_installed(limits))
+
+
+class NoDataKeys:
+    """A table without keys."""
+
+    async def read(self, key_ids: Collection[UUID]) -> Mapping[UUID, KnownKey]:
+        """None of them."""
+        del key_ids
+        return {}
+
+
+def nothing_sealed() -> SealedEvents:
+    """What opens sealed events, where no key is known."""
+    return SealedEvents(NoDataKeys(), DEFAULT_LIMITS, epoch=1)
 
 
 def a_record(

@@ -178,6 +178,7 @@ _TABLES = (
     "outbox",
     "api_keys",
     "audit_log",
+    "data_keys",
 )
 
 

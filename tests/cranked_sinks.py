@@ -12,6 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 from psycopg_pool import AsyncConnectionPool
 
+from builders import NoDataKeys
 from soma_schemas.clock import SystemClock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.limits import Limits
@@ -129,7 +130,9 @@ class Sinks:
         clock = SystemClock()
         metrics = WorkerMetrics(MetricSet()).of(SinkName.POSTGRES)
         retry = Retry(RetrySettings(), clock, Random(1), Waiting(), metrics)
-        settler = await opened.enter_async_context(workers._settler(settings, sink, retry, metrics, clock))
+        settler = await opened.enter_async_context(
+            workers._settler(settings, sink, NoDataKeys(), retry, metrics=metrics, clock=clock)
+        )
         return settler.settle
 
     async def _turn(self, group: SinkGroup, topic: Any, settle: Settle, ending: asyncio.Event) -> None:

@@ -95,6 +95,7 @@ class Place:
             signer=self.signer,
             letters=self,
             copies=self._copies,
+            log_ends=self._ends,
             topics=TOPICS,
             clock=self.clock,
             metrics=ErasureMetrics(MetricSet()),

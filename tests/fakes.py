@@ -9,10 +9,12 @@ from soma_streams.delivery.dead_letters import DeadLetter
 from soma_streams.delivery.fold import fold
 from soma_streams.delivery.state import (
     DeadLettered,
+    Erased,
     LoggedEvent,
     MemoryName,
     MemoryState,
     Settlement,
+    Unapplied,
     Watermark,
 )
 from soma_streams.errors import PoisonError
@@ -80,6 +82,7 @@ class MemorySink:
     def __init__(self, refuses: Callable[[MemoryState], bool] = lambda _: False) -> None:
         self.states: dict[MemoryName, MemoryState] = {}
         self.dead: list[DeadLettered] = []
+        self.erased: list[Erased] = []
         self.watermarks: list[int] = []
         self.writes = 0
         self.outages: list[Exception] = []
@@ -94,7 +97,7 @@ class MemorySink:
             raise self.mismatch
 
     async def write(
-        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+        self, events: Sequence[LoggedEvent], unapplied: Sequence[Unapplied], watermark: Watermark
     ) -> Sequence[Settlement]:
         """Take everything, or nothing when one state is refused."""
         folded = fold(events, self.states)
@@ -104,7 +107,8 @@ class MemorySink:
         if any(self._refuses(state) for state in folded.states):
             raise PoisonError("refused")
         self.states |= {state.name: state for state in folded.states}
-        self.dead.extend(dead)
+        self.dead.extend(each for each in unapplied if isinstance(each, DeadLettered))
+        self.erased.extend(each for each in unapplied if isinstance(each, Erased))
         self.watermarks.append(watermark.next_offset)
         return folded.settlements
 

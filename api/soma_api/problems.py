@@ -60,6 +60,7 @@ class ProblemCode(StrEnum):
     NOT_YET_VISIBLE = "not_yet_visible"
     TOO_STALE = "too_stale"
     LOG_UNAVAILABLE = "log_unavailable"
+    ENCRYPTION_UNAVAILABLE = "encryption_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
     INDEX_UNAVAILABLE = "index_unavailable"
     LAG_UNAVAILABLE = "lag_unavailable"
@@ -357,6 +358,21 @@ class LogUnavailableError(ApiError):
 
     status, problem, title = 503, ProblemCode.LOG_UNAVAILABLE, "The log did not acknowledge the write"
     retryable = True
+
+
+class EncryptionUnavailableError(ApiError):
+    """The write names a subject, so that it has to be encrypted, and there is no key to be had."""
+
+    status, problem, title = (
+        503,
+        ProblemCode.ENCRYPTION_UNAVAILABLE,
+        "The write has to be encrypted and cannot be",
+    )
+    retryable = True
+    remedy = (
+        "Retry after `Retry-After`. If it goes on, the API lacks its master key: see "
+        "`SOMA_ENCRYPTION__MASTER_KEY_FILE`. Nothing is written in plain text instead."
+    )
 
 
 class StoreUnavailableError(ApiError):

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import structlog
 
-from soma_api.problems import LogUnavailableError
+from soma_api.problems import EncryptionUnavailableError, LogUnavailableError
+from soma_schemas.encryption.encryption_errors import EncryptionError
 from soma_schemas.events import MemoryEvent, Record
 from soma_schemas.producer import ProducerError, Receipt, Tombstone
 from soma_schemas.registry import RegistryError
@@ -70,6 +71,7 @@ class EventLog:
         Raises:
             LogUnavailableError: The log did not acknowledge all of them in time. Some, or all, may have been
                 written.
+            EncryptionUnavailableError: One has to be encrypted, and cannot be.
         """
         return await self._acknowledged(lambda: self._publisher.publish(events), len(events), idempotency_key)
 
@@ -102,6 +104,9 @@ class EventLog:
         except TimeoutError:
             log.warning("publish_timed_out", events=count, seconds=self._timeout)
             raise _unavailable("the log did not acknowledge it in time", idempotency_key) from None
+        except EncryptionError as error:
+            log.warning("encryption_failed", events=count, code=error.code, error=str(error))
+            raise EncryptionUnavailableError("there is no key to encrypt it with") from error
         except (ProducerError, RegistryError) as error:
             log.warning("publish_failed", events=count, code=error.code, error=str(error))
             raise _unavailable(str(error), idempotency_key) from error

@@ -10,6 +10,7 @@ from soma_schemas.settings import (
     Duration,
     EmbedderKind,
     EmbedderSettings,
+    EncryptionSettings,
     PostgresSettings,
     PublishingSettings,
     SettingsGroup,
@@ -105,6 +106,9 @@ class ApiSettings(PublishingSettings):
     )
     vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns queries into vectors.")
+    encryption: EncryptionSettings = Field(
+        EncryptionSettings(), description="How events are encrypted that name a subject."
+    )
     api: GatewaySettings = Field(GatewaySettings(), description="How the API answers.")
     collector: CollectorPlace = Field(CollectorPlace(), description="The lag collector.")
 

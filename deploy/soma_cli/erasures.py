@@ -14,7 +14,7 @@ from soma_cli.api_responses import Answer
 from soma_cli.output import Result, plain
 from soma_schemas.erasure_receipts import KEY_ID, ReceiptError, parse_receipt, public_key_of_file, verify
 
-_COUNTED = ("memories", "history_rows", "links", "dead_letters", "outbox_rows", "notices")
+_COUNTED = ("memories", "history_rows", "links", "dead_letters", "outbox_rows", "notices", "data_keys")
 
 
 class Erasure(Answer):
@@ -34,6 +34,7 @@ class Erasure(Answer):
     dead_letters: int
     outbox_rows: int
     notices: int
+    data_keys: int
     receipt: dict[str, Any] | None
 
     def write_receipt(self, path: Path) -> None:

@@ -17,6 +17,7 @@ from soma_schemas.errors import ConfigurationError
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     EmbedderSettings,
+    EncryptionSettings,
     PostgresSettings,
     ProcessSettings,
     PublishingSettings,
@@ -63,6 +64,9 @@ class OperatorSettings(PublishingSettings):
     )
     embedder: EmbedderSettings = Field(
         EmbedderSettings(), description="What computes embeddings: `backup` notes it in the archive."
+    )
+    encryption: EncryptionSettings = Field(
+        EncryptionSettings(), description="How events are encrypted that name a subject."
     )
     collector: CollectorPlace = Field(
         CollectorPlace(), description="The lag collector. Without one, `soma lag` asks the brokers itself."

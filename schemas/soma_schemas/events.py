@@ -50,8 +50,6 @@ class Record(BaseModel):
 
     event_id: UUID
     tenant: Tenant
-    occurred_at: Moment
-    actor: Name
 
     @classmethod
     def validated(
@@ -77,7 +75,26 @@ class Record(BaseModel):
         raise NotImplementedError
 
 
-class MemoryEvent(Record):
+class SealedEvent(Record):
+    """An event about a memory that is encrypted as a whole. See `soma_schemas.encryption`."""
+
+    memory_id: UUID
+    key_id: UUID
+    sealed: bytes
+
+    def log_key(self) -> bytes:
+        """Return `tenant/memory_id`, as the event that is sealed does."""
+        return f"{self.tenant}/{self.memory_id}".encode()
+
+
+class Said(Record):
+    """What somebody says at a time."""
+
+    occurred_at: Moment
+    actor: Name
+
+
+class MemoryEvent(Said):
     """What every event about one memory says."""
 
     namespace: Namespace
@@ -267,7 +284,7 @@ class SizeCap(BaseModel):
     archive: bool
 
 
-class RetentionPolicySet(Record):
+class RetentionPolicySet(Said):
     """The retention of a namespace and all below it; a later one replaces it, a tombstone lifts it."""
 
     namespace: Namespace | None
@@ -299,7 +316,7 @@ class ErasureScope(StrEnum):
     TENANT = "TENANT"
 
 
-class ErasureEvent(Record):
+class ErasureEvent(Said):
     """What every event about one erasure says."""
 
     request_id: UUID
@@ -369,6 +386,7 @@ SINK_EVENTS: tuple[type[MemoryEvent], ...] = (
 
 RECORDS: tuple[type[Record], ...] = (
     *SINK_EVENTS,
+    SealedEvent,
     MemoryExpiring,
     ExpiredMemory,
     RetentionPolicySet,

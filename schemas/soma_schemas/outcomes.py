@@ -19,4 +19,5 @@ class SupersededReason(StrEnum):
     VERSION_MISMATCH = "version_mismatch"  # the memory does not have the version that was expected
     NOT_FOUND = "not_found"  # there is no such memory to change
     DEADLINE_MOVED = "deadline_moved"  # an expiry that saw another deadline
+    ERASED = "erased"  # its key was destroyed by an erasure: nobody can read it
     WRONG_NAMESPACE = "wrong_namespace"  # the living memory of this id lies in another namespace

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from soma_schemas import tracing
 from soma_schemas.clock import Clock, SystemClock
+from soma_schemas.encryption.event_sealer import EventSealer, Keys
 from soma_schemas.errors import SomaError
 from soma_schemas.events import (
     MemoryDeleted,
@@ -165,6 +166,8 @@ class MemoryProducer:
         actor: Who acts, where an event does not say.
         clock: Tells when an event occurred, where it does not say.
         metrics: Counts what is published; one for all producers of a process.
+        keys: Encrypt what is about a subject; without them it is published in plain text, and erasing the
+            subject leaves it in the log until it ages out.
     """
 
     def __init__(
@@ -175,8 +178,9 @@ class MemoryProducer:
         actor: str = "producer",
         clock: Clock | None = None,
         metrics: "ProducerMetrics | None" = None,
+        keys: Keys | None = None,
     ) -> None:
-        self._events = EventPublisher(settings, metrics)
+        self._events = EventPublisher(settings, metrics, keys)
         self._limits = settings.limits
         self._tenant = tenant
         self._actor = actor
@@ -391,9 +395,15 @@ class EventPublisher:
     Args:
         settings: Brokers, topics and registry.
         metrics: Counts what is published.
+        keys: Encrypt what is about a subject; without them everything is published in plain text.
     """
 
-    def __init__(self, settings: PublishingSettings, metrics: "ProducerMetrics | None" = None) -> None:
+    def __init__(
+        self,
+        settings: PublishingSettings,
+        metrics: "ProducerMetrics | None" = None,
+        keys: Keys | None = None,
+    ) -> None:
         self._topics = settings.topics
         self._registry = open_registry(settings.registry)
         self._serializer = EventSerializer(self._registry, settings.limits)
@@ -412,6 +422,7 @@ class EventPublisher:
                 "error_cb": _tell_of_brokers,
             }
         )
+        self._sealer = None if keys is None else EventSealer(keys)
         self._metrics = metrics
         if metrics is not None:
             metrics.reads_queue(self._producer.__len__)
@@ -456,6 +467,7 @@ class EventPublisher:
 
         Raises:
             RegistryError: A schema is not registered, or the registry cannot be reached.
+            EncryptionError: Records have to be encrypted and cannot be; those of before are sent.
             ProducerError: The producer is closed.
         """
         self._require_open()
@@ -466,17 +478,20 @@ class EventPublisher:
         carrier = sending.carrier
         headers: _Headers | None = list(carrier.items()) if carrier else None
         try:
-            for record in records:
-                value = self._serializer.serialize(record, to) if isinstance(record, Record) else record.value
-                group.append((record, value))
-                if len(group) == _GROUP_EVENTS:
-                    self._queue(to, group, answers, headers)
-                    group = []
+            try:
+                for record in records:
+                    value = (
+                        self._serializer.serialize(record, to) if isinstance(record, Record) else record.value
+                    )
+                    group.append((record, value))
+                    if len(group) == _GROUP_EVENTS:
+                        full, group = group, []
+                        self._queue(to, full, answers, headers)
+            finally:
+                self._queue(to, group, answers, headers)
         except BaseException as error:
             sending.end(type(error).__name__)
             raise
-        finally:
-            self._queue(to, group, answers, headers)
         positions = answers.complete()
         positions.add_done_callback(partial(_end, sending))
         return positions
@@ -493,9 +508,10 @@ class EventPublisher:
         headers: _Headers | None,
     ) -> None:
         """Queue records one right after the other: what is queued at once shares requests."""
+        ready = self._sealed(group, topic)
         if self._metrics is not None:
             self._metrics.sent.inc(len(group))
-        for record, value in group:
+        for record, value in ready:
             delivered = answers.expected(record.event_id)
             while True:
                 try:
@@ -512,6 +528,17 @@ class EventPublisher:
                 except KafkaException as error:
                     delivered(error.args[0], None)
                 break
+
+    def _sealed(
+        self, group: Sequence[tuple[Sendable, bytes | None]], topic: str
+    ) -> Sequence[tuple[Sendable, bytes | None]]:
+        if self._sealer is None:
+            return group
+        sealed = self._sealer.seal(group)
+        return [
+            (record, self._serializer.serialize(sealed[number], topic) if number in sealed else value)
+            for number, (record, value) in enumerate(group)
+        ]
 
     def flush(self) -> None:
         """Wait until every queued event has its answer: at most the delivery timeout."""

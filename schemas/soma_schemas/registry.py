@@ -19,7 +19,7 @@ from confluent_kafka.schema_registry import (
 
 from soma_schemas.avro_schemas import AvroSchema, latest, released
 from soma_schemas.errors import MismatchError, SomaError
-from soma_schemas.events import MemoryEvent, MemoryStored, Record
+from soma_schemas.events import MemoryEvent, MemoryStored, Record, SealedEvent
 from soma_schemas.http_clients import stays_here, usable_environment
 from soma_schemas.identity import uuid_of
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
@@ -187,12 +187,17 @@ def require_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> None
 
 
 class SerializedEvent(NamedTuple):
-    """An event as the log takes it."""
+    """An event that stores a memory, as the log takes it.
+
+    Attributes:
+        subject: Whom the memory is about.
+    """
 
     event_id: UUID
     memory_id: UUID
     key: bytes
     value: bytes
+    subject: str | None
 
     def log_key(self) -> bytes:
         """Return the key."""
@@ -225,8 +230,8 @@ class EventSerializer:
                 return writer.header + written[1]
         value = io.BytesIO()
         value.write(writer.header)
-        # An event about a memory holds no models, whose values a copy would have to be made of.
-        fields = vars(event) if isinstance(event, MemoryEvent) else event.model_dump()
+        # These hold no models, whose values a copy would have to be made of.
+        fields = vars(event) if isinstance(event, MemoryEvent | SealedEvent) else event.model_dump()
         fastavro.schemaless_writer(value, writer.schema, fields)
         return value.getvalue()
 
@@ -252,7 +257,8 @@ class EventSerializer:
         key, body = written
         memory_id = stamps.memory_id or uuid_of(int(key[-36:].replace(b"-", b""), 16))
         header = self._writer(full_topic_name, MemoryStored.__name__).header
-        return SerializedEvent(stamps.event_id, memory_id, key, header + body)
+        subject: str | None = getattr(memory, "subject")  # noqa: B009  # of what the writer has taken
+        return SerializedEvent(stamps.event_id, memory_id, key, header + body, subject)
 
     def _writer(self, full_topic_name: str, record: str) -> "_Writer":
         writer = self._writers.get((full_topic_name, record))

@@ -376,6 +376,28 @@ class ProducerSettings(SettingsGroup):
     )
 
 
+class EncryptionSettings(SettingsGroup):
+    """How events are encrypted that name a subject."""
+
+    master_key_file: Path | None = Field(
+        None,
+        description="File of the master key, which wraps the keys that encrypt events: 32 bytes in base64, "
+        "as `openssl rand -base64 32` makes them. Of several lines the first wraps, all unwrap. Without it "
+        "an event that names a subject is neither published nor applied.",
+    )
+    plain_tenants: str = Field(
+        "",
+        pattern=r"^(\*|[a-z0-9._, -]*)$",
+        description="Comma-separated tenants whose events are published in plain text, so that erasing a "
+        "subject leaves them in the log until they age out; `*` for every tenant.",
+    )
+
+    def encrypts(self, tenant: str) -> bool:
+        """Say whether events of a tenant that name a subject are encrypted."""
+        plain = {each.strip() for each in self.plain_tenants.split(",")}
+        return plain.isdisjoint({tenant, "*"})
+
+
 class ProcessSettings(BaseSettings):
     """The root of one process's settings. Built by `soma_schemas.configuration.load`, never from thin air."""
 

@@ -12,6 +12,7 @@ from soma_schemas.events import (
     MemoryExpiring,
     Record,
     RetentionPolicySet,
+    SealedEvent,
 )
 from soma_schemas.settings import TopicSettings
 
@@ -77,7 +78,7 @@ class Topic:
 MEMORY_EVENTS = Topic(
     "memory.events",
     key="tenant/memory_id",
-    records=SINK_EVENTS,
+    records=(*SINK_EVENTS, SealedEvent),
     retention=timedelta(days=30),
     # Lag, as-of reads and retention follow the log's clock, never a producer's.
     log_append_time=True,

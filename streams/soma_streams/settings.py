@@ -7,6 +7,7 @@ from pydantic import Field
 from soma_schemas.settings import (
     Duration,
     EmbedderSettings,
+    EncryptionSettings,
     PemFile,
     PostgresSettings,
     PublishingSettings,
@@ -126,6 +127,9 @@ class DeliveringSettings(PublishingSettings):
     delivery: DeliverySettings = Field(DeliverySettings(), description="How events are taken from the log.")
     worker: WorkerSettings = Field(WorkerSettings(), description="The worker's probe server.")
     postgres: PostgresSettings = Field(PostgresSettings(), description="PostgreSQL.")
+    encryption: EncryptionSettings = Field(
+        EncryptionSettings(), description="How events are encrypted that name a subject."
+    )
 
 
 class PostgresWorkerSettings(DeliveringSettings):

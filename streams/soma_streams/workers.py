@@ -27,6 +27,7 @@ from soma_streams.delivery.decode import Decoder
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.native import NativeReader
 from soma_streams.delivery.retry import Retry
+from soma_streams.delivery.sealed_events import KeyReader, SealedEvents
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Watermark
 from soma_streams.erasure.erasure_store import ErasureStore
@@ -42,6 +43,7 @@ from soma_streams.metrics import (
 )
 from soma_streams.probe_server import open_probe_server
 from soma_streams.settings import DeliveringSettings, PostgresWorkerSettings, VectorWorkerSettings
+from soma_streams.sinks.data_key_reader import DataKeyReader
 from soma_streams.sinks.dead_letter_index import DeadLetterIndex
 from soma_streams.sinks.postgres.postgres_sink import PostgresSink
 from soma_streams.sinks.vectors.filling import Filling
@@ -94,13 +96,15 @@ async def work_postgres(
             max_concurrent_partitions=settings.delivery.max_concurrent_partitions,
         )
         dead_letters = consumer_group(settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, of_letters, clock)
+        keys = DataKeyReader(pool, settings.encryption)
         settler = await opened.enter_async_context(
             _settler(
                 settings,
                 PostgresSink(pool, SinkGroup.POSTGRES, settings.limits),
+                keys,
                 Retry(settings.retry, clock, random, events, of_events),
-                of_events,
-                clock,
+                metrics=of_events,
+                clock=clock,
             )
         )
         index = _indexing(
@@ -160,6 +164,7 @@ async def work_vectors(
         return
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(open_pool(settings.postgres))
+        keys = DataKeyReader(pool, settings.encryption)
         of_sink = WorkerMetrics(metrics).of(SinkName.VECTORS)
         watermarks = PostgresWatermarks(pool, Retry(settings.retry, clock, random, Waiting(), of_sink), clock)
         # Also what an index has lost since: up to there it is not whole before it holds it again.
@@ -208,12 +213,13 @@ async def work_vectors(
                     )
                     retry = Retry(settings.retry, clock, random, events, of_sink)
                     settler = await opened.enter_async_context(
-                        _settler(settings, sink, retry, of_sink, clock)
+                        _settler(settings, sink, keys, retry, metrics=of_sink, clock=clock)
                     )
                     watching = side.create_task(standing.watch(clock))
                     auditor = auditor_of(
                         settings,
                         pool,
+                        keys,
                         writer=writer,
                         maker=maker,
                         index_offsets=standing.offsets,
@@ -236,7 +242,13 @@ async def work_vectors(
 
 @asynccontextmanager
 async def _settler(
-    settings: DeliveringSettings, sink: Sink, retry: Retry, metrics: SinkMetrics, clock: Clock
+    settings: DeliveringSettings,
+    sink: Sink,
+    keys: KeyReader,
+    retry: Retry,
+    *,
+    metrics: SinkMetrics,
+    clock: Clock,
 ) -> AsyncIterator[Settler]:
     native = NativeReader.where_installed(settings.limits)
     _log.info("native_extension", group=sink.group, installed=native is not None, reason=ABSENCE or None)
@@ -245,6 +257,7 @@ async def _settler(
         yield Settler(
             sink=sink,
             decoder=Decoder(SINK_EVENTS, settings.limits, epoch, native),
+            sealed=SealedEvents(keys, settings.limits, epoch),
             schemas=parts.schemas,
             dead_letters=parts.dead_letters,
             retry=retry,

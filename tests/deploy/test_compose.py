@@ -113,7 +113,9 @@ def test_the_check_of_the_apis_health_goes_past_a_proxy(status: int, code: int) 
 def test_no_secret_stands_in_the_file() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
-            if re.search("PASSWORD|KEY", variable):
+            if variable.endswith("_FILE"):
+                assert str(value).startswith("/run/secrets/"), f"{name} reads {variable} from elsewhere"
+            elif re.search("PASSWORD|KEY", variable):
                 assert str(value).startswith("${"), f"{name} sets {variable} to a value"
 
 

@@ -77,6 +77,7 @@ _AN_ERASURE: dict[str, Any] = {
     "dead_letters": 1,
     "outbox_rows": 0,
     "notices": 0,
+    "data_keys": 1,
     "receipt": None,
 }
 
@@ -105,6 +106,7 @@ class ErasureView(BaseModel):
     dead_letters: int = Field(description="That nobody can show or replay any more.")
     outbox_rows: int
     notices: int
+    data_keys: int = Field(description="Keys of encrypted events; what they encrypted is unreadable.")
     receipt: dict[str, Any] | None = Field(
         description="Signed; `soma erase verify` checks it without this service. Null before it is complete."
     )

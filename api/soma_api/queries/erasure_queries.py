@@ -9,7 +9,7 @@ from soma_schemas.events import ErasureScope
 
 _COLUMNS = """
     request_id, scope, selector, selector_sha256, state, waits_for, actor, requested_at, accepted_at,
-    completed_at, memories, history_rows, links, dead_letters, outbox_rows, notices, receipt
+    completed_at, memories, history_rows, links, dead_letters, outbox_rows, notices, data_keys, receipt
 """
 _GET = (
     "SELECT"
@@ -58,6 +58,7 @@ class StoredErasure(NamedTuple):
     dead_letters: int
     outbox_rows: int
     notices: int
+    data_keys: int
     receipt: str | None
 
 

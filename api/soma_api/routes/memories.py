@@ -27,6 +27,7 @@ from soma_api.problems import (
     BodyTooLargeError,
     ConditionUnsupportedError,
     DeadLetteredError,
+    EncryptionUnavailableError,
     InvalidCursorError,
     InvalidHeaderError,
     InvalidInputError,
@@ -61,6 +62,7 @@ _PUBLISH = (
     SupersededError,
     DeadLetteredError,
     LogUnavailableError,
+    EncryptionUnavailableError,
     StoreUnavailableError,
 )
 _READ = (InvalidHeaderError, NotYetVisibleError, TooStaleError, StoreUnavailableError)

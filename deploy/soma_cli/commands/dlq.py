@@ -49,7 +49,7 @@ from soma_cli.output import Result, progress, say, show
 from soma_cli.settings import operator_settings
 from soma_schemas.registry import RegistryError
 from soma_streams.replay.originals import Gone
-from soma_streams.replay.rendering import Content, content_of
+from soma_streams.replay.rendering import Content
 from soma_streams.replay.replaying import Pace
 from soma_streams.replay.republishing import original_headers
 from soma_streams.replay.stored_dead_letters import Action, Filters, Plan, Status
@@ -148,7 +148,7 @@ def show_(
         if isinstance(record, Gone):
             return Shown.without_original(dead_letter, record)
         try:
-            content = content_of(record.value, await session.schemas([record]))
+            content = await session.content(record)
         except RegistryError as error:
             # A dead letter can be looked at all the same: its bytes are shown.
             content = Content(fault=f"cannot be decoded now: {error}")

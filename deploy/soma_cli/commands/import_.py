@@ -22,6 +22,7 @@ from soma_cli.output import Result, progress, show
 from soma_cli.search_visibility import wait_until_searchable
 from soma_cli.settings import operator_settings
 from soma_schemas.clock import SystemClock
+from soma_schemas.encryption.data_keys import open_data_keys
 from soma_schemas.limits import Limits
 from soma_schemas.producer import MemoryProducer
 from soma_schemas.versions import Position
@@ -114,7 +115,8 @@ def import_(
             # Found before anything is sent: a key that is missing must not be noticed afterwards.
             client = open_client(context, url, api_key) if wait else None
             with (
-                MemoryProducer(settings, tenant=importer.tenant) as producer,
+                open_data_keys(settings.postgres, settings.encryption) as keys,
+                MemoryProducer(settings, tenant=importer.tenant, keys=keys) as producer,
                 progress(f"Importing {checked.count:,} memories", checked.count) as advance,
             ):
                 last = importer.publish(source, checked, producer, advance)

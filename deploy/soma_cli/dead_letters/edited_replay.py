@@ -21,6 +21,7 @@ from soma_cli.invocation import Invocation
 from soma_cli.output import say
 from soma_cli.settings import OperatorSettings, operator_settings
 from soma_schemas.clock import SystemClock
+from soma_schemas.encryption.data_keys import open_data_keys
 from soma_schemas.errors import SomaError
 from soma_schemas.events import MemoryEvent
 from soma_schemas.producer import EventPublisher
@@ -29,7 +30,7 @@ from soma_schemas.violations import ContractError
 from soma_streams.replay.editing import DraftError, draft_of, event_of
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.outcomes import Outcome, Sent
-from soma_streams.replay.rendering import Content, content_of
+from soma_streams.replay.rendering import Content
 from soma_streams.replay.stored_dead_letters import Action, Filters, Status, StoredDeadLetter
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ async def _open(session: DlqSession, begun: str, *, again: bool) -> _Opened:
             (),
             remedy="store the memory again, then discard the dead letter with `soma dlq discard`",
         )
-    content = content_of(record.value, await session.schemas([record]))
+    content = await session.content(record)
     await session.index.record(session.deed(Action.SHOW), [dead_letter])
     same = await session.index.originals(
         Filters(ids=[dead_letter.id], statuses=tuple(Status)), await session.index.ends(), None, 1
@@ -152,7 +153,10 @@ async def _publish(
     wait: int,
     reason: str | None,
 ) -> Edited:
-    with closing(EventPublisher(settings)) as publisher:
+    with (
+        open_data_keys(settings.postgres, settings.encryption) as keys,
+        closing(EventPublisher(settings, keys=keys)) as publisher,
+    ):
         (receipt,) = await asyncio.wrap_future(await asyncio.to_thread(publisher.publish, [event]))
     deed = session.deed(Action.EDIT, reason)
     details = {"position": str(receipt.position), "event_id": str(event.event_id)}

@@ -15,6 +15,7 @@ from soma_cli.local.backing_service import BackingService
 from soma_cli.local.backing_services import BackingServices
 from soma_cli.local.child_process import hold
 from soma_cli.local.home import LOOPBACK, Home
+from soma_cli.local.master_key import master_key_file
 from soma_cli.local.postgres import Login
 from soma_cli.local.setup_record import SetupRecord
 from soma_cli.local.signing_key import signing_key_file
@@ -29,6 +30,7 @@ from soma_schemas.errors import MismatchError
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     ENVIRONMENT_PREFIX,
+    EncryptionSettings,
     KafkaSettings,
     RegistrySettings,
     TopicSettings,
@@ -69,6 +71,12 @@ class _Collector(BaseModel):
     collector: CollectorPlace
 
 
+class _Encryption(BaseModel):
+    """Where the master key is."""
+
+    encryption: EncryptionSettings
+
+
 class _Watermarks(BaseModel):
     """How the vector worker logs in to PostgreSQL when the API's process holds it."""
 
@@ -103,6 +111,9 @@ class Stack:
             if name.startswith(_TUNABLE) or name.upper() in _ROUTES
         }
         self.parts = BackingServices(home, artifacts, clock, observe)
+        self._encryption = as_environment(
+            _Encryption(encryption=EncryptionSettings(master_key_file=master_key_file(home)))
+        )
         self._arranged = SetupRecord(home)
         topics = Step("topics", observe, self._apply_topics, [self.parts.kafka])
         tables = Step("tables", observe, self._prepare_tables, [self.parts.postgres])
@@ -144,7 +155,11 @@ class Stack:
             url=self.api.address,
             api_key=self.api_key,
             tenant=TENANT,
-            environment=as_environment(self.parts.places(Login.OWNER)) | self._collector(),
+            environment={
+                **as_environment(self.parts.places(Login.OWNER)),
+                **self._collector(),
+                **self._encryption,
+            },
         )
 
     async def start(self) -> None:
@@ -228,6 +243,7 @@ class Stack:
             environment={
                 **self._tuned,
                 **as_environment(self.parts.places(Login.WORKER)),
+                **self._encryption,
                 "SOMA_WORKER__PORT": str(door),
                 **more,
             },
@@ -271,6 +287,7 @@ class Stack:
             environment={
                 **self._tuned,
                 **as_environment(self.parts.places(Login.API)),
+                **self._encryption,
                 **as_environment(watermarks),
                 "SOMA_API__HOST": LOOPBACK,
                 "SOMA_API__PORT": str(door),

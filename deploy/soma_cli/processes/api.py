@@ -24,6 +24,7 @@ from soma_cli.processes.common import (
 from soma_cli.settings import EmbeddedApiSettings
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
+from soma_schemas.encryption.data_keys import open_data_keys
 from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import EventPublisher
 from soma_schemas.producer_metrics import ProducerMetrics
@@ -117,7 +118,8 @@ async def _serve(
 ) -> None:
     with (
         bind(settings.api) as listening,
-        closing(EventPublisher(settings, ProducerMetrics(metrics))) as publisher,
+        open_data_keys(settings.postgres, settings.encryption) as keys,
+        closing(EventPublisher(settings, ProducerMetrics(metrics), keys)) as publisher,
     ):
         async with open_resources(
             settings,

@@ -45,6 +45,21 @@ END
 $$;
 """
 
+PRODUCERS: LiteralString = """
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'soma_producers') THEN
+        BEGIN
+            CREATE ROLE soma_producers NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;  -- another database of this cluster was migrated at the same moment
+        END;
+    END IF;
+    GRANT USAGE ON SCHEMA public TO soma_producers;
+END
+$$;
+"""
+
 
 def make_roles(connection: psycopg.Connection[Any]) -> None:
     """Make the roles that are missing, and give them their rights on the current database.
@@ -55,5 +70,5 @@ def make_roles(connection: psycopg.Connection[Any]) -> None:
     Raises:
         psycopg.errors.InsufficientPrivilege: The login may not.
     """
-    for statement in (SINKS_AND_READERS, OPERATORS):
+    for statement in (SINKS_AND_READERS, OPERATORS, PRODUCERS):
         connection.execute(statement)

@@ -13,8 +13,9 @@ from soma_schemas.vectors.payload import DELETED_AT, VERSION
 from soma_streams.audit.audited_tables import AuditedTables
 from soma_streams.audit.fingerprints import canonical
 from soma_streams.audit.retained_log import RetainedLog, name_of
-from soma_streams.delivery.decode import Decoder, WriterSchemas, schema_ids
-from soma_streams.delivery.state import EdgeName, LinkState, MemoryName, MemoryState
+from soma_streams.delivery.decode import Decoded, Decoder, Item, WriterSchemas, schema_ids
+from soma_streams.delivery.sealed_events import SealedEvents, has_sealed
+from soma_streams.delivery.state import EdgeName, LinkState, MemoryName, MemoryState, Unapplied
 from soma_streams.errors import PoisonError
 from soma_streams.log_state import LogState
 from soma_streams.sinks.postgres.postgres_sink import PostgresSink
@@ -34,6 +35,7 @@ class RecordMender:
         retained: What the log still has.
         schemas: What its records were written with.
         decoder: Reads them.
+        sealed: Opens what is encrypted.
         sink: Writes rows and history.
         tables: The rows that are left.
         writer: The index.
@@ -46,6 +48,7 @@ class RecordMender:
         retained: RetainedLog,
         schemas: WriterSchemas,
         decoder: Decoder,
+        sealed: SealedEvents,
         sink: PostgresSink,
         tables: AuditedTables,
         writer: PointWriter,
@@ -54,6 +57,7 @@ class RecordMender:
         self._retained = retained
         self._schemas = schemas
         self._decoder = decoder
+        self._sealed = sealed
         self._sink = sink
         self._tables = tables
         self._writer = writer
@@ -81,12 +85,14 @@ class RecordMender:
             records = [record for record in page if name_of(record) in left]
             while records:
                 batch = RecordBatch.of((self._topic, partition), records)
-                schemas = await self._schemas.fetch(schema_ids(records))
-                decoded = await self._decoder.decode_in_turns(batch, schemas)
+                decoded = await self._decoded(batch)
                 events = [each for each in decoded.events if each.version > base.get(each.name, -1)]
-                dead = [self._decoder.dead_lettered(each) for each in decoded.poison]
+                unapplied: list[Unapplied] = [
+                    *map(self._decoder.dead_lettered, decoded.poison),
+                    *decoded.erased,
+                ]
                 try:
-                    folded = await self._sink.mend(events, dead, states, links)
+                    folded = await self._sink.mend(events, unapplied, states, links)
                 except PoisonError as error:
                     if not isinstance(error.memory, MemoryName):
                         raise
@@ -97,6 +103,14 @@ class RecordMender:
                     states |= {each.name: each for each in folded.states}
                     links |= {each.name: each for each in folded.links}
                     break
+
+    async def _decoded(self, batch: RecordBatch) -> Decoded[Item]:
+        schemas = await self._schemas.fetch(schema_ids(batch.records))
+        if not has_sealed(schemas):
+            return await self._decoder.decode_in_turns(batch, schemas)
+        opened = await self._sealed.open(batch, schemas)
+        schemas = await self._schemas.fetch(schema_ids(opened.batch.records))
+        return opened.whole(await self._decoder.decode_in_turns(opened.batch, schemas))
 
     async def _left_of(self, names: Collection[MemoryName]) -> dict[MemoryName, MemoryState]:
         """Return the states that are left of memories, and put those back that only the index has."""

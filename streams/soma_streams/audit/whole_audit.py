@@ -22,6 +22,7 @@ from soma_streams.audit.record_mender import RecordMender
 from soma_streams.audit.requests import AuditRequest
 from soma_streams.audit.retained_log import RetainedLog
 from soma_streams.delivery.decode import Decoder, WriterSchemas
+from soma_streams.delivery.sealed_events import KeyReader, SealedEvents
 from soma_streams.log_state import log_state
 from soma_streams.metrics import AuditMetrics
 from soma_streams.settings import VectorWorkerSettings
@@ -38,13 +39,21 @@ class WholeAudit:
     Args:
         settings: The log and its schemas.
         stores: What the log is applied to.
+        keys: Open what is encrypted in the log.
         clock: Time.
         grace: How long after its deadline a memory may still be there.
     """
 
     def __init__(
-        self, settings: PublishingSettings, stores: IndexStores, *, clock: Clock, grace: timedelta
+        self,
+        settings: PublishingSettings,
+        stores: IndexStores,
+        keys: KeyReader,
+        *,
+        clock: Clock,
+        grace: timedelta,
     ) -> None:
+        self._keys = keys
         self._settings = settings
         self._stores = stores
         self._clock = clock
@@ -69,6 +78,7 @@ class WholeAudit:
                     retained=retained,
                     schemas=schemas,
                     decoder=Decoder(SINK_EVENTS, settings.limits, settings.topics.epoch),
+                    sealed=SealedEvents(self._keys, settings.limits, settings.topics.epoch),
                     sink=stores.sink,
                     tables=stores.tables,
                     writer=stores.writer,
@@ -86,6 +96,7 @@ class WholeAudit:
 def auditor_of(
     settings: VectorWorkerSettings,
     pool: Pool,
+    keys: KeyReader,
     *,
     writer: PointWriter,
     maker: PointMaker,
@@ -99,6 +110,7 @@ def auditor_of(
     Args:
         settings: Of the worker.
         pool: Connections of a login with role soma_sinks.
+        keys: Open what is encrypted in the log.
         writer: The index.
         maker: Makes its points.
         index_offsets: Below which offset everything of each partition is in the index.
@@ -118,7 +130,7 @@ def auditor_of(
         maker=maker,
     )
     return Auditor(
-        WholeAudit(settings, stores, clock=clock, grace=settings.audit.expiry_grace).make,
+        WholeAudit(settings, stores, keys, clock=clock, grace=settings.audit.expiry_grace).make,
         tables=tables,
         connect=lambda: psycopg.AsyncConnection.connect(settings.postgres.conninfo(), autocommit=True),
         settings=settings.audit,

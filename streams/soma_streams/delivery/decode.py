@@ -25,7 +25,7 @@ from soma_schemas.violations import ContractError
 from soma_schemas.wire_format import HEADER_BYTES, schema_id_of
 from soma_streams.delivery.first_place import first_place
 from soma_streams.delivery.native import NativeEvent, NativeReader, NativeSource
-from soma_streams.delivery.state import DeadLettered, LoggedEvent
+from soma_streams.delivery.state import DeadLettered, Erased, LoggedEvent
 from soma_streams.delivery.writer_schemas import WriterSchema, judged
 from soma_streams.transport.records import Record, RecordBatch, Unreadable
 
@@ -74,15 +74,20 @@ class Poison:
     error_class: str
 
 
+Legible = LoggedEvent | Poison
+Item = Legible | Erased
+I_co = TypeVar("I_co", bound=Item, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """A batch in arrival order: each record is an event or poison.
+class Decoded(Generic[I_co]):
+    """A batch in arrival order: each record is an event, poison, or erased.
 
     Attributes:
         native: How many were read natively.
     """
 
-    items: tuple[LoggedEvent | Poison, ...]
+    items: tuple[I_co, ...]
     native: int = 0
 
     @property
@@ -92,8 +97,13 @@ class Decoded:
 
     @property
     def poison(self) -> tuple[Poison, ...]:
-        """Return the rest, in arrival order."""
+        """Return what can never be one, in arrival order."""
         return tuple(item for item in self.items if isinstance(item, Poison))
+
+    @property
+    def erased(self) -> tuple[Erased, ...]:
+        """Return what nobody can read any more, in arrival order."""
+        return tuple(item for item in self.items if isinstance(item, Erased))
 
 
 class WriterSchemas:
@@ -269,14 +279,14 @@ class Decoder:
         self._epoch = epoch
         self._native = native
 
-    def decode(self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]) -> Decoded:
+    def decode(self, batch: RecordBatch, schemas: Mapping[int, WriterSchema]) -> Decoded[Legible]:
         """Return what the records are, in arrival order. Never raises for what a record holds."""
         read = self._read_natively(batch, schemas)
         return Decoded(tuple(self._items(batch, schemas, read)), _count_sound(read))
 
     async def decode_in_turns(
         self, batch: RecordBatch, schemas: Mapping[int, WriterSchema], *, by_reference: bool = False
-    ) -> Decoded:
+    ) -> Decoded[Legible]:
         """Return what `decode` does, and let others run in between: one record may take long.
 
         Args:
@@ -285,7 +295,7 @@ class Decoder:
             by_reference: Whether nothing is read natively.
         """
         read = None if by_reference else self._read_natively(batch, schemas)
-        items: list[LoggedEvent | Poison] = []
+        items: list[Legible] = []
         size = 0
         for record, item in zip(batch.records, self._items(batch, schemas, read), strict=True):
             items.append(item)
@@ -313,7 +323,7 @@ class Decoder:
 
     def _items(
         self, batch: RecordBatch, schemas: Mapping[int, WriterSchema], read: "Read | None"
-    ) -> Iterator[LoggedEvent | Poison]:
+    ) -> Iterator[Legible]:
         first = pack_version(self._epoch, 0)
         pack_version(self._epoch, batch.last_offset)  # raises for what no version can hold
         timestamp, logged_at = 0, of_timestamp(0)
@@ -337,7 +347,7 @@ class Decoder:
         record: Record,
         schemas: Mapping[int, WriterSchema],
         event: MemoryEvent | None = None,
-    ) -> LoggedEvent | Poison:
+    ) -> Legible:
         stage = Stage.DECODE
         try:
             if event is None:

@@ -13,12 +13,21 @@ from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import SomaError
 from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
-from soma_streams.delivery.decode import Decoded, Decoder, Poison, schema_ids
+from soma_streams.delivery.decode import Decoded, Decoder, Item, Poison, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.native import NativeEvent
 from soma_streams.delivery.retry import Retry, Store
-from soma_streams.delivery.state import DeadLettered, DecodedBy, LoggedEvent, Settlement, Watermark
+from soma_streams.delivery.sealed_events import SealedEvents, has_sealed
+from soma_streams.delivery.state import (
+    DeadLettered,
+    DecodedBy,
+    Erased,
+    LoggedEvent,
+    Settlement,
+    Unapplied,
+    Watermark,
+)
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.transport.records import RecordBatch
 
@@ -48,13 +57,13 @@ class Sink(Protocol):
         ...
 
     async def write(
-        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+        self, events: Sequence[LoggedEvent], unapplied: Sequence[Unapplied], watermark: Watermark
     ) -> Sequence[Settlement]:
         """Make a batch durable, with its dead letters and its watermark. Safe to repeat.
 
         Args:
             events: In arrival order.
-            dead: The rest of the batch.
+            unapplied: The rest of the batch.
             watermark: What is settled with it.
 
         Returns:
@@ -99,7 +108,7 @@ class _Work:
     write_seconds: float = 0.0
 
 
-_Item = LoggedEvent | DeadLettered
+_Item = LoggedEvent | DeadLettered | Erased
 
 # Each is one more try of the whole batch; where so many are poison, halving is cheaper.
 _MEMORIES_APART = 8
@@ -111,6 +120,7 @@ class Settler:
     Args:
         sink: Where the events are applied.
         decoder: Turns records into events.
+        sealed: Opens what is encrypted.
         schemas: Where writer schemas come from.
         dead_letters: Where poison goes.
         retry: Waits out what passes.
@@ -124,6 +134,7 @@ class Settler:
         *,
         sink: Sink,
         decoder: Decoder,
+        sealed: SealedEvents,
         schemas: Schemas,
         dead_letters: DeadLetterWriter,
         retry: Retry,
@@ -133,6 +144,7 @@ class Settler:
     ) -> None:
         self._sink = sink
         self._decoder = decoder
+        self._opens = sealed
         self._schemas = schemas
         self._dead_letters = dead_letters
         self._retry = retry
@@ -147,11 +159,7 @@ class Settler:
         Raises:
             Exception: Something systemic; nothing of the batch may be acknowledged.
         """
-        schemas = await self._schemas_of(batch)
-        began = self._clock.monotonic()
-        with tracing.part("decode"):
-            decoded = await self._decoder.decode_in_turns(batch, schemas)
-        decode_seconds = self._clock.monotonic() - began
+        decoded, decode_seconds = await self._decoded(batch)
         by_reference = len(decoded.items) - decoded.native
         # What was read natively is no replay.
         work = _Work(batch, has_replays=by_reference > 0 and any(map(_is_replayed, decoded.items)))
@@ -174,7 +182,25 @@ class Settler:
         ids = schema_ids(batch.records)
         return await self._retry("read schemas", lambda: self._schemas.fetch(ids), Store.REGISTRY)
 
-    async def _without_poison(self, work: _Work, decoded: Decoded) -> list[_Item]:
+    async def _decoded(
+        self, batch: RecordBatch, *, by_reference: bool = False
+    ) -> tuple[Decoded[Item], float]:
+        """Return what a batch holds, and how long it took to decode that, waits for others not counted."""
+        schemas = await self._schemas_of(batch)
+        opened = None
+        if has_sealed(schemas):
+            with tracing.part("open sealed events"):
+                opened = await self._retry(
+                    "read data keys", lambda: self._opens.open(batch, schemas), Store.POSTGRES
+                )
+            batch, schemas = opened.batch, await self._schemas_of(opened.batch)
+        began = self._clock.monotonic()
+        with tracing.part("decode"):
+            legible = await self._decoder.decode_in_turns(batch, schemas, by_reference=by_reference)
+        seconds = self._clock.monotonic() - began
+        return (legible if opened is None else opened.whole(legible)), seconds
+
+    async def _without_poison(self, work: _Work, decoded: Decoded[Item]) -> list[_Item]:
         """Return the events, and of poison what is known once it is in the dead-letter topic."""
         for item in decoded.items:
             self._flood.observe(dead_lettered=isinstance(item, Poison))
@@ -191,13 +217,13 @@ class Settler:
         checked: bool = False,
     ) -> list[Outcome]:
         events = [item for item in items if isinstance(item, LoggedEvent)]
-        dead = [item for item in items if isinstance(item, DeadLettered)]
+        unapplied = [item for item in items if not isinstance(item, LoggedEvent)]
         batch = work.batch
         watermark = Watermark(self._sink.group, batch.topic, batch.partition, self._epoch, next_offset)
 
         async def write() -> Sequence[Settlement]:
             began = self._clock.monotonic()
-            settlements = await self._sink.write(events, dead, watermark)
+            settlements = await self._sink.write(events, unapplied, watermark)
             work.write_seconds += self._clock.monotonic() - began
             return settlements
 
@@ -216,7 +242,8 @@ class Settler:
             return await self._isolate(work, items, next_offset, error, checked=checked)
         if work.has_replays:
             work.replayed.update(each.outcome for each in settlements if each.logged.is_replayed)
-        return [each.outcome for each in settlements] + [Outcome.DEAD_LETTERED for _ in dead]
+            work.replayed.update(Outcome.SUPERSEDED for each in unapplied if _is_replayed(each))
+        return [each.outcome for each in settlements] + [_outcome(each) for each in unapplied]
 
     async def _read_again(self, work: _Work, items: Sequence[_Item]) -> list[_Item]:
         """Return the items with those read by the reference that were not: it alone says what is poison."""
@@ -225,7 +252,7 @@ class Settler:
         records = tuple(record for record in batch.records if record.offset in native)
         again = replace(batch, records=records)
         self._log.warning("native_events_refused", partition=batch.partition, events=len(records))
-        decoded = await self._decoder.decode_in_turns(again, await self._schemas_of(again), by_reference=True)
+        decoded, _ = await self._decoded(again, by_reference=True)
         anew = {item.position.offset: item for item in await self._without_poison(work, decoded)}
         return [anew.get(item.position.offset, item) for item in items]
 
@@ -306,8 +333,12 @@ class Settler:
         return [self._decoder.dead_lettered(each) for each in poison]
 
 
-def _is_replayed(item: LoggedEvent | Poison) -> bool:
-    return isinstance(item, LoggedEvent) and item.is_replayed
+def _is_replayed(item: object) -> bool:
+    return isinstance(item, LoggedEvent | Erased) and item.is_replayed
+
+
+def _outcome(item: Unapplied) -> Outcome:
+    return Outcome.SUPERSEDED if isinstance(item, Erased) else Outcome.DEAD_LETTERED
 
 
 def _of_memory(items: Sequence[_Item], memory: object) -> list[LoggedEvent]:

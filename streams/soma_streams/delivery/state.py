@@ -163,6 +163,30 @@ class DeadLettered:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """An event whose key was destroyed: nobody can read it, and it changes nothing.
+
+    Attributes:
+        position: Where it lies.
+        version: Made of the epoch and its offset, or of its first one.
+        logged_at: When the broker appended it (the original one for a replay), UTC.
+        is_replayed: Whether it is a dead letter that was published again.
+    """
+
+    position: Position
+    version: int
+    logged_at: datetime
+    tenant: str
+    memory_id: UUID
+    event_id: UUID
+    is_replayed: bool
+
+
+# What of a batch a sink does not apply, and notes.
+Unapplied = DeadLettered | Erased
+
+
+@dataclass(frozen=True, slots=True)
 class Watermark:
     """How far a sink has come: every event of the partition below `next_offset` is settled."""
 

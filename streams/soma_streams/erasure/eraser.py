@@ -21,6 +21,7 @@ from soma_schemas.versions import Position
 from soma_streams.delivery.retry import Retry
 from soma_streams.erasure.dead_letter_contents import holds
 from soma_streams.erasure.erasure_metrics import ErasureMetrics
+from soma_streams.erasure.erasure_sink import LogEnds
 from soma_streams.erasure.erasure_state import Edge, Erasure, ErasureState, Target, WaitsFor
 from soma_streams.erasure.erasure_store import ErasureStore
 from soma_streams.erasure.receipts import Copies, completed_event, receipt_of, receipt_text
@@ -62,6 +63,7 @@ class Eraser:
         signer: Signs receipts; without one no erasure begins.
         letters: Reads dead letters.
         copies: Tells until when the brokers keep what they have now.
+        log_ends: Tells where the log of events ends.
         topics: Names and epoch.
         clock: Time.
         metrics: Of the eraser.
@@ -75,6 +77,7 @@ class Eraser:
         signer: ReceiptSigner | None,
         letters: DeadLetterReader,
         copies: Copies,
+        log_ends: LogEnds,
         topics: TopicSettings,
         clock: Clock,
         metrics: ErasureMetrics,
@@ -84,6 +87,7 @@ class Eraser:
         self._signer = signer
         self._letters = letters
         self._copies = copies
+        self._log_ends = log_ends
         self._topics = topics
         self._clock = clock
         self._metrics = metrics
@@ -132,8 +136,7 @@ class Eraser:
             case ErasureState.DELETING:
                 waits_for = await self._delete(erasure)
             case ErasureState.CLEARING:
-                await self._store.clear(erasure)
-                waits_for = None
+                waits_for = await self._clear(erasure)
             case ErasureState.VERIFYING:
                 waits_for = await self._verify(erasure)
             case ErasureState.SIGNED:
@@ -165,13 +168,14 @@ class Eraser:
 
     async def _erase_letters(self, erasure: Erasure) -> None:
         after: UUID | None = None
+        keys = await self._store.retired_keys(erasure)
         while page := await self._store.letters(erasure, after, _LETTERS_AT_ONCE):
             after = page[-1][0].id
             named = [letter.id for letter, is_named in page if is_named]
             others = [letter for letter, is_named in page if not is_named]
             if others and erasure.scope in (ErasureScope.SUBJECT, ErasureScope.NAMESPACE):
                 records = await self._letters.read(others)
-                named += [each.id for each in others if _holds(records[each.id], each, erasure)]
+                named += [each.id for each in others if _holds(records[each.id], each, erasure, keys)]
             if named:
                 await self._store.erase_letters(erasure, named)
 
@@ -189,6 +193,15 @@ class Eraser:
             if not await self._published([self._unlinked(erasure, each) for each in edges]):
                 return WaitsFor.SINKS
         await self._store.advance(erasure, ErasureState.CLEARING)
+        return None
+
+    async def _clear(self, erasure: Erasure) -> WaitsFor | None:
+        """Clear what is left, and destroy the keys once all that they encrypted is applied."""
+        if await self._store.retire_keys(erasure):
+            return WaitsFor.PUBLISHERS
+        if await self._store.retired_keys(erasure) and not await self._passed_in_time(await self._log_ends()):
+            return WaitsFor.SINKS
+        await self._store.clear(erasure)
         return None
 
     async def _verify(self, erasure: Erasure) -> WaitsFor | None:
@@ -238,6 +251,10 @@ class Eraser:
         ends: dict[int, int] = {}
         for position in positions:
             ends[position.partition] = max(ends.get(position.partition, 0), position.offset + 1)
+        return await self._passed_in_time(ends)
+
+    async def _passed_in_time(self, ends: Mapping[int, int]) -> bool:
+        """Say whether both sinks have passed places in the log, or do so soon."""
         began = self._clock.monotonic()
         while not await self._passed(MEMORY_EVENTS, _SINKS, ends):
             if self._clock.monotonic() - began > _WAIT_AT_MOST_SECONDS:
@@ -283,8 +300,10 @@ class Eraser:
         )
 
 
-def _holds(record: Record | Gone, letter: StoredDeadLetter, erasure: Erasure) -> bool:
+def _holds(record: Record | Gone, letter: StoredDeadLetter, erasure: Erasure, keys: Sequence[UUID]) -> bool:
     if isinstance(record, Gone) or erasure.selector is None:
         return False
-    value = record.value
-    return holds(value if isinstance(value, bytes) else None, letter.stage, erasure.scope, erasure.selector)
+    value = record.value if isinstance(record.value, bytes) else None
+    # What is sealed names its key, and nobody.
+    is_sealed = value is not None and any(str(key).encode() in value for key in keys)
+    return is_sealed or holds(value, letter.stage, erasure.scope, erasure.selector)

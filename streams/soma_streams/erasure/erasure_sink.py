@@ -7,6 +7,7 @@ from soma_schemas.events import ErasureCompleted, ErasureEvent, ErasureRequested
 from soma_schemas.versions import pack_version
 from soma_streams.delivery.compacted import Statement
 from soma_streams.delivery.state import Watermark
+from soma_streams.erasure.key_destruction import destroy, retire_selected
 from soma_streams.sinks.sessions import Connection, Pool, Sessions
 from soma_streams.sinks.watermarks import advance, settled_below
 
@@ -106,7 +107,7 @@ class ErasureSink:
 
 
 async def _accept(connection: Connection, request: ErasureRequested, before: Sequence[int]) -> None:
-    await connection.execute(
+    accepted = await connection.execute(
         _ACCEPT,
         {
             "tenant": request.tenant,
@@ -119,6 +120,9 @@ async def _accept(connection: Connection, request: ErasureRequested, before: Seq
             "before": list(before),
         },
     )
+    if accepted.rowcount:
+        # From this commit on a publisher that asks gets another key: what comes now is new, and stays.
+        await retire_selected(connection, request.scope, request.selector, request.tenant, request.request_id)
 
 
 async def _complete(connection: Connection, completed: ErasureCompleted) -> None:
@@ -141,6 +145,8 @@ async def _complete(connection: Connection, completed: ErasureCompleted) -> None
             "receipt": completed.receipt,
         },
     )
+    # None is left, except in a database that was restored from a backup and has the request anew.
+    await destroy(connection, completed.tenant, completed.request_id)
     await connection.execute(
         _FORGET_TARGETS, {"tenant": completed.tenant, "request_id": completed.request_id}
     )

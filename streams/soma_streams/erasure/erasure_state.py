@@ -14,7 +14,7 @@ class ErasureState(StrEnum):
 
     ACCEPTED = "accepted"  # readers see nothing; what the log held then is on its way into the stores
     DELETING = "deleting"  # no dead letter of it can be replayed; deletions are published
-    CLEARING = "clearing"  # nothing of it lives; history, links, outbox and notices go
+    CLEARING = "clearing"  # nothing of it lives; history, links, outbox, notices and data keys go
     VERIFYING = "verifying"  # both stores are looked through
     SIGNED = "signed"  # the receipt is made, and on its way to the log
     COMPLETED = "completed"
@@ -27,6 +27,7 @@ class WaitsFor(StrEnum):
     SINKS = "sinks"
     DEAD_LETTERS = "dead_letters"
     VECTOR_INDEX = "vector_index"
+    PUBLISHERS = "publishers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class Erasure:
     dead_letters: int
     outbox_rows: int
     notices: int
+    data_keys: int
     index_points: int | None
     index_points_left: int | None
     receipt: str | None

@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from soma_schemas.events import ErasureScope
 from soma_schemas.groups import SinkGroup
+from soma_streams.erasure import key_destruction
 from soma_streams.erasure.erasure_state import Edge, Erasure, ErasureState, Target, WaitsFor
 from soma_streams.replay.stored_dead_letters import StoredDeadLetter
 from soma_streams.sinks.sessions import Connection, Pool, Sessions
@@ -17,7 +18,7 @@ _LEADER = {"key": 0x736F6D612D657261}  # "soma-era"
 
 _COLUMNS = """
 tenant, request_id, scope, selector, selector_sha256, actor, requested_at, accepted_at, before_versions,
-state, waits_for, memories, history_rows, links, dead_letters, outbox_rows, notices, index_points,
+state, waits_for, memories, history_rows, links, dead_letters, outbox_rows, notices, data_keys, index_points,
 index_points_left, receipt
 """
 _OPEN = f"SELECT {_COLUMNS} FROM erasures WHERE state <> 'completed' ORDER BY accepted_at, request_id"  # noqa: S608
@@ -389,8 +390,23 @@ class ErasureStore:
             found = await connection.execute(_TARGETS, values)
             return [Target(*row) for row in await found.fetchall()]
 
+    async def retire_keys(self, erasure: Erasure) -> bool:
+        """Retire the keys of what was found, and say whether a publisher may still use a retired one."""
+        async with self._sessions.borrow() as connection, connection.transaction():
+            return await key_destruction.retire_found(
+                connection, erasure.scope, erasure.selector, erasure.tenant, erasure.request_id
+            )
+
+    async def retired_keys(self, erasure: Erasure) -> list[UUID]:
+        """Return the data keys that the erasure destroys, or has destroyed."""
+        async with self._sessions.borrow() as connection:
+            return await key_destruction.retired_keys(connection, erasure.tenant, erasure.request_id)
+
     async def clear(self, erasure: Erasure) -> None:
-        """Clear what was kept although nobody reads it, count it, and have the index looked through."""
+        """Clear what was kept although nobody reads it, count it, and have the index looked through.
+
+        The keys go with the same commit: from then on nobody reads what they encrypted.
+        """
         values = _values(erasure)
         async with self._sessions.borrow() as connection, connection.transaction():
             history = 0
@@ -399,9 +415,11 @@ class ErasureStore:
             links = await connection.execute(_CLEAR_LINKS, values)
             outbox = await connection.execute(_CLEAR_OUTBOX[erasure.scope].encode(), values, prepare=False)
             notices = await connection.execute(_CLEAR_NOTICES, values)
+            keys = await key_destruction.destroy(connection, erasure.tenant, erasure.request_id)
             await _count(
                 connection,
                 erasure,
+                data_keys=keys,
                 history_rows=history,
                 links=links.rowcount,
                 outbox_rows=outbox.rowcount,

@@ -42,7 +42,7 @@ def log_copies(kafka: KafkaSettings, topics: TopicSettings) -> Sequence[Copy]:
                         remedy="Run `soma topics apply`.",
                     )
                 keeps = timedelta(milliseconds=sum(milliseconds)) + _BROKERS_LOOK_EVERY
-                copies.append(Copy(resource.name, keeps))
+                copies.append(Copy(resource.name, keeps, resource.name != MEMORY_EXPIRED.full_name(topics)))
     except KafkaException as error:
         raise broker_error(error) from error
     return sorted(copies, key=lambda copy: names.index(copy.topic))

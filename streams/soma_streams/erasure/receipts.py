@@ -19,10 +19,12 @@ class Copy:
     Attributes:
         topic: Its name on the brokers.
         keeps: The longest that a record written now stays.
+        may_be_sealed: Whether its records are encrypted where they are about a subject.
     """
 
     topic: str
     keeps: timedelta
+    may_be_sealed: bool = True
 
 
 # Tells which topics hold copies, as the brokers are configured now.
@@ -39,8 +41,14 @@ _OTHER_COPIES = {
 
 def receipt_of(erasure: Erasure, copies: Sequence[Copy], now: datetime) -> dict[str, Any]:
     """Return the receipt of an erasure that was looked through and found clean, to be signed."""
+    sealed = f"unreadable at once where it was encrypted: {erasure.data_keys} data keys were destroyed"
     remaining: list[dict[str, str | None]] = [
-        {"where": each.topic, "until": _written(now + each.keeps), "note": None} for each in copies
+        {
+            "where": each.topic,
+            "until": _written(now + each.keeps),
+            "note": sealed if each.may_be_sealed and erasure.data_keys else None,
+        }
+        for each in copies
     ]
     remaining += [{"where": where, "until": None, "note": note} for where, note in _OTHER_COPIES.items()]
     return {
@@ -60,6 +68,7 @@ def receipt_of(erasure: Erasure, copies: Sequence[Copy], now: datetime) -> dict[
             "dead_letters": erasure.dead_letters,
             "outbox_rows": erasure.outbox_rows,
             "notices": erasure.notices,
+            "data_keys": erasure.data_keys,
         },
         "verified": {
             "postgresql": "no row of memories, history, links, outbox or dead letters is left",

@@ -52,6 +52,7 @@ async def open_eraser(
             signer=signer,
             letters=letters,
             copies=copies,
+            log_ends=lambda: ends_of_log(settings),
             topics=settings.topics,
             clock=clock,
             metrics=ErasureMetrics(metrics),

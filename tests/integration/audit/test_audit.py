@@ -21,7 +21,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from builders import A_NAMESPACE
+from builders import A_NAMESPACE, NoDataKeys
 from conftest import LocalParts
 from contract.vectors.build import a_point
 from contract.vectors.engines import ShardEngine
@@ -86,7 +86,9 @@ class Site:
     async def audit(self, *, mends: bool = False) -> Findings:
         """Compare everything."""
         findings = Findings()
-        audit = WholeAudit(self.settings, self.stores, clock=SystemClock(), grace=timedelta(hours=1))
+        audit = WholeAudit(
+            self.settings, self.stores, NoDataKeys(), clock=SystemClock(), grace=timedelta(hours=1)
+        )
         await audit.make(AuditRequest(audit=UUID(int=1), mends=mends), findings, Pace(SystemClock()))
         return findings
 
@@ -521,7 +523,7 @@ async def test_a_sink_that_is_behind_leaves_undecided_what_it_has_not_come_to(op
 
         clock = ImpatientClock()
         findings = Findings()
-        audit = WholeAudit(site.settings, stores, clock=clock, grace=timedelta(hours=1))
+        audit = WholeAudit(site.settings, stores, NoDataKeys(), clock=clock, grace=timedelta(hours=1))
         await audit.make(AuditRequest(audit=UUID(int=1), mends=True), findings, Pace(SystemClock()))
 
         assert found(findings) == {}

@@ -7,7 +7,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from builders import A_MOMENT, SCHEMA_IDS, WRITER_SCHEMAS, a_batch, a_decoder, a_record, stored
+from builders import (
+    A_MOMENT,
+    SCHEMA_IDS,
+    WRITER_SCHEMAS,
+    a_batch,
+    a_decoder,
+    a_record,
+    nothing_sealed,
+    stored,
+)
 from fakes import FakeClock, RecordedDeadLetters
 from judge.contract import Limits
 from judge.log import Record as JudgedRecord
@@ -68,6 +77,7 @@ class Road:
         self.settler = Settler(
             sink=sink,
             decoder=a_decoder(),
+            sealed=nothing_sealed(),
             schemas=KnownSchemas(),
             dead_letters=self.letters,
             retry=Retry(RetrySettings.model_validate({}), clock, Random(7), Waiting()),

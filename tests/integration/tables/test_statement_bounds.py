@@ -498,6 +498,14 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.erasure.erasure_store._ERASE_LETTERS": {
         "of 100": Case(3600, lambda t: {"ids": ids(t, 100)})
     },
+    "soma_streams.erasure.key_destruction._DESTROY": {"": Case(10, an_erasure)},
+    "soma_streams.erasure.key_destruction._IN_USE": {"": Case(10, lambda t: an_erasure(t) | {"seconds": 6})},
+    "soma_streams.erasure.key_destruction._RETIRED": {"": Case(10, an_erasure)},
+    "soma_streams.erasure.key_destruction._RETIRE_OF_PAST": {
+        # The history of a tenant is read once.
+        "": Case(50_000, lambda t: an_erasure(t) | {"selector": "nobody"}, kept=False)
+    },
+    "soma_streams.erasure.key_destruction._RETIRE_OF_TARGETS": {"": Case(10, an_erasure)},
     "soma_streams.erasure.erasure_store._LETTERS_LEFT": {"": Case(10, an_erasure, kept=False)},
     "soma_streams.erasure.erasure_store._LINKS_LEFT": {"": Case(10, an_erasure, kept=False)},
     "soma_streams.erasure.erasure_store._TARGETS": {
@@ -643,6 +651,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             },
         )
     },
+    "soma_streams.sinks.data_key_reader._READ": {"of 100": Case(10, lambda t: {"key_ids": ids(t, 100)})},
     "soma_streams.sinks.watermarks._HELD": {
         "": Case(4, lambda _: {"group": "g", "topic": "t", "partition": 0})
     },
@@ -707,7 +716,7 @@ CASES = {
 
 _TABLES = (
     "memories|memory_history|memory_links|dead_letters|namespace_counts|tenant_counts|sink_watermarks|api_keys"
-    "|audit_log|retention_policies|retention_notices|outbox|backups"
+    "|audit_log|retention_policies|retention_notices|outbox|backups|data_keys"
 )
 _STATEMENT = re.compile(r"(--.*\n|\s)*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
 _TOUCHES = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)\s+(public\.)?({_TABLES})\b|\bsoma_\w+\(")

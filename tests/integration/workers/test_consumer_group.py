@@ -13,7 +13,7 @@ import pytest
 from mode.threads import WorkerThread
 from structlog.testing import capture_logs
 
-from builders import WRITER_SCHEMAS, a_decoder, a_record, stored
+from builders import WRITER_SCHEMAS, a_decoder, a_record, nothing_sealed, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from integration.transport.harness import Cluster, a_name, passing
 from soma_schemas.clock import SystemClock
@@ -24,7 +24,7 @@ from soma_streams.consumer_group import ConsumerGroup
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry, StoreAvailability
 from soma_streams.delivery.settle import Settled, Settler
-from soma_streams.delivery.state import DeadLettered, LoggedEvent, Settlement, Watermark
+from soma_streams.delivery.state import LoggedEvent, Settlement, Unapplied, Watermark
 from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.errors import SystemicError
 from soma_streams.metrics import SinkName, WorkerMetrics
@@ -168,11 +168,11 @@ class AwayFor(MemorySink):
         self._until = until
 
     async def write(
-        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+        self, events: Sequence[LoggedEvent], unapplied: Sequence[Unapplied], watermark: Watermark
     ) -> Sequence[Settlement]:
         if self._clock.monotonic() < self._until:
             raise psycopg.OperationalError("connection refused")
-        return await super().write(events, dead, watermark)
+        return await super().write(events, unapplied, watermark)
 
 
 class KnownSchemas:
@@ -191,6 +191,7 @@ async def test_an_hour_without_the_store_costs_no_membership_no_dead_letter_and_
     settler = Settler(
         sink=sink,
         decoder=a_decoder(),
+        sealed=nothing_sealed(),
         schemas=KnownSchemas(),
         dead_letters=letters,
         retry=Retry(RetrySettings.model_validate({}), clock, Random(3), group),

@@ -5,7 +5,7 @@ from random import Random
 
 from structlog.testing import capture_logs
 
-from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, deleted, stored
+from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, deleted, nothing_sealed, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.events import SINK_EVENTS
@@ -18,11 +18,11 @@ from soma_streams.delivery.native import NativeEvent, NativeReader
 from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.settle import Settler
 from soma_streams.delivery.state import (
-    DeadLettered,
     DecodedBy,
     LoggedEvent,
     MemoryState,
     Settlement,
+    Unapplied,
     Watermark,
 )
 from soma_streams.delivery.writer_schemas import WriterSchema
@@ -41,11 +41,11 @@ class RefusesNative(MemorySink):
     """A sink that refuses every event which was not read by the reference."""
 
     async def write(
-        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+        self, events: Sequence[LoggedEvent], unapplied: Sequence[Unapplied], watermark: Watermark
     ) -> Sequence[Settlement]:
         if any(isinstance(each, NativeEvent) for each in events):
             raise PoisonError("refused")
-        return await super().write(events, dead, watermark)
+        return await super().write(events, unapplied, watermark)
 
 
 def a_settler(sink: MemorySink, letters: RecordedDeadLetters, decoder: Decoder) -> Settler:
@@ -53,6 +53,7 @@ def a_settler(sink: MemorySink, letters: RecordedDeadLetters, decoder: Decoder) 
     return Settler(
         sink=sink,
         decoder=decoder,
+        sealed=nothing_sealed(),
         schemas=KnownSchemas(),
         dead_letters=letters,
         retry=Retry(RetrySettings.model_validate({}), clock, Random(7), Waiting()),

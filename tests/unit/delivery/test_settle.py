@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, deleted, patched, stored
+from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, deleted, nothing_sealed, patched, stored
 from fakes import FakeClock, MemorySink, RecordedDeadLetters
 from soma_schemas.dead_letters import Stage
 from soma_schemas.errors import MismatchError
@@ -62,6 +62,7 @@ class Setting:
         self.settler = Settler(
             sink=sink,
             decoder=a_decoder(),
+            sealed=nothing_sealed(),
             schemas=self.schemas,
             dead_letters=self.letters,
             retry=Retry(

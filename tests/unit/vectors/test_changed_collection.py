@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from qdrant_client import AsyncQdrantClient, models
 
-from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, stored
+from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, nothing_sealed, stored
 from contract.vectors.build import A_COLLECTION
 from fakes import FakeClock, RecordedDeadLetters
 from qdrant_server import qdrant_server
@@ -89,6 +89,7 @@ async def test_another_collection_behind_the_alias_stops_the_worker_and_dead_let
             offer_watermark=lambda _: None,
         ),
         decoder=a_decoder(),
+        sealed=nothing_sealed(),
         schemas=KnownSchemas(),
         dead_letters=letters,
         retry=Retry(RetrySettings.model_validate({}), clock, Random(1), Waiting()),

@@ -17,7 +17,6 @@ from soma_streams.delivery.fold import edge_of, fold
 from soma_streams.delivery.native import NativeEvent
 from soma_streams.delivery.state import (
     REMEMBERED_EVENTS,
-    DeadLettered,
     EdgeName,
     Folded,
     LinkState,
@@ -25,6 +24,7 @@ from soma_streams.delivery.state import (
     MemoryName,
     MemoryState,
     Settlement,
+    Unapplied,
     Watermark,
 )
 from soma_streams.sinks.binary_encoding import NO_ELEMENTS, Elements, encode_texts, encode_uuids
@@ -84,7 +84,7 @@ class PostgresSink:
         await self._sessions.check_tables()
 
     async def write(
-        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+        self, events: Sequence[LoggedEvent], unapplied: Sequence[Unapplied], watermark: Watermark
     ) -> Sequence[Settlement]:
         """Apply a batch, record what became of each of its events, and advance the watermark: all or nothing.
 
@@ -111,7 +111,7 @@ class PostgresSink:
             folded = fold(others, memories, self._limits, links)
             try:
                 with tracing.part("write memories", SpanKind.CLIENT, tracing.POSTGRESQL):
-                    await self._write(folded, list(unmade.values()), dead, watermark)
+                    await self._write(folded, list(unmade.values()), unapplied, watermark)
             except psycopg.Error as error:
                 if error.sqlstate != _NOT_ALL_WRITTEN:
                     raise
@@ -129,7 +129,7 @@ class PostgresSink:
     async def mend(
         self,
         events: Sequence[LoggedEvent],
-        dead: Sequence[DeadLettered],
+        unapplied: Sequence[Unapplied],
         states: Mapping[MemoryName, MemoryState],
         links: Mapping[EdgeName, LinkState],
     ) -> Folded:
@@ -139,7 +139,7 @@ class PostgresSink:
 
         Args:
             events: Of one partition, in the order of the log.
-            dead: What else lies between them.
+            unapplied: What else lies between them.
             states: The memories concerned, as they were before the first event; absent means never seen.
             links: Their edges likewise.
 
@@ -151,7 +151,7 @@ class PostgresSink:
             psycopg.Error: As the server or the connection tells it.
         """
         folded = fold(events, states, self._limits, links)
-        await self._write_newer(folded, dead)
+        await self._write_newer(folded, unapplied)
         return folded
 
     async def put_back(self, states: Sequence[MemoryState]) -> None:
@@ -162,7 +162,7 @@ class PostgresSink:
         """
         await self._write_newer(Folded(tuple(states)), [])
 
-    async def _write_newer(self, folded: Folded, dead: Sequence[DeadLettered]) -> None:
+    async def _write_newer(self, folded: Folded, unapplied: Sequence[Unapplied]) -> None:
         for tries_left in reversed(range(_MENDING_TRIES)):
             memories, links = await self._read(
                 {state.name for state in folded.states}
@@ -175,7 +175,7 @@ class PostgresSink:
                 links=tuple(link for link in folded.links if _is_newer(link, links.get(link.name))),
             )
             try:
-                await self._write(lacking, [], dead, None)
+                await self._write(lacking, [], unapplied, None)
             except psycopg.Error as error:
                 if error.sqlstate != _NOT_ALL_WRITTEN:
                     raise
@@ -203,11 +203,11 @@ class PostgresSink:
         self,
         folded: Folded,
         unmade: Sequence[NativeEvent],
-        dead: Sequence[DeadLettered],
+        unapplied: Sequence[Unapplied],
         watermark: Watermark | None,
     ) -> None:
         changes = changes_of(folded)
-        months = history_months([*(each.logged for each in folded.settlements), *unmade, *dead])
+        months = history_months([*(each.logged for each in folded.settlements), *unmade, *unapplied])
         memories, more, history = changes.memories, NO_ELEMENTS, NO_ELEMENTS
         if unmade:
             native = NativeRows.of(unmade[0].source.reader)
@@ -225,10 +225,10 @@ class PostgresSink:
                 if last_states := outbox_rows(folded.settlements):
                     offered = self._sessions.parameter(connection, "outbox_row", last_states)
                     await connection.execute(statement("postgres/write_outbox"), {"rows": offered})
-            rows = history_rows(folded.settlements, dead)
+            rows = history_rows(folded.settlements, unapplied)
             if rows or unmade:
                 words = self._sessions.parameter(connection, "history_row", rows, history)
-                values = {"rows": words, "replayed": replayed_versions(folded.settlements)}
+                values = {"rows": words, "replayed": replayed_versions(folded.settlements, unapplied)}
                 await connection.execute(statement("postgres/record_history"), values)
             await advance(connection, [watermark] if watermark is not None else [])
 

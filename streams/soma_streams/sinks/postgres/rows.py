@@ -17,17 +17,19 @@ from soma_schemas.events import (
     PatchField,
 )
 from soma_schemas.memories import FIELDS, IN_HISTORY, content_of
-from soma_schemas.outcomes import Outcome
+from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_streams.delivery.fold import in_shortest_form
 from soma_streams.delivery.state import (
     DeadLettered,
     EdgeName,
+    Erased,
     Folded,
     LinkState,
     LoggedEvent,
     MemoryName,
     MemoryState,
     Settlement,
+    Unapplied,
 )
 from soma_streams.sinks.postgres.row_types import CONTENT, HistoryRow, LinkRow, OutboxRow, Row
 
@@ -63,21 +65,22 @@ def changes_of(folded: Folded) -> Changes:
     )
 
 
-def history_rows(settlements: Iterable[Settlement], dead: Iterable[DeadLettered]) -> list[HistoryRow]:
+def history_rows(settlements: Iterable[Settlement], unapplied: Iterable[Unapplied]) -> list[HistoryRow]:
     """Return what became of a batch, one row per place in the log.
 
     A place can come twice in one batch, when a dead letter was replayed twice: the first word that is not
     about a dead letter stays, as it does in the table.
     """
     words: dict[tuple[Any, ...], HistoryRow] = {}
-    for row in chain(map(_settled_row, settlements), map(_dead_row, dead)):
+    for row in chain(map(_settled_row, settlements), map(_unapplied_row, unapplied)):
         words.setdefault((row.partition, row.version, row.logged_at), row)
     return list(words.values())
 
 
-def replayed_versions(settlements: Iterable[Settlement]) -> list[int]:
+def replayed_versions(settlements: Iterable[Settlement], unapplied: Iterable[Unapplied]) -> list[int]:
     """Return the versions of the events that are replayed dead letters."""
-    return [each.logged.version for each in settlements if each.logged.is_replayed]
+    replayed = [each.logged.version for each in settlements if each.logged.is_replayed]
+    return replayed + [each.version for each in unapplied if isinstance(each, Erased) and each.is_replayed]
 
 
 def outbox_rows(settlements: Iterable[Settlement]) -> list[OutboxRow]:
@@ -87,7 +90,7 @@ def outbox_rows(settlements: Iterable[Settlement]) -> list[OutboxRow]:
     ]
 
 
-def history_months(events: Iterable[LoggedEvent | DeadLettered]) -> list[date]:
+def history_months(events: Iterable[LoggedEvent | Unapplied]) -> list[date]:
     """Return the months (UTC) in which the events of a batch were logged, each as its first day."""
     moments = {each.logged_at for each in events}
     return sorted({date(moment.year, moment.month, 1) for moment in moments})
@@ -181,6 +184,21 @@ def _settled_row(settlement: Settlement) -> HistoryRow:
         actor=event.actor,
         content=_said(event) if settlement.outcome is Outcome.APPLIED else None,
     )
+
+
+def _unapplied_row(item: Unapplied) -> HistoryRow:
+    if isinstance(item, Erased):
+        return HistoryRow(
+            partition=item.position.partition,
+            version=item.version,
+            logged_at=item.logged_at,
+            outcome=Outcome.SUPERSEDED.value,
+            tenant=item.tenant,
+            memory_id=item.memory_id,
+            reason=SupersededReason.ERASED,
+            event_id=item.event_id,
+        )
+    return _dead_row(item)
 
 
 def _dead_row(dead: DeadLettered) -> HistoryRow:

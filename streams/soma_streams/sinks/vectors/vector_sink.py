@@ -15,12 +15,12 @@ from soma_schemas.vectors.points import Point
 from soma_schemas.vectors.progress import HEADER_ID
 from soma_streams.delivery.fold import edge_of, fold
 from soma_streams.delivery.state import (
-    DeadLettered,
     Folded,
     LoggedEvent,
     MemoryName,
     MemoryState,
     Settlement,
+    Unapplied,
     Watermark,
 )
 from soma_streams.errors import PoisonError
@@ -75,7 +75,7 @@ class VectorSink:
         await self._writer.check()
 
     async def write(
-        self, events: Sequence[LoggedEvent], dead: Sequence[DeadLettered], watermark: Watermark
+        self, events: Sequence[LoggedEvent], unapplied: Sequence[Unapplied], watermark: Watermark
     ) -> Sequence[Settlement]:
         """Write a batch and how far it goes, make both durable, and tell the watermark. Safe to repeat.
 
@@ -89,7 +89,7 @@ class VectorSink:
             PoisonError: A state can never be indexed; nothing was written, unless the engine itself refused.
             IndexLostError: It is not the index that this worker began on: more than this batch is missing.
         """
-        del dead  # they have no place among vectors
+        del unapplied  # they have no place among vectors
         with poison_named():
             folded, points = await self._prepare(events)
             with tracing.part("write points", SpanKind.CLIENT, tracing.QDRANT):

@@ -2,8 +2,8 @@
 
 from soma_schemas.tables.statements import run
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 CAPS = """
 ALTER TABLE retention_policies ADD COLUMN cap jsonb;
