@@ -16,6 +16,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from hypothesis import HealthCheck, settings
 from psycopg import sql
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.backing_services import BackingServices, open_backing_services
@@ -51,6 +53,20 @@ if ABSENCE:
 def pytest_report_header() -> str:
     """Say with what the tests run."""
     return f"native extension: {ABSENCE or 'there'}"
+
+
+# Files that share a stack of `soma up`: in one process, so that it is started once, and ended with the last.
+_ONE_STACK = "tests/end_to_end/cli/"
+
+
+class _ByStack(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    def _split_scope(self, nodeid: str) -> str:
+        return _ONE_STACK if nodeid.startswith(_ONE_STACK) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Keep what shares a stack together."""
+    return _ByStack(config, log)
 
 
 _COUNT = "count of "

@@ -26,14 +26,14 @@ class _Places(BaseModel):
 ODD_NAME = """ a,b;c:d=e#f%s%(g)s${h}\\i"j'k`l&m*n?(o)[p]{q}~r!s|t<u>v@w\u00fc\u6f22 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def proxy() -> Iterator[RecordingDoor]:
     """A proxy that the environment of the stack names."""
     with RecordingDoor() as door:
         yield door
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, proxy: RecordingDoor) -> Iterator[Up]:
     """One stack for all tests of this folder, where it is hard; they keep to namespaces of their own."""
     home = tmp_path_factory.mktemp("up") / ODD_NAME

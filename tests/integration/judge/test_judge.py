@@ -160,6 +160,7 @@ def changes(before: Verdict, after: Verdict) -> set[tuple[str, str, int]]:
     }
 
 
+@pytest.mark.long
 async def test_every_fault_that_is_put_into_a_store_is_found_and_nothing_else(
     site: PublishingSettings, owner_dsn: str, tmp_path: Path, admin: AdminClient
 ) -> None:

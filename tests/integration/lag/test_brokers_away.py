@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from conftest import cache_folder
 from integration.lag.harness import INTERVAL, WINDOW, Log, ShiftedClock, look
 from soma_cli.local.artifacts import Artifacts
@@ -37,6 +39,7 @@ async def until_known(collector: Collector, clock: ShiftedClock, groups: set[str
     assert known(collector) == groups, (collector.failure, [view.verdict for view in collector.views])
 
 
+@pytest.mark.long
 async def test_brokers_go_and_come_back_one_after_the_other_and_all_at_once(tmp_path: Path) -> None:
     home, clock = Home(tmp_path / "home", Random()), ShiftedClock()
     async with open_kafka(home, Artifacts(cache_folder()), SystemClock(), ignore, brokers=3) as brokers:

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from random import Random
 
+import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -44,6 +45,7 @@ def leader(bootstrap: str) -> int:
     return int(metadata.topics[TOPIC].partitions[0].leader)
 
 
+@pytest.mark.long
 async def test_a_killed_leader_takes_nothing_with_it(tmp_path: Path, artifacts: Artifacts) -> None:
     home = Home(tmp_path / "home", Random())
     async with open_kafka(home, artifacts, SystemClock(), ignore, brokers=3) as brokers:

@@ -1,0 +1,1 @@
+"""What people type: a package, so that its stack ends with its last test."""
