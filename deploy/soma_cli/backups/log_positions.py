@@ -95,7 +95,7 @@ def continuations(
     Raises:
         NotRestorableError: The log is not the one that the backup was made beside, or ends before it.
     """
-    _require_log(manifest, topics, settings)
+    require_log(manifest, topics, settings)
     same_log = {name for name, extent in topics.items() if manifest.topics[name].id == extent.id}
     marks = {
         (each.group, Place(each.topic, each.partition)): each.next_offset
@@ -122,7 +122,12 @@ def continuations(
     return decided
 
 
-def _require_log(manifest: Manifest, topics: Mapping[str, TopicExtent], settings: TopicSettings) -> None:
+def require_log(manifest: Manifest, topics: Mapping[str, TopicExtent], settings: TopicSettings) -> None:
+    """Return when the log is the one that a backup was made beside, or one with higher versions.
+
+    Raises:
+        NotRestorableError: It is neither.
+    """
     if missing := sorted(manifest.topics.keys() ^ topics.keys()):
         raise NotRestorableError(
             f"the backup was made beside other topics: {', '.join(missing)}",

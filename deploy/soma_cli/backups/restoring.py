@@ -7,6 +7,7 @@ tables, without which nothing starts on them, is written last.
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -28,7 +29,7 @@ from soma_cli.output import progress
 from soma_cli.settings import OperatorSettings
 from soma_schemas.clock import Clock
 from soma_schemas.settings import PostgresSettings, RegistrySettings, TopicSettings
-from soma_schemas.tables import HEAD, REVISIONS
+from soma_schemas.tables import HEAD, REVISIONS, require_live
 from soma_schemas.tables.migrations import migrate
 from soma_schemas.tables.roles import make_roles
 from soma_streams.committed import commit_offsets
@@ -65,10 +66,12 @@ def plan_restore(manifest: Manifest, settings: OperatorSettings) -> Plan:
 
     Raises:
         NotRestorableError: The archive does not fit, the database is not empty, or workers run.
+        MismatchError: The database is a point in time.
         SomaError: The brokers or the registry do not answer.
         psycopg.Error: PostgreSQL does not answer or refuses.
     """
     with psycopg.connect(settings.postgres.conninfo()) as connection:
+        require_live(connection)
         found = fullness(connection)
         database = connection.info.dbname
     if found is Fullness.FULL:
@@ -80,7 +83,7 @@ def plan_restore(manifest: Manifest, settings: OperatorSettings) -> Plan:
     groups = asyncio.run(look_at_groups(settings.kafka, settings.topics))
     topics = read_topics(settings.kafka, settings.topics)
     decided = continuations(manifest, topics, groups, settings.topics)
-    _require_schemas(manifest, settings.registry, settings.topics)
+    require_schemas(manifest, settings.registry, settings.topics)
     return Plan(found is Fullness.HALF_RESTORED, decided, manifest.revision != HEAD)
 
 
@@ -104,12 +107,17 @@ def restore(
     with psycopg.connect(settings.postgres.conninfo()) as connection:
         details = Jsonb({"made_at": manifest.made_at.isoformat(), "lost": sum(e.lost for e in plan.lost)})
         connection.execute(_RECORD, {"now": clock.now(), "sha256": manifest.dump.sha256, "details": details})
-        connection.execute(_REVISION, {"revision": manifest.revision})
+        write_revision(connection, manifest)
     if plan.migrates:
         migrate(settings.postgres.conninfo())
     with psycopg.connect(settings.postgres.conninfo()) as connection:
         # Of an older revision, only now there is a place for it.
         connection.execute(REMEMBER, {"made_at": manifest.made_at, "sha256": manifest.dump.sha256})
+
+
+def write_revision(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
+    """Say of which revision the tables are that came back: now they are whole."""
+    connection.execute(_REVISION, {"revision": manifest.revision})
 
 
 def load(archive: Archive, postgres: PostgresSettings, environment: Mapping[str, str]) -> None:
@@ -176,7 +184,7 @@ def require_known(manifest: Manifest) -> None:
         )
 
 
-def _require_schemas(manifest: Manifest, registry: RegistrySettings, topics: TopicSettings) -> None:
+def require_schemas(manifest: Manifest, registry: RegistrySettings, topics: TopicSettings) -> None:
     """Return when events in the log mean what they meant.
 
     Raises:

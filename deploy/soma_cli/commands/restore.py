@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from soma_cli.backups.archive_file import open_archive
 from soma_cli.backups.encrypted_stream import read_key_file
 from soma_cli.backups.log_positions import Continuation
+from soma_cli.backups.point_in_time import plan_point, restore_point
 from soma_cli.backups.restoring import Plan, plan_restore, require_known
 from soma_cli.backups.restoring import restore as bring_back
 from soma_cli.commands.options import ArchiveFile, AsJson, KeyFile
@@ -23,11 +25,13 @@ from soma_cli.database_errors import told_in_words
 from soma_cli.failures import FindingsError, UsageError
 from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.output import Result, progress, say, show
+from soma_cli.parsing import moment_of
 from soma_cli.settings import KNOWN, OperatorSettings, operator_settings
 from soma_cli.tasks import in_thread
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import as_environment, load
 from soma_schemas.groups import SinkGroup
+from soma_schemas.outcomes import Outcome
 from soma_schemas.tables import HEAD
 
 app = typer.Typer(add_completion=False)
@@ -90,6 +94,39 @@ class Restored(Result):
         ]
 
 
+class RestoredPoint(Result):
+    """What there was at a time.
+
+    Attributes:
+        made_at: When the backup was made that it begins with.
+        until: What was logged before it was applied.
+        memories: How many there were.
+        applied: Events of the log that this run has applied.
+        dead_lettered: Events that cannot be applied, here as in the live tables.
+    """
+
+    database: str
+    made_at: datetime
+    until: datetime
+    memories: int
+    applied: int
+    dead_lettered: int
+
+    def drawn(self) -> RenderableType:
+        """Return what there is now, and what it is not."""
+        unusable = f"; {self.dead_lettered:,} cannot be applied" if self.dead_lettered else ""
+        return Text(
+            f"database `{self.database}` holds {self.memories:,} memories as of "
+            f"{self.until:%Y-%m-%d %H:%M:%S} UTC\n"
+            f"from the backup of {self.made_at:%Y-%m-%d %H:%M:%S} UTC and {self.applied:,} events of the log"
+            f"{unusable}\n"
+            "It can be read and not changed, and no worker and no API starts on it. The live tables, the\n"
+            "index, the log and the groups are as they were: what came after is there, and stays there.\n"
+            "Policies, keys and dead letters are as the backup has them, and so is what was erased since.\n"
+            "Read it with any client of PostgreSQL; drop it when nobody needs it any more."
+        )
+
+
 @app.command()
 def restore(
     context: typer.Context,
@@ -100,6 +137,23 @@ def restore(
         bool,
         typer.Option("--yes", help="Restore although the log does not reach back to the backup any more."),
     ] = False,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Bring back what there was at a time, such as `2026-03-02T09:15:00Z`, beside the live "
+            "database: what was logged before it, and nothing after.",
+            metavar="TIME",
+            show_default=False,
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="The database that is made for that, on the server of the live one.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring the tables back from an archive into an empty database.
@@ -111,9 +165,16 @@ def restore(
 
     Without settings that name other places it restores the local stack: stop `soma up`, then run this; it
     starts Kafka, the registry and PostgreSQL itself and stops them again.
+
+    With --until and --database everything runs on, and nothing of it is changed: a second database has the
+    memories as they were then, to look at and to copy from. No worker and no API starts on it, so what came
+    later is neither applied there nor lost where it is. An interrupted run goes on when it is run again.
     """
     root = invocation_of(context)
     key = None if key_file is None else read_key_file(key_file)
+    if until is not None or database is not None:
+        show(_point(root, archive, key, until, database, yes=yes), as_json=as_json)
+        return
     with open_archive(archive, key) as opened:
         manifest = opened.manifest
         require_known(manifest)
@@ -140,6 +201,37 @@ def restore(
         continued=[_shown(each) for each in plan.continuations],
     )
     show(restored, as_json=as_json)
+
+
+def _point(
+    root: Invocation, path: Path, key: bytes | None, until: str | None, database: str | None, *, yes: bool
+) -> RestoredPoint:
+    if until is None or database is None:
+        raise UsageError(
+            "a point in time wants both --until and --database",
+            remedy="say `soma restore ARCHIVE --until 2026-03-02T09:15:00Z --database before`",
+        )
+    moment, clock = moment_of("--until", until), SystemClock()
+    with open_archive(path, key) as opened:
+        manifest = opened.manifest
+        require_known(manifest)
+        with progress("Checking the archive", manifest.dump.bytes) as advance:
+            opened.check(advance)
+        settings, _ = operator_settings(root)
+        with told_in_words(settings.postgres):
+            point = plan_point(manifest, moment, settings, clock)
+            _require_consent(point.lost, yes=yes)
+            memories, outcomes = restore_point(
+                opened, point, database, settings, environment=root.environment, clock=clock
+            )
+    return RestoredPoint(
+        database=database,
+        made_at=manifest.made_at,
+        until=moment,
+        memories=memories,
+        applied=sum(outcomes.values()) - outcomes[Outcome.DEAD_LETTERED],
+        dead_lettered=outcomes[Outcome.DEAD_LETTERED],
+    )
 
 
 async def _beside_stores(root: Invocation, run: Callable[[OperatorSettings], Plan]) -> Plan:

@@ -21,6 +21,11 @@ REVISIONS = tuple(
 )
 HEAD = REVISIONS[-1]
 
+POINT_IN_TIME = "soma: until "
+"""How the comment on a database begins that is a point in time; a dump does not take it along."""
+
+_COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+
 
 def check_head(dsn: str) -> None:
     """Return when the database is at the revision that this program needs.
@@ -31,8 +36,8 @@ def check_head(dsn: str) -> None:
     """
     with psycopg.connect(dsn) as connection:
         database = connection.info.dbname
-        found = revision(connection)
         require_whole(connection)
+        found = revision(connection)
     if found == HEAD:
         return
     if found is None:
@@ -67,15 +72,37 @@ def half_restored(connection: psycopg.Connection[Any]) -> bool:
 
 
 def require_whole(connection: psycopg.Connection[Any]) -> None:
-    """Refuse a database that is half restored.
+    """Refuse a database that is half restored, or a point in time.
 
     Raises:
         MismatchError: It is.
     """
+    require_live(connection)
     if half_restored(connection):
         raise MismatchError(
             f"database `{connection.info.dbname}` is half restored",
             remedy="Run `soma restore` with the same archive again: it goes on where it was interrupted.",
+        )
+
+
+def point_in_time(connection: psycopg.Connection[Any]) -> str | None:
+    """Return until when, and from what, a database was brought back to be looked at; None for others."""
+    row = connection.execute(_COMMENT).fetchone()
+    comment = str(row[0] or "") if row is not None else ""
+    return comment.removeprefix(POINT_IN_TIME) if comment.startswith(POINT_IN_TIME) else None
+
+
+def require_live(connection: psycopg.Connection[Any]) -> None:
+    """Refuse a database that is a point in time: whoever works on it would apply what came after.
+
+    Raises:
+        MismatchError: It is.
+    """
+    if (mark := point_in_time(connection)) is not None:
+        raise MismatchError(
+            f"database `{connection.info.dbname}` holds what there was until {mark.partition(' ')[0]}, "
+            "to look at and to copy from",
+            remedy="Name the live database with SOMA_POSTGRES__DATABASE.",
         )
 
 

@@ -14,7 +14,7 @@ from soma_schemas.tables import require_whole
 _MIGRATION_LOCK = 0x50_4D_41_01
 
 
-def migrate(dsn: str) -> list[str]:
+def migrate(dsn: str, require: Callable[[psycopg.Connection[Any]], None] = require_whole) -> list[str]:
     """Bring a database to the newest revision and return the revisions that were applied, oldest first.
 
     A second migrator waits for the first and then finds nothing to do. A revision that fails leaves the
@@ -22,13 +22,14 @@ def migrate(dsn: str) -> list[str]:
 
     Args:
         dsn: How to log in as the owner of the database, who may create roles.
+        require: Refuses a database that is not to be migrated.
 
     Raises:
         psycopg.Error: The database cannot be reached or refuses a statement.
-        MismatchError: A restore of the database has not ended.
+        MismatchError: A restore of the database has not ended, or it is a point in time.
     """
     with psycopg.connect(dsn) as connection:
-        require_whole(connection)
+        require(connection)
     return _run(dsn, lambda config: command.upgrade(config, "head"))
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from pages import Step, shows, steps
 from soma_command import Ran, Soma
+from soma_schemas.clock import SystemClock
 from soma_up import soma_up
 from waiting import eventually_now
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.long
 
 DOCS = Path(__file__).parents[3] / "docs"
 LATER = 40
+A_TIME = "2026-03-02T09:15:00Z"
 
 
 class Walk:
@@ -39,7 +41,8 @@ class Walk:
 
     def type(self, step: Step) -> Ran:
         """Do what a block says."""
-        words = shlex.split(step.text)
+        # A page can only name a time that is over, and its reader's backup is older than that.
+        words = shlex.split(step.text.replace(A_TIME, SystemClock().now().isoformat()))
         if words[:2] == ["soma", "up"]:
             self.up()
             return Ran(0, "", "")

@@ -16,7 +16,6 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
-from pydantic import BaseModel
 
 from chaos.publishing import Publishing
 from chaos.workload import LIMITS, Workload
@@ -31,17 +30,12 @@ from soma_cli.local.postgres import Login
 from soma_cli.local.postgres_programs import programs
 from soma_command import Soma
 from soma_schemas.clock import SystemClock
-from soma_schemas.configuration import as_environment
 from soma_schemas.errors import MismatchError
 from soma_schemas.groups import SinkGroup
 from soma_schemas.metrics import MetricSet
 from soma_schemas.postgres_pool import open_pool
 from soma_schemas.settings import (
-    KafkaSettings,
-    PostgresSettings,
     PublishingSettings,
-    RegistrySettings,
-    TopicSettings,
 )
 from soma_schemas.tables import HEAD, REVISIONS, check_head
 from soma_schemas.tables.migrations import downgrade, migrate
@@ -53,35 +47,6 @@ from soma_streams.backup_age import BackupAge
 from soma_streams.committed import commit_offsets, committed_watermarks
 from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
 from waiting import eventually
-
-
-class _Places(BaseModel):
-    kafka: KafkaSettings
-    registry: RegistrySettings
-    postgres: PostgresSettings
-    topics: TopicSettings
-
-
-@pytest.fixture
-def soma(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Soma:
-    """`soma` without a local stack."""
-    return Soma(tmp_path, capfd)
-
-
-@pytest.fixture
-def operator(
-    local_parts: LocalParts, publishing_settings: PublishingSettings, owner_dsn: str
-) -> dict[str, str]:
-    """The environment of an operator, with topics of this test and an empty database."""
-    del owner_dsn
-    return as_environment(
-        _Places(
-            kafka=publishing_settings.kafka,
-            registry=publishing_settings.registry,
-            postgres=local_parts.parts.postgres.settings(Login.OWNER),
-            topics=publishing_settings.topics,
-        )
-    )
 
 
 @pytest.fixture
