@@ -131,7 +131,7 @@ class Sinks:
         metrics = WorkerMetrics(MetricSet()).of(SinkName.POSTGRES)
         retry = Retry(RetrySettings(), clock, Random(1), Waiting(), metrics)
         settler = await opened.enter_async_context(
-            workers._settler(settings, sink, NoDataKeys(), retry, metrics=metrics, clock=clock)
+            workers.open_settler(settings, sink, NoDataKeys(), retry, metrics=metrics, clock=clock)
         )
         return settler.settle
 

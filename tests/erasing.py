@@ -65,6 +65,7 @@ class Place:
         offset: The next one of the log.
         holds_back: Whether the sinks stand still.
         letters: What lies in the dead-letter topic, by the letter's id.
+        kept_indexes: Other indexes beside the one in use.
         published: Everything that went to the log.
     """
 
@@ -74,6 +75,7 @@ class Place:
         self.pool = pool
         self.store = ErasureStore(pool)
         self.points = Points()
+        self.kept_indexes: list[str] = []
         self.clock = FakeClock()
         self.offset = 0
         self.erasures_offset = 0
@@ -103,7 +105,11 @@ class Place:
 
     @property
     def witness(self) -> IndexWitness:
-        return IndexWitness(ErasureStore(self.pool), self.points, self.clock)  # type: ignore[arg-type]  # it only reads
+        store = ErasureStore(self.pool)
+        return IndexWitness(store, self.points, self.clock, self._beside)  # type: ignore[arg-type]  # it only reads
+
+    async def _beside(self) -> list[str]:
+        return self.kept_indexes
 
     async def tell(self, *events: MemoryEvent) -> None:
         """Have events in the log, and in both stores unless it holds back."""

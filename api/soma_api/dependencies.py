@@ -15,6 +15,7 @@ from soma_api.consistency import PositionWait, ReadConsistency
 from soma_api.cursors import Cursors
 from soma_api.erasure_requests import ErasureRequesting
 from soma_api.event_factory import EventFactory
+from soma_api.followed_index import Searcher
 from soma_api.freshness import LogEnds
 from soma_api.injection import services_of
 from soma_api.namespace_access import NamespaceAccess
@@ -29,7 +30,6 @@ from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.write_queries import WriteQueries
-from soma_api.resources import Searcher
 from soma_api.services import Services
 from soma_api.settings import ApiSettings
 from soma_api.visibility import Visibility

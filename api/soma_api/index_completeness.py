@@ -122,11 +122,29 @@ class Completeness:
         if not self._waiter.informed:
             return UNKNOWN
         # Before the index is asked: what is settled meanwhile may not be in the answer.
-        settled = {
+        settled = self._settled()
+        return state_of(await self._held(), self._identity, settled)
+
+    async def judge(self, points: PointsById) -> IndexState:
+        """Return how complete another index is than the one that is searched.
+
+        Raises:
+            SomaError: It does not answer.
+        """
+        if not self._waiter.informed:
+            return UNKNOWN
+        settled = self._settled()
+        header = header_of(await points.read([HEADER_ID]))
+        if header is None:
+            return UNKNOWN
+        payloads = await points.read(ids_of(header, self._partitions))
+        return state_of(held_of(header, payloads, self._partitions), self._identity, settled)
+
+    def _settled(self) -> Mapping[int, int]:
+        return {
             partition: self._waiter.next_offset(SinkGroup.VECTORS, partition)
             for partition in self._partitions
         }
-        return state_of(await self._held(), self._identity, settled)
 
     async def _held(self) -> Held | None:
         """Return what the index says; in one request, unless it was made anew since the last one."""

@@ -2,15 +2,16 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from soma_api.followed_index import Judge, Searcher
 from soma_api.freshness import Freshness, LogEnds
 from soma_api.index_completeness import Completeness, IndexLook, PointsById
 from soma_api.log_ends import KafkaLogEnds
@@ -20,7 +21,6 @@ from soma_api.probes import BackingPart, Probe, kafka_probe, postgres_probe, reg
 from soma_api.publishing import Publisher
 from soma_api.queries.database import Database, connection_string, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
-from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
 from soma_api.settings import ApiSettings
 from soma_api.start_checks import check_database, check_database_later
 from soma_api.watermark_feed import WatermarkFeed
@@ -30,20 +30,7 @@ from soma_schemas.metrics import MetricSet
 from soma_schemas.pool_metrics import PoolName, expose_pool
 from soma_schemas.topics import MEMORY_EVENTS
 
-
-class Searcher(Protocol):
-    """What the API needs of the vector index; `soma_api.queries.vectors.hybrid_search.Search` is one."""
-
-    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
-        """Return the best hits, best first.
-
-        Raises:
-            UnfitVectorError: The request's own vector does not fit the index.
-            EmbeddingRefusedError: The embedder does not take the text.
-            SearchTooCostlyError: It compares too many memories by too many conditions.
-            SomaError: The index or the embedder does not answer.
-        """
-        ...
+Follow = Callable[[Judge], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +78,7 @@ async def open_resources(
     points: PointsById,
     vectors_probe: Probe,
     metrics: MetricSet,
+    follow: Follow | None = None,
 ) -> AsyncIterator[Resources]:
     """Open everything that the API needs of its own, run its side tasks, and close it all at the end.
 
@@ -102,6 +90,8 @@ async def open_resources(
         points: Of the same index: what it says of itself.
         vectors_probe: Raises when the vector index does not answer.
         metrics: Of the process; shared with whatever else runs in it.
+        follow: Runs meanwhile, and has `search` and `points` go over to another index that takes the place of
+            theirs; it is told how complete an index is.
 
     Raises:
         MismatchError: The database is not at the revision that this version needs.
@@ -140,6 +130,8 @@ async def open_resources(
                 clock=clock,
             )
             running = [tasks.create_task(each.run()) for each in (feed, freshness, index)]
+            if follow is not None:
+                running.append(tasks.create_task(follow(index.judge)))
             if not checked:
                 running.append(tasks.create_task(check_database_later(settings.postgres, clock)))
             yield Resources(

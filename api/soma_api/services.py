@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from soma_api.cursors import Cursors
 from soma_api.erasure_requests import ErasureRequesting
+from soma_api.followed_index import Searcher
 from soma_api.freshness import LogEnds
 from soma_api.metrics import ApiMetrics
 from soma_api.open_erasures import OpenErasures
@@ -22,7 +23,7 @@ from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.write_queries import WriteQueries
-from soma_api.resources import Resources, Searcher
+from soma_api.resources import Resources
 from soma_api.settings import ApiSettings
 from soma_api.visibility import Visibility
 from soma_schemas.clock import Clock

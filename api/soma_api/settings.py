@@ -11,6 +11,7 @@ from soma_schemas.settings import (
     EmbedderKind,
     EmbedderSettings,
     EncryptionSettings,
+    NextEmbedderSettings,
     PostgresSettings,
     PublishingSettings,
     SettingsGroup,
@@ -108,6 +109,9 @@ class ApiSettings(PublishingSettings):
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns queries into vectors.")
     encryption: EncryptionSettings = Field(
         EncryptionSettings(), description="How events are encrypted that name a subject."
+    )
+    next_embedder: NextEmbedderSettings = Field(
+        NextEmbedderSettings(), description="What the index is being rebuilt for."
     )
     api: GatewaySettings = Field(GatewaySettings(), description="How the API answers.")
     collector: CollectorPlace = Field(CollectorPlace(), description="The lag collector.")

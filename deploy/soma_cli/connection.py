@@ -16,7 +16,7 @@ _NO_STACK = "start one with `soma up`, or name another with SOMA_URL and SOMA_AP
 
 # Settings that say nothing of where the parts are.
 _NO_PLACES = RESERVED_NAMES - {"CONFIG_FILE", "SECRETS_DIR"}
-_NOT_A_PLACE = ("LOG__", "LIMITS__", "PRODUCER__")
+_NOT_A_PLACE = ("LOG__", "LIMITS__", "PRODUCER__", "EMBEDDER__", "NEXT_EMBEDDER__")
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,12 @@ COMMANDS = (
         "List, show, replay, edit, discard and export dead letters.",
         OPERATION,
     ),
-    Entry("reindex", "soma_cli.commands.reindex", "Rebuild the vector index.", OPERATION),
+    Entry(
+        "reindex",
+        "soma_cli.commands.reindex",
+        "Rebuild the vector index, for another model or because it may be damaged.",
+        OPERATION,
+    ),
     Entry(
         "backup",
         "soma_cli.commands.backup",

@@ -70,10 +70,17 @@ def close_standard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def log_to_standard_error() -> None:
-    """Keep lines of a log out of stdout, where results go; the log of a process stays as it is."""
+def log_to_standard_error(level: int = 0) -> None:
+    """Keep lines of a log out of stdout, where results go; the log of a process stays as it is.
+
+    Args:
+        level: Of `logging`; lines below it are left out.
+    """
     import structlog  # noqa: PLC0415  # only commands that reach the parts behind the API log
 
     if not structlog.is_configured():
         # Looked up when a line is written: a test, or a shell, may have put another stream in its place.
-        structlog.configure(logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr))
+        structlog.configure(
+            logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr),
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+        )

@@ -1,6 +1,8 @@
 """How metrics are declared, once each, and how a process makes and writes those that it feeds."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -163,6 +165,8 @@ class Exposition(NamedTuple):
 # What is read when somebody asks: the values of the labels, in the order of their declaration, and the value.
 Values = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 
+_Sources = dict[CounterMetric | GaugeMetric, list[Values]]
+
 
 class MetricSet:
     """The metrics that one process feeds, each made once, whoever asks for it.
@@ -174,8 +178,9 @@ class MetricSet:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
         self._made: dict[Metric, Counter | Gauge | Histogram] = {}
-        self._read: dict[CounterMetric | GaugeMetric, list[Values]] = {}
-        self.registry.register(_WhenAsked(self._read))
+        self._read: _Sources = {}
+        self._all_read: list[_Sources] = [self._read]
+        self.registry.register(_WhenAsked(self._all_read))
 
     @classmethod
     def of_process(cls) -> "MetricSet":
@@ -216,6 +221,18 @@ class MetricSet:
         """
         self._read.setdefault(metric, []).append(values)
 
+    @contextmanager
+    def for_a_time(self) -> Iterator["MetricSet"]:
+        """Hand out this very set; what is read through it is read until the block ends."""
+        own: _Sources = {}
+        part = copy(self)
+        vars(part)["_read"] = own
+        self._all_read.append(own)
+        try:
+            yield part
+        finally:
+            self._all_read[:] = [each for each in self._all_read if each is not own]
+
     def exposition(self, accept: str) -> Exposition:
         """Return everything in the format that a scrape prefers: OpenMetrics carries exemplars, text none.
 
@@ -234,12 +251,16 @@ def observe(histogram: Histogram, value: float) -> None:
 class _WhenAsked(Collector):
     """Reads values at each scrape."""
 
-    def __init__(self, sources: Mapping[CounterMetric | GaugeMetric, list[Values]]) -> None:
+    def __init__(self, sources: Sequence["_Sources"]) -> None:
         self._sources = sources
 
     def collect(self) -> Iterator[Family]:
         """Yield every metric that is read."""
-        for metric, sources in self._sources.items():
+        merged: _Sources = {}
+        for each in tuple(self._sources):
+            for metric, values_of in tuple(each.items()):
+                merged.setdefault(metric, []).extend(values_of)
+        for metric, sources in merged.items():
             made = CounterMetricFamily if isinstance(metric, CounterMetric) else GaugeMetricFamily
             family = made(metric.name, metric.meaning, labels=tuple(metric.labels))
             for values in sources:

@@ -307,6 +307,18 @@ class EmbedderSettings(SettingsGroup):
         return self
 
 
+class NextEmbedderSettings(EmbedderSettings):
+    """The model that `soma reindex` builds an index for; without a name, it builds one for the present model.
+
+    Workers and API know both models and take the one that the index in use was built with. So nothing has to
+    be started again at the moment of the switch.
+    """
+
+    model: str = Field(
+        "", description="Name of the model that `soma reindex` rebuilds the index for. Empty: no other model."
+    )
+
+
 class LogFormat(StrEnum):
     """How log lines look."""
 

@@ -8,6 +8,7 @@ from soma_schemas.settings import (
     Duration,
     EmbedderSettings,
     EncryptionSettings,
+    NextEmbedderSettings,
     PemFile,
     PostgresSettings,
     PublishingSettings,
@@ -192,6 +193,9 @@ class VectorWorkerSettings(DeliveringSettings):
 
     vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns text into vectors.")
+    next_embedder: NextEmbedderSettings = Field(
+        NextEmbedderSettings(), description="What the index is being rebuilt for."
+    )
     audit: AuditSettings = Field(
         AuditSettings(), description="How the stores are compared in the background."
     )

@@ -31,8 +31,8 @@ from soma_streams.delivery.sealed_events import KeyReader, SealedEvents
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Watermark
 from soma_streams.erasure.erasure_store import ErasureStore
-from soma_streams.erasure.index_witness import IndexWitness
-from soma_streams.log_state import log_state
+from soma_streams.erasure.index_witness import Beside, IndexWitness, nothing_beside
+from soma_streams.log_state import LogState, log_state
 from soma_streams.metrics import (
     INDEX_WHOLE,
     POINTS,
@@ -98,7 +98,7 @@ async def work_postgres(
         dead_letters = consumer_group(settings, SinkGroup.DEAD_LETTERS, DEAD_LETTERS, of_letters, clock)
         keys = DataKeyReader(pool, settings.encryption)
         settler = await opened.enter_async_context(
-            _settler(
+            open_settler(
                 settings,
                 PostgresSink(pool, SinkGroup.POSTGRES, settings.limits),
                 keys,
@@ -126,6 +126,7 @@ async def work_vectors(
     random: Random,
     metrics: MetricSet,
     stop: asyncio.Event,
+    beside: Beside = nothing_beside,
 ) -> None:
     """Apply memory events to the vector index until `stop` is set.
 
@@ -140,6 +141,7 @@ async def work_vectors(
         random: Jitter.
         metrics: Of the process.
         stop: Ends the work.
+        beside: Returns the names of other indexes that are kept.
 
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
@@ -184,10 +186,12 @@ async def work_vectors(
         )
         await opened.enter_async_context(open_probe_server(settings.worker, metrics, [events]))
 
-        async def prepare() -> None:
-            log = await at_start(
+        async def ask() -> LogState:
+            return await at_start(
                 "ask for the log", lambda: asyncio.to_thread(log_state, settings.kafka, settings.topics)
             )
+
+        async def prepare() -> None:
             filling = Filling(
                 writer=writer,
                 records=Records(pool),
@@ -197,7 +201,7 @@ async def work_vectors(
                 topic=MEMORY_EVENTS.full_name(settings.topics),
                 metrics=FillMetrics(metrics),
             )
-            standing.begin(await filling.prepare(log))
+            standing.begin(await filling.prepare(ask))
 
         async with asyncio.TaskGroup() as side:
             side.create_task(watermarks.run())
@@ -213,7 +217,7 @@ async def work_vectors(
                     )
                     retry = Retry(settings.retry, clock, random, events, of_sink)
                     settler = await opened.enter_async_context(
-                        _settler(settings, sink, keys, retry, metrics=of_sink, clock=clock)
+                        open_settler(settings, sink, keys, retry, metrics=of_sink, clock=clock)
                     )
                     watching = side.create_task(standing.watch(clock))
                     auditor = auditor_of(
@@ -228,7 +232,7 @@ async def work_vectors(
                         metrics=metrics,
                     )
                     auditing = side.create_task(auditor.run())
-                    witness = IndexWitness(ErasureStore(pool), writer, clock)
+                    witness = IndexWitness(ErasureStore(pool), writer, clock, beside)
                     looking = side.create_task(
                         witness.run(Retry(settings.retry, clock, random, Waiting(), of_sink))
                     )
@@ -241,7 +245,7 @@ async def work_vectors(
 
 
 @asynccontextmanager
-async def _settler(
+async def open_settler(
     settings: DeliveringSettings,
     sink: Sink,
     keys: KeyReader,
@@ -250,6 +254,7 @@ async def _settler(
     metrics: SinkMetrics,
     clock: Clock,
 ) -> AsyncIterator[Settler]:
+    """Yield what brings the batches of one sink to their outcomes."""
     native = NativeReader.where_installed(settings.limits)
     _log.info("native_extension", group=sink.group, installed=native is not None, reason=ABSENCE or None)
     epoch = settings.topics.epoch

@@ -11,12 +11,13 @@ from soma_cli.diagnosis.examination import Check
 from soma_cli.diagnosis.findings import Health, Verdict
 from soma_cli.failures import UsageError
 from soma_cli.invocation import Invocation
-from soma_cli.processes.common import collection_of
+from soma_cli.processes.common import Embedders
 from soma_cli.settings import KNOWN, OperatorSettings
 from soma_cli.tasks import in_thread
 from soma_schemas.admin_client import RenewableAdmin
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import load
+from soma_schemas.metrics import MetricSet
 from soma_schemas.settings import ENVIRONMENT_PREFIX
 from soma_streams.settings import VectorWorkerSettings
 
@@ -100,8 +101,8 @@ def _of_services(
         ]
     if any(name.startswith(_VECTORS) for name in root.environment):
         vectors = load(VectorWorkerSettings, environment=root.environment, known=KNOWN).settings
-        declared = collection_of(vectors.vectors.collection, vectors.embedder)
-        look: Look = partial(store_checks.collection, vectors, declared)
+        embedders = Embedders(vectors.embedder, vectors.next_embedder, MetricSet())
+        look: Look = partial(store_checks.collection, vectors, embedders.declared)
         found.append(Check("index", vectors.vectors.url, look, _INDEX_SILENT))
     elif connection is not None:
         look = partial(in_thread, partial(service_checks.index, connection))

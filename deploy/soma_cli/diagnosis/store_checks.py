@@ -1,6 +1,6 @@
 """Looks at PostgreSQL, the schema registry, and a vector index on a server."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import psycopg
@@ -16,7 +16,7 @@ from soma_schemas.settings import PostgresSettings, RegistrySettings, TopicSetti
 from soma_schemas.tables import HEAD, check_head
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.index_errors import IndexUnavailableError
-from soma_schemas.vectors.server import check_collection, open_client
+from soma_schemas.vectors.server import behind, check_collection, open_client
 from soma_streams.settings import VectorWorkerSettings
 
 # What the processes log in with has to have one of these, or be a superuser.
@@ -128,8 +128,14 @@ def clock_of_database(settings: PostgresSettings, clock: Clock) -> Sequence[Verd
     ]
 
 
-async def collection(settings: VectorWorkerSettings, declared: Collection) -> Sequence[Verdict]:
-    """Say whether a server has the collection, made for our embedder.
+async def collection(
+    settings: VectorWorkerSettings, declare: Callable[[Collection | None, str], Collection]
+) -> Sequence[Verdict]:
+    """Say whether a server has the collection, made for an embedder of ours.
+
+    Args:
+        settings: Where the server is.
+        declare: Returns the collection under an alias as we know it, given what is there.
 
     Raises:
         MismatchError: It has not.
@@ -137,6 +143,8 @@ async def collection(settings: VectorWorkerSettings, declared: Collection) -> Se
     """
     async with open_client(settings.vectors) as client:
         try:
+            found = await behind(client, settings.vectors.collection)
+            declared = declare(found and found.recorded, settings.vectors.collection)
             await check_collection(client, declared)
         except IndexUnavailableError as error:
             # Its own remedy is for a worker, which tries again.

@@ -19,7 +19,7 @@ from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question
 from soma_cli.local.embedded_filters import MOST_LEFT_OUT, filter_of, search_filter
 from soma_cli.local.errors import LocalStackError
-from soma_schemas.clock import Clock, yield_now
+from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
 from soma_schemas.vectors.index_errors import IndexRefusedError, IndexUnavailableError
@@ -35,7 +35,6 @@ _SHARD = "shard"
 _UNFINISHED = "shard.unfinished"
 _FORMER = "shard.former"
 _RECORD = "collection.json"
-_DISCARDED = "discarded"
 _LOG = "wal"
 
 # Writing out its segments stops the whole process for 50 to 150 ms. Until then they are in the write-ahead
@@ -47,8 +46,6 @@ _POINTS_PER_SLICE = 64
 
 # Of the event loop: enough to accept a connection, read a request and answer it where that waits for nothing.
 _ROUNDS_BETWEEN_QUESTIONS = 12
-
-_LOOK_SECONDS = 1.0
 
 _INDEXES: Mapping[
     FieldType,
@@ -72,13 +69,6 @@ class IndexInUseError(LocalStackError):
     remedy = "stop the other process first"
 
 
-class IndexDiscardedError(LocalStackError):
-    """Somebody has asked for the embedded index to be made anew; the next start does it."""
-
-    code = "index_discarded"
-    remedy = "start it again: `soma up` does so by itself"
-
-
 class EmbeddedIndex:
     """Keeps and finds points in this process; a `PointWriter` and a `PointReader`.
 
@@ -91,7 +81,7 @@ class EmbeddedIndex:
     """
 
     def __init__(self, shard: edge.EdgeShard, folder: Path, collection: Collection) -> None:
-        self._shard = shard
+        self._opened: edge.EdgeShard | None = shard
         self._folder = folder
         self._log = folder / _SHARD / _LOG
         self._collection = collection
@@ -101,7 +91,7 @@ class EmbeddedIndex:
 
     @classmethod
     def open(cls, folder: Path, collection: Collection) -> Self:
-        """Return the index in a folder, made when it is not there yet, or is to be made anew.
+        """Return the index in a folder, made when it is not there yet.
 
         One of an older indexing gives way to a new one, which is filled like one that was lost.
 
@@ -111,10 +101,7 @@ class EmbeddedIndex:
         """
         if not is_index(folder):
             _make(folder, collection)
-        elif is_discarded(folder):
-            _require_free(folder, collection)
-            _make(folder, collection)
-        found = Collection.recorded(collection.alias, _recorded(folder))
+        found = Collection.recorded(collection.alias, recorded_in(folder))
         if collection.supersedes(found):
             _require_free(folder, collection)
             _make(folder, collection)
@@ -124,9 +111,17 @@ class EmbeddedIndex:
 
     def close(self) -> None:
         """Make everything durable and release the folder."""
-        with _translated():
-            self._shard.flush()
-            self._shard.close()
+        if self._opened is not None:
+            shard, self._opened = self._opened, None
+            with _translated():
+                shard.flush()
+                shard.close()
+
+    @property
+    def _shard(self) -> edge.EdgeShard:
+        if self._opened is None:
+            raise RuntimeError("the vector index is not open any more")
+        return self._opened
 
     async def prepare(self) -> None:
         """Nothing to do: opening it has made it, or found it as declared."""
@@ -151,14 +146,9 @@ class EmbeddedIndex:
         with _translated():
             self._shard.close()
         _make(self._folder, self._collection)
-        self._shard = _load(self._folder, self._collection)
+        self._opened = _load(self._folder, self._collection)
         self._tenants = _tenants(self._shard)
         self._points_since_checkpoint = 0
-
-    async def until_discarded(self, clock: Clock) -> None:
-        """Return when somebody has discarded the index, which the next `open` then makes anew."""
-        while not is_discarded(self._folder):
-            await clock.sleep(_LOOK_SECONDS)
 
     async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Return the payloads of the points that are there."""
@@ -336,14 +326,11 @@ def is_index(folder: Path) -> bool:
     return (folder / _SHARD).exists()
 
 
-def discard(folder: Path) -> None:
-    """Have the index in a folder made anew, whether a process has it open or not."""
-    (folder / _DISCARDED).touch()
-
-
-def is_discarded(folder: Path) -> bool:
-    """Say whether the index in a folder is to be made anew."""
-    return (folder / _DISCARDED).exists()
+def remove_index(folder: Path) -> None:
+    """Delete the index in a folder, and leave whatever else is there."""
+    (folder / _RECORD).unlink(missing_ok=True)
+    for part in (_SHARD, _UNFINISHED, _FORMER):
+        shutil.rmtree(folder / part, ignore_errors=True)
 
 
 def _load(folder: Path, collection: Collection) -> edge.EdgeShard:
@@ -384,12 +371,12 @@ def _make(folder: Path, collection: Collection) -> None:
     record.write_text(json.dumps(collection.metadata()))
     _sync(record)
     unfinished.rename(folder / _SHARD)
-    (folder / _DISCARDED).unlink(missing_ok=True)
     _sync(folder)
     shutil.rmtree(folder / _FORMER, ignore_errors=True)
 
 
-def _recorded(folder: Path) -> Mapping[str, Any] | None:
+def recorded_in(folder: Path) -> Mapping[str, Any] | None:
+    """Return what is recorded with the index in a folder; None where nothing is, or it is damaged."""
     try:
         record = json.loads((folder / _RECORD).read_text())
     except (OSError, ValueError):

@@ -46,6 +46,7 @@ _TUNABLE = tuple(
         "LIMITS",
         "PRODUCER",
         "EMBEDDER",
+        "NEXT_EMBEDDER",
         "API",
         "RETRY",
         "DELIVERY",

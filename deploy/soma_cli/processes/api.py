@@ -1,26 +1,24 @@
 """The API, alone or together with the vector worker and the index that both use."""
 
 import asyncio
-from contextlib import AsyncExitStack, closing
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from soma_api.application import create_application
-from soma_api.index_completeness import PointsById
+from soma_api.followed_index import FollowedIndex, SearchedIndex
 from soma_api.probes import Probe
 from soma_api.queries.vectors.hybrid_search import Search
 from soma_api.resources import open_resources
 from soma_api.serving import bind
 from soma_api.serving import serve as serve_http
 from soma_api.settings import ApiSettings
-from soma_cli.local.embedded_index import EmbeddedIndex, IndexDiscardedError
-from soma_cli.processes.common import (
-    collection_of,
-    jitter,
-    measured_embedder,
-    stopped_by_signal,
-    tell_and_trace,
-)
+from soma_cli.local.embedded_index import EmbeddedIndex
+from soma_cli.local.index_folder import IndexFolder
+from soma_cli.processes.common import Embedders, jitter, stopped_by_signal, tell_and_trace
 from soma_cli.settings import EmbeddedApiSettings
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
@@ -29,11 +27,18 @@ from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import EventPublisher
 from soma_schemas.producer_metrics import ProducerMetrics
 from soma_schemas.vectors.bm25 import Bm25Encoder
+from soma_schemas.vectors.embedders import Embedder
+from soma_schemas.vectors.index_errors import IndexUnavailableError
 from soma_streams import workers
 from soma_streams.cancellation import done_before
 from soma_streams.garbage_collection import collect_rarely
+from soma_streams.settings import VectorWorkerSettings
 
-_EMBEDDED_ALIAS = "memories"
+EMBEDDED_ALIAS = "memories"
+
+log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS = 1.0
 
 
 async def serve(loaded: Loaded[ApiSettings]) -> None:
@@ -43,19 +48,31 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
         Exception: What made going on impossible.
     """
     from soma_api.queries.vectors.qdrant import QdrantReader  # noqa: PLC0415  # not where the index is embedded
-    from soma_schemas.vectors.server import check_collection, open_client  # noqa: PLC0415  # not where the index is embedded
+    from soma_schemas.vectors.server import behind, check_collection, open_client  # noqa: PLC0415  # not where the index is embedded
 
     tell_and_trace(loaded, "soma-api")
     settings = loaded.settings
     stop = stopped_by_signal()
-    metrics = MetricSet.of_process()
-    with closing(measured_embedder(settings.embedder, metrics)) as embedder:
+    alias, metrics = settings.vectors.collection, MetricSet.of_process()
+    with closing(Embedders(settings.embedder, settings.next_embedder, metrics)) as embedders:
         async with open_client(settings.vectors) as client:
-            collection = collection_of(settings.vectors.collection, settings.embedder)
-            reader = QdrantReader(client, collection.alias)
-            search = Search(reader, embedder, Bm25Encoder(), SystemClock())
-            probe = partial(check_collection, client, collection)
-            await _serve(settings, search, reader, metrics, stop, vectors_probe=probe)
+
+            async def find(present: SearchedIndex | None) -> SearchedIndex:
+                found = await behind(client, alias)
+                if found is None:
+                    raise IndexUnavailableError(f"there is no collection `{alias}`")
+                if present is not None and present.name == found.name:
+                    return present
+                reader = QdrantReader(client, found.name)
+                search = Search(reader, embedders.of(found.recorded), Bm25Encoder(), SystemClock())
+                return SearchedIndex(found.name, search, reader)
+
+            async def probe() -> None:
+                found = await behind(client, alias)
+                await check_collection(client, embedders.declared(found and found.recorded, alias))
+
+            index = FollowedIndex(find, SystemClock())
+            await _serve(settings, index, metrics, stop, vectors_probe=probe)
 
 
 async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> None:
@@ -71,46 +88,127 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
     tell_and_trace(loaded, "soma-api")
     settings = loaded.settings
     stop = stopped_by_signal()
-    collection = collection_of(_EMBEDDED_ALIAS, settings.embedder)
     metrics = MetricSet.of_process()
-    async with AsyncExitStack() as opened:
-        embedder = opened.enter_context(closing(measured_embedder(settings.embedder, metrics)))
-        index = opened.enter_context(closing(EmbeddedIndex.open(folder, collection)))
-        # Either of the two ends both: a worker that cannot go on must be seen, not outlived.
-        async with asyncio.TaskGroup() as both:
-            search = Search(index, embedder, Bm25Encoder(), SystemClock())
-            serving = _serve(settings, search, index, metrics, stop, vectors_probe=partial(index.read, ()))
-            both.create_task(serving)
-            both.create_task(_while_kept(index, stop))
-            both.create_task(
-                workers.work_vectors(
-                    settings.vector_worker(),
-                    writer=index,
-                    embedder=embedder,
-                    collection=collection,
-                    clock=SystemClock(),
-                    random=jitter(),
-                    metrics=metrics,
-                    stop=stop,
+    with closing(Embedders(settings.embedder, settings.next_embedder, metrics)) as embedders:
+        indexes = _EmbeddedIndexes(IndexFolder(folder), embedders)
+        with closing(indexes):
+            indexes.open()
+            index = FollowedIndex(indexes.find, SystemClock())
+            # Either of the two ends both: a worker that cannot go on must be seen, not outlived.
+            async with asyncio.TaskGroup() as both:
+                both.create_task(
+                    _serve(settings, index, metrics, stop, vectors_probe=partial(index.read, ()))
                 )
-            )
+                both.create_task(_work_on(indexes, settings.vector_worker(), metrics, stop))
 
 
-async def _while_kept(index: EmbeddedIndex, stop: asyncio.Event) -> None:
-    """Return when told to stop.
+class _EmbeddedIndexes:
+    """The index that the worker writes, and the one before it for as long as questions still go there.
 
-    Raises:
-        IndexDiscardedError: The index is to be made anew, which the next start does.
+    Args:
+        folder: Where they are.
+        embedders: By their models.
     """
-    discarded = index.until_discarded(SystemClock())
-    if await done_before(stop, discarded):
-        raise IndexDiscardedError("the vector index is to be made anew")
+
+    def __init__(self, folder: IndexFolder, embedders: Embedders) -> None:
+        self._folder = folder
+        self._embedders = embedders
+        self._opened: dict[str, tuple[EmbeddedIndex, SearchedIndex]] = {}
+        self.name = ""
+        self.collection = embedders.declared(None, EMBEDDED_ALIAS)
+
+    @property
+    def index(self) -> EmbeddedIndex:
+        """The one in use."""
+        return self._opened[self.name][0]
+
+    @property
+    def embedder(self) -> Embedder:
+        """Its own."""
+        return self._embedders.of(self.collection)
+
+    def open(self) -> None:
+        """Open the one that is in use by now.
+
+        Raises:
+            MismatchError: It is of a model that is not known here, or of a newer indexing.
+            IndexInUseError: Another process has it open.
+        """
+        name = self._folder.names().current
+        self.collection = self._embedders.declared(self._folder.recorded(name), EMBEDDED_ALIAS)
+        index = EmbeddedIndex.open(self._folder.path(name), self.collection)
+        search = Search(index, self.embedder, Bm25Encoder(), SystemClock())
+        self._opened[name] = index, SearchedIndex(name, search, index)
+        self.name = name
+
+    async def find(self, present: SearchedIndex | None) -> SearchedIndex:
+        """Return the index in use; one that is asked no more is closed."""
+        searched = self._opened[self.name][1]
+        if searched is present:
+            for name in [name for name in self._opened if name != self.name]:
+                self._opened.pop(name)[0].close()
+        return searched
+
+    async def beside(self) -> Sequence[str]:
+        """Return the names of the others that are kept."""
+        names = self._folder.names()
+        return [each for each in (names.following, names.former) if each is not None]
+
+    async def until_another(self) -> None:
+        """Return when another index is to be used, of a model that is known here."""
+        clock, told = SystemClock(), False
+        while True:
+            await clock.sleep(_LOOK_SECONDS)
+            name = self._folder.names().current
+            recorded = self._folder.recorded(name)
+            if name == self.name or recorded is None:
+                continue
+            if self._embedders.knows(recorded):
+                return
+            if not told:
+                told = True
+                log.error("index_not_followed", index=name, model=recorded.model)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for index, _ in self._opened.values():
+            index.close()
+
+
+async def _work_on(
+    indexes: _EmbeddedIndexes, settings: VectorWorkerSettings, metrics: MetricSet, stop: asyncio.Event
+) -> None:
+    """Keep the index in use up with the log, and go over to another one that takes its place."""
+    while not stop.is_set():
+        ending = asyncio.Event()
+
+        async def end_in_time(ending: asyncio.Event = ending) -> None:
+            await done_before(stop, indexes.until_another())
+            ending.set()
+
+        with metrics.for_a_time() as of_worker:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(end_in_time())
+                both.create_task(
+                    workers.work_vectors(
+                        settings,
+                        writer=indexes.index,
+                        embedder=indexes.embedder,
+                        collection=indexes.collection,
+                        clock=SystemClock(),
+                        random=jitter(),
+                        metrics=of_worker,
+                        stop=ending,
+                        beside=indexes.beside,
+                    )
+                )
+        if not stop.is_set():
+            indexes.open()
 
 
 async def _serve(
     settings: ApiSettings,
-    search: Search,
-    points: PointsById,
+    index: FollowedIndex,
     metrics: MetricSet,
     stop: asyncio.Event,
     *,
@@ -126,9 +224,10 @@ async def _serve(
             clock=SystemClock(),
             publisher=publisher,
             metrics=metrics,
-            search=search,
-            points=points,
+            search=index,
+            points=index,
             vectors_probe=vectors_probe,
+            follow=index.follow,
         ) as parts:
             # Looking for cycles among all that is loaded by now stops every request for up to 0.1 s.
             collect_rarely()

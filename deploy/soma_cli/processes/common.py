@@ -7,10 +7,11 @@ from random import Random
 from soma_schemas import tracing
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
+from soma_schemas.errors import MismatchError
 from soma_schemas.logs import configure_logging, log_settings
 from soma_schemas.metrics import MetricSet
-from soma_schemas.settings import EmbedderSettings, ProcessSettings, PublishingSettings
-from soma_schemas.vectors.collection import Collection
+from soma_schemas.settings import EmbedderSettings, NextEmbedderSettings, ProcessSettings, PublishingSettings
+from soma_schemas.vectors.collection import MODEL_REMEDY, Collection
 from soma_schemas.vectors.embedders import Embedder, open_embedder
 from soma_schemas.vectors.measured_embedder import MeasuredEmbedder
 
@@ -20,9 +21,67 @@ def collection_of(alias: str, embedder: EmbedderSettings) -> Collection:
     return Collection(alias, embedder.model, embedder.dimensions)
 
 
-def measured_embedder(settings: EmbedderSettings, metrics: MetricSet) -> Embedder:
-    """Return the embedder that settings choose, timed; the caller closes it."""
-    return MeasuredEmbedder(open_embedder(settings), metrics, SystemClock())
+class Embedders:
+    """The embedders that a process has settings of, each opened when an index of its model is met.
+
+    Args:
+        present: What `SOMA_EMBEDDER__*` says.
+        following: What `SOMA_NEXT_EMBEDDER__*` says; without a model there is none.
+        metrics: Of the process.
+    """
+
+    def __init__(
+        self, present: EmbedderSettings, following: NextEmbedderSettings, metrics: MetricSet
+    ) -> None:
+        self._choices = [present, following] if following.model else [present]
+        self._metrics = metrics
+        self._opened: dict[str, Embedder] = {}
+
+    @property
+    def target(self) -> EmbedderSettings:
+        """What an index is rebuilt for."""
+        return self._choices[-1]
+
+    def knows(self, found: Collection) -> bool:
+        """Say whether there are settings of the model that an index holds vectors of."""
+        return self.declared(found, found.alias).embeds_like(found)
+
+    def declared(self, found: Collection | None, alias: str) -> Collection:
+        """Return the index under an alias as this process declares it.
+
+        Args:
+            found: What an index says that it holds, if there is one: that model is meant if it is known here.
+            alias: Where it is.
+        """
+        choices = [collection_of(alias, each) for each in self._choices]
+        return next((each for each in choices if found is not None and each.embeds_like(found)), choices[0])
+
+    def of(self, collection: Collection) -> Embedder:
+        """Return the embedder of a collection's vectors, timed. It is closed with the others.
+
+        Raises:
+            MismatchError: None is known here.
+            ConfigurationError: Its settings make no sense.
+        """
+        settings = next(
+            (each for each in self._choices if collection_of(collection.alias, each).embeds_like(collection)),
+            None,
+        )
+        if settings is None:
+            raise MismatchError(
+                f"collection `{collection.alias}` holds vectors of model `{collection.model}` with "
+                f"{collection.dimensions} dimensions, which this process has no settings of",
+                remedy=MODEL_REMEDY,
+            )
+        if settings.model not in self._opened:
+            embedder = MeasuredEmbedder(open_embedder(settings), self._metrics, SystemClock())
+            self._opened[settings.model] = embedder
+        return self._opened[settings.model]
+
+    def close(self) -> None:
+        """Give back what they hold."""
+        for each in self._opened.values():
+            each.close()
 
 
 def tell(loaded: Loaded[ProcessSettings]) -> None:

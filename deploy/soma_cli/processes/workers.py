@@ -3,9 +3,8 @@
 from contextlib import closing
 
 from soma_cli.processes.common import (
-    collection_of,
+    Embedders,
     jitter,
-    measured_embedder,
     stopped_by_signal,
     tell_and_trace,
 )
@@ -15,6 +14,7 @@ from soma_schemas.metrics import MetricSet
 from soma_streams import retention_worker, workers
 from soma_streams.garbage_collection import collect_rarely
 from soma_streams.settings import PostgresWorkerSettings, RetentionWorkerSettings, VectorWorkerSettings
+from soma_streams.worker_parts import retry_at_start, started
 
 
 async def work_postgres(loaded: Loaded[PostgresWorkerSettings]) -> None:
@@ -41,25 +41,34 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
         Exception: What made going on impossible.
     """
     # Only this worker needs the client of a server, and it too takes most of a second to import.
-    from soma_schemas.vectors.server import open_client  # noqa: PLC0415  # see above
+    from soma_schemas.vectors.server import Behind, behind, kept_beside, open_client  # noqa: PLC0415  # see above
     from soma_streams.sinks.vectors.qdrant import QdrantWriter  # noqa: PLC0415  # see above
 
     tell_and_trace(loaded, "soma-vector-worker")
     settings = loaded.settings
     stop = stopped_by_signal()
-    collection = collection_of(settings.vectors.collection, settings.embedder)
-    metrics = MetricSet.of_process()
-    with closing(measured_embedder(settings.embedder, metrics)) as embedder:
+    alias, metrics, clock = settings.vectors.collection, MetricSet.of_process(), SystemClock()
+    with closing(Embedders(settings.embedder, settings.next_embedder, metrics)) as embedders:
         async with open_client(settings.vectors) as client:
+            found: list[Behind | None] = []
+
+            async def look() -> None:
+                retry = retry_at_start(settings, clock, jitter())
+                found.append(await retry("look for the index", lambda: behind(client, alias)))
+
+            if not await started(stop, look()):
+                return
+            collection = embedders.declared(found[0] and found[0].recorded, alias)
             await workers.work_vectors(
                 settings,
                 writer=QdrantWriter(client, collection),
-                embedder=embedder,
+                embedder=embedders.of(collection),
                 collection=collection,
-                clock=SystemClock(),
+                clock=clock,
                 random=jitter(),
                 metrics=metrics,
                 stop=stop,
+                beside=lambda: kept_beside(client, alias),
             )
 
 

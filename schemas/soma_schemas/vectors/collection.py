@@ -10,7 +10,11 @@ from soma_schemas.errors import MismatchError
 from soma_schemas.vectors import payload
 from soma_schemas.vectors.text import INDEXING_VERSION
 
-REINDEX_REMEDY = "Rebuild the index with `soma reindex`, or configure the embedder that it was built with."
+REINDEX_REMEDY = "Rebuild the index with `soma reindex`."
+MODEL_REMEDY = (
+    "Configure the model that the index was built with as SOMA_EMBEDDER__MODEL. To change the model, "
+    "configure the new one as SOMA_NEXT_EMBEDDER__MODEL beside it, and run `soma reindex`."
+)
 
 
 class FieldType(StrEnum):
@@ -82,6 +86,10 @@ class Collection:
                 f"collection `{alias}` does not say which model it holds vectors of", remedy=REINDEX_REMEDY
             ) from None
 
+    def embeds_like(self, found: Self) -> bool:
+        """Say whether the vectors of another collection can be compared with ours."""
+        return (found.model, found.dimensions) == (self.model, self.dimensions)
+
     def supersedes(self, found: Self) -> bool:
         """Say whether a collection only has to be filled anew because its text was indexed by older rules."""
         return replace(found, indexing=self.indexing) == self and found.indexing < self.indexing
@@ -92,16 +100,16 @@ class Collection:
         Raises:
             MismatchError: It was built with another embedder, size or indexing.
         """
-        if (found.model, found.dimensions) != (self.model, self.dimensions):
+        if not self.embeds_like(found):
             raise MismatchError(
                 f"collection `{self.alias}` holds vectors of model `{found.model}` with {found.dimensions} "
                 f"dimensions, this process embeds with `{self.model}` and {self.dimensions}",
-                remedy=REINDEX_REMEDY,
+                remedy=MODEL_REMEDY,
             )
         if found.indexing != self.indexing:
             raise MismatchError(
                 f"collection `{self.alias}` was indexed by version {found.indexing} of the text, "
                 f"this process has version {self.indexing}",
-                remedy="Run the version that it was indexed by, or a newer one, which fills it anew by "
-                "itself. To have this version fill it anew, use `soma reindex`.",
+                remedy="Run the version that it was indexed by, or rebuild the index for this one with "
+                "`soma reindex`.",
             )

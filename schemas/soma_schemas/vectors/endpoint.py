@@ -72,7 +72,8 @@ class EndpointEmbedder:
             if len(vector) != self.dimensions:
                 raise MismatchError(
                     f"model `{self.name}` answers with {len(vector)} dimensions, not {self.dimensions}",
-                    remedy=f"Set SOMA_EMBEDDER__DIMENSIONS={len(vector)}, then rebuild with `soma reindex`.",
+                    remedy=f"Set SOMA_EMBEDDER__DIMENSIONS={len(vector)}; where there is an index of another "
+                    "size, configure the model as SOMA_NEXT_EMBEDDER__MODEL instead, and run `soma reindex`.",
                 )
         return vectors
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -81,6 +81,62 @@ async def open_client(settings: VectorSettings) -> AsyncIterator[AsyncQdrantClie
         await client.close()
 
 
+class Behind(NamedTuple):
+    """What an alias leads to.
+
+    Attributes:
+        name: Of the collection itself.
+        recorded: What its record says that it holds.
+    """
+
+    name: str
+    recorded: Collection
+
+
+async def behind(client: AsyncQdrantClient, alias: str) -> Behind | None:
+    """Return what an alias leads to, or None where there is no such alias.
+
+    Raises:
+        MismatchError: The collection is not one of ours.
+        IndexUnavailableError: The server does not answer.
+        IndexServerError: It will not answer until an operator acts.
+    """
+    with server_errors():
+        name = await _name_behind(client, alias)
+        if name is None:
+            return None
+        config = (await client.get_collection(name)).config
+    return Behind(name, Collection.recorded(alias, config.metadata))
+
+
+def following_alias(alias: str) -> str:
+    """Return the alias of a collection that is built to take the place of the one in use."""
+    return f"{alias}--next"
+
+
+def former_alias(alias: str) -> str:
+    """Return the alias of the collection in whose place the one in use is."""
+    return f"{alias}--former"
+
+
+async def kept_beside(client: AsyncQdrantClient, alias: str) -> list[str]:
+    """Return the names of the collections that are built or kept beside the one in use.
+
+    Raises:
+        IndexUnavailableError: The server does not answer.
+        IndexServerError: It will not answer until an operator acts.
+    """
+    with server_errors():
+        leads = {each.alias_name: each.collection_name for each in (await client.get_aliases()).aliases}
+    named = {leads.get(following_alias(alias)), leads.get(former_alias(alias))}
+    return sorted(each for each in named if each is not None and each != leads.get(alias))
+
+
+async def _name_behind(client: AsyncQdrantClient, alias: str) -> str | None:
+    aliases = (await client.get_aliases()).aliases
+    return next((each.collection_name for each in aliases if each.alias_name == alias), None)
+
+
 async def ensure_collection(client: AsyncQdrantClient, declared: Collection) -> None:
     """Make the collection, alias and payload indexes unless they are there. Several may do so at once.
 
@@ -128,6 +184,15 @@ async def _index_payloads(client: AsyncQdrantClient, name: str) -> None:
             await client.create_payload_index(name, field, field_schema=_INDEXES[field_type])
 
 
+async def new_collection(client: AsyncQdrantClient, declared: Collection) -> str:
+    """Make an empty collection under a name of its own that nobody has, and return the name."""
+    generation = 1
+    while await client.collection_exists(declared.name(generation)):
+        generation += 1
+    await create_collection(client, declared, declared.name(generation))
+    return declared.name(generation)
+
+
 async def renew_collection(client: AsyncQdrantClient, declared: Collection, *, keep_former: bool) -> None:
     """Put a new, empty collection behind the alias, and delete the one that was there.
 
@@ -141,13 +206,8 @@ async def renew_collection(client: AsyncQdrantClient, declared: Collection, *, k
         IndexServerError: It will not answer until an operator acts.
     """
     with server_errors():
-        aliases = (await client.get_aliases()).aliases
-        former = next((each.collection_name for each in aliases if each.alias_name == declared.alias), None)
-        generation = 1
-        while await client.collection_exists(declared.name(generation)):
-            generation += 1
-        name = declared.name(generation)
-        await create_collection(client, declared, name)
+        former = await _name_behind(client, declared.alias)
+        name = await new_collection(client, declared)
         await switch_alias(client, declared.alias, name)
         log.info("collection_renewed", alias=declared.alias, collection=name, former=former, kept=keep_former)
         if former is not None and not keep_former:

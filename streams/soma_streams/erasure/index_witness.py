@@ -1,5 +1,6 @@
 """Looks through the vector index for what an erasure has deleted; runs where the index is."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import structlog
@@ -19,6 +20,14 @@ _ROUND_SECONDS = 1.0
 _log = structlog.get_logger("soma_streams.erasure.index_witness")
 
 
+Beside = Callable[[], Awaitable[Sequence[str]]]
+
+
+async def nothing_beside() -> Sequence[str]:
+    """Return no names: there is one index alone."""
+    return ()
+
+
 class IndexWitness:
     """Says of the memories of an erasure whether the index holds anything of them.
 
@@ -26,9 +35,18 @@ class IndexWitness:
         store: Where erasures wait for its word.
         writer: The engine.
         clock: Paces it.
+        beside: Returns the names of other indexes that are kept. While there are any, nothing is said: they
+            may still hold what is erased.
     """
 
-    def __init__(self, store: ErasureStore, writer: PointWriter, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: ErasureStore,
+        writer: PointWriter,
+        clock: Clock,
+        beside: Beside = nothing_beside,
+    ) -> None:
+        self._beside = beside
         self._store = store
         self._writer = writer
         self._clock = clock
@@ -47,6 +65,9 @@ class IndexWitness:
         """Look for every erasure that waits for it."""
         for erasure in await self._store.open():
             if erasure.state is ErasureState.VERIFYING and erasure.index_points is None:
+                if kept := await self._beside():
+                    _log.warning("erasure_waits_for_indexes", request_id=str(erasure.request_id), kept=kept)
+                    continue
                 points, left = await self._look(erasure)
                 _log.info(
                     "index_looked_through", request_id=str(erasure.request_id), points=points, left=left

@@ -451,6 +451,20 @@ async def test_what_the_index_still_holds_keeps_the_erasure_open(place: Place) -
     assert len(unconditional) == 1
 
 
+async def test_an_index_that_is_kept_beside_the_one_in_use_keeps_the_erasure_open(place: Place) -> None:
+    await place.tell(stored(subject="mira"))
+    request = await place.request(*ABOUT_MIRA)
+    place.kept_indexes.append("memories--before")
+    await place.erase()
+    waiting = place.row(request)
+
+    place.kept_indexes.clear()
+    await place.erase()
+
+    assert (waiting["state"], waiting["index_points"]) == ("verifying", None)
+    assert place.row(request)["state"] == "completed"
+
+
 # The receipt.
 
 

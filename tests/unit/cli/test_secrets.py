@@ -50,6 +50,7 @@ def test_every_kind_of_secret_is_tried() -> None:
         "SOMA_API__CURSOR_SECRET",
         "SOMA_EMBEDDER__API_KEY",
         "SOMA_KAFKA__SASL_PASSWORD",
+        "SOMA_NEXT_EMBEDDER__API_KEY",
         "SOMA_POSTGRES__PASSWORD",
         "SOMA_REGISTRY__PASSWORD",
         "SOMA_TRACING__HEADERS",

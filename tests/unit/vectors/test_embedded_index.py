@@ -14,7 +14,7 @@ from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_point, a_t
 from contract.vectors.engines import ShardEngine
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.reader import Question
-from soma_cli.local.embedded_index import EmbeddedIndex, IndexInUseError, discard, is_discarded, translate
+from soma_cli.local.embedded_index import EmbeddedIndex, IndexInUseError, translate
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
@@ -199,7 +199,7 @@ async def test_using_it_after_closing_it_is_nobodys_outage(tmp_path: Path) -> No
     index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
     index.close()
 
-    with pytest.raises(Exception, match="not initialized") as closed:
+    with pytest.raises(Exception, match="not open any more") as closed:
         await index.write([a_point()])
 
     assert classify(closed.value) is FailureClass.SYSTEMIC
@@ -297,24 +297,6 @@ async def test_words_are_as_rare_for_the_only_tenant_as_for_one_among_others(tmp
     assert dict(alone.sparse) == pytest.approx(dict(among_others.sparse))
     assert dict(reopened.sparse) == pytest.approx(dict(among_others.sparse))
     assert len(alone.sparse) == 25
-
-
-async def test_an_index_that_was_discarded_is_made_anew_by_the_next_open_also_for_another_model(
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "vectors"
-    index = EmbeddedIndex.open(folder, A_COLLECTION)
-    await index.write([a_point()])
-    discard(folder)
-    with pytest.raises(IndexInUseError):
-        EmbeddedIndex.open(folder, A_COLLECTION)
-    index.close()
-
-    again = EmbeddedIndex.open(folder, Collection("memories", "another-model", 8))
-
-    assert await again.is_empty()
-    assert not is_discarded(folder)
-    again.close()
 
 
 async def test_an_index_of_an_older_indexing_is_made_anew_and_one_of_a_newer_is_refused(

@@ -1,6 +1,6 @@
 """What a worker does with the index that it finds, decided from what the index and the brokers say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, cast
 from uuid import UUID
@@ -150,6 +150,15 @@ class Interrupted:
         return await self._writer.write(points)
 
 
+def log_of(state: LogState) -> Callable[[], Awaitable[LogState]]:
+    """Brokers that tell this of the log."""
+
+    async def ask() -> LogState:
+        return state
+
+    return ask
+
+
 def a_filling(
     writer: PointWriter,
     records: FixedRecords,
@@ -185,11 +194,11 @@ async def test_a_fill_that_is_interrupted_goes_on_behind_its_last_page_and_tells
             # The header, the beginning of the fill, and one page.
             await a_filling(
                 cast("PointWriter", Interrupted(engine.writer, 3)), records, metrics=interrupted
-            ).prepare(_DROPPED)
+            ).prepare(log_of(_DROPPED))
         between = await held_by(engine.writer, [0, 1])
         first, records.asked = records.asked, []
 
-        held = await a_filling(engine.writer, records, metrics=resumed).prepare(_DROPPED)
+        held = await a_filling(engine.writer, records, metrics=resumed).prepare(log_of(_DROPPED))
 
         points = [point for point in (await engine.stored()).values() if TENANT in point.payload]
     assert _filled_and_left(interrupted) == (256, 344)
@@ -209,7 +218,7 @@ async def test_a_record_that_can_never_be_indexed_is_left_out_and_the_rest_is_fi
     gone = MemoryState(MemoryName("acme", a_memory_id()), 8, None, ())
     records = FixedRecords([a_state(version=3), bad, a_state(version=7), gone])
     async with server_engine(_COLLECTION) as engine:
-        held = await a_filling(engine.writer, records).prepare(_DROPPED)
+        held = await a_filling(engine.writer, records).prepare(log_of(_DROPPED))
 
         points = [point for point in (await engine.stored()).values() if TENANT in point.payload]
     assert not held.unfilled
@@ -220,5 +229,5 @@ async def test_a_store_that_stands_beyond_the_end_of_the_log_stops_the_fill() ->
     async with server_engine(_COLLECTION) as engine:
         with pytest.raises(LogShorterError, match="PostgreSQL holds partition 0 of the log up to 90"):
             await a_filling(engine.writer, FixedRecords([])).prepare(
-                a_log_state(starts=(40, 7), ends=(50, 50))
+                log_of(a_log_state(starts=(40, 7), ends=(50, 50)))
             )

@@ -1,6 +1,6 @@
 """Makes an index whole that was lost, is older than the log, or holds another one, before events follow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -74,6 +74,8 @@ class Filling:
         flood: Stops when the embedder or the engine refuses nearly everything.
         topic: The log's name on the brokers.
         metrics: Tell how far it is.
+        from_records: Fill an index that says nothing of itself from the records, also where the log has
+            everything: there are fewer of them than events.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Filling:
         flood: FloodGuard,
         topic: str,
         metrics: FillMetrics,
+        from_records: bool = False,
     ) -> None:
         self._writer = writer
         self._records = records
@@ -94,25 +97,33 @@ class Filling:
         self._flood = flood
         self._topic = topic
         self._metrics = metrics
+        self._from_records = from_records
 
-    async def prepare(self, log_state: LogState) -> Held:
+    async def prepare(self, ask: Callable[[], Awaitable[LogState]]) -> Held:
         """Return what the index holds, once it is of this log and nothing but the log's rest is missing.
+
+        Args:
+            ask: Asks the brokers for the log. Its end is asked for after what is compared with it, since
+                others write to the stores meanwhile.
 
         Raises:
             LogShorterError: A store holds more of this log than there is.
             IndexLostError: Somebody else made the index anew meanwhile.
             Exception: The engine or PostgreSQL refuses for good.
         """
-        partitions = list(log_state.starts)
+        partitions = list((await ask()).starts)
         held = await self._held(partitions)
+        log_state = await ask()
         start = start_of(held, log_state)
+        if self._from_records and start is Start.BEGIN_FROM_LOG:
+            start = Start.BEGIN_FROM_RECORDS
         if start in {Start.BEGIN_FROM_LOG, Start.BEGIN_FROM_RECORDS}:
             await self._begin(held, log_state, from_records=start is Start.BEGIN_FROM_RECORDS)
             held = await self._held(partitions)
         if held is None or held.header.log != log_state.identity:
             raise IndexLostError("the vector index was made anew by somebody else")
         if held.unfilled:
-            await self._fill(held, log_state)
+            await self._fill(held, ask)
             held = await self._held(partitions)
             if held is None or held.unfilled:
                 raise IndexLostError("the vector index was made anew while it was filled")
@@ -129,11 +140,11 @@ class Filling:
             log.warning("index_begun_anew", from_records=from_records, held_another_log=foreign)
         await self._retry("begin the index", lambda: self._write([header.point()]))
 
-    async def _fill(self, held: Held, log_state: LogState) -> None:
+    async def _fill(self, held: Held, ask: Callable[[], Awaitable[LogState]]) -> None:
         header = held.header
         fill = held.fill
         if fill is None:
-            tail = await self._tail(log_state)
+            tail = await self._tail(held.header.log.epoch, ask)
             total = await self._retry("count the records", self._records.count)
             fill = Fill(0, total, BEFORE_ALL, tail)
             begun = fill.point(header)
@@ -155,12 +166,12 @@ class Filling:
         self._metrics.to_fill.set(0)
         log.info("index_fill_ends", filled=fill.filled)
 
-    async def _tail(self, log_state: LogState) -> dict[int, int]:
+    async def _tail(self, epoch: int, ask: Callable[[], Awaitable[LogState]]) -> dict[int, int]:
         """Return where the log goes on after the records: read before them, so that nothing lies between."""
-        epoch = log_state.identity.epoch
         reached = await self._retry(
             "read the records' watermarks", lambda: self._records.watermarks(self._topic, epoch)
         )
+        log_state = await ask()
         _require_within("PostgreSQL", reached, log_state)
         return {
             partition: max(start, reached.get(partition, 0)) for partition, start in log_state.starts.items()

@@ -13,7 +13,7 @@ from soma_schemas.errors import MismatchError
 from soma_schemas.events import MemoryPatched, MemoryStored
 from soma_schemas.memories import Content
 from soma_schemas.vectors.bm25 import Bm25Encoder
-from soma_schemas.vectors.collection import REINDEX_REMEDY, Collection
+from soma_schemas.vectors.collection import MODEL_REMEDY, Collection
 from soma_schemas.vectors.embedders import Embedder
 from soma_schemas.vectors.index_errors import EmbeddingRefusedError, IndexRefusedError, UnfitVectorError
 from soma_schemas.vectors.points import Point, unit_vector
@@ -53,7 +53,7 @@ class PointMaker:
                 f"collection `{collection.alias}` holds vectors of model `{collection.model}` with "
                 f"{collection.dimensions} dimensions, the embedder is `{embedder.name}` with "
                 f"{embedder.dimensions}",
-                remedy=REINDEX_REMEDY,
+                remedy=MODEL_REMEDY,
             )
         self._embedder = embedder
         self._bm25 = bm25

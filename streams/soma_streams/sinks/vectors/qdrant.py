@@ -10,9 +10,10 @@ from qdrant_client import AsyncQdrantClient, models
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.payload import DOCUMENT, EMBEDDING, VERSION
 from soma_schemas.vectors.points import DENSE, SPARSE, Point, StoredPoint, check_batch
-from soma_schemas.vectors.server import check_collection, ensure_collection, renew_collection
+from soma_schemas.vectors.server import behind, check_collection, ensure_collection, renew_collection
 from soma_schemas.vectors.server_errors import server_errors
 from soma_schemas.versions import NO_VERSION
+from soma_streams.sinks.vectors.vector_sink_errors import IndexLostError
 
 _POINTS_PER_REQUEST = 128
 # The server takes 32 MiB; a character can be four bytes, and JSON within JSON escapes some.
@@ -23,6 +24,9 @@ _IDS_PER_REQUEST = 256
 class QdrantWriter:
     """Keeps points on a server; a `PointWriter`. Errors are those of `server_errors`.
 
+    Prepared, it stays with the collection that the alias led to then: what is written for one index never
+    gets into another one, of another model, to which the alias is switched meanwhile.
+
     Args:
         client: Speaking gRPC, see `soma_schemas.vectors.server`.
         collection: The one behind the alias.
@@ -31,13 +35,22 @@ class QdrantWriter:
     def __init__(self, client: AsyncQdrantClient, collection: Collection) -> None:
         self._client = client
         self._collection = collection
+        self._name = collection.alias
 
     async def prepare(self) -> None:
         """Make the collection, its alias and its payload indexes unless they are there."""
         await ensure_collection(self._client, self._collection)
+        await self._settle_down()
 
     async def check(self) -> None:
-        """Return when the collection is as declared."""
+        """Return when the collection is as declared, and the alias still leads to it.
+
+        Raises:
+            IndexLostError: The alias leads to another one by now.
+        """
+        found = await behind(self._client, self._collection.alias)
+        if self._name not in {self._collection.alias, found and found.name}:
+            raise IndexLostError("the alias of the vector index leads to another collection by now")
         await check_collection(self._client, self._collection)
 
     async def read(self, ids: Group[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
@@ -51,7 +64,7 @@ class QdrantWriter:
         for start in range(0, len(wanted), _IDS_PER_REQUEST):
             with server_errors():
                 records = await self._client.retrieve(
-                    self._collection.alias,
+                    self._name,
                     wanted[start : start + _IDS_PER_REQUEST],
                     with_payload=True,
                     with_vectors=True,
@@ -63,7 +76,7 @@ class QdrantWriter:
         """Return the points from an id on, in the order of their ids."""
         with server_errors():
             records, _ = await self._client.scroll(
-                self._collection.alias, limit=most, offset=str(start), with_payload=True, with_vectors=True
+                self._name, limit=most, offset=str(start), with_payload=True, with_vectors=True
             )
         return [_stored(record) for record in records]
 
@@ -73,7 +86,7 @@ class QdrantWriter:
         for some in _slices(points):
             with server_errors():
                 await self._client.upsert(
-                    self._collection.alias,
+                    self._name,
                     [_struct(point) for point in some],
                     update_filter=_guard(some, mends=mends),
                     wait=True,
@@ -91,17 +104,23 @@ class QdrantWriter:
     async def is_empty(self) -> bool:
         """Say whether there is no point at all."""
         with server_errors():
-            records, _ = await self._client.scroll(self._collection.alias, limit=1, with_payload=False)
+            records, _ = await self._client.scroll(self._name, limit=1, with_payload=False)
         return not records
 
     async def count(self) -> int:
         """Return about how many points there are."""
         with server_errors():
-            return (await self._client.count(self._collection.alias, exact=False)).count
+            return (await self._client.count(self._name, exact=False)).count
 
     async def renew(self, *, keep_former: bool) -> None:
         """Put a new collection behind the alias."""
         await renew_collection(self._client, self._collection, keep_former=keep_former)
+        await self._settle_down()
+
+    async def _settle_down(self) -> None:
+        found = await behind(self._client, self._collection.alias)
+        if found is not None:
+            self._name = found.name
 
     async def _retrieve(self, ids: Group[UUID], *fields: str) -> dict[UUID, Mapping[str, Any]]:
         """Return these fields of the points that are there; without fields, all."""
@@ -110,7 +129,7 @@ class QdrantWriter:
         for start in range(0, len(wanted), _IDS_PER_REQUEST):
             with server_errors():
                 records = await self._client.retrieve(
-                    self._collection.alias,
+                    self._name,
                     wanted[start : start + _IDS_PER_REQUEST],
                     with_payload=list(fields) or True,
                 )

@@ -89,13 +89,14 @@ class Standing:
         """Look now and then, until cancelled, also while there is nothing to write.
 
         Raises:
-            IndexLostError: It is another index by now.
+            IndexLostError: It is another index by now, or another one is in use.
             Exception: The engine refuses for good, for example because the collection is gone.
         """
         while True:
             await clock.sleep(_LOOK_SECONDS)
             try:
                 await self._look()
+                await self._writer.check()
                 self.points = await self._writer.count()
             except Exception as error:
                 if classify(error) is not FailureClass.TRANSIENT:

@@ -1,0 +1,38 @@
+"""The guide to rebuilding the index, walked from top to bottom: its commands work, and show what it says."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pages import shows, steps
+from soma_command import Soma
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+@pytest.mark.parametrize(("page", "commands"), [("guides/rebuild.md", 5)])
+def test_the_guide_works(at_home: Soma, page: str, commands: int) -> None:
+    at_home("store", "The zebra crossing is closed.", "--namespace", "rebuilt", "--wait", "30")
+
+    ran = []
+    for step in steps((DOCS / page).read_text(encoding="utf-8")):
+        if step.language != "console":
+            continue
+        output = at_home(*shlex.split(step.text)[1:])
+        assert output.code == 0, (step.text, output)
+        missing = [line for line in step.seen if not shows(line, output.out.splitlines())]
+        assert missing == [], (step.text, output.out)
+        found = at_home("search", "zebra crossing", "--namespace", "rebuilt", "--json")
+        assert found.code == 0, (step.text, found)
+        assert json.loads(found.out)["hits"][0]["memory"]["text"] == "The zebra crossing is closed."
+        ran.append(step)
+    assert len(ran) == commands
+
+
+def test_of_what_excludes_each_other_one_is_enough(at_home: Soma) -> None:
+    refused = at_home("reindex", "--status", "--drop")
+
+    assert refused.code == 2
+    assert "one is enough" in refused.err
