@@ -690,6 +690,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.backups.making.REMEMBER": {"": Case(10, a_backup)},
     "soma_cli.backups.making._KEPT": {"": Case(10, lambda _: {"limit": 10})},
     "soma_cli.backups.making._RECORD": {"": Case(10, a_backup)},
+    "soma_cli.backups.point_in_time._MEMORIES": {"": Case(7000)},
     "soma_cli.backups.restoring._RECORD": {"": Case(10, a_backup)},
     "soma_cli.backups.table_contents._WATERMARKS": {"": Case(10)},
     "soma_cli.store_audits._LAST": {"": Case(10)},
