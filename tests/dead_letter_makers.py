@@ -13,7 +13,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from builders import A_TENANT, stored
 from soma_schemas.avro_schemas import latest
-from soma_schemas.events import MemoryEvent
+from soma_schemas.events import MemoryEvent, SealedEvent
 from soma_schemas.registry import EventSerializer, open_registry
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topic_admin import open_admin
@@ -73,7 +73,7 @@ class RawLog:
         for done in admin.delete_records([place]).values():
             done.result(20)
 
-    def encoded(self, event: MemoryEvent, **changes: Any) -> bytes:
+    def encoded(self, event: MemoryEvent | SealedEvent, **changes: Any) -> bytes:
         """Return an event in wire format; changed fields are not held to the contract, only to the schema."""
         with open_registry(self._settings.registry) as registry:
             value = EventSerializer(registry).serialize(event, self._topic)

@@ -56,6 +56,12 @@ COMMANDS = (
     ),
     Entry("keys", "soma_cli.commands.keys", "Create, list and revoke API keys.", OPERATION),
     Entry(
+        "encryption",
+        "soma_cli.commands.encryption",
+        "Show and rotate the master key, which wraps the keys of encrypted events.",
+        OPERATION,
+    ),
+    Entry(
         "retention",
         "soma_cli.commands.retention",
         "Set, lift, list and plan how long memories are kept.",

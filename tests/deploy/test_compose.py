@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ from soma_api.settings import ApiSettings
 from soma_cli.main import run
 from soma_cli.settings import KNOWN, OperatorSettings
 from soma_schemas.configuration import load
+from soma_schemas.erasure_receipts import new_signing_key
 from soma_schemas.settings import ProcessSettings
 from soma_streams.lag.lag_settings import LagCollectorSettings
 from soma_streams.settings import PostgresWorkerSettings, RetentionWorkerSettings, VectorWorkerSettings
@@ -36,8 +39,32 @@ PROCESSES: dict[str, type[ProcessSettings]] = {
 }
 
 
+@cache
+def a_signing_key() -> str:
+    """A file that holds what the secret of this name does."""
+    path = Path(tempfile.mkdtemp()) / "erasure_signing_key"
+    path.write_text(new_signing_key()[0], encoding="ascii")
+    return str(path)
+
+
 def environment_of(service: str) -> dict[str, str]:
-    return {name: str(value) for name, value in SERVICES[service]["environment"].items()}
+    environment = {name: str(value) for name, value in SERVICES[service]["environment"].items()}
+    if "SOMA_ERASURE__SIGNING_KEY_FILE" in environment:
+        environment["SOMA_ERASURE__SIGNING_KEY_FILE"] = a_signing_key()
+    return environment
+
+
+def test_a_secret_that_a_service_reads_is_handed_to_it_and_declared() -> None:
+    read = {
+        (name, str(value).removeprefix("/run/secrets/"))
+        for name, service in SERVICES.items()
+        for value in service.get("environment", {}).values()
+        if str(value).startswith("/run/secrets/")
+    }
+
+    assert {secret for _, secret in read} == {"master_key", "erasure_signing_key"}
+    assert all(secret in SERVICES[name]["secrets"] for name, secret in read)
+    assert {secret for _, secret in read} <= COMPOSE["secrets"].keys()
 
 
 def test_every_service_of_ours_is_checked_here() -> None:

@@ -77,7 +77,8 @@ class Restored(Result):
             Text(
                 "Start the workers: they apply what is ahead by themselves, and `soma lag` shows it.\n"
                 "API keys and the audit log are not in the log: keys made since then are gone, and keys\n"
-                "revoked since then open again. Look at `soma keys list`."
+                "revoked since then open again. Look at `soma keys list`. So are the keys of subjects who\n"
+                "were new since then: their encrypted events become dead letters (`data_key_unknown`)."
             ),
             *self._erasures(),
         )

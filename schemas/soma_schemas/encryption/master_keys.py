@@ -38,7 +38,7 @@ class WrappedKey(NamedTuple):
 
 
 class MasterKeys:
-    """The keys of a file. It is read again when a key is asked for that it did not have.
+    """The keys of a file. It is read again to wrap, and when a key is asked for that it did not have.
 
     Args:
         path: The file.
@@ -52,13 +52,18 @@ class MasterKeys:
         self._keys = _keys_of(path)
 
     @property
-    def current_id(self) -> str:
-        """Return which key wraps."""
-        return next(iter(self._keys))
+    def ids(self) -> tuple[str, ...]:
+        """Return which keys there are; the first one wraps."""
+        return tuple(self._keys)
 
     def wrap(self, secret: bytes, tenant: str, key_id: UUID) -> WrappedKey:
-        """Return a data key wrapped with the first key of the file; it unwraps under this name alone."""
-        master_key_id = self.current_id
+        """Return a data key wrapped with the first key of the file; it unwraps under this name alone.
+
+        Raises:
+            MasterKeyError: The file cannot be read any more.
+        """
+        self._keys = _keys_of(self._path)
+        master_key_id = self.ids[0]
         nonce = os.urandom(NONCE_BYTES)
         sealed = self._keys[master_key_id].encrypt(nonce, secret, _bound(tenant, key_id))
         return WrappedKey(nonce + sealed, master_key_id)

@@ -81,6 +81,7 @@ def test_what_remains_is_what_the_receipt_lists_and_goes_when_its_time_has_come(
     RawLog(publishing(up)).send([Raw(f"local/{memory}".encode(), value)])
     eventually_now(lambda: soma("dlq", "list", "--json").out, lambda out: memory in out, seconds=60)
     before = found(up.home)
+    assert "memory.events" not in before  # what is about a subject is encrypted there
 
     done(soma("erase", "subject", MARK, "--yes", "--receipt", str(tmp_path / "receipt.json")))
 

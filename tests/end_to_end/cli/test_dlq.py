@@ -15,8 +15,14 @@ import pytest
 
 from builders import stored
 from dead_letter_makers import Raw, RawLog, handover_settings
+from disk_search import files_with
 from soma_cli.client_file import read_client_file
+from soma_cli.settings import KNOWN, OperatorSettings
 from soma_command import Ran, Soma
+from soma_schemas.configuration import load
+from soma_schemas.encryption.data_keys import open_data_keys
+from soma_schemas.encryption.sealing import EventName, KeyOwner, seal
+from soma_schemas.events import MemoryStored
 from soma_schemas.versions import Position
 from soma_up import Up
 from waiting import eventually_now
@@ -180,6 +186,38 @@ def test_an_event_that_was_mended_in_the_editor_is_stored_as_a_new_one(
     assert UUID(done["event_id"]) != event.event_id
     assert (shown["importance"], shown["text"]) == (0.7, "too important")
     assert listed(at_home, record, 0) == []
+
+
+def sealed(stack: Up, log: RawLog, event: MemoryStored, **wrong: Any) -> Raw:
+    """An event that is encrypted with the key of its subject, as the log has it."""
+    client_file = read_client_file(stack.home)
+    assert client_file is not None
+    settings = load(OperatorSettings, environment=client_file.environment, known=KNOWN).settings
+    owner = KeyOwner(event.subject, None)
+    with open_data_keys(settings.postgres, settings.encryption) as keys:
+        key = keys.of(event.tenant, [owner])[owner]
+    name = EventName(event.tenant, event.memory_id, event.event_id)
+    return Raw(event.log_key(), log.encoded(seal(log.encoded(event, **wrong), key, name)))
+
+
+def test_an_encrypted_dead_letter_is_shown_and_mended_and_stays_encrypted(
+    at_home: Soma, log: RawLog, stack: Up, tmp_path: Path
+) -> None:
+    event = stored(tenant=TENANT, key="encrypted", text="what grace said", subject="grace-of-dlq")
+    record = sealed(stack, log, event, importance=7.0)
+    log.send([record])
+    (dead_letter, _) = listed(at_home, record, 2)
+
+    shown = json.loads(at_home("dlq", "show", dead_letter["id"], "--json").out)
+    ran = edit(at_home, tmp_path, dead_letter["id"], lambda fields: fields.update(importance=0.7))
+    memory = json.loads(at_home("get", str(event.memory_id), "--json").out)
+
+    assert shown["event"]["text"] == "what grace said"
+    assert shown["value"] == encoded(record.value)
+    assert (ran.code, json.loads(ran.out)["records"]) == (0, "applied"), ran
+    assert (memory["importance"], memory["text"]) == (0.7, "what grace said")
+    in_the_log = [str(path) for path in files_with(stack.home, "what grace said") if "kafka" in str(path)]
+    assert in_the_log == []
 
 
 def test_an_event_that_is_still_wrong_is_not_published(at_home: Soma, log: RawLog, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_the_guide_works(at_home: Soma, tmp_path: Path, monkeypatch: pytest.Monk
         missing = [line for line in step.seen if not shows(line, output.out.splitlines())]
         assert missing == [], (step.text, output.out)
         ran.append(step)
-    assert len(ran) == 7
+    assert len(ran) == 9
 
     receipt = json.loads((tmp_path / "receipt.json").read_text())
     assert "customer-1842" not in json.dumps(receipt)

@@ -693,6 +693,18 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.backups.point_in_time._MEMORIES": {"": Case(7000)},
     "soma_cli.backups.restoring._RECORD": {"": Case(10, a_backup)},
     "soma_cli.backups.table_contents._WATERMARKS": {"": Case(10)},
+    "soma_cli.data_key_admin._COUNT": {"": Case(10)},
+    "soma_cli.data_key_admin._COUNT_DESTROYED": {"": Case(10)},
+    "soma_cli.data_key_admin._RECORD": {"": Case(96, lambda _: {"master_key_id": "k", "count": 1})},
+    "soma_cli.data_key_admin._WRAP": {
+        "": Case(
+            10,
+            lambda t: {"key_id": ids(t, 1)[0], "wrapped": b"w", "master_key_id": "k", "former": b"f"},
+        )
+    },
+    "soma_cli.data_key_admin._WRAPPED_OTHERWISE": {
+        "": Case(10, lambda _: {"master_key_id": "k", "after": UUID(int=0), "limit": 500})
+    },
     "soma_cli.store_audits._LAST": {"": Case(10)},
     "soma_cli.store_audits._LATER": {"": Case(10, an_audit)},
     "soma_cli.store_audits._RESULT": {"": Case(10, an_audit)},

@@ -7,9 +7,10 @@ from itertools import count
 import pytest
 
 from builders import an_id, stored
-from soma_api.problems import LogUnavailableError
+from soma_api.problems import EncryptionUnavailableError, LogUnavailableError
 from soma_api.publishing import EventLog
 from soma_schemas.clock import yield_now
+from soma_schemas.encryption.encryption_errors import MasterKeyError
 from soma_schemas.events import MemoryEvent, Record
 from soma_schemas.producer import DeliveryTimeoutError, Receipt, Tombstone
 from soma_schemas.registry import RegistryUnreachableError
@@ -128,6 +129,22 @@ async def test_an_unreachable_registry_is_unavailable(log: EventLog, publisher: 
 
     with pytest.raises(LogUnavailableError, match="registry"):
         await log.publish([stored()], an_id())
+
+
+async def test_a_write_that_has_no_key_to_be_encrypted_with_is_unavailable_and_names_none(
+    log: EventLog, publisher: Publisher
+) -> None:
+    def fail(events: Sequence[MemoryEvent], receipts: Receipts) -> None:
+        del events, receipts
+        raise MasterKeyError("data key 7 is wrapped with another master key")
+
+    publisher.answer = fail
+
+    with pytest.raises(EncryptionUnavailableError) as failed:
+        await log.publish([stored()], an_id())
+
+    assert (failed.value.status, failed.value.retryable) == (503, True)
+    assert "data key" not in str(failed.value)
 
 
 async def test_a_request_that_gave_up_before_its_turn_is_not_published(

@@ -77,8 +77,8 @@ def test_the_first_key_of_a_file_wraps_and_all_unwrap(file: Path) -> None:
     masters = MasterKeys(file)
 
     assert masters.unwrap(before, "acme", KEY.key_id) == SECRET
-    assert masters.wrap(SECRET, "acme", KEY.key_id).master_key_id == masters.current_id
-    assert masters.current_id != before.master_key_id
+    assert masters.wrap(SECRET, "acme", KEY.key_id).master_key_id == masters.ids[0]
+    assert masters.ids[0] != before.master_key_id
 
 
 def test_a_key_that_came_into_the_file_since_is_found(file: Path) -> None:
@@ -90,6 +90,15 @@ def test_a_key_that_came_into_the_file_since_is_found(file: Path) -> None:
     assert masters.unwrap(wrapped, "acme", KEY.key_id) == SECRET
 
 
+def test_a_new_first_key_wraps_from_then_on_without_a_restart(file: Path) -> None:
+    masters = MasterKeys(file)
+    file.write_text(new_master_key() + file.read_text(encoding="ascii"), encoding="ascii")
+
+    wrapped = masters.wrap(SECRET, "acme", KEY.key_id)
+
+    assert wrapped.master_key_id == MasterKeys(file).ids[0]
+
+
 def test_another_master_key_is_named_beside_the_one_that_is_wanted(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text(new_master_key(), encoding="ascii")
@@ -99,7 +108,7 @@ def test_another_master_key_is_named_beside_the_one_that_is_wanted(file: Path, t
         MasterKeys(other).unwrap(wrapped, "acme", KEY.key_id)
 
     assert wrapped.master_key_id in str(caught.value)
-    assert MasterKeys(other).current_id in str(caught.value)
+    assert MasterKeys(other).ids[0] in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "\n", "no base64!", "YWJj\n", "čaj"])
@@ -122,4 +131,4 @@ def test_a_wrapped_key_that_was_cut_does_not_unwrap(file: Path) -> None:
     masters = MasterKeys(file)
 
     with pytest.raises(MasterKeyError):
-        masters.unwrap(WrappedKey(b"", masters.current_id), "acme", UUID(int=1))
+        masters.unwrap(WrappedKey(b"", masters.ids[0]), "acme", UUID(int=1))

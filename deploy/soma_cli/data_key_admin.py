@@ -1,0 +1,101 @@
+"""Data keys in PostgreSQL for their owner: counted, and wrapped anew; never unwrapped for anybody."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from soma_schemas.encryption.master_keys import MasterKeys, WrappedKey
+
+_AT_ONCE = 500
+
+_COUNT = """
+SELECT master_key_id, count(*) FROM data_keys WHERE master_key_id IS NOT NULL GROUP BY master_key_id
+"""
+_COUNT_DESTROYED = "SELECT count(*) FROM data_keys WHERE master_key_id IS NULL"
+_WRAPPED_OTHERWISE = """
+SELECT key_id, tenant, wrapped, master_key_id FROM data_keys
+WHERE master_key_id = %(master_key_id)s::text AND key_id > %(after)s::uuid
+ORDER BY key_id
+LIMIT %(limit)s::integer
+"""
+# What an erasure has destroyed meanwhile stays destroyed.
+_WRAP = """
+UPDATE data_keys SET wrapped = %(wrapped)s, master_key_id = %(master_key_id)s
+WHERE key_id = %(key_id)s AND wrapped = %(former)s
+"""
+_RECORD = """
+INSERT INTO audit_log (actor, action, subject, details)
+VALUES (
+    'operator', 'encryption.rotated', %(master_key_id)s,
+    jsonb_build_object('data_keys', %(count)s::bigint)
+)
+"""
+
+
+@dataclass(frozen=True)
+class DataKeyCounts:
+    """How many data keys there are.
+
+    Attributes:
+        wrapped: By the id of the master key.
+        destroyed: By erasures.
+    """
+
+    wrapped: Mapping[str, int]
+    destroyed: int
+
+
+def count_data_keys(dsn: str) -> DataKeyCounts:
+    """Return how many data keys there are.
+
+    Raises:
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    with psycopg.connect(dsn) as connection:
+        wrapped: dict[str, int] = dict(connection.execute(_COUNT).fetchall())
+        destroyed = connection.execute(_COUNT_DESTROYED).fetchone()
+    return DataKeyCounts(wrapped, 0 if destroyed is None else destroyed[0])
+
+
+def wrap_anew(dsn: str, masters: MasterKeys, advance: Callable[[int], object]) -> int:
+    """Wrap every data key with the first master key, and return how many were wrapped with another one.
+
+    Safe to interrupt and to repeat, while everything runs; no event is touched.
+
+    Args:
+        dsn: Of the database's owner.
+        masters: The first wraps; the others unwrap.
+        advance: Hears of so many more.
+
+    Raises:
+        MasterKeyError: The file has not the key that wrapped one; the others of before are wrapped anew.
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    current, total = masters.ids[0], 0
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for former, _ in connection.execute(_COUNT).fetchall():
+            after = UUID(int=0)
+            while former != current and (
+                rows := connection.execute(
+                    _WRAPPED_OTHERWISE, {"master_key_id": former, "after": after, "limit": _AT_ONCE}
+                ).fetchall()
+            ):
+                after = rows[-1][0]
+                total += _wrap(connection, masters, rows)
+                advance(len(rows))
+        connection.execute(_RECORD, {"master_key_id": current, "count": total})
+    return total
+
+
+def _wrap(connection: psycopg.Connection[Any], masters: MasterKeys, rows: list[tuple[Any, ...]]) -> int:
+    wrapped = 0
+    for key_id, tenant, former, master_key_id in rows:
+        secret = masters.unwrap(WrappedKey(former, master_key_id), tenant, key_id)
+        anew = masters.wrap(secret, tenant, key_id)
+        values = {"key_id": key_id, "former": former, **anew._asdict()}
+        # One at a time: whoever holds several could wait for an erasure that waits for it.
+        wrapped += connection.execute(_WRAP, values).rowcount
+    return wrapped
