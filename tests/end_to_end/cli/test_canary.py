@@ -77,11 +77,11 @@ def test_what_remains_is_what_the_receipt_lists_and_goes_when_its_time_has_come(
 ) -> None:
     memory, ended = marked(soma, "--key", "a"), marked(soma, "--key", "b")
     done(soma("delete", ended))
+    assert "memory.events" not in found(up.home)  # what is about a subject is encrypted there
     value = json.dumps({"namespace": "birds", "subject": MARK, "text": MARK}).encode()
     RawLog(publishing(up)).send([Raw(f"local/{memory}".encode(), value)])
     eventually_now(lambda: soma("dlq", "list", "--json").out, lambda out: memory in out, seconds=60)
     before = found(up.home)
-    assert "memory.events" not in before  # what is about a subject is encrypted there
 
     done(soma("erase", "subject", MARK, "--yes", "--receipt", str(tmp_path / "receipt.json")))
 
