@@ -94,7 +94,7 @@ class CannedApi:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815  # the base class looks for these names
+            do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815  # the base class looks for these names
 
             def log_message(self, *arguments: object) -> None:
                 """Stay silent."""

@@ -107,6 +107,22 @@ class Written(Answer):
         return Text(f"{self.memory_id}  {state}  ({self.position})")
 
 
+class Link(Answer):
+    """An edge between two memories."""
+
+    from_memory_id: UUID
+    to_memory_id: UUID
+    type: str
+    weight: float
+
+
+class Links(Answer):
+    """Edges of a memory; `truncated` where there may be more."""
+
+    links: list[Link]
+    truncated: bool
+
+
 class WrittenMany(Answer):
     """Writes in the order of the request."""
 

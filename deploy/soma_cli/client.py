@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from soma_cli.api_responses import (
     Answer,
     Hits,
+    Link,
+    Links,
     Memory,
     MemoryList,
     Namespaces,
@@ -123,6 +125,48 @@ class SomaClient:
             headers["If-Match"] = f'"{expected_version}"'
         asked = {} if namespace is None else {"namespace": namespace}
         return self._ask(Written, "DELETE", f"/v1/memories/{memory_id}", asked=asked, headers=headers)
+
+    def patch(
+        self, memory_id: UUID, change: Mapping[str, Any], *, expected_version: int, wait_seconds: int
+    ) -> Written:
+        """Change some fields of a memory, if it has this version.
+
+        Args:
+            memory_id: Which.
+            change: Fields, as the API names them; `payload` merges.
+            expected_version: Only this version.
+            wait_seconds: How long to wait until reads and searches see it; 0 does not.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer; it may be changed all the same.
+        """
+        headers = {"If-Match": f'"{expected_version}"', **_prefer(wait_seconds)}
+        return self._ask(Written, "PATCH", f"/v1/memories/{memory_id}", body=change, headers=headers)
+
+    def links(self, memory_id: UUID) -> Links:
+        """Return the links of a memory, from it and to it.
+
+        Raises:
+            ApiRefusedError: There is no such memory, or the API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Links, "GET", f"/v1/memories/{memory_id}/links")
+
+    def put_link(self, link: Link, *, wait_seconds: int) -> Written:
+        """Make a link.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer; it may be made all the same.
+        """
+        return self._ask(
+            Written,
+            "PUT",
+            f"/v1/memories/{link.from_memory_id}/links/{link.to_memory_id}",
+            body={"type": link.type, "weight": link.weight},
+            headers=_prefer(wait_seconds),
+        )
 
     def get(self, memory_id: UUID) -> Memory:
         """Return one memory.

@@ -38,6 +38,12 @@ COMMANDS = (
     Entry(
         "export", "soma_cli.commands.export", "Export memories as lines that `soma import` reads.", MEMORIES
     ),
+    Entry(
+        "consolidate",
+        "soma_cli.commands.consolidate",
+        "Find near-duplicates of a namespace, and have one memory stand for several.",
+        MEMORIES,
+    ),
     Entry("status", "soma_cli.commands.status", "Show the health of the service, and counts.", OPERATION),
     Entry(
         "doctor",

@@ -48,6 +48,35 @@ class WriteView(BaseModel):
     status_url: str = Field(description="Path that returns the outcome of the write.")
 
 
+class LinkView(BaseModel):
+    """An edge between two memories."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "from_memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
+                    "to_memory_id": "0f5b2c1e-8a49-5d7f-9c3a-7e1d2b4c6a80",
+                    "type": "about",
+                    "weight": 0.8,
+                }
+            ]
+        }
+    )
+
+    from_memory_id: UUID
+    to_memory_id: UUID
+    type: str
+    weight: float
+
+
+class LinksView(BaseModel):
+    """Edges of a memory whose other end is there and covered by the key."""
+
+    links: list[LinkView]
+    truncated: bool = Field(description="There may be more than these.")
+
+
 class BatchView(BaseModel):
     """Writes in the order of the request."""
 

@@ -6,10 +6,17 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from soma_api.dependencies import NamespaceQuery, UnconditionalWrite, WaitsForPosition
+from soma_api.dependencies import (
+    Memories,
+    NamespaceQuery,
+    Reader,
+    ReadsRecords,
+    UnconditionalWrite,
+    WaitsForPosition,
+)
 from soma_api.json_body import JsonBody
 from soma_api.models.requests import PutLink
-from soma_api.models.responses import WriteView
+from soma_api.models.responses import LinksView, WriteView, json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
     BodyTooLargeError,
@@ -27,12 +34,16 @@ from soma_api.problems import (
     StoreUnavailableError,
     SupersededError,
     TenantMismatchError,
+    TooStaleError,
     UnsupportedMediaTypeError,
 )
 from soma_api.write_responses import Creates
 from soma_schemas.fields import StorableString
 
 router = APIRouter(tags=["links"])
+
+# From a memory, and as many to it.
+_MOST_LINKS = 1000
 
 _Body = Annotated[PutLink, Depends(JsonBody(PutLink))]
 
@@ -52,6 +63,43 @@ _ERRORS = (
 )
 _BODY = (NotJsonError, UnsupportedMediaTypeError, BodyTooLargeError, TenantMismatchError)
 _DONE = {200: "Done; only with `Prefer: wait`."}
+
+
+@router.get(
+    "/v1/memories/{memory_id}/links",
+    operation_id="list_links",
+    response_model=LinksView,
+    responses=answers(
+        LinksView,
+        {},
+        InvalidHeaderError,
+        InvalidInputError,
+        NotYetVisibleError,
+        TooStaleError,
+        MemoryNotFoundError,
+        StoreUnavailableError,
+    ),
+)
+async def list_links(
+    *, principal: Reader, consistency: ReadsRecords, memories: Memories, memory_id: UUID
+) -> Response:
+    """List the links of a memory, those that begin there and those that end there."""
+    answered = await consistency.ensure()
+    memory = await memories.get(principal.tenant, memory_id)
+    if memory is None or not principal.may_access(memory.content.namespace):
+        raise MemoryNotFoundError("there is no such memory")
+    found = await memories.links(principal.tenant, memory_id, _MOST_LINKS)
+    shown = [
+        {
+            "from_memory_id": link.from_memory_id,
+            "to_memory_id": link.to_memory_id,
+            "type": link.type,
+            "weight": link.weight,
+        }
+        for link in found
+        if principal.may_access(link.other_namespace)
+    ]
+    return json_response({"links": shown, "truncated": len(found) >= _MOST_LINKS}, 200, answered)
 
 
 @router.put(

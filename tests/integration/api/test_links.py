@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from api_gateway import Gateway, body_of
-from builders import an_id
+from builders import A_TENANT, an_id
 from soma_schemas.events import MemoryLinked, MemoryUnlinked
 from soma_schemas.versions import Position
 
@@ -85,3 +86,39 @@ async def test_a_link_of_another_tenant_in_the_body_is_refused(gateway: Gateway)
 
     assert (answer.status_code, body_of(answer)["code"]) == (403, "tenant_mismatch")
     assert gateway.published == []
+
+
+async def test_links_are_listed_from_a_memory_and_to_it_as_long_as_both_ends_are_there(
+    gateway: Gateway,
+) -> None:
+    here, there, elsewhere = (gateway.given_memory(namespace="team") for _ in range(3))
+    hidden = gateway.given_memory(namespace="board")
+    ended = gateway.given_memory(namespace="team", expires_at=gateway.clock.now())
+    with psycopg.connect(gateway.worker_dsn) as connection:
+        for start, end in (
+            (here, there),
+            (elsewhere, here),
+            (here, here),
+            (here, hidden),
+            (ended, here),
+            (here, an_id()),
+            (there, elsewhere),
+        ):
+            connection.execute(
+                "INSERT INTO memory_links VALUES (%s, %s, 'about', %s, 0.5, 1, false, '{}')",
+                [A_TENANT, start, end],
+            )
+
+    async def ends() -> set[tuple[str, str]]:
+        answer = body_of(await gateway.client.get(f"/v1/memories/{here}/links"))
+        assert not answer["truncated"]
+        assert {(each["type"], each["weight"]) for each in answer["links"]} == {("about", 0.5)}
+        return {(each["from_memory_id"], each["to_memory_id"]) for each in answer["links"]}
+
+    seen = {(str(here), str(there)), (str(elsewhere), str(here)), (str(here), str(here))}
+    assert await ends() == seen | {(str(here), str(hidden))}
+    gateway.use(gateway.a_key(namespaces=["team"]))
+    assert await ends() == seen
+    for gone in (hidden, ended, an_id()):
+        answer = await gateway.client.get(f"/v1/memories/{gone}/links")
+        assert (answer.status_code, body_of(answer)["code"]) == (404, "memory_not_found")

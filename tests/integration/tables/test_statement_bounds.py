@@ -342,6 +342,12 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(4 * 40, planned, kept=False)},
     "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(12 * 40, planned, kept=False)},
+    "soma_api.queries.memory_queries._LINKS": {
+        "one each way": Case(30, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000} | ended()),
+        "under policies": Case(
+            30, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000} | ended(7, 9)
+        ),
+    },
     "soma_api.queries.policy_queries._LEAST": {
         "of 40 namespaces": Case(
             14 * 40,
