@@ -10,6 +10,7 @@ from typer import TyperException
 
 from soma_cli.local.errors import PartError
 from soma_cli.output import plain
+from soma_cli.standard_streams import STREAM_NAMES
 from soma_schemas.errors import SomaError
 from soma_schemas.violations import ContractError
 
@@ -103,7 +104,8 @@ def described(error: Exception) -> tuple[str, tuple[str, ...], str | None]:
         case OSError(strerror=str() as reason):
             name = f"{error.filename}: " if error.filename else ""
             hint = _HINTS.get(error.errno or 0, "see whether the path is the one that you mean")
-            return f"{name}{reason}", (), hint if error.filename else None
+            is_path = error.filename is not None and error.filename not in STREAM_NAMES
+            return f"{name}{reason}", (), hint if is_path else None
         case _:
             kind = type(error).__name__
             return f"unexpected {kind}: {error}", (), "run it again as `soma --traceback ...` and report it"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_NAMES = ("standard input", "standard output", "standard error")
+STREAM_NAMES = ("standard input", "standard output", "standard error")
 
 
 class _Named(io.FileIO):
@@ -15,7 +15,7 @@ class _Named(io.FileIO):
 
     def __init__(self, descriptor: int, mode: str) -> None:
         super().__init__(descriptor, mode, closefd=False)
-        self._label = _NAMES[descriptor]
+        self._label = STREAM_NAMES[descriptor]
 
     def readinto(self, buffer: Any) -> int | None:
         with self._told():

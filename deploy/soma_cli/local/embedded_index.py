@@ -110,12 +110,16 @@ class EmbeddedIndex:
         return cls(_load(folder, collection), folder, collection)
 
     def close(self) -> None:
-        """Make everything durable and release the folder."""
+        """Make everything durable and release the folder; what was deleted meanwhile is only released."""
         if self._opened is not None:
             shard, self._opened = self._opened, None
-            with _translated():
-                shard.flush()
-                shard.close()
+            for step in (shard.flush, shard.close):
+                try:
+                    with _translated():
+                        step()
+                except Exception:
+                    if (self._folder / _RECORD).exists():
+                        raise
 
     @property
     def _shard(self) -> edge.EdgeShard:

@@ -99,6 +99,8 @@ class IndexFolder:
             path.name for path in sorted(self._path.glob("*--*")) if path.is_dir() and path.name != current
         ]
         for name in dropped:
+            # The record goes first: whoever still has it open sees that it is deleted.
+            remove_index(self._path / name)
             shutil.rmtree(self._path / name)
         if current != _FIRST and is_index(self._path):
             remove_index(self._path)

@@ -167,7 +167,7 @@ class _EmbeddedIndexes:
                 return
             if not told:
                 told = True
-                log.error("index_not_followed", index=name, model=recorded.model)
+                log.error("index_model_unknown", index=name, model=recorded.model)
 
     def close(self) -> None:
         """Close all of them."""

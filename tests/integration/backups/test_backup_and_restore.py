@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -223,7 +224,10 @@ def schema_of(local_parts: LocalParts, database: str) -> str:
         text=True,
         check=True,
     ).stdout
-    return "\n".join(line for line in dumped.splitlines() if not line.startswith("\\"))
+    lines = [line for line in dumped.splitlines() if not line.startswith("\\")]
+    # Rights on one thing are dumped in the order in which they were given, which says nothing.
+    runs = groupby(lines, lambda line: line.startswith("GRANT "))
+    return "\n".join(line for granted, run in runs for line in (sorted(run) if granted else run))
 
 
 def rights_on(local_parts: LocalParts, database: str) -> list[Any]:

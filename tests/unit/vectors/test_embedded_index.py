@@ -15,6 +15,7 @@ from contract.vectors.engines import ShardEngine
 from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
 from soma_api.queries.vectors.reader import Question
 from soma_cli.local.embedded_index import EmbeddedIndex, IndexInUseError, translate
+from soma_cli.local.index_folder import IndexFolder
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
@@ -68,6 +69,18 @@ async def test_what_was_flushed_survives_a_kill_in_the_middle_of_a_write(tmp_pat
     found = await index.candidates(Question(conditions, of_tenant("acme"), AN_AXIS, None, 10))
     assert [each.score for each in found.dense] == pytest.approx([1.0])
     index.close()
+
+
+async def test_one_that_is_deleted_while_it_is_open_is_closed_without_a_fault(tmp_path: Path) -> None:
+    folder = IndexFolder(tmp_path)
+    following = folder.begin(A_COLLECTION)
+    index = EmbeddedIndex.open(folder.path(following), A_COLLECTION)
+    await index.write([a_point(text="tea")])
+
+    assert folder.drop() == [following]
+
+    index.close()
+    assert not folder.path(following).exists()
 
 
 async def test_opening_it_again_finds_what_was_written(tmp_path: Path) -> None:
