@@ -253,6 +253,8 @@ async def ready(installation: Installation, publishing: PublishingSettings) -> d
     """Some memories, in the tables and in the index in use."""
     ends = await store(publishing, range(_MEMORIES))
     await in_tables(installation, ends)
+    # The worker makes the index when it starts.
+    await eventually(lambda: behind(installation.client, COLLECTION.alias))
     await reached(QdrantWriter(installation.client, COLLECTION), ends)
     return ends
 
