@@ -11,9 +11,9 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from soma_cli.backups.archive_file import Archive
-from soma_cli.backups.backup_errors import BackupError
 from soma_cli.backups.manifest import TableContent
 from soma_cli.backups.restoring import contents_of, load
+from soma_cli.backups.second_database import create_database
 from soma_cli.output import progress
 from soma_schemas.settings import PostgresSettings
 
@@ -70,13 +70,7 @@ def _second_database(postgres: PostgresSettings) -> Iterator[PostgresSettings]:
     name = f"{_PREFIX}{uuid4().hex[:12]}"
     identifier = sql.Identifier(name)
     with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
-        try:
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise BackupError(
-                f"user `{postgres.user}` may not create a database for the drill",
-                remedy=f"as a superuser: ALTER ROLE {postgres.user} CREATEDB",
-            ) from error
+        create_database(connection, name)
     try:
         yield postgres.model_copy(update={"database": name})
     finally:

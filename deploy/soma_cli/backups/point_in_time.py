@@ -15,10 +15,11 @@ import psycopg
 from psycopg import sql
 
 from soma_cli.backups.archive_file import Archive
-from soma_cli.backups.backup_errors import BackupError, NotRestorableError
+from soma_cli.backups.backup_errors import NotRestorableError
 from soma_cli.backups.log_positions import Continuation, read_topics, require_log
 from soma_cli.backups.manifest import Manifest
 from soma_cli.backups.restoring import contents_of, load, require_content, require_schemas, write_revision
+from soma_cli.backups.second_database import create_database
 from soma_cli.backups.table_contents import Fullness, fullness, stored_watermarks
 from soma_cli.output import progress
 from soma_cli.settings import OperatorSettings
@@ -161,13 +162,7 @@ def _create(live: PostgresSettings, database: str, mark: str) -> None:
     with psycopg.connect(live.conninfo(), autocommit=True) as connection:
         there = connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).rowcount
         if not there:
-            try:
-                connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
-            except psycopg.errors.InsufficientPrivilege as error:
-                raise BackupError(
-                    f"user `{live.user}` may not create a database",
-                    remedy=f"as a superuser: ALTER ROLE {live.user} CREATEDB",
-                ) from error
+            create_database(connection, database)
             connection.execute(
                 sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(POINT_IN_TIME + mark))
             )

@@ -47,10 +47,8 @@ class OneIndex(Result):
     indexing: int
 
     @classmethod
-    def of(cls, kept: KeptIndex | None) -> "OneIndex | None":
+    def of(cls, kept: KeptIndex) -> "OneIndex":
         """Return what is shown of an index."""
-        if kept is None:
-            return None
         of = kept.recorded
         return cls(name=kept.name, model=of.model, dimensions=of.dimensions, indexing=of.indexing)
 
@@ -316,11 +314,10 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
 
 async def _status(opened: _Opened) -> ReindexStatus:
     indexes = await opened.place.indexes()
-    return ReindexStatus(
-        current=OneIndex.of(indexes.current),
-        following=OneIndex.of(indexes.following),
-        former=OneIndex.of(indexes.former),
+    current, following, former = (
+        each and OneIndex.of(each) for each in (indexes.current, indexes.following, indexes.former)
     )
+    return ReindexStatus(current=current, following=following, former=former)
 
 
 def _read(questions: Path, tenant: str | None) -> list[Question]:
@@ -342,14 +339,8 @@ async def _agree(lines: ProgressLines, recall: Recall | None, *, yes: bool, as_j
 
 
 def _reindexed(rebuilt: Rebuilt, seconds: float) -> Reindexed:
-    recorded = rebuilt.following.recorded
     return Reindexed(
-        built=OneIndex(
-            name=rebuilt.following.name,
-            model=recorded.model,
-            dimensions=recorded.dimensions,
-            indexing=recorded.indexing,
-        ),
+        built=OneIndex.of(rebuilt.following),
         memories=rebuilt.memories,
         recall=None if rebuilt.recall is None else Recalled.of(rebuilt.recall),
         switched=rebuilt.switched,

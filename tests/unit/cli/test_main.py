@@ -78,7 +78,7 @@ def test_a_part_that_ended_is_reported_with_its_last_words(capsys: pytest.Captur
     ("error", "hint"),
     [
         (FileNotFoundError(2, "No such file or directory", "/away"), "hint: see whether the path"),
-        (PermissionError(13, "Permission denied", "/root/a"), "hint: take a path that you may use"),
+        (PermissionError(13, "Permission denied", "/srv/a"), "hint: take a path that you may use"),
         (OSError(28, "No space left on device", "/full/a"), "hint: make room on that disk"),
     ],
 )
