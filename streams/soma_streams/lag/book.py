@@ -1,5 +1,6 @@
 """Keeps what was seen of all groups and logs, and judges it: pure, but for what it remembers."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import nsmallest
 from math import sqrt
@@ -100,6 +101,7 @@ class LagBook:
     def note(
         self,
         seen: GroupsSeen,
+        read: Mapping[str, Collection[Place]],
         topics: Mapping[str, TopicSeen | str],
         bounds: Mapping[Place, Bounds | str],
         *,
@@ -110,6 +112,7 @@ class LagBook:
 
         Args:
             seen: The groups.
+            read: What each of them reads, see `places`.
             topics: The topics that they read.
             bounds: Where the partitions that they read start and end, asked after what is committed.
             at: When the groups were looked at, in the seconds of the rules.
@@ -121,25 +124,20 @@ class LagBook:
             if isinstance(found, Bounds):
                 self._times.setdefault(place, AppendTimes()).ended(found.end, now)
         self._keep_unseen(seen)
-        read = self.places(seen)
         # Asked once for a partition, however many groups read it.
-        reasons = {
-            place: _unseen_because(place, topics, bounds) for place in set[Place]().union(*read.values())
-        }
+        known = {place: _bounds(place, topics, bounds) for place in set[Place]().union(*read.values())}
         for name, places in read.items():
             group = seen.groups[name]
             before = self._trails.get(name, {})
             trails: dict[Place, Trail] = {}
             unseen: dict[Place, str] = {}
             for place in places:
-                why = reasons[place]
-                if why is None:
-                    found = bounds[place]
-                    assert isinstance(found, Bounds)  # noqa: S101  # or there would be a reason
-                    sample = Sample(at, group.committed.get(place), *found)
+                found = known[place]
+                if isinstance(found, Bounds):
+                    sample = Sample(at, group.committed.get(place), found.start, found.end)
                     trails[place] = follow(before.get(place), sample, self._window)
-                elif why:
-                    unseen[place] = why
+                elif found:
+                    unseen[place] = found
                     if place in before:
                         trails[place] = before[place]
             self._trails[name], self._unseen_places[name] = trails, unseen
@@ -280,14 +278,15 @@ class LagBook:
 
     def _forget_read(self) -> None:
         needed: dict[Place, int] = {}
-        self._behind = {}
+        behind: defaultdict[Place, set[int]] = defaultdict(set)
         for trails in self._trails.values():
             for place, trail in trails.items():
                 position = trail.position
                 if position < needed.get(place, position + 1):
                     needed[place] = position
                 if trail.lag and place in self._ends:
-                    self._behind.setdefault(place, set()).add(position)
+                    behind[place].add(position)
+        self._behind = dict(behind)
         self._times = {place: times for place, times in self._times.items() if place in needed}
         for place, times in self._times.items():
             times.forget_before(needed[place])
@@ -297,17 +296,16 @@ def _worst_first(view: PartitionView) -> tuple[int, Place]:
     return -view.status.severity, view.place
 
 
-def _unseen_because(
+def _bounds(
     place: Place, topics: Mapping[str, TopicSeen | str], bounds: Mapping[Place, Bounds | str]
-) -> str | None:
-    """Return why a partition is not known; None when it is, nothing when there is none to be known."""
+) -> Bounds | str:
+    """Return a partition's bounds, or why they are not known; nothing when there is none to be known."""
     topic = topics.get(place.topic, "")
     if isinstance(topic, str):
         return topic
     if place.partition >= topic.partitions:
         return ""
-    found = bounds.get(place, "it was not asked for")
-    return found if isinstance(found, str) else None
+    return bounds.get(place, "it was not asked for")
 
 
 def _question(times: AppendTimes, position: int, now: float) -> tuple[float, float] | None:
@@ -338,9 +336,9 @@ def _totals(views: Iterable[PartitionView]) -> Totals:
         return Totals(None, None, None, None, None)
     ends = [view.catch_up_seconds for view in seen if view.catch_up_seconds is not None]
     return Totals(
-        sum(view.lag_records for view in seen if view.lag_records is not None),
-        max((view.lag_seconds for view in seen if view.lag_seconds is not None), default=None),
-        min(view.headroom_records for view in seen if view.headroom_records is not None),
-        min((view.headroom_seconds for view in seen if view.headroom_seconds is not None), default=None),
+        sum([view.lag_records for view in seen if view.lag_records is not None]),
+        max([view.lag_seconds for view in seen if view.lag_seconds is not None], default=None),
+        min([view.headroom_records for view in seen if view.headroom_records is not None]),
+        min([view.headroom_seconds for view in seen if view.headroom_seconds is not None], default=None),
         max(ends) if len(ends) == len(seen) else None,
     )

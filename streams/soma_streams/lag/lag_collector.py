@@ -164,7 +164,8 @@ class Collector:
     def _ask_logs(self, seen: GroupsSeen, at: float) -> float:
         """Look at the logs of groups, and return when, in monotonic seconds."""
         with self._asking:
-            wanted = set().union(*self._book.places(seen).values())
+            read = self._book.places(seen)
+            wanted = set().union(*read.values())
             names = {place.topic for place in wanted}
             topics = self._logs.topics(names)
             known = {name for name, topic in topics.items() if isinstance(topic, TopicSeen)}
@@ -180,7 +181,7 @@ class Collector:
             }
             looked_at = self._clock.monotonic()
             bounds = self._logs.bounds(places)
-            self._book.note(seen, topics, bounds, at=at, now=looked_at)
+            self._book.note(seen, read, topics, bounds, at=at, now=looked_at)
             if any(isinstance(each, str) for each in bounds.values()):
                 self._logs.renew()
             return looked_at

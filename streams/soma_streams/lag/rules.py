@@ -23,12 +23,14 @@ class Sample(NamedTuple):
     @property
     def position(self) -> int:
         """The next offset that the group can get."""
-        return self.start if self.committed is None else max(self.committed, self.start)
+        committed, start = self.committed, self.start
+        return start if committed is None or committed < start else committed
 
     @property
     def lag(self) -> int:
         """How many offsets are still to be read."""
-        return max(0, self.end - self.position)
+        lag = self.end - self.position
+        return max(lag, 0)
 
     @property
     def lost(self) -> int:
@@ -81,8 +83,7 @@ def follow(trail: Trail | None, sample: Sample, window: float) -> Trail:
         sample: Taken later than those before.
         window: How far back counts, in seconds; speeds are measured up to twice as far back.
     """
-    at, position = sample.at, sample.position
-    lag = max(0, sample.end - position)  # as `sample.lag`, which would ask for the position again
+    at, position, lag = sample.at, sample.position, sample.lag
     if trail is None:
         return Trail(sample, position, lag, at, at, None if lag else at, None, None, at, sample, sample)
     before = trail.latest
