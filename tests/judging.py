@@ -1,10 +1,14 @@
 """Tells the judge, which knows nothing of the product, where a test has everything."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from conftest import LocalParts, cache_folder
 from judge.contract import Limits
 from judge.stores import Point, shard_points
-from judge.verdict import Installation
+from judge.verdict import Installation, Verdict, judge
+from soma_cli.local.postgres import Login
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL
 
@@ -27,3 +31,34 @@ def installation(settings: PublishingSettings, owner_dsn: str) -> Installation:
 def embedded_points(index: Path) -> list[Point]:
     """Return the points of an embedded index whose process has ended."""
     return shard_points(index / "shard")
+
+
+def index_folders(home: Path) -> dict[str, Path]:
+    """Return where the embedded indexes of a local stack are, by name."""
+    vectors = home / "vectors"
+    found = {each.name: each for each in vectors.glob("*--*")}
+    return {"first": vectors, **found} if (vectors / "shard").exists() else found
+
+
+def judged_at_home(
+    home: Path,
+    settings: PublishingSettings,
+    acknowledged: Mapping[int, int] | None = None,
+    *,
+    model: str = PACKAGED_MODEL,
+    dimensions: int = PACKAGED_DIMENSIONS,
+) -> Verdict:
+    """Compare every record of a local stack that has ended with its tables and the index in use.
+
+    Args:
+        home: Of the stack.
+        settings: Of its log.
+        acknowledged: The highest offset that was acknowledged, by partition.
+        model: Of the index.
+        dimensions: Of the model.
+    """
+    current = json.loads((home / "vectors" / "indexes.json").read_text())["current"]
+    points = embedded_points(index_folders(home)[current])
+    with LocalParts(home, cache_folder()) as parts:
+        at = installation(settings, parts.parts.postgres.dsn(Login.OWNER))
+        return judge(at._replace(model=model, dimensions=dimensions), points, acknowledged)

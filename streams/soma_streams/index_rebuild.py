@@ -67,17 +67,10 @@ class RebuildProgress(NamedTuple):
     ends: Mapping[int, int]
     reached: Mapping[int, int] | None
 
-    @property
-    def behind(self) -> int | None:
-        """Events of the log that the index has not yet; None while PostgreSQL's memories are not all in."""
-        if self.reached is None:
-            return None
-        return sum(max(0, end - self.reached.get(partition, 0)) for partition, end in self.ends.items())
-
-    def holds(self, ends: Mapping[int, int]) -> bool:
-        """Say whether the index has everything that the log had when it ended there."""
-        reached = self.reached
-        return reached is not None and all(reached.get(number, 0) >= end for number, end in ends.items())
+    def behind(self, ends: Mapping[int, int]) -> int:
+        """Return how many events the index lacks of what the log had when it ended there."""
+        reached = self.reached or {}
+        return sum(max(0, end - reached.get(partition, 0)) for partition, end in ends.items())
 
 
 class IndexRebuild:
@@ -194,7 +187,8 @@ class IndexRebuild:
             filled=fill.filled if fill is not None else 0,
             total=fill.total if fill is not None else None,
             ends=log.ends,
-            reached=None if held.unfilled else held.progress,
+            # An index of another log may say that it is filled, and is begun anew.
+            reached=held.progress if self._standing.is_whole else None,
         )
 
     async def compare(self, tell: Tell, draw: int) -> tuple[Findings, Sequence[SampledText]]:

@@ -205,6 +205,8 @@ async def work_vectors(
 
         async with asyncio.TaskGroup() as side:
             side.create_task(watermarks.run())
+            # Beside everything else: while the database is away, the index gets on.
+            checking = side.create_task(require_tables(settings.postgres, at_start))
             try:
                 if await started(stop, prepare()):
                     sink = VectorSink(
@@ -241,6 +243,7 @@ async def work_vectors(
                     auditing.cancel()
                     looking.cancel()
             finally:
+                checking.cancel()
                 await watermarks.close(_CLOSE_WATERMARKS_SECONDS)
 
 

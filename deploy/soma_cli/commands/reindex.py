@@ -33,6 +33,7 @@ from soma_schemas.configuration import load
 from soma_schemas.metrics import MetricSet
 from soma_schemas.postgres_pool import PostgresPool, open_pool
 from soma_streams.audit.audited_tables import AuditedTables
+from soma_streams.garbage_collection import collect_rarely
 from soma_streams.settings import VectorWorkerSettings
 
 app = typer.Typer(add_completion=False)
@@ -262,6 +263,7 @@ def reindex(
                 switches=not no_switch,
             )
             began = clock.monotonic()
+            collect_rarely()  # as workers do
             with ProgressLines(clock, as_json=as_json) as lines:
                 rebuilding = Rebuilding(
                     opened.place,

@@ -47,6 +47,11 @@ _POINTS_PER_SLICE = 64
 # Of the event loop: enough to accept a connection, read a request and answer it where that waits for nothing.
 _ROUNDS_BETWEEN_QUESTIONS = 12
 
+# The engine maps its files: where a page of one finds no room any more, the kernel ends the process. So it is
+# not let come so far. A new index takes 141 MiB, a slice of points seldom more than one; files grow by 32.
+SPARE_BYTES = 256 << 20
+_NEW_BYTES = 160 << 20
+
 _INDEXES: Mapping[
     FieldType,
     edge.KeywordIndexParams | edge.TextIndexParams | edge.IntegerIndexParams | edge.FloatIndexParams,
@@ -78,9 +83,13 @@ class EmbeddedIndex:
         shard: Open, and nobody else's.
         folder: Where it is, with its record.
         collection: What its points have in common.
+        spare_bytes: What it leaves free of its disk: points are refused before.
     """
 
-    def __init__(self, shard: edge.EdgeShard, folder: Path, collection: Collection) -> None:
+    def __init__(
+        self, shard: edge.EdgeShard, folder: Path, collection: Collection, spare_bytes: int = SPARE_BYTES
+    ) -> None:
+        self._spare_bytes = spare_bytes
         self._opened: edge.EdgeShard | None = shard
         self._folder = folder
         self._log = folder / _SHARD / _LOG
@@ -90,24 +99,30 @@ class EmbeddedIndex:
         self._turn = asyncio.Lock()
 
     @classmethod
-    def open(cls, folder: Path, collection: Collection) -> Self:
+    def open(cls, folder: Path, collection: Collection, spare_bytes: int = SPARE_BYTES) -> Self:
         """Return the index in a folder, made when it is not there yet.
 
         One of an older indexing gives way to a new one, which is filled like one that was lost.
 
+        Args:
+            folder: Where it is.
+            collection: What its points have in common.
+            spare_bytes: What it leaves free of its disk.
+
         Raises:
             MismatchError: It was made for another embedder or a newer indexing.
             IndexInUseError: Another process has it open.
+            IndexUnavailableError: There is no room to make it.
         """
         if not is_index(folder):
-            _make(folder, collection)
+            _make(folder, collection, spare_bytes)
         found = Collection.recorded(collection.alias, recorded_in(folder))
         if collection.supersedes(found):
             _require_free(folder, collection)
-            _make(folder, collection)
+            _make(folder, collection, spare_bytes)
         else:
             collection.check(found)
-        return cls(_load(folder, collection), folder, collection)
+        return cls(_load(folder, collection), folder, collection, spare_bytes)
 
     def close(self) -> None:
         """Make everything durable and release the folder; what was deleted meanwhile is only released."""
@@ -144,12 +159,17 @@ class EmbeddedIndex:
             return self._shard.count(edge.CountRequest(exact=False))
 
     async def renew(self, *, keep_former: bool) -> None:
-        """Begin anew in the same folder; what was there is gone, which was nobody else's."""
+        """Begin anew in the same folder; what was there is gone, which was nobody else's.
+
+        Raises:
+            IndexUnavailableError: There is no room to make another one.
+        """
         del keep_former
+        _require_room(self._folder, self._spare_bytes + _NEW_BYTES)
         # Nothing is awaited between the two, so that no other coroutine meets a closed shard.
         with _translated():
             self._shard.close()
-        _make(self._folder, self._collection)
+        _make(self._folder, self._collection, self._spare_bytes)
         self._opened = _load(self._folder, self._collection)
         self._tenants = _tenants(self._shard)
         self._points_since_checkpoint = 0
@@ -205,7 +225,11 @@ class EmbeddedIndex:
         """Write some points, and return those whose stored version is newer.
 
         Nothing is awaited between reading the versions and writing, so nobody else writes in between.
+
+        Raises:
+            IndexUnavailableError: The disk has too little room.
         """
+        _require_room(self._folder, self._spare_bytes)
         self._points_since_checkpoint += len(points)
         if len(self._tenants) <= 1:
             # The index speaks of itself in points without a tenant.
@@ -356,12 +380,26 @@ def _require_free(folder: Path, collection: Collection) -> None:
         log.warning("index_does_not_open", error=type(error).__name__)
 
 
-def _make(folder: Path, collection: Collection) -> None:
+def _require_room(folder: Path, wanted: int) -> None:
+    """Refuse to go on where a disk has too little room.
+
+    Raises:
+        IndexUnavailableError: It has less.
+    """
+    if (free := shutil.disk_usage(folder).free) < wanted:
+        raise IndexUnavailableError(
+            f"the disk of the vector index has {free >> 20:,} MiB left, and {wanted >> 20:,} are wanted",
+            remedy="Make room on it: points are tried again until there is.",
+        )
+
+
+def _make(folder: Path, collection: Collection, spare_bytes: int) -> None:
     """Make an empty index in place of what is there; a crash leaves nothing that looks like one."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / _UNFINISHED
     for left in (unfinished, folder / _FORMER):
         shutil.rmtree(left, ignore_errors=True)
+    _require_room(folder, spare_bytes + _NEW_BYTES)
     with _translated():
         shard = edge.EdgeShard.create(str(unfinished), _configuration(collection))
         for field, field_type in PAYLOAD_INDEXES.items():

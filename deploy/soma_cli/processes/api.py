@@ -155,7 +155,7 @@ class _EmbeddedIndexes:
         return [each for each in (names.following, names.former) if each is not None]
 
     async def until_another(self) -> None:
-        """Return when another index is to be used, of a model that is known here."""
+        """Return when another index is to be used, of a model and an indexing that are known here."""
         clock, told = SystemClock(), False
         while True:
             await clock.sleep(_LOOK_SECONDS)
@@ -167,7 +167,7 @@ class _EmbeddedIndexes:
                 return
             if not told:
                 told = True
-                log.error("index_model_unknown", index=name, model=recorded.model)
+                log.error("index_unknown", index=name, model=recorded.model, indexing=recorded.indexing)
 
     def close(self) -> None:
         """Close all of them."""

@@ -43,8 +43,8 @@ class Embedders:
         return self._choices[-1]
 
     def knows(self, found: Collection) -> bool:
-        """Say whether there are settings of the model that an index holds vectors of."""
-        return self.declared(found, found.alias).embeds_like(found)
+        """Say whether this process can work on an index: has settings of its model, and its indexing."""
+        return self.declared(found, found.alias) == found
 
     def declared(self, found: Collection | None, alias: str) -> Collection:
         """Return the index under an alias as this process declares it.
@@ -60,7 +60,7 @@ class Embedders:
         """Return the embedder of a collection's vectors, timed. It is closed with the others.
 
         Raises:
-            MismatchError: None is known here.
+            MismatchError: None is known here, or it is of another indexing than this version.
             ConfigurationError: Its settings make no sense.
         """
         settings = next(
@@ -73,6 +73,7 @@ class Embedders:
                 f"{collection.dimensions} dimensions, which this process has no settings of",
                 remedy=MODEL_REMEDY,
             )
+        collection_of(collection.alias, settings).check(collection)
         if settings.model not in self._opened:
             embedder = MeasuredEmbedder(open_embedder(settings), self._metrics, SystemClock())
             self._opened[settings.model] = embedder

@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from soma_cli.client import SomaClient
-from soma_cli.local.embedded_index import EmbeddedIndex, IndexInUseError
+from soma_cli.local.embedded_index import SPARE_BYTES, EmbeddedIndex, IndexInUseError
 from soma_cli.local.index_folder import IndexFolder
 from soma_cli.processes.common import Embedders
 from soma_cli.reindexing.index_place import Answers, Indexes, KeptIndex, OpenedIndex
@@ -18,6 +18,9 @@ from soma_schemas.vectors.collection import Collection
 # A process that has just gone over to another index closes the one before a few seconds later.
 _CLOSES_SECONDS = 20.0
 _AGAIN_SECONDS = 0.5
+
+# The index in use, on the same disk, is not to run out of room because of this one.
+_SPARE_BYTES = 2 * SPARE_BYTES
 
 
 class FolderPlace:
@@ -63,6 +66,7 @@ class FolderPlace:
 
         Raises:
             IndexInUseError: Another process has it open.
+            IndexUnavailableError: There is no room to make it.
         """
         with closing(await self._opened(following)) as index:
             embedder = self._embedders.of(following.recorded)
@@ -72,7 +76,7 @@ class FolderPlace:
         since = self._clock.monotonic()
         while True:
             try:
-                return EmbeddedIndex.open(self._folder.path(following.name), following.recorded)
+                return EmbeddedIndex.open(self._folder.path(following.name), following.recorded, _SPARE_BYTES)
             except IndexInUseError:
                 if self._clock.monotonic() - since >= _CLOSES_SECONDS:
                     raise

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from soma_cli.output import say
-from soma_cli.reindexing.rebuilding import Phase, Told
+from soma_cli.reindexing.phases import Phase, Told
 from soma_schemas.clock import Clock
 
 _LINE_SECONDS = 10.0

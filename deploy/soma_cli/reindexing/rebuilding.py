@@ -4,22 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from random import Random
 
 import psycopg
 
+from soma_cli.reindexing.catching_up import caught_up
 from soma_cli.reindexing.index_place import Indexes, IndexPlace, KeptIndex, OpenedIndex, ReindexError
+from soma_cli.reindexing.phases import Phase, Tell, Told
 from soma_cli.reindexing.recall import Question, Recall, compare, question_of
 from soma_schemas.clock import Clock
 from soma_schemas.errors import MismatchError, SomaError, told
+from soma_schemas.tables import check_head
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder
 from soma_streams.audit.drift import NOT_DRIFT, Findings
 from soma_streams.cancellation import end
-from soma_streams.delivery.failures import FailureClass, classify
-from soma_streams.index_rebuild import IndexRebuild, RebuildProgress, SampledText
+from soma_streams.index_rebuild import IndexRebuild, SampledText
 from soma_streams.settings import VectorWorkerSettings
 from soma_streams.sinks.sessions import Pool
 
@@ -27,37 +28,7 @@ from soma_streams.sinks.sessions import Pool
 _LOCK = 0x736F6D615F69
 _TRY = "SELECT pg_try_advisory_lock(%(lock)s::bigint)"
 
-_LOOK_SECONDS = 0.5
-
 _DROP = "`soma reindex --drop` deletes it"
-
-
-class Phase(StrEnum):
-    """What is going on."""
-
-    FILLING = "filling"
-    CATCHING_UP = "catching_up"
-    COMPARING = "comparing"
-    ASKING = "asking"
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """How far a phase has come.
-
-    Attributes:
-        done: Memories, events, rows and points, or questions.
-        total: How many there are, as far as is known.
-        waits_for: What does not answer for now.
-    """
-
-    phase: Phase
-    done: int
-    total: int
-    waits_for: str | None = None
-
-
-Tell = Callable[[Told], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +187,7 @@ class Rebuilding:
         opened: OpenedIndex,
         rebuild: IndexRebuild,
     ) -> Rebuilt:
-        await self._caught_up(rebuild)
+        await caught_up(rebuild.progress, self._clock, self._tell)
         findings, texts = await rebuild.compare(self._compared, wishes.draw)
         _require_agreement(findings)
         recall = None
@@ -225,30 +196,8 @@ class Rebuilding:
         switched = wishes.switches and await self._agree(recall)
         if switched:
             # It may have been a while until somebody said yes.
-            await self._caught_up(rebuild)
+            await caught_up(rebuild.progress, self._clock, self._tell)
         return Rebuilt(current, following, findings.memories, recall, switched)
-
-    async def _caught_up(self, rebuild: IndexRebuild) -> None:
-        """Return once the index has what the log had a moment ago; show how far it is until then."""
-        before: RebuildProgress | None = None
-        most_behind = 0
-        while True:
-            try:
-                now = await rebuild.progress()
-            except Exception as error:
-                if classify(error) is not FailureClass.TRANSIENT:
-                    raise
-                self._tell(Told(Phase.FILLING, 0, 0, waits_for=told(error) or type(error).__name__))
-            else:
-                if before is not None and now.holds(before.ends):
-                    return
-                before = now
-                if now.behind is None:
-                    self._tell(Told(Phase.FILLING, now.filled, now.total or 0))
-                else:
-                    most_behind = max(most_behind, now.behind)
-                    self._tell(Told(Phase.CATCHING_UP, most_behind - now.behind, most_behind))
-            await self._clock.sleep(_LOOK_SECONDS)
 
     async def _compared(self, done: int, total: int) -> None:
         self._tell(Told(Phase.COMPARING, done, total))
@@ -289,8 +238,10 @@ async def alone(settings: VectorWorkerSettings) -> AsyncIterator[Callable[[], Aw
 
     Raises:
         ReindexError: Somebody else does.
+        MismatchError: The tables are not those of this version, or a point in time.
         psycopg.Error: PostgreSQL does not answer.
     """
+    await asyncio.to_thread(check_head, settings.postgres.conninfo())
     async with await psycopg.AsyncConnection.connect(
         settings.postgres.conninfo(), autocommit=True
     ) as session:

@@ -4,6 +4,7 @@
 second to import and every process checks at its start.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -24,7 +25,7 @@ HEAD = REVISIONS[-1]
 POINT_IN_TIME = "soma: until "
 """How the comment on a database begins that is a point in time; a dump does not take it along."""
 
-_COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
 
 
 def check_head(dsn: str) -> None:
@@ -87,9 +88,7 @@ def require_whole(connection: psycopg.Connection[Any]) -> None:
 
 def point_in_time(connection: psycopg.Connection[Any]) -> str | None:
     """Return until when, and from what, a database was brought back to be looked at; None for others."""
-    row = connection.execute(_COMMENT).fetchone()
-    comment = str(row[0] or "") if row is not None else ""
-    return comment.removeprefix(POINT_IN_TIME) if comment.startswith(POINT_IN_TIME) else None
+    return _mark_in(connection.execute(COMMENT).fetchone())
 
 
 def require_live(connection: psycopg.Connection[Any]) -> None:
@@ -98,12 +97,26 @@ def require_live(connection: psycopg.Connection[Any]) -> None:
     Raises:
         MismatchError: It is.
     """
-    if (mark := point_in_time(connection)) is not None:
+    require_unmarked(connection.info.dbname, connection.execute(COMMENT).fetchone())
+
+
+def require_unmarked(database: str, row: Sequence[Any] | None) -> None:
+    """Do the same with what `COMMENT` has returned.
+
+    Raises:
+        MismatchError: It is a point in time.
+    """
+    if (mark := _mark_in(row)) is not None:
         raise MismatchError(
-            f"database `{connection.info.dbname}` holds what there was until {mark.partition(' ')[0]}, "
+            f"database `{database}` holds what there was until {mark.partition(' ')[0]}, "
             "to look at and to copy from",
             remedy="Name the live database with SOMA_POSTGRES__DATABASE.",
         )
+
+
+def _mark_in(row: Sequence[Any] | None) -> str | None:
+    comment = str(row[0] or "") if row is not None else ""
+    return comment.removeprefix(POINT_IN_TIME) if comment.startswith(POINT_IN_TIME) else None
 
 
 def _has(connection: psycopg.Connection[Any], table: str) -> bool:

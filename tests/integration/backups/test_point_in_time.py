@@ -3,8 +3,10 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import psycopg
 import pytest
@@ -12,21 +14,28 @@ from psycopg import sql
 
 from conftest import LocalParts
 from integration.backups.test_backup_and_restore import dsn_of
-from integration.workers.test_workers import postgres_worker
+from integration.workers.test_workers import COLLECTION, postgres_worker
 from soma_cli.backups import point_in_time
+from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
+from soma_cli.settings import KNOWN
 from soma_command import Soma
 from soma_schemas.clock import SystemClock, yield_now
+from soma_schemas.configuration import load
 from soma_schemas.encryption.data_keys import open_data_keys
 from soma_schemas.encryption.master_keys import new_master_key
 from soma_schemas.errors import MismatchError
 from soma_schemas.events import PatchField
 from soma_schemas.groups import SinkGroup
+from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.settings import EncryptionSettings, PublishingSettings
 from soma_schemas.tables import check_head
 from soma_schemas.topic_admin import BrokerError
+from soma_schemas.vectors.embedders import PackagedEmbedder
+from soma_streams import workers
 from soma_streams.committed import committed_watermarks
+from soma_streams.settings import VectorWorkerSettings
 from waiting import eventually
 
 BEFORE = "before"
@@ -143,6 +152,24 @@ def test_what_is_about_a_subject_is_opened_with_the_live_keys(
     assert texts(before) == ["about somebody"]
 
 
+async def work_vectors(settings: VectorWorkerSettings, folder: Path) -> None:
+    """The vector worker with an index of its own."""
+    with (
+        closing(EmbeddedIndex.open(folder, COLLECTION)) as index,
+        closing(PackagedEmbedder()) as embedder,
+    ):
+        await workers.work_vectors(
+            settings,
+            writer=index,
+            embedder=embedder,
+            collection=COLLECTION,
+            clock=SystemClock(),
+            random=Random(1),
+            metrics=MetricSet(),
+            stop=asyncio.Event(),
+        )
+
+
 def test_nothing_starts_on_a_point_in_time_and_nothing_changes_it(
     operator: dict[str, str], soma: Soma, before: str, tmp_path: Path
 ) -> None:
@@ -154,7 +181,16 @@ def test_nothing_starts_on_a_point_in_time_and_nothing_changes_it(
     with pytest.raises(MismatchError, match="holds what there was until"):
         check_head(before)
     other = operator | {"SOMA_POSTGRES__DATABASE": BEFORE}
-    for command in (("migrate",), ("backup", "-o", str(tmp_path / "b.zip")), ("restore", archive)):
+    of_worker = load(VectorWorkerSettings, environment=other, known=KNOWN).settings
+    with pytest.RaisesGroup(pytest.RaisesExc(MismatchError, match="holds what there was until")):
+        asyncio.run(work_vectors(of_worker, tmp_path / "index"))
+    for command in (
+        ("migrate",),
+        ("backup", "-o", str(tmp_path / "b.zip")),
+        ("restore", archive),
+        ("reindex", "--yes"),
+        ("reindex", "--drop"),
+    ):
         refused = soma(*command, environment=other)
         assert (refused.code, refused.out) == (1, ""), command
         assert "holds what there was until" in refused.err

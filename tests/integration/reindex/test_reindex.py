@@ -26,7 +26,8 @@ from soma_api.queries.vectors.hybrid_search import Search, SearchRequest
 from soma_api.queries.vectors.qdrant import QdrantReader
 from soma_cli.processes.common import Embedders
 from soma_cli.reindexing.index_place import Indexes, ReindexError
-from soma_cli.reindexing.rebuilding import Phase, Rebuilding, Rebuilt, Told, Wishes, alone
+from soma_cli.reindexing.phases import Phase, Told
+from soma_cli.reindexing.rebuilding import Rebuilding, Rebuilt, Wishes, alone
 from soma_cli.reindexing.recall import Recall
 from soma_cli.reindexing.server_place import ServerPlace
 from soma_schemas.clock import SystemClock, yield_now

@@ -328,3 +328,25 @@ async def test_an_index_of_an_older_indexing_is_made_anew_and_one_of_a_newer_is_
     again.close()
     with pytest.raises(MismatchError, match=f"indexed by version {now + 1} of the text"):
         EmbeddedIndex.open(folder, A_COLLECTION)
+
+
+async def test_an_index_leaves_room_on_its_disk_and_answers_on(tmp_path: Path) -> None:
+    folder, more_than_any = tmp_path / "vectors", 1 << 60
+    with pytest.raises(IndexUnavailableError, match="MiB left") as unmade:
+        EmbeddedIndex.open(folder, A_COLLECTION, more_than_any)
+    index = EmbeddedIndex.open(folder, A_COLLECTION)
+    kept = a_point(version=1)
+    await index.write([kept])
+    index.close()
+
+    index = EmbeddedIndex.open(folder, A_COLLECTION, more_than_any)
+    with pytest.raises(IndexUnavailableError, match="MiB left") as full:
+        await index.write([a_point(key="another", version=2)])
+    with pytest.raises(IndexUnavailableError, match="MiB left"):
+        await index.renew(keep_former=False)
+    found = await index.read([kept.id])
+    index.close()
+
+    assert "Make room" in str(unmade.value.remedy)
+    assert classify(full.value) is FailureClass.TRANSIENT
+    assert list(found) == [kept.id]

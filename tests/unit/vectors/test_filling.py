@@ -10,6 +10,7 @@ import pytest
 from contract.vectors.build import A_MOMENT, a_memory_id, a_state
 from contract.vectors.engines import server_engine
 from fakes import FakeClock
+from soma_schemas.errors import MismatchError
 from soma_schemas.metrics import MetricSet
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
@@ -116,6 +117,12 @@ class FixedRecords:
     def __init__(self, states: Sequence[MemoryState]) -> None:
         self.states = sorted(states, key=lambda state: state.name)
         self.asked: list[tuple[str, UUID]] = []
+        self.is_live = True
+
+    async def require_live(self) -> None:
+        """Be a point in time, or not."""
+        if not self.is_live:
+            raise MismatchError("a point in time")
 
     async def count(self) -> int:
         """Count."""
@@ -231,3 +238,22 @@ async def test_a_store_that_stands_beyond_the_end_of_the_log_stops_the_fill() ->
             await a_filling(engine.writer, FixedRecords([])).prepare(
                 log_of(a_log_state(starts=(40, 7), ends=(50, 50)))
             )
+
+
+async def test_an_index_is_not_filled_from_a_database_that_is_a_point_in_time() -> None:
+    records = FixedRecords([a_state(version=number) for number in range(1, 301)])
+    begun = FixedRecords(records.states)
+    records.is_live = False
+    async with server_engine(_COLLECTION) as engine:
+        with pytest.raises(MismatchError, match="a point in time"):
+            await a_filling(engine.writer, records).prepare(log_of(_DROPPED))
+        untouched = await engine.stored()
+        with pytest.raises(RuntimeError, match="the process ends"):
+            await a_filling(cast("PointWriter", Interrupted(engine.writer, 3)), begun).prepare(
+                log_of(_DROPPED)
+            )
+        half = await engine.stored()
+        with pytest.raises(MismatchError, match="a point in time"):
+            await a_filling(engine.writer, records).prepare(log_of(_DROPPED))
+
+        assert await engine.stored() == half != untouched == {}

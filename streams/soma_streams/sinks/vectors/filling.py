@@ -109,6 +109,7 @@ class Filling:
         Raises:
             LogShorterError: A store holds more of this log than there is.
             IndexLostError: Somebody else made the index anew meanwhile.
+            MismatchError: It is to be filled from a database that is a point in time.
             Exception: The engine or PostgreSQL refuses for good.
         """
         partitions = list((await ask()).starts)
@@ -117,6 +118,8 @@ class Filling:
         start = start_of(held, log_state)
         if self._from_records and start is Start.BEGIN_FROM_LOG:
             start = Start.BEGIN_FROM_RECORDS
+        if start in {Start.BEGIN_FROM_RECORDS, Start.FILL_ON}:
+            await self._retry("look at the database", self._records.require_live)
         if start in {Start.BEGIN_FROM_LOG, Start.BEGIN_FROM_RECORDS}:
             await self._begin(held, log_state, from_records=start is Start.BEGIN_FROM_RECORDS)
             held = await self._held(partitions)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from soma_schemas.groups import SinkGroup
 from soma_schemas.memories import FIELDS
+from soma_schemas.tables import COMMENT, require_unmarked
 from soma_streams.delivery.state import MemoryState
 from soma_streams.sinks.postgres.rows import whole_state
 from soma_streams.sinks.sessions import Pool, Sessions
@@ -44,6 +45,17 @@ class Records:
 
     def __init__(self, pool: Pool) -> None:
         self._sessions = Sessions(pool)
+
+    async def require_live(self) -> None:
+        """Refuse a database that is a point in time: what the log has since is not what follows it.
+
+        Raises:
+            MismatchError: It is.
+            psycopg.Error: As the server or the connection tells it.
+        """
+        async with self._sessions.borrow() as connection:
+            found = await connection.execute(COMMENT)
+            require_unmarked(connection.info.dbname, await found.fetchone())
 
     async def count(self) -> int:
         """Return how many memories and tombstones there are.
