@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -94,11 +93,14 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
         with closing(indexes):
             indexes.open()
             index = FollowedIndex(indexes.find, SystemClock())
+
+            async def probe() -> None:
+                await index.read(())
+                indexes.require_current()
+
             # Either of the two ends both: a worker that cannot go on must be seen, not outlived.
             async with asyncio.TaskGroup() as both:
-                both.create_task(
-                    _serve(settings, index, metrics, stop, vectors_probe=partial(index.read, ()))
-                )
+                both.create_task(_serve(settings, index, metrics, stop, vectors_probe=probe))
                 both.create_task(_work_on(indexes, settings.vector_worker(), metrics, stop))
 
 
@@ -153,6 +155,17 @@ class _EmbeddedIndexes:
         """Return the names of the others that are kept."""
         names = self._folder.names()
         return [each for each in (names.following, names.former) if each is not None]
+
+    def require_current(self) -> None:
+        """Return if the index in use is the one here, or one that this process can go over to.
+
+        Raises:
+            MismatchError: It is of a model that is not known here, or of another indexing.
+        """
+        name = self._folder.names().current
+        recorded = self._folder.recorded(name)
+        if name != self.name and recorded is not None:
+            self._embedders.of(recorded)
 
     async def until_another(self) -> None:
         """Return when another index is to be used, of a model and an indexing that are known here."""

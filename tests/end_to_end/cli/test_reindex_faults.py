@@ -227,8 +227,10 @@ def test_an_index_of_a_newer_version_waits_for_processes_of_that_version(
         log = home / "logs" / "api.log"
         eventually_now(lambda: "index_unknown" in log.read_text())
         stored(soma, "The orchard was planted by a miller.")
+        seen = soma("status")
 
         assert is_found(soma, "The orchard is older than the house.")
         assert is_found(soma, "The orchard was planted by a miller.")
     assert rebuilt.code == 0, rebuilt.err
     assert json.loads(rebuilt.out)["switched"]
+    assert "MismatchError" in seen.out

@@ -2,20 +2,24 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from builders import A_MOMENT
 from conftest import LocalParts
 from integration.backups.test_backup_and_restore import dsn_of
 from integration.workers.test_workers import COLLECTION, postgres_worker
 from soma_cli.backups import point_in_time
+from soma_cli.formats.json_lines import MemoryLine, parse_line
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
 from soma_cli.settings import KNOWN
@@ -38,7 +42,22 @@ from soma_streams.committed import committed_watermarks
 from soma_streams.settings import VectorWorkerSettings
 from waiting import eventually
 
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "backup.md"
 BEFORE = "before"
+RICH_LINE: dict[str, Any] = {
+    "namespace": "a",
+    "text": "before",
+    "coordinate": [1.0, -2.5],
+    "payload": {"cups": 2, "milk": None},
+    "tags": ["tea", "green"],
+    "importance": 0.25,
+    "embedding": [0.5, 0.25],
+    "embedding_model": "theirs",
+    "source": "kitchen",
+    "occurred_at": A_MOMENT,
+    "actor": "cook",
+}
+RICH = NewMemory(**RICH_LINE)
 TEXTS = "SELECT text FROM memories WHERE NOT deleted ORDER BY text"
 
 
@@ -53,6 +72,14 @@ def before(local_parts: LocalParts) -> Iterator[str]:
 def texts(dsn: str) -> list[str]:
     with psycopg.connect(dsn) as connection:
         return [text for (text,) in connection.execute(TEXTS).fetchall()]
+
+
+def lines_of(dsn: str) -> list[MemoryLine]:
+    """What the guide's query copies out of the namespace."""
+    (query,) = re.findall("```sql\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(query.replace("'teas'", "'a'").encode()).fetchall()
+    return [parse_line(json.dumps(line).encode()) for (line,) in found]
 
 
 def until(moment: datetime) -> tuple[str, ...]:
@@ -92,7 +119,7 @@ async def test_what_was_logged_before_the_time_is_there_and_nothing_after_it(
             kept = await producer.store_async(NewMemory(namespace="a", text="in the backup"))
             await eventually(there, lambda seen: seen == ["in the backup"])
             made = await asyncio.to_thread(soma, "backup", "-o", archive, environment=operator)
-            gone = await producer.store_async(NewMemory(namespace="a", text="before"))
+            gone = await producer.store_async(RICH)
             moment = await a_moment()
             await asyncio.to_thread(producer.patch, "a", kept.memory_id, {PatchField.TEXT: "spoilt"})
             await asyncio.to_thread(producer.delete, "a", gone.memory_id)
@@ -115,6 +142,9 @@ async def test_what_was_logged_before_the_time_is_there_and_nothing_after_it(
     assert began == ["in the backup"]
     assert texts(before) == ["before", "in the backup"]
     assert "database `before` holds 2 memories" in again.out
+    copied = {line.text: line for line in lines_of(before)}
+    assert {name: getattr(copied["before"], name) for name in RICH_LINE} == RICH_LINE
+    assert copied["in the backup"].memory_id == kept.memory_id
     result = json.loads(restored.out)
     assert (result["memories"], result["applied"], result["dead_lettered"]) == (2, 1, 0)
     # Of the live installation nothing has changed.
