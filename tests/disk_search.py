@@ -12,17 +12,18 @@ _LENGTH = 8
 _CODECS = {1: cramjam.gzip.decompress, 3: cramjam.lz4.decompress, 4: cramjam.zstd.decompress}
 
 
-def forms(word: str) -> tuple[bytes, ...]:
-    """Every way in which a part might have written a word down."""
-    plain = word.encode()
+def forms(word: str | bytes) -> tuple[bytes, ...]:
+    """Every way in which a part might have written a word down, or bytes that are none."""
+    plain = word.encode() if isinstance(word, str) else word
     # Of each of the three ways to begin, what does not depend on its neighbours.
     in_base64 = tuple(base64.b64encode(b"\0" * skip + plain)[4 if skip else 0 : -4] for skip in range(3))
     in_hex = plain.hex().encode()
-    return (plain, word.encode("utf-16-le"), word.encode("utf-16-be"), in_hex, in_hex.upper(), *in_base64)
+    wide = (word.encode("utf-16-le"), word.encode("utf-16-be")) if isinstance(word, str) else ()
+    return (plain, *wide, in_hex, in_hex.upper(), *in_base64)
 
 
-def files_with(folder: Path, word: str) -> list[Path]:
-    """The files below a folder that hold a word in any form, by their paths there."""
+def files_with(folder: Path, word: str | bytes) -> list[Path]:
+    """The files below a folder that hold a word, or bytes, in any form, by their paths there."""
     wanted = forms(word)
     found = []
     for path in sorted(each for each in folder.rglob("*") if each.is_file() and not each.is_symlink()):

@@ -20,14 +20,15 @@ from soma_schemas.events import (
     ErasureRequested,
     ErasureScope,
     MemoryEvent,
-    Record,
 )
 from soma_schemas.groups import SinkGroup
 from soma_schemas.metrics import MetricSet
+from soma_schemas.producer import Sendable
 from soma_schemas.settings import TopicSettings
-from soma_schemas.topics import MEMORY_ERASURES, MEMORY_EVENTS, Topic
+from soma_schemas.topics import MEMORY_ERASURES, MEMORY_EVENTS, MEMORY_KEYS, Topic
 from soma_schemas.vectors.payload import tombstone_payload
 from soma_schemas.versions import Position, pack_version
+from soma_streams.data_key_relay import DataKeyRelay
 from soma_streams.delivery.compacted import Statement
 from soma_streams.delivery.state import MemoryName, Watermark
 from soma_streams.erasure.eraser import Eraser
@@ -82,12 +83,17 @@ class Place:
         self.holds_back = False
         self.held_back: list[tuple[int, MemoryEvent]] = []
         self.letters: dict[UUID, bytes] = {}
-        self.published: list[Record] = []
+        self.published: list[Sendable] = []
         self.before_publishing: list[MemoryEvent] = []
         private, self.public_key = new_signing_key()
         self.signer: ReceiptSigner | None = _signer(private)
         self.sink = PostgresSink(pool, SinkGroup.POSTGRES)
         self.erasures = ErasureSink(pool, SinkGroup.ERASURES, self._ends, TOPICS.epoch)
+
+    @property
+    def relay(self) -> DataKeyRelay:
+        """What brings data keys to the log."""
+        return DataKeyRelay(self.pool, self.publish, None, self.clock)
 
     def eraser(self) -> Eraser:
         """A new one, as after a start."""
@@ -182,9 +188,11 @@ class Place:
         )
         return request_id
 
-    async def publish(self, records: Sequence[Record], topic: Topic) -> list[Position]:
+    async def publish(self, records: Sequence[Sendable], topic: Topic) -> list[Position]:
         """Write to the log."""
         self.published += records
+        if topic is MEMORY_KEYS:
+            return [Position(0, number) for number, _ in enumerate(records)]
         if topic is MEMORY_EVENTS:
             racing, self.before_publishing = self.before_publishing, []
             await self.tell(*racing)
@@ -208,6 +216,7 @@ class Place:
         """Carry out what is asked, to the end."""
         for _ in range(12):
             await self.eraser().round()
+            await self.relay.round()
             await self.witness.round()
 
     async def erasure(self, request_id: UUID) -> Erasure | None:

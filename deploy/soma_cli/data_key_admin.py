@@ -1,4 +1,4 @@
-"""Data keys in PostgreSQL for their owner: counted, and wrapped anew; never unwrapped for anybody."""
+"""Data keys for the owner of the database: counted, wrapped anew, in table and log; unwrapped for nobody."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,14 +7,20 @@ from uuid import UUID
 
 import psycopg
 
+from soma_cli.settings import OperatorSettings
+from soma_schemas.clock import SystemClock
 from soma_schemas.encryption.master_keys import MasterKeys, WrappedKey
+from soma_schemas.postgres_pool import open_pool
+from soma_streams.data_key_relay import open_relay
 
 _AT_ONCE = 500
 
 _COUNT = """
 SELECT master_key_id, count(*) FROM data_keys WHERE master_key_id IS NOT NULL GROUP BY master_key_id
 """
-_COUNT_DESTROYED = "SELECT count(*) FROM data_keys WHERE master_key_id IS NULL"
+_COUNT_OTHERS = """
+SELECT count(*) FILTER (WHERE master_key_id IS NULL), count(*) FILTER (WHERE logged_at IS NULL) FROM data_keys
+"""
 _WRAPPED_OTHERWISE = """
 SELECT key_id, tenant, wrapped, master_key_id FROM data_keys
 WHERE master_key_id = %(master_key_id)s::text AND key_id > %(after)s::uuid
@@ -23,7 +29,7 @@ LIMIT %(limit)s::integer
 """
 # What an erasure has destroyed meanwhile stays destroyed.
 _WRAP = """
-UPDATE data_keys SET wrapped = %(wrapped)s, master_key_id = %(master_key_id)s
+UPDATE data_keys SET wrapped = %(wrapped)s, master_key_id = %(master_key_id)s, logged_at = NULL
 WHERE key_id = %(key_id)s AND wrapped = %(former)s
 """
 _RECORD = """
@@ -42,10 +48,12 @@ class DataKeyCounts:
     Attributes:
         wrapped: By the id of the master key.
         destroyed: By erasures.
+        unlogged: That the log has yet to get, or of which it has yet to hear that they are destroyed.
     """
 
     wrapped: Mapping[str, int]
     destroyed: int
+    unlogged: int
 
 
 def count_data_keys(dsn: str) -> DataKeyCounts:
@@ -56,8 +64,22 @@ def count_data_keys(dsn: str) -> DataKeyCounts:
     """
     with psycopg.connect(dsn) as connection:
         wrapped: dict[str, int] = dict(connection.execute(_COUNT).fetchall())
-        destroyed = connection.execute(_COUNT_DESTROYED).fetchone()
-    return DataKeyCounts(wrapped, 0 if destroyed is None else destroyed[0])
+        destroyed, unlogged = connection.execute(_COUNT_OTHERS).fetchone() or (0, 0)
+    return DataKeyCounts(wrapped, destroyed, unlogged)
+
+
+async def log_data_keys(settings: OperatorSettings, masters: MasterKeys) -> None:
+    """Bring to the log what it has not as the table has it, and return when it is there.
+
+    Raises:
+        SomaError: Brokers or registry do not answer, or refuse.
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    async with (
+        open_pool(settings.postgres) as pool,
+        open_relay(settings, pool, masters, SystemClock()) as relay,
+    ):
+        await relay.finish()
 
 
 def wrap_anew(dsn: str, masters: MasterKeys, advance: Callable[[int], object]) -> int:

@@ -87,6 +87,24 @@ class SealedEvent(Record):
         return f"{self.tenant}/{self.memory_id}".encode()
 
 
+class DataKeyWrapped(Record):
+    """A data key as the log keeps it. See `soma_schemas.encryption.key_log`."""
+
+    key_id: UUID
+    wrapped: bytes
+    master_key_id: Name
+    owner: bytes
+
+    def log_key(self) -> bytes:
+        """Return `tenant/key_id`, under which a tombstone says that the key is destroyed."""
+        return self.key_of(self.tenant, self.key_id)
+
+    @staticmethod
+    def key_of(tenant: str, key_id: UUID) -> bytes:
+        """Return the key of a data key's records."""
+        return f"{tenant}/{key_id}".encode()
+
+
 class Said(Record):
     """What somebody says at a time."""
 
@@ -392,4 +410,5 @@ RECORDS: tuple[type[Record], ...] = (
     RetentionPolicySet,
     ErasureRequested,
     ErasureCompleted,
+    DataKeyWrapped,
 )

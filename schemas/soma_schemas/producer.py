@@ -17,9 +17,11 @@ from pydantic_core import PydanticCustomError
 
 from soma_schemas import tracing
 from soma_schemas.clock import Clock, SystemClock
+from soma_schemas.encryption.encryption_errors import KeysUnavailableError
 from soma_schemas.encryption.event_sealer import EventSealer, Keys
 from soma_schemas.errors import SomaError
 from soma_schemas.events import (
+    DataKeyWrapped,
     MemoryDeleted,
     MemoryEvent,
     MemoryLinked,
@@ -35,7 +37,7 @@ from soma_schemas.memories import SAID
 from soma_schemas.native_writer import Stamps
 from soma_schemas.registry import EventSerializer, SerializedEvent, open_registry
 from soma_schemas.settings import PublishingSettings
-from soma_schemas.topics import MEMORY_EVENTS, Topic
+from soma_schemas.topics import MEMORY_EVENTS, MEMORY_KEYS, Topic
 from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError, violation_of
 
@@ -422,7 +424,7 @@ class EventPublisher:
                 "error_cb": _tell_of_brokers,
             }
         )
-        self._sealer = None if keys is None else EventSealer(keys)
+        self._sealer = None if keys is None else EventSealer(keys, self._log_keys)
         self._metrics = metrics
         if metrics is not None:
             metrics.reads_queue(self._producer.__len__)
@@ -539,6 +541,14 @@ class EventPublisher:
             (record, self._serializer.serialize(sealed[number], topic) if number in sealed else value)
             for number, (record, value) in enumerate(group)
         ]
+
+    def _log_keys(self, keys: Sequence[DataKeyWrapped]) -> None:
+        try:
+            self.send(keys, MEMORY_KEYS).result()
+        except ProducerError as error:
+            raise KeysUnavailableError(
+                f"the log has not taken {len(keys):,} new data keys: {error}", remedy=error.remedy
+            ) from error
 
     def flush(self) -> None:
         """Wait until every queued event has its answer: at most the delivery timeout."""

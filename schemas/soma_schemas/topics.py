@@ -6,6 +6,7 @@ from datetime import timedelta
 from soma_schemas.avro_schemas import AvroSchema, latest
 from soma_schemas.events import (
     SINK_EVENTS,
+    DataKeyWrapped,
     ErasureCompleted,
     ErasureRequested,
     ExpiredMemory,
@@ -118,4 +119,28 @@ REPLAYABLE = sum(
     (topic.retention or timedelta(0) for topic in (MEMORY_EVENTS, DEAD_LETTERS)), start=timedelta(0)
 )
 
-TOPICS = (MEMORY_EVENTS, DEAD_LETTERS, MEMORY_EXPIRING, MEMORY_EXPIRED, MEMORY_POLICIES, MEMORY_ERASURES)
+MEMORY_KEYS = Topic(
+    "memory.keys",
+    key="tenant/key_id",
+    records=(DataKeyWrapped,),
+    retention=None,
+    partitioned_by_memory=False,
+    extra_config=(
+        # So long a destroyed key is there at most before the cleaner takes it, if something is written after.
+        ("segment.ms", str(timedelta(minutes=10) // _MILLISECOND)),
+        ("max.compaction.lag.ms", str(timedelta(minutes=10) // _MILLISECOND)),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        # For as long as an event may come again that a destroyed key has encrypted.
+        ("delete.retention.ms", str(REPLAYABLE // _MILLISECOND)),
+    ),
+)
+
+TOPICS = (
+    MEMORY_EVENTS,
+    DEAD_LETTERS,
+    MEMORY_EXPIRING,
+    MEMORY_EXPIRED,
+    MEMORY_POLICIES,
+    MEMORY_ERASURES,
+    MEMORY_KEYS,
+)

@@ -14,6 +14,7 @@ from soma_schemas.postgres_pool import open_pool
 from soma_schemas.topics import MEMORY_ERASURES, MEMORY_POLICIES
 from soma_streams.backup_age import BackupAge
 from soma_streams.checks import Waiting, require_log, require_tables
+from soma_streams.data_key_relay import open_relay
 from soma_streams.delivery.compacted import E, StatementSettler, StatementSink
 from soma_streams.delivery.decode import RecordReader
 from soma_streams.delivery.retry import Retry
@@ -24,6 +25,7 @@ from soma_streams.probe_server import open_probe_server
 from soma_streams.retention.policy_sink import PolicySink
 from soma_streams.retention.turns import sweep_by_turns
 from soma_streams.settings import DeliveringSettings, RetentionWorkerSettings
+from soma_streams.sinks.data_key_reader import master_keys
 from soma_streams.worker_parts import consumer_group, retry_at_start, run, settling_parts, started
 
 
@@ -38,6 +40,7 @@ async def work_retention(
     """Keep policies in force, end memories in time and carry out erasures until `stop` is set.
 
     Raises:
+        MasterKeyError: The file of the master key cannot be read, or holds no key.
         Exception: What made going on impossible; what is unsettled comes again.
     """
     at_start = retry_at_start(settings, clock, random)
@@ -75,11 +78,17 @@ async def work_retention(
                 clock=clock,
             )
         )
+        relay = await opened.enter_async_context(
+            open_relay(settings, pool, master_keys(settings.encryption), clock)
+        )
         eraser = await opened.enter_async_context(open_eraser(settings, pool, clock, metrics))
         await opened.enter_async_context(open_probe_server(settings.worker, metrics, [policies, erasures]))
         async with asyncio.TaskGroup() as side:
             erasing = side.create_task(
                 eraser.run(Retry(settings.retry, clock, random, Waiting(), of_erasures))
+            )
+            logging_keys = side.create_task(
+                relay.run(Retry(settings.retry, clock, random, Waiting(), of_erasures))
             )
             backups = side.create_task(
                 BackupAge(pool, clock, metrics).run(
@@ -99,6 +108,7 @@ async def work_retention(
                 await run({policies: settler.settle, erasures: accepting.settle}, stop)
             finally:
                 erasing.cancel()
+                logging_keys.cancel()
                 backups.cancel()
                 sweeping.cancel()
 

@@ -94,7 +94,8 @@ class ErasureView(BaseModel):
     )
     state: ErasureStateView = Field(description="The step that comes next, or that it is complete.")
     waits_for: str | None = Field(
-        description="What keeps it from going on: `signing_key`, `sinks`, `dead_letters` or `vector_index`."
+        description="What keeps it from going on: `signing_key`, `sinks`, `dead_letters`, `publishers`, "
+        "`key_log` or `vector_index`."
     )
     requested_by: str
     requested_at: datetime

@@ -96,7 +96,8 @@ def continuations(
         NotRestorableError: The log is not the one that the backup was made beside, or ends before it.
     """
     require_log(manifest, topics, settings)
-    same_log = {name for name, extent in topics.items() if manifest.topics[name].id == extent.id}
+    then = manifest.topics
+    same_log = {name for name, extent in topics.items() if name in then and then[name].id == extent.id}
     marks = {
         (each.group, Place(each.topic, each.partition)): each.next_offset
         for each in manifest.watermarks
@@ -128,7 +129,8 @@ def require_log(manifest: Manifest, topics: Mapping[str, TopicExtent], settings:
     Raises:
         NotRestorableError: It is neither.
     """
-    if missing := sorted(manifest.topics.keys() ^ topics.keys()):
+    # A version that came since may have declared more.
+    if missing := sorted(manifest.topics.keys() - topics.keys()):
         raise NotRestorableError(
             f"the backup was made beside other topics: {', '.join(missing)}",
             remedy="set SOMA_TOPICS__PREFIX as it was, and run `soma topics apply`",

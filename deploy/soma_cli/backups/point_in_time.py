@@ -17,6 +17,7 @@ from psycopg import sql
 from soma_cli.backups.archive_file import Archive
 from soma_cli.backups.backup_errors import NotRestorableError
 from soma_cli.backups.log_positions import Continuation, read_topics, require_log
+from soma_cli.backups.logged_changes import LoggedChanges, put_keys, read_logged_changes
 from soma_cli.backups.manifest import Manifest
 from soma_cli.backups.restoring import contents_of, load, require_content, require_schemas, write_revision
 from soma_cli.backups.second_database import create_database
@@ -45,10 +46,12 @@ class Point:
     Attributes:
         until: What was logged before it is in them.
         partitions: What of the log they take after the dump; `ahead` is up to the time.
+        logged: What the log says of data keys.
     """
 
     until: datetime
     partitions: Sequence[Continuation]
+    logged: LoggedChanges
 
     @property
     def lost(self) -> list[Continuation]:
@@ -100,7 +103,7 @@ def plan_point(manifest: Manifest, until: datetime, settings: OperatorSettings, 
                 SinkGroup.POSTGRES, topic, partition, offset, max(wanted, start) - wanted, end - offset
             )
         )
-    return Point(until, found)
+    return Point(until, found, read_logged_changes(manifest, topics, settings, clock))
 
 
 def restore_point(
@@ -146,7 +149,10 @@ def restore_point(
         with psycopg.connect(own.conninfo()) as connection:
             write_revision(connection, manifest)
     # The mark keeps off others.
-    migrate(f"{own.conninfo()} options='-c default_transaction_read_only=off'", require=lambda _: None)
+    writable = f"{own.conninfo()} options='-c default_transaction_read_only=off'"
+    migrate(writable, require=lambda _: None)
+    with psycopg.connect(writable) as connection:
+        put_keys(connection, point.logged)
     outcomes = _replayed(point, own, settings, clock)
     with psycopg.connect(own.conninfo()) as connection:
         (memories,) = connection.execute(_MEMORIES).fetchone() or (0,)
@@ -191,13 +197,12 @@ def _replayed(
     with progress("Applying the log", sum(max(0, end - start) for start, end in spans.values())) as advance:
 
         async def apply() -> Mapping[Outcome, int]:
-            # The live keys: the dump lacks those that were made since, and has those that were destroyed.
-            async with open_pool(settings.postgres) as live:
+            async with open_pool(own) as pool:
                 return await replay(
                     settings,
                     own,
                     spans,
-                    DataKeyReader(live, settings.encryption),
+                    DataKeyReader(pool, settings.encryption),
                     clock=clock,
                     random=Random(),  # noqa: S311  # jitter
                     advance=advance,

@@ -1,11 +1,13 @@
 """Brings the tables back from an archive, and sets from where the workers read the log on.
 
 The order is what makes it safe to interrupt: the dump comes back in one transaction, and the revision of the
-tables, without which nothing starts on them, is written last.
+tables, without which nothing starts on them, is written last, together with what the log knows of data keys
+and erasures. So whoever starts finds the key of every event, and nothing that was erased.
 """
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ from soma_cli.backups.log_positions import (
     look_at_groups,
     read_topics,
 )
+from soma_cli.backups.logged_changes import LoggedChanges, put_erasures, put_keys, read_logged_changes
 from soma_cli.backups.making import REMEMBER, registered_schemas
 from soma_cli.backups.manifest import Manifest, TableContent
 from soma_cli.backups.table_contents import Fullness, fullness, table_contents, table_sizes
@@ -48,12 +51,12 @@ class Plan:
     Attributes:
         resumes: Whether an earlier one has filled the tables already.
         continuations: Where the groups go on.
-        migrates: Whether the tables are of an older revision, and are brought to this program's afterwards.
+        logged: What the log says of data keys and erasures.
     """
 
     resumes: bool
     continuations: Sequence[Continuation]
-    migrates: bool
+    logged: LoggedChanges
 
     @property
     def lost(self) -> list[Continuation]:
@@ -61,7 +64,7 @@ class Plan:
         return [each for each in self.continuations if each.lost]
 
 
-def plan_restore(manifest: Manifest, settings: OperatorSettings) -> Plan:
+def plan_restore(manifest: Manifest, settings: OperatorSettings, clock: Clock) -> Plan:
     """Look at everything that a restore needs, without changing anything.
 
     Raises:
@@ -84,13 +87,17 @@ def plan_restore(manifest: Manifest, settings: OperatorSettings) -> Plan:
     topics = read_topics(settings.kafka, settings.topics)
     decided = continuations(manifest, topics, groups, settings.topics)
     require_schemas(manifest, settings.registry, settings.topics)
-    return Plan(found is Fullness.HALF_RESTORED, decided, manifest.revision != HEAD)
+    logged = read_logged_changes(manifest, topics, settings, clock)
+    return Plan(found is Fullness.HALF_RESTORED, decided, logged)
 
 
 def restore(
     archive: Archive, plan: Plan, settings: OperatorSettings, environment: Mapping[str, str], clock: Clock
-) -> None:
+) -> int:
     """Do what was planned; the archive was checked before.
+
+    Returns:
+        How many erasures are open then: readers see nothing of what they select.
 
     Raises:
         ArchiveError: What came back is not what the manifest says.
@@ -104,15 +111,22 @@ def restore(
     require_content(manifest, contents_of(settings.postgres))
     for group, offsets in changed_offsets(plan.continuations).items():
         commit_offsets(settings.kafka, group.on_brokers(settings.topics), offsets)
-    with psycopg.connect(settings.postgres.conninfo()) as connection:
+    opened = 0
+
+    @contextmanager
+    def around(connection: psycopg.Connection[Any]) -> Iterator[None]:
+        nonlocal opened
         details = Jsonb({"made_at": manifest.made_at.isoformat(), "lost": sum(e.lost for e in plan.lost)})
         connection.execute(_RECORD, {"now": clock.now(), "sha256": manifest.dump.sha256, "details": details})
         write_revision(connection, manifest)
-    if plan.migrates:
-        migrate(settings.postgres.conninfo())
-    with psycopg.connect(settings.postgres.conninfo()) as connection:
-        # Of an older revision, only now there is a place for it.
+        yield
+        # Of an older revision, only now there is a place for these.
         connection.execute(REMEMBER, {"made_at": manifest.made_at, "sha256": manifest.dump.sha256})
+        put_keys(connection, plan.logged)
+        opened = put_erasures(connection, plan.logged)
+
+    migrate(settings.postgres.conninfo(), require_live, around)
+    return opened
 
 
 def write_revision(connection: psycopg.Connection[Any], manifest: Manifest) -> None:

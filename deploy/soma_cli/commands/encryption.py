@@ -1,5 +1,6 @@
 """`soma encryption`: show which master key wraps the data keys, and wrap them with a new one."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from soma_cli.commands.options import AsJson
-from soma_cli.data_key_admin import count_data_keys, wrap_anew
+from soma_cli.data_key_admin import count_data_keys, log_data_keys, wrap_anew
 from soma_cli.database_errors import told_in_words
 from soma_cli.failures import UsageError
 from soma_cli.invocation import invocation_of
@@ -41,10 +42,15 @@ class MasterKeyView(Result):
 
 
 class EncryptionStatus(Result):
-    """The keys: which master key wraps how many data keys, and how many data keys erasures have destroyed."""
+    """The keys: which master key wraps how many data keys, and how many data keys erasures have destroyed.
+
+    Attributes:
+        unlogged: Data keys that `soma work retention` has yet to bring to the log as they are.
+    """
 
     master_keys: list[MasterKeyView]
     destroyed: int
+    unlogged: int
 
     def drawn(self) -> RenderableType:
         """Return a row for each master key, and one for what is destroyed."""
@@ -53,6 +59,7 @@ class EncryptionStatus(Result):
             in_file = ("yes, wraps" if each.wraps else "yes") if each.in_file else "no: they cannot be read"
             table.add_row(each.master_key_id, f"{each.data_keys:,}", in_file)
         table.add_row("destroyed", f"{self.destroyed:,}", "")
+        table.add_row("not in the log yet", f"{self.unlogged:,}", "")
         return table
 
 
@@ -90,7 +97,8 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
         )
         for each in (*ids, *sorted(counts.wrapped.keys() - set(ids)))
     ]
-    show(EncryptionStatus(master_keys=views, destroyed=counts.destroyed), as_json=as_json)
+    result = EncryptionStatus(master_keys=views, destroyed=counts.destroyed, unlogged=counts.unlogged)
+    show(result, as_json=as_json)
 
 
 @app.command("rotate-master-key")
@@ -106,10 +114,10 @@ def rotate_master_key(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new master key, put it first in the file, and wrap every data key with it.
+    """Make a new master key, put it first in the file, and wrap every data key with it, in table and log.
 
-    Events stay as they are, and everything may run meanwhile. The former key stays in the file: backups hold
-    data keys that it wrapped.
+    Events stay as they are, and everything may run meanwhile. The former key stays in the file: the log is
+    compacted some minutes later, and a publisher may have made a key with it.
     """
     settings, _ = operator_settings(invocation_of(context))
     path = _file_of(settings)
@@ -121,6 +129,7 @@ def rotate_master_key(
         others = sum(count for each, count in counts.wrapped.items() if each != masters.ids[0])
         with progress(f"Wrapping {others:,} data keys", others) as advance:
             wrapped = wrap_anew(settings.postgres.conninfo(), masters, advance)
+        asyncio.run(log_data_keys(settings, masters))
     show(Rotated(master_key_id=masters.ids[0], data_keys=wrapped), as_json=as_json)
 
 

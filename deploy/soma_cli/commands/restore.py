@@ -16,6 +16,7 @@ from rich.text import Text
 from soma_cli.backups.archive_file import open_archive
 from soma_cli.backups.encrypted_stream import read_key_file
 from soma_cli.backups.log_positions import Continuation
+from soma_cli.backups.logged_changes import LoggedChanges
 from soma_cli.backups.point_in_time import plan_point, restore_point
 from soma_cli.backups.restoring import Plan, plan_restore, require_known
 from soma_cli.backups.restoring import restore as bring_back
@@ -30,7 +31,6 @@ from soma_cli.settings import KNOWN, OperatorSettings, operator_settings
 from soma_cli.tasks import in_thread
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import as_environment, load
-from soma_schemas.groups import SinkGroup
 from soma_schemas.outcomes import Outcome
 from soma_schemas.tables import HEAD
 
@@ -56,6 +56,8 @@ class Restored(Result):
         resumed: Whether an earlier run had brought the tables back and was interrupted.
         revision: Of the tables now.
         continued: Where the workers read on.
+        data_keys: That the log has, and the tables now too.
+        erasures: That are carried out again, or were not complete; readers see nothing of what they select.
     """
 
     made_at: datetime
@@ -64,6 +66,8 @@ class Restored(Result):
     resumed: bool
     revision: str
     continued: list[ContinuedPartition]
+    data_keys: int
+    erasures: int
 
     def drawn(self) -> RenderableType:
         """Return what came back, and what follows."""
@@ -71,26 +75,26 @@ class Restored(Result):
         return Group(
             Text(
                 f"{began} {self.rows:,} rows of {self.tables} tables as of {self.made_at:%Y-%m-%d %H:%M:%S} "
-                f"UTC, at revision {self.revision}"
+                f"UTC, at revision {self.revision},\n"
+                f"and {self.data_keys:,} data keys from the log"
             ),
             _continued(self.continued),
             Text(
                 "Start the workers: they apply what is ahead by themselves, and `soma lag` shows it.\n"
                 "API keys and the audit log are not in the log: keys made since then are gone, and keys\n"
-                "revoked since then open again. Look at `soma keys list`. So are the keys of subjects who\n"
-                "were new since then: their encrypted events become dead letters (`data_key_unknown`)."
+                "revoked since then open again. Look at `soma keys list`."
             ),
             *self._erasures(),
         )
 
     def _erasures(self) -> list[RenderableType]:
-        # The log deletes their memories again; what they took out of the history is back with the dump.
-        if not any(each.group == SinkGroup.ERASURES and each.ahead for each in self.continued):
+        if not self.erasures:
             return []
+        what = "1 erasure" if self.erasures == 1 else f"{self.erasures:,} erasures"
         return [
             Text(
-                "There were erasures since then, and what they took out of the history is back. Ask again\n"
-                f"for each that `soma erase list` shows as completed after {self.made_at:%Y-%m-%d %H:%M} UTC."
+                f"{what} of which this backup knows nothing, or not the end, will be carried out by\n"
+                "`soma work retention`. Nobody sees what is to be erased; see `soma erase list`."
             )
         ]
 
@@ -136,7 +140,10 @@ def restore(
     key_file: KeyFile = None,
     yes: Annotated[
         bool,
-        typer.Option("--yes", help="Restore although the log does not reach back to the backup any more."),
+        typer.Option(
+            "--yes",
+            help="Restore although the log does not reach back to the backup, or a master key is lost.",
+        ),
     ] = False,
     until: Annotated[
         str | None,
@@ -182,17 +189,17 @@ def restore(
         with progress("Checking the archive", manifest.dump.bytes) as advance:
             opened.check(advance)
 
-        def run(settings: OperatorSettings) -> Plan:
+        def run(settings: OperatorSettings) -> tuple[Plan, int]:
             with told_in_words(settings.postgres):
-                plan = plan_restore(manifest, settings)
-                _require_consent(plan.lost, yes=yes)
-                bring_back(opened, plan, settings, root.environment, SystemClock())
-                return plan
+                clock = SystemClock()
+                plan = plan_restore(manifest, settings, clock)
+                _require_consent(plan.lost, plan.logged, yes=yes)
+                return plan, bring_back(opened, plan, settings, root.environment, clock)
 
         if named_places(root.environment):
-            plan = run(operator_settings(root)[0])
+            plan, erasures = run(operator_settings(root)[0])
         else:
-            plan = asyncio.run(_beside_stores(root, run))
+            plan, erasures = asyncio.run(_beside_stores(root, run))
     restored = Restored(
         made_at=manifest.made_at,
         tables=len(manifest.tables),
@@ -200,6 +207,8 @@ def restore(
         resumed=plan.resumes,
         revision=HEAD,
         continued=[_shown(each) for each in plan.continuations],
+        data_keys=len(plan.logged.keys) - sum(plan.logged.lost.values()),
+        erasures=erasures,
     )
     show(restored, as_json=as_json)
 
@@ -221,7 +230,7 @@ def _point(
         settings, _ = operator_settings(root)
         with told_in_words(settings.postgres):
             point = plan_point(manifest, moment, settings, clock)
-            _require_consent(point.lost, yes=yes)
+            _require_consent(point.lost, point.logged, yes=yes)
             memories, outcomes = restore_point(
                 opened, point, database, settings, environment=root.environment, clock=clock
             )
@@ -235,14 +244,19 @@ def _point(
     )
 
 
-async def _beside_stores(root: Invocation, run: Callable[[OperatorSettings], Plan]) -> Plan:
+async def _beside_stores(
+    root: Invocation, run: Callable[[OperatorSettings], tuple[Plan, int]]
+) -> tuple[Plan, int]:
     """Run the stores of the local stack, and nothing that reads the log, while something is done."""
     from soma_cli.local.artifacts import Artifacts  # noqa: PLC0415  # only where there is a local stack
     from soma_cli.local.backing_services import open_backing_services  # noqa: PLC0415  # see above
     from soma_cli.local.home import Home  # noqa: PLC0415  # see above
+    from soma_cli.local.master_key import master_key_file  # noqa: PLC0415  # see above
     from soma_cli.local.postgres import Login  # noqa: PLC0415  # see above
     from soma_cli.local.stack import register_released  # noqa: PLC0415  # see above
     from soma_cli.status_table import StatusTable  # noqa: PLC0415  # see above
+    from soma_cli.topic_application import apply_visibly  # noqa: PLC0415  # see above
+    from soma_schemas.topic_admin import open_admin  # noqa: PLC0415  # see above
 
     if not root.home.exists():
         raise UsageError(
@@ -257,32 +271,42 @@ async def _beside_stores(root: Invocation, run: Callable[[OperatorSettings], Pla
         artifacts = Artifacts(root.cache, table.download)
         async with open_backing_services(home, artifacts, clock, table.observe) as parts:
             table.close()
-            environment = {**root.environment, **as_environment(parts.places(Login.OWNER))}
+            key = {"SOMA_ENCRYPTION__MASTER_KEY_FILE": str(master_key_file(home))}
+            environment = {**root.environment, **as_environment(parts.places(Login.OWNER)), **key}
             settings = load(OperatorSettings, environment=environment, known=KNOWN).settings
             # Where PostgreSQL's data is lost, so are the schemas, which the registry keeps there.
             await in_thread(partial(register_released, settings.registry))
-            plan = await in_thread(partial(run, settings))
+            # A version that came since may have declared more topics.
+            await apply_visibly(open_admin(settings.kafka), settings.topics, clock)
+            restored = await in_thread(partial(run, settings))
             await parts.postgres.grant_roles()
             say("Stopping Kafka, the registry and PostgreSQL; `soma up` starts them with the workers.")
-            return plan
+            return restored
 
 
-def _require_consent(lost: list[Continuation], *, yes: bool) -> None:
-    if not lost:
+def _require_consent(lost: list[Continuation], logged: LoggedChanges, *, yes: bool) -> None:
+    if not lost and not logged.lost:
         return
     lines = tuple(
         f"{each.group}: {each.lost:,} events of {each.topic}, partition {each.partition}, "
         f"from offset {each.offset - each.lost} to {each.offset - 1}"
         for each in lost
+    ) + tuple(
+        f"{count:,} data keys, which master key {master} wrapped, and with them what they encrypt in the log"
+        for master, count in sorted(logged.lost.items())
     )
     if yes:
         for line in lines:
             say(f"lost: {line}")
         return
     raise FindingsError(
-        "the log does not reach back to the backup any more; this would be lost",
+        "the log does not reach back to the backup any more; this would be lost"
+        if lost
+        else "the file of the master key lacks a key; this would be lost",
         lines,
-        remedy="restore a newer backup; or say --yes to go on without these events",
+        remedy="restore a newer backup; or say --yes to go on without these events"
+        if lost
+        else "name the right file with SOMA_ENCRYPTION__MASTER_KEY_FILE; or say --yes to go on without them",
     )
 
 

@@ -1,7 +1,11 @@
-"""The data keys of whoever publishes, from PostgreSQL: read, and made where there are none."""
+"""The data keys of whoever publishes, from PostgreSQL: read, and made where there are none.
+
+A key encrypts nothing before the log has it (`soma_schemas.encryption.key_log`): whatever is lost of
+PostgreSQL, the log has the key of everything that it has.
+"""
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,6 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.encryption.encryption_errors import KeysUnavailableError, MasterKeyError
+from soma_schemas.encryption.event_sealer import LogKeys
+from soma_schemas.encryption.key_log import COLUMNS, NOTE_LOGGED, KeptKey, ids_of, wrapped_event
 from soma_schemas.encryption.master_keys import MasterKeys, WrappedKey
 from soma_schemas.encryption.sealing import DataKey, KeyOwner
 from soma_schemas.identity import new_id
@@ -29,13 +35,21 @@ _MOST_KEPT = 10_000
 _CONNECTIONS = 4
 _KEY_BITS = 256
 
-_READ = """
-SELECT subject, memory_id, key_id, wrapped, master_key_id FROM data_keys
+_READ = f"""
+SELECT {COLUMNS}, logged_at IS NOT NULL FROM data_keys
 WHERE tenant = %(tenant)s::text AND retired_at IS NULL AND subject = ANY (%(subjects)s::text[])
 UNION ALL
-SELECT subject, memory_id, key_id, wrapped, master_key_id FROM data_keys
+SELECT {COLUMNS}, logged_at IS NOT NULL FROM data_keys
 WHERE tenant = %(tenant)s::text AND retired_at IS NULL AND memory_id = ANY (%(memory_ids)s::uuid[])
-"""
+"""  # noqa: S608  # constant columns
+# In their order, so that nobody who holds one waits for somebody who waits for it.
+_TAKE = f"""
+SELECT {COLUMNS} FROM data_keys
+WHERE tenant = %(tenant)s::text AND retired_at IS NULL AND logged_at IS NULL
+    AND key_id = ANY (%(key_ids)s::uuid[])
+ORDER BY key_id
+FOR UPDATE
+"""  # noqa: S608  # constant columns
 # Of two that make a key at once the second waits for the first, and then reads that one's.
 _MAKE = """
 INSERT INTO data_keys (tenant, subject, memory_id, key_id, wrapped, master_key_id)
@@ -90,12 +104,12 @@ class DataKeys:
             self._users.add(tenant)
         return True
 
-    def of(self, tenant: str, owners: Collection[KeyOwner]) -> Mapping[KeyOwner, DataKey]:
-        """Return the key of each owner, made where there is none.
+    def of(self, tenant: str, owners: Collection[KeyOwner], log_keys: LogKeys) -> Mapping[KeyOwner, DataKey]:
+        """Return the key of each owner, made where there is none, and in the log.
 
         Raises:
             MasterKeyError: There is no master key, or not the right one.
-            KeysUnavailableError: PostgreSQL gives no answer.
+            KeysUnavailableError: PostgreSQL gives no answer, or the log does not take a key.
         """
         now = self._clock.monotonic()
         found: dict[KeyOwner, DataKey] = {}
@@ -104,7 +118,7 @@ class DataKeys:
             if key is not None and now < until:
                 found[owner] = key
         if missing := [owner for owner in owners if owner not in found]:
-            read = self._read_or_make(tenant, missing)
+            read = self._read_or_make(tenant, missing, log_keys)
             with self._lock:
                 if len(self._kept) + len(read) > _MOST_KEPT:
                     self._kept.clear()
@@ -118,24 +132,35 @@ class DataKeys:
         if self._pool is not None:
             self._pool.close()
 
-    def _read_or_make(self, tenant: str, owners: Collection[KeyOwner]) -> dict[KeyOwner, DataKey]:
-        if self._masters is None:
+    def _read_or_make(
+        self, tenant: str, owners: Collection[KeyOwner], log_keys: LogKeys
+    ) -> dict[KeyOwner, DataKey]:
+        masters = self._masters
+        if masters is None:
             raise MasterKeyError(
                 f"an event of tenant {tenant} has to be encrypted, and there is no master key",
                 remedy="Set SOMA_ENCRYPTION__MASTER_KEY_FILE, or name the tenant in "
                 "SOMA_ENCRYPTION__PLAIN_TENANTS if its events are not to be encrypted.",
             )
-        with self._session(tenant) as connection:
-            found = self._read(connection, self._masters, tenant, owners)
-            while missing := [owner for owner in owners if owner not in found]:
-                # Again when an erasure has retired what another had just made.
-                self._make(connection, self._masters, tenant, missing)
-                found |= self._read(connection, self._masters, tenant, missing)
+        found: dict[KeyOwner, DataKey] = {}
+        # Again when an erasure has retired what was just made, or another brings it to the log.
+        while missing := [owner for owner in owners if owner not in found]:
+            with self._session(tenant) as connection:
+                rows = self._read(connection, tenant, missing)
+                there = {_owner(key) for key, _ in rows}
+                if absent := [owner for owner in missing if owner not in there]:
+                    self._make(connection, masters, tenant, absent)
+                    rows = self._read(connection, tenant, missing)
+            usable = [key for key, is_logged in rows if is_logged]
+            if late := [key for key, is_logged in rows if not is_logged]:
+                usable += self._log(masters, tenant, late, log_keys)
+            found |= {_owner(key): _opened(key, masters) for key in usable}
         return found
 
     def _read(
-        self, connection: "Connection", masters: MasterKeys, tenant: str, owners: Collection[KeyOwner]
-    ) -> dict[KeyOwner, DataKey]:
+        self, connection: "Connection", tenant: str, owners: Collection[KeyOwner]
+    ) -> list[tuple[KeptKey, bool]]:
+        """Return the keys that there are, and whether the log has each."""
         rows = connection.execute(
             _READ,
             {
@@ -144,12 +169,18 @@ class DataKeys:
                 "memory_ids": [owner.memory_id for owner in owners if owner.memory_id is not None],
             },
         )
-        return {
-            KeyOwner(subject, memory_id): DataKey(
-                key_id, AESGCM(masters.unwrap(WrappedKey(wrapped, master_key_id), tenant, key_id))
-            )
-            for subject, memory_id, key_id, wrapped, master_key_id in rows
-        }
+        return [(KeptKey(*row[:-1]), row[-1]) for row in rows]
+
+    def _log(
+        self, masters: MasterKeys, tenant: str, keys: Sequence[KeptKey], log_keys: LogKeys
+    ) -> list[KeptKey]:
+        """Bring keys to the log that are in their table for good, and return those that it took from here."""
+        with self._session(tenant) as connection:
+            taken = [KeptKey(*row) for row in connection.execute(_TAKE, {"tenant": tenant} | ids_of(keys))]
+            if taken:
+                log_keys([wrapped_event(key, masters) for key in taken])
+                connection.execute(NOTE_LOGGED, ids_of(taken))
+        return taken
 
     def _make(
         self, connection: "Connection", masters: MasterKeys, tenant: str, owners: Collection[KeyOwner]
@@ -175,7 +206,7 @@ class DataKeys:
         import psycopg_pool  # noqa: PLC0415  # see above
 
         with self._lock:
-            self._pool = self._pool or _opened(self._postgres)
+            self._pool = self._pool or _open_pool(self._postgres)
         try:
             with self._pool.connection() as connection:
                 connection.execute(_AS_TENANT, {"tenant": tenant})
@@ -204,7 +235,18 @@ def open_data_keys(
         yield keys
 
 
-def _opened(postgres: PostgresSettings) -> "Pool":
+def _owner(key: KeptKey) -> KeyOwner:
+    return KeyOwner(key.subject, key.memory_id)
+
+
+def _opened(key: KeptKey, masters: MasterKeys) -> DataKey:
+    if key.wrapped is None or key.master_key_id is None:
+        raise ValueError("a destroyed key opens nothing")
+    secret = masters.unwrap(WrappedKey(key.wrapped, key.master_key_id), key.tenant, key.key_id)
+    return DataKey(key.key_id, AESGCM(secret))
+
+
+def _open_pool(postgres: PostgresSettings) -> "Pool":
     import psycopg_pool  # noqa: PLC0415  # see above
 
     return psycopg_pool.ConnectionPool(

@@ -2,7 +2,7 @@
 
 EncryptionError
 ├── MasterKeyError         there is no master key, or not the one that wrapped the data keys
-└── KeysUnavailableError   PostgreSQL, which has the data keys, gives no answer
+└── KeysUnavailableError   PostgreSQL, which has the data keys, gives no answer, or the log takes no new one
 """
 
 from soma_schemas.errors import SomaError

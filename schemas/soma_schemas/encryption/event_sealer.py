@@ -6,12 +6,15 @@ the key of its memory.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from soma_schemas.encryption.sealing import DataKey, EventName, KeyOwner, seal
-from soma_schemas.events import MemoryPatched, MemoryStored, SealedEvent
+from soma_schemas.events import DataKeyWrapped, MemoryPatched, MemoryStored, SealedEvent
 from soma_schemas.registry import SerializedEvent
+
+# Writes keys to the log, and returns when all replicas have them.
+LogKeys = Callable[[Sequence[DataKeyWrapped]], None]
 
 
 class Keys(Protocol):
@@ -29,8 +32,13 @@ class Keys(Protocol):
         """
         ...
 
-    def of(self, tenant: str, owners: Collection[KeyOwner]) -> Mapping[KeyOwner, DataKey]:
-        """Return the key of each owner, made where there is none.
+    def of(self, tenant: str, owners: Collection[KeyOwner], log_keys: LogKeys) -> Mapping[KeyOwner, DataKey]:
+        """Return the key of each owner, made where there is none, and in the log.
+
+        Args:
+            tenant: Whose keys.
+            owners: Of the keys.
+            log_keys: Brings a key to the log that is not there.
 
         Raises:
             EncryptionError: There are none to be had.
@@ -43,10 +51,12 @@ class EventSealer:
 
     Args:
         keys: With which.
+        log_keys: Writes new keys to the log.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, log_keys: LogKeys) -> None:
         self._keys = keys
+        self._log_keys = log_keys
 
     def seal(self, records: Sequence[tuple[object, bytes | None]]) -> Mapping[int, SealedEvent]:
         """Return what goes to the log instead of records, by their numbers; the others go as they are.
@@ -64,7 +74,7 @@ class EventSealer:
                 wanted[named[0].tenant][number] = named
         sealed: dict[int, SealedEvent] = {}
         for tenant, events in wanted.items():
-            keys = self._keys.of(tenant, {owner for _, owner in events.values()})
+            keys = self._keys.of(tenant, {owner for _, owner in events.values()}, self._log_keys)
             for number, (name, owner) in events.items():
                 value = records[number][1]
                 if value is not None:

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -55,6 +56,12 @@ class MasterKeys:
     def ids(self) -> tuple[str, ...]:
         """Return which keys there are; the first one wraps."""
         return tuple(self._keys)
+
+    def ids_now(self) -> tuple[str, ...]:
+        """Return which keys the file has now, or had when it could last be read."""
+        with suppress(MasterKeyError):
+            self._keys = _keys_of(self._path)
+        return self.ids
 
     def wrap(self, secret: bytes, tenant: str, key_id: UUID) -> WrappedKey:
         """Return a data key wrapped with the first key of the file; it unwraps under this name alone.

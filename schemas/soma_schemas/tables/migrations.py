@@ -1,7 +1,8 @@
 """Brings a database to the newest revision. Alembic keeps the revisions in `versions/`; their SQL is ours."""
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy
@@ -14,7 +15,19 @@ from soma_schemas.tables import require_whole
 _MIGRATION_LOCK = 0x50_4D_41_01
 
 
-def migrate(dsn: str, require: Callable[[psycopg.Connection[Any]], None] = require_whole) -> list[str]:
+# What else happens in the transaction of a migration, before it and after it.
+Around = Callable[[psycopg.Connection[Any]], AbstractContextManager[None]]
+
+
+def _nothing(_: psycopg.Connection[Any]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def migrate(
+    dsn: str,
+    require: Callable[[psycopg.Connection[Any]], None] = require_whole,
+    around: Around = _nothing,
+) -> list[str]:
     """Bring a database to the newest revision and return the revisions that were applied, oldest first.
 
     A second migrator waits for the first and then finds nothing to do. A revision that fails leaves the
@@ -23,6 +36,7 @@ def migrate(dsn: str, require: Callable[[psycopg.Connection[Any]], None] = requi
     Args:
         dsn: How to log in as the owner of the database, who may create roles.
         require: Refuses a database that is not to be migrated.
+        around: Does something in the same transaction.
 
     Raises:
         psycopg.Error: The database cannot be reached or refuses a statement.
@@ -30,7 +44,7 @@ def migrate(dsn: str, require: Callable[[psycopg.Connection[Any]], None] = requi
     """
     with psycopg.connect(dsn) as connection:
         require(connection)
-    return _run(dsn, lambda config: command.upgrade(config, "head"))
+    return _run(dsn, lambda config: command.upgrade(config, "head"), around)
 
 
 def downgrade(dsn: str, revision: str) -> list[str]:
@@ -41,7 +55,7 @@ def downgrade(dsn: str, revision: str) -> list[str]:
     return _run(dsn, lambda config: command.downgrade(config, revision))
 
 
-def _run(dsn: str, act: Callable[[Config], None]) -> list[str]:
+def _run(dsn: str, act: Callable[[Config], None], around: Around = _nothing) -> list[str]:
     passed: list[str] = []
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=sqlalchemy.NullPool
@@ -49,7 +63,8 @@ def _run(dsn: str, act: Callable[[Config], None]) -> list[str]:
     with engine.connect() as connection:
         # Of the session, not of the transaction: it must outlive a revision that commits on its own.
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
-        act(_config(connection=connection, passed=passed))
+        with around(cast("psycopg.Connection[Any]", connection.connection.driver_connection)):
+            act(_config(connection=connection, passed=passed))
         connection.commit()
     return passed
 

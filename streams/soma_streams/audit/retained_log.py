@@ -1,21 +1,29 @@
 """Reads what the log still has, a page at a time, in no group and without committing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Self
 
+import httpx2
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.schema_registry import SchemaRegistryError
 
 from soma_schemas.clock import Clock
+from soma_schemas.events import Record as Event
 from soma_schemas.groups import SinkGroup
 from soma_schemas.moments import millis
-from soma_schemas.settings import KafkaSettings, TopicSettings
+from soma_schemas.registry import registry_error
+from soma_schemas.settings import KafkaSettings, PublishingSettings, TopicSettings
 from soma_schemas.topic_admin import BrokerError, broker_error
-from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.topics import MEMORY_EVENTS, Topic
+from soma_schemas.violations import ContractError
 from soma_streams.cancellation import to_the_end
-from soma_streams.delivery.decode import read_key
+from soma_streams.delivery.compacted import Statement, statement_of
+from soma_streams.delivery.decode import RecordReader, UndecodableError, WriterSchemas, read_key, schema_ids
 from soma_streams.delivery.state import MemoryName
+from soma_streams.delivery.writer_schemas import WriterSchema
 from soma_streams.replay.originals import record_of
 from soma_streams.transport.records import Record
 
@@ -31,10 +39,13 @@ class RetainedLog:
         kafka: The brokers.
         topics: Names the topic.
         clock: Measures how long the brokers may take.
+        topic: Which.
     """
 
-    def __init__(self, kafka: KafkaSettings, topics: TopicSettings, clock: Clock) -> None:
-        self._topic = MEMORY_EVENTS.full_name(topics)
+    def __init__(
+        self, kafka: KafkaSettings, topics: TopicSettings, clock: Clock, topic: Topic = MEMORY_EVENTS
+    ) -> None:
+        self._topic = topic.full_name(topics)
         self._clock = clock
         self._consumer = Consumer(
             kafka.librdkafka(silent=True)
@@ -114,6 +125,42 @@ class RetainedLog:
         """Return what is there, once there is anything: a wait for a whole page would end every partition."""
         first = self._consumer.poll(_POLL_SECONDS)
         return [] if first is None else [first, *self._consumer.consume(_PAGE - 1, 0)]
+
+
+async def statements(
+    settings: PublishingSettings, topic: Topic, ends: Mapping[int, int], clock: Clock
+) -> AsyncIterator[Statement[Event]]:
+    """Yield what a compacted topic says, from its beginning; what cannot be read is left out.
+
+    Args:
+        settings: Where the log and the registry are.
+        topic: Which.
+        ends: Of each partition.
+        clock: Measures how long the brokers may take.
+
+    Raises:
+        BrokerError: The brokers do not answer, or refuse.
+        RegistryError: The registry does not answer.
+    """
+    reader = RecordReader[Event](topic.records, settings.limits)
+    schemas = WriterSchemas(settings.registry)
+    try:
+        with RetainedLog(settings.kafka, settings.topics, clock, topic) as log:
+            for partition, end in sorted(ends.items()):
+                async for page in log.pages(partition, 0, end):
+                    known = await _fetched(schemas, page)
+                    for record in page:
+                        with suppress(UndecodableError, ContractError):
+                            yield statement_of(reader, record, known, settings.topics.epoch)
+    finally:
+        await schemas.close()
+
+
+async def _fetched(schemas: WriterSchemas, page: Sequence[Record]) -> Mapping[int, WriterSchema]:
+    try:
+        return await schemas.fetch(schema_ids(page))
+    except (SchemaRegistryError, httpx2.HTTPError) as error:
+        raise registry_error(error, "what the log holds") from error
 
 
 def name_of(record: Record) -> MemoryName | None:

@@ -211,8 +211,28 @@ class StatementSettler(Generic[E]):
             )
 
 
+def statement_of(
+    reader: RecordReader[E], record: Record, schemas: Mapping[int, WriterSchema], epoch: int
+) -> Statement[E]:
+    """Return what a record says of its key.
+
+    Args:
+        reader: Of what the topic carries.
+        record: The record.
+        schemas: That its value may name.
+        epoch: Of the topic.
+
+    Raises:
+        UndecodableError: It cannot be read, or its key is not that of what it says.
+        ContractError: It breaks the contract.
+    """
+    said = None if record.value is None else reader.validated(*reader.read(record, schemas))
+    tenant, name = _checked_key(record.key, said)
+    return Statement(tenant, name, said, pack_version(epoch, record.offset))
+
+
 def _checked_key(key: bytes | None, said: Event | None) -> tuple[str, str]:
-    """Return a key's tenant and what follows it.
+    """Return the tenant of a record's key, and what follows it.
 
     Raises:
         UndecodableError: It begins with no tenant, or is not that of what the record says.

@@ -152,13 +152,18 @@ class Eraser:
 
     async def _begin(self, erasure: Erasure) -> WaitsFor | None:
         """Wait for what the log held, and put dead letters out of reach before anything is deleted."""
-        if self._signer is None:
+        if self._signer is None and erasure.receipt is None:
             if erasure.waits_for != WaitsFor.SIGNING_KEY:
                 missing = SigningKeyError("there is no key to sign receipts with: no erasure begins")
                 _log.error("erasure_without_signing_key", reason=str(missing), remedy=missing.remedy)
             return WaitsFor.SIGNING_KEY
-        if not await self._passed(MEMORY_EVENTS, _SINKS, erasure.before_offsets()):
+        if not await self._passed(MEMORY_EVENTS, _SINKS, erasure.before_offsets(self._topics.epoch)):
             return WaitsFor.SINKS
+        if erasure.receipt is not None:
+            # What it deleted then the log deletes again; the rest is looked for once that is done.
+            if not await self._passed_in_time(await self._log_ends()):
+                return WaitsFor.SINKS
+            erasure = await self._store.recalled(erasure)
         # What the sinks gave up on until then is indexed.
         if not await self._passed(DEAD_LETTERS, (SinkGroup.DEAD_LETTERS,), await self._letters.ends()):
             return WaitsFor.DEAD_LETTERS
@@ -197,7 +202,8 @@ class Eraser:
 
     async def _clear(self, erasure: Erasure) -> WaitsFor | None:
         """Clear what is left, and destroy the keys once all that they encrypted is applied."""
-        if await self._store.retire_keys(erasure):
+        # One that is carried out again has destroyed its keys; those that there are now are for what is new.
+        if erasure.receipt is None and await self._store.retire_keys(erasure):
             return WaitsFor.PUBLISHERS
         if await self._store.retired_keys(erasure) and not await self._passed_in_time(await self._log_ends()):
             return WaitsFor.SINKS
@@ -213,6 +219,8 @@ class Eraser:
             again = ErasureState.ACCEPTED if "dead_letters" in left else ErasureState.DELETING
             await self._store.advance(erasure, again)
             return None
+        if await self._store.unlogged_keys(erasure):
+            return WaitsFor.KEY_LOG
         if erasure.index_points is None:
             return WaitsFor.VECTOR_INDEX
         if erasure.index_points_left:
@@ -220,6 +228,9 @@ class Eraser:
             await self._delete_everywhere(erasure)
             await self._store.look_again(erasure)
             return WaitsFor.VECTOR_INDEX
+        if erasure.receipt is not None:
+            await self._store.sign(erasure, erasure.receipt)
+            return None
         if self._signer is None:
             return WaitsFor.SIGNING_KEY
         receipt = receipt_of(erasure, await self._copies(), self._clock.now())

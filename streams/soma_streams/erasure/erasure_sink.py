@@ -1,13 +1,15 @@
 """Keeps the table of erasures as memory.erasures tells it: requests, and receipts of complete ones."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from soma_schemas.erasure_receipts import ReceiptError, parse_receipt, selector_digest
 from soma_schemas.events import ErasureCompleted, ErasureEvent, ErasureRequested
 from soma_schemas.versions import pack_version
 from soma_streams.delivery.compacted import Statement
 from soma_streams.delivery.state import Watermark
-from soma_streams.erasure.key_destruction import destroy, retire_selected
+from soma_streams.erasure.key_destruction import destroy, retiring_selected
+from soma_streams.erasure.receipts import reached
 from soma_streams.sinks.sessions import Connection, Pool, Sessions
 from soma_streams.sinks.watermarks import advance, settled_below
 
@@ -26,19 +28,26 @@ INSERT INTO public.erasures (
 )
 ON CONFLICT (tenant, request_id) DO NOTHING
 """
-# Also of a request that the topic no longer has: in a database that was made anew.
+# All of it was done here.
 _COMPLETE = """
+UPDATE public.erasures SET
+    state = 'completed', selector = NULL, waits_for = NULL, receipt = %(receipt)s,
+    completed_at = %(completed_at)s
+WHERE tenant = %(tenant)s::text AND request_id = %(request_id)s::uuid AND state = 'signed'
+"""
+# It was done in other tables, which are lost: these came back from before, or were made anew.
+_CARRY_OUT_AGAIN = """
 INSERT INTO public.erasures AS held (
-    tenant, request_id, scope, selector_sha256, actor, requested_at, accepted_at, before_versions, state,
-    completed_at, receipt
+    tenant, request_id, scope, selector, selector_sha256, actor, requested_at, accepted_at, before_versions,
+    state, receipt
 ) VALUES (
-    %(tenant)s, %(request_id)s, %(scope)s, %(digest)s, %(actor)s, %(requested_at)s, %(accepted_at)s, '{}',
-    'completed', %(completed_at)s, %(receipt)s
+    %(tenant)s, %(request_id)s, %(scope)s, %(selector)s, %(digest)s, %(actor)s, %(requested_at)s,
+    %(accepted_at)s, %(before)s::bigint[], 'accepted', %(receipt)s
 )
 ON CONFLICT (tenant, request_id) DO UPDATE SET
-    state = 'completed', selector = NULL, waits_for = NULL, receipt = EXCLUDED.receipt,
-    completed_at = EXCLUDED.completed_at
-WHERE held.state <> 'completed'
+    state = 'accepted', waits_for = NULL, accepted_at = EXCLUDED.accepted_at,
+    before_versions = EXCLUDED.before_versions, receipt = EXCLUDED.receipt
+WHERE held.state NOT IN ('signed', 'completed') AND held.receipt IS NULL
 """
 _FORGET_TARGETS = """
 DELETE FROM public.erasure_targets
@@ -106,47 +115,80 @@ class ErasureSink:
         return len(new)
 
 
+def accepting(request: ErasureRequested, before: Sequence[int]) -> tuple[bytes, dict[str, Any]]:
+    """Return the statement that accepts a request.
+
+    Args:
+        request: The request.
+        before: By partition of the log, the version below which it reaches.
+    """
+    return _ACCEPT.encode(), {
+        "tenant": request.tenant,
+        "request_id": request.request_id,
+        "scope": request.scope.value,
+        "selector": request.selector,
+        "digest": selector_digest(request.request_id, request.selector),
+        "actor": request.actor,
+        "requested_at": request.occurred_at,
+        "before": list(before),
+    }
+
+
+def carrying_out_again(
+    completed: ErasureCompleted, selector: str | None = None
+) -> tuple[bytes, dict[str, Any]] | None:
+    """Return what has an erasure carried out in tables that have not seen it; None without a receipt.
+
+    Args:
+        completed: What says that it was carried out.
+        selector: Who or what was erased, where that is still known.
+    """
+    receipt = _receipt(completed)
+    return None if receipt is None else (_CARRY_OUT_AGAIN.encode(), _values(completed, receipt, selector))
+
+
 async def _accept(connection: Connection, request: ErasureRequested, before: Sequence[int]) -> None:
-    accepted = await connection.execute(
-        _ACCEPT,
-        {
-            "tenant": request.tenant,
-            "request_id": request.request_id,
-            "scope": request.scope.value,
-            "selector": request.selector,
-            "digest": selector_digest(request.request_id, request.selector),
-            "actor": request.actor,
-            "requested_at": request.occurred_at,
-            "before": list(before),
-        },
-    )
-    if accepted.rowcount:
+    statement, values = accepting(request, before)
+    accepted = await connection.execute(statement, values)
+    retiring = retiring_selected(request.scope, request.selector, request.tenant, request.request_id)
+    if accepted.rowcount and retiring is not None:
         # From this commit on a publisher that asks gets another key: what comes now is new, and stays.
-        await retire_selected(connection, request.scope, request.selector, request.tenant, request.request_id)
+        await connection.execute(*retiring, prepare=False)
 
 
 async def _complete(connection: Connection, completed: ErasureCompleted) -> None:
-    try:
-        receipt = parse_receipt(completed.receipt or "")
-    except ReceiptError:
+    receipt = _receipt(completed)
+    if receipt is None:
         # Nobody of ours writes one; it proves nothing, and ends nothing.
         return
-    await connection.execute(
-        _COMPLETE,
-        {
-            "tenant": completed.tenant,
-            "request_id": completed.request_id,
-            "scope": receipt["scope"],
-            "digest": receipt["selector_sha256"],
-            "actor": receipt["requested_by"],
-            "requested_at": receipt["requested_at"],
-            "accepted_at": receipt["accepted_at"],
-            "completed_at": receipt["completed_at"],
-            "receipt": completed.receipt,
-        },
-    )
-    # None is left, except in a database that was restored from a backup and has the request anew.
+    values = _values(completed, receipt, None)
+    done = await connection.execute(_COMPLETE, values)
+    if not done.rowcount:
+        await connection.execute(_CARRY_OUT_AGAIN, values)
+        return
+    # Of tables that came back with keys that the log knew nothing of.
     await destroy(connection, completed.tenant, completed.request_id)
-    await connection.execute(
-        _FORGET_TARGETS, {"tenant": completed.tenant, "request_id": completed.request_id}
-    )
+    await connection.execute(_FORGET_TARGETS, values)
+
+
+def _receipt(completed: ErasureCompleted) -> Mapping[str, Any] | None:
+    try:
+        return parse_receipt(completed.receipt or "")
+    except ReceiptError:
+        return None
+
+
+def _values(completed: ErasureCompleted, receipt: Mapping[str, Any], selector: str | None) -> dict[str, Any]:
+    return {
+        "tenant": completed.tenant,
+        "request_id": completed.request_id,
+        "scope": receipt["scope"],
+        "selector": selector,
+        "digest": receipt["selector_sha256"],
+        "actor": receipt["requested_by"],
+        "requested_at": receipt["requested_at"],
+        "accepted_at": receipt["accepted_at"],
+        "completed_at": receipt["completed_at"],
+        "before": reached(receipt),
+        "receipt": completed.receipt,
+    }

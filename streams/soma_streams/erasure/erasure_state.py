@@ -28,6 +28,7 @@ class WaitsFor(StrEnum):
     DEAD_LETTERS = "dead_letters"
     VECTOR_INDEX = "vector_index"
     PUBLISHERS = "publishers"
+    KEY_LOG = "key_log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class Erasure:
         before_versions: By partition of the log: what is older was there when the request was accepted.
         index_points: How many points the vector worker looked at; None before it has.
         index_points_left: Those that held content.
-        receipt: Signed; None before.
+        receipt: Signed; None before. Before `signed` it is of an erasure that was complete once, and
+            is carried out again in tables that came back from before.
     """
 
     tenant: str
@@ -68,11 +70,10 @@ class Erasure:
         object.__setattr__(self, "scope", ErasureScope(self.scope))
         object.__setattr__(self, "state", ErasureState(self.state))
 
-    def before_offsets(self) -> dict[int, int]:
-        """Return where each partition of the log ended when the request was accepted."""
-        return {
-            partition: unpack_version(version)[1] for partition, version in enumerate(self.before_versions)
-        }
+    def before_offsets(self, epoch: int) -> dict[int, int]:
+        """Return where each partition of the log of an epoch ended when the request was accepted."""
+        places = enumerate(map(unpack_version, self.before_versions))
+        return {partition: offset for partition, (of_epoch, offset) in places if of_epoch == epoch}
 
     def event_id(self, *about: object) -> UUID:
         """Return the id of an event that this erasure publishes: the same one however often it tries."""

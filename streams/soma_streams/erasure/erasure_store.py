@@ -88,6 +88,38 @@ FROM unnest(%(memory_ids)s::uuid[], %(namespaces)s::text[], %(versions)s::bigint
 ON CONFLICT (tenant, request_id, memory_id) DO UPDATE SET
     namespace = EXCLUDED.namespace, version = GREATEST(held.version, EXCLUDED.version)
 """
+# What an erasure had deleted, where the log has deleted it again.
+_RECALL_TARGETS = """
+INSERT INTO erasure_targets AS held (tenant, request_id, memory_id, namespace, version)
+SELECT tenant, %(request_id)s::uuid, memory_id, max(namespace), max(version) FROM memory_history
+WHERE tenant = %(tenant)s::text AND actor = %(deleter)s::text AND event_type = 'MemoryDeleted'
+    AND outcome = 'applied' AND namespace IS NOT NULL
+GROUP BY tenant, memory_id
+ON CONFLICT (tenant, request_id, memory_id) DO UPDATE SET version = GREATEST(held.version, EXCLUDED.version)
+"""
+FIND_SELECTOR = """
+UPDATE erasures AS held SET selector = (
+    SELECT candidate FROM (
+        SELECT subject FROM memories WHERE tenant = held.tenant AND held.scope = 'SUBJECT'
+        UNION ALL
+        SELECT content ->> 'subject' FROM memory_history
+        WHERE tenant = held.tenant AND held.scope = 'SUBJECT'
+        UNION ALL
+        SELECT memory_id::text FROM memories WHERE tenant = held.tenant AND held.scope = 'MEMORY'
+        UNION ALL
+        SELECT array_to_string(parts[:depth], '/')
+        FROM namespace_counts, string_to_array(namespace, '/') AS parts,
+            generate_series(1, cardinality(parts)) AS depth
+        WHERE tenant = held.tenant AND held.scope = 'NAMESPACE'
+    ) AS found (candidate)
+    WHERE soma_selects(held, candidate)
+    LIMIT 1
+)
+WHERE held.tenant = %(tenant)s::text AND held.request_id = %(request_id)s::uuid
+    AND held.selector IS NULL AND held.scope <> 'TENANT' AND held.state <> 'completed'
+"""
+"""Finds out by the digest who or what was erased, where the tables have it and the row does not say."""
+
 _TARGETS = """
 SELECT target.memory_id, target.namespace, target.version, NOT held.deleted
 FROM erasure_targets AS target
@@ -377,6 +409,13 @@ class ErasureStore:
             )
         return targets
 
+    async def recalled(self, erasure: Erasure) -> Erasure:
+        """Find again what an erasure that was complete in other tables was about, and return it with that."""
+        async with self._sessions.borrow() as connection, connection.transaction():
+            await connection.execute(_RECALL_TARGETS, _values(erasure))
+            await connection.execute(FIND_SELECTOR, _name(erasure))
+        return await self.get(erasure) or erasure
+
     async def edges(self, erasure: Erasure, limit: int) -> list[Edge]:
         """Return living links of other memories to such that are gone."""
         async with self._sessions.borrow() as connection:
@@ -401,6 +440,11 @@ class ErasureStore:
         """Return the data keys that the erasure destroys, or has destroyed."""
         async with self._sessions.borrow() as connection:
             return await key_destruction.retired_keys(connection, erasure.tenant, erasure.request_id)
+
+    async def unlogged_keys(self, erasure: Erasure) -> bool:
+        """Say whether the log has yet to hear that a data key of the erasure is destroyed."""
+        async with self._sessions.borrow() as connection:
+            return await key_destruction.unlogged_keys(connection, erasure.tenant, erasure.request_id)
 
     async def clear(self, erasure: Erasure) -> None:
         """Clear what was kept although nobody reads it, count it, and have the index looked through.

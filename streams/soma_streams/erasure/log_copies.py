@@ -8,16 +8,25 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import BrokerError, broker_error, open_admin
-from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, MEMORY_EXPIRED
-from soma_streams.erasure.receipts import Copy
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, MEMORY_EXPIRED, MEMORY_KEYS, Topic
+from soma_streams.erasure.receipts import Copy, Holds
 
 _TIMEOUT_SECONDS = 10.0
+# Brokers have the largest number of 64 bits for a time that never comes.
+_FOR_EVER = 2**62
 # A segment goes when its newest record is too old, and takes records for a time of its own before.
 _KEEP = ("retention.ms", "segment.ms", "file.delete.delay.ms")
-# How often a broker looks, as brokers are delivered (log.retention.check.interval.ms).
+# A destroyed key goes when its segment was closed, was dirty for so long, and is rewritten.
+_KEEP_KEYS = ("segment.ms", "max.compaction.lag.ms", "file.delete.delay.ms")
+# How often a broker looks, as brokers are delivered (log.retention.check.interval.ms). The cleaner needs
+# another record behind what it cleans, which comes within a minute, and looks every 15 seconds.
 _BROKERS_LOOK_EVERY = timedelta(minutes=5)
-# The topics whose records hold content.
-_WITH_CONTENT = (MEMORY_EVENTS, DEAD_LETTERS, MEMORY_EXPIRED)
+_HOLD: dict[Topic, Holds] = {
+    MEMORY_EVENTS: Holds.SEALED_EVENTS,
+    DEAD_LETTERS: Holds.SEALED_EVENTS,
+    MEMORY_EXPIRED: Holds.PLAIN_EVENTS,
+    MEMORY_KEYS: Holds.WRAPPED_KEYS,
+}
 
 
 def log_copies(kafka: KafkaSettings, topics: TopicSettings) -> Sequence[Copy]:
@@ -26,23 +35,24 @@ def log_copies(kafka: KafkaSettings, topics: TopicSettings) -> Sequence[Copy]:
     Raises:
         BrokerError: The brokers cannot be reached, refuse to tell, or keep records for ever.
     """
-    names = [topic.full_name(topics) for topic in _WITH_CONTENT]
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    copies = []
+    held = {topic.full_name(topics): holds for topic, holds in _HOLD.items()}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in held]
+    copies = {}
     try:
         with open_admin(kafka) as admin:
             for resource, asked in admin.describe_configs(
                 resources, request_timeout=_TIMEOUT_SECONDS
             ).items():
-                entries = asked.result(2 * _TIMEOUT_SECONDS)
-                milliseconds = [int(entries[name].value) for name in _KEEP]
-                if min(milliseconds) < 0:
+                entries, holds = asked.result(2 * _TIMEOUT_SECONDS), held[resource.name]
+                keep = _KEEP_KEYS if holds is Holds.WRAPPED_KEYS else _KEEP
+                milliseconds = [int(entries[name].value) for name in keep]
+                if not all(0 <= each < _FOR_EVER for each in milliseconds):
                     raise BrokerError(
                         f"{resource.name} keeps records for ever: no erasure can tell when copies are gone",
                         remedy="Run `soma topics apply`.",
                     )
                 keeps = timedelta(milliseconds=sum(milliseconds)) + _BROKERS_LOOK_EVERY
-                copies.append(Copy(resource.name, keeps, resource.name != MEMORY_EXPIRED.full_name(topics)))
+                copies[resource.name] = Copy(resource.name, keeps, holds)
     except KafkaException as error:
         raise broker_error(error) from error
-    return sorted(copies, key=lambda copy: names.index(copy.topic))
+    return [copies[name] for name in held]

@@ -5,11 +5,21 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any
 
 from soma_schemas.erasure_receipts import FORMAT, KEY_ID, SIGNATURE
 from soma_schemas.events import ErasureCompleted
+from soma_schemas.versions import pack_version, unpack_version
 from soma_streams.erasure.erasure_state import Erasure
+
+
+class Holds(Enum):
+    """What a topic still has of what is erased."""
+
+    SEALED_EVENTS = auto()  # encrypted where they are about a subject
+    PLAIN_EVENTS = auto()
+    WRAPPED_KEYS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +28,20 @@ class Copy:
 
     Attributes:
         topic: Its name on the brokers.
-        keeps: The longest that a record written now stays.
-        may_be_sealed: Whether its records are encrypted where they are about a subject.
+        keeps: The longest that a record written now stays; a wrapped key, since its tombstone was written.
+        holds: What of.
     """
 
     topic: str
     keeps: timedelta
-    may_be_sealed: bool = True
+    holds: Holds = Holds.SEALED_EVENTS
 
 
 # Tells which topics hold copies, as the brokers are configured now.
 Copies = Callable[[], Awaitable[Sequence[Copy]]]
+
+# Where each partition of memory.events ended when the request was accepted: what lies before was erased.
+_LOG_BEFORE = "log_before"
 
 # What no part of ours can empty or put a date to.
 _OTHER_COPIES = {
@@ -41,13 +54,8 @@ _OTHER_COPIES = {
 
 def receipt_of(erasure: Erasure, copies: Sequence[Copy], now: datetime) -> dict[str, Any]:
     """Return the receipt of an erasure that was looked through and found clean, to be signed."""
-    sealed = f"unreadable at once where it was encrypted: {erasure.data_keys} data keys were destroyed"
     remaining: list[dict[str, str | None]] = [
-        {
-            "where": each.topic,
-            "until": _written(now + each.keeps),
-            "note": sealed if each.may_be_sealed and erasure.data_keys else None,
-        }
+        {"where": each.topic, "until": _written(now + each.keeps), "note": _note(each, erasure)}
         for each in copies
     ]
     remaining += [{"where": where, "until": None, "note": note} for where, note in _OTHER_COPIES.items()]
@@ -61,6 +69,7 @@ def receipt_of(erasure: Erasure, copies: Sequence[Copy], now: datetime) -> dict[
         "requested_at": _written(erasure.requested_at),
         "accepted_at": _written(erasure.accepted_at),
         "completed_at": _written(now),
+        _LOG_BEFORE: _before(erasure),
         "erased": {
             "memories": erasure.memories,
             "history_rows": erasure.history_rows,
@@ -77,6 +86,32 @@ def receipt_of(erasure: Erasure, copies: Sequence[Copy], now: datetime) -> dict[
         "log_expires_at": _written(max((now + each.keeps for each in copies), default=now)),
         "remaining_copies": remaining,
     }
+
+
+def reached(receipt: Mapping[str, Any]) -> list[int]:
+    """Return below which version an erasure reached, by partition of the log; empty where it is not said."""
+    before = receipt.get(_LOG_BEFORE) or {"epoch": 0, "offsets": []}
+    return [pack_version(before["epoch"], offset) for offset in before["offsets"]]
+
+
+def _before(erasure: Erasure) -> dict[str, Any]:
+    places = [unpack_version(version) for version in erasure.before_versions]
+    return {
+        "epoch": max((epoch for epoch, _ in places), default=0),
+        "offsets": [offset for _, offset in places],
+    }
+
+
+def _note(copy: Copy, erasure: Erasure) -> str | None:
+    if not erasure.data_keys:
+        return None
+    match copy.holds:
+        case Holds.SEALED_EVENTS:
+            return f"unreadable at once where it was encrypted: {erasure.data_keys} data keys were destroyed"
+        case Holds.WRAPPED_KEYS:
+            return "the destroyed data keys, wrapped: until then the master key unwraps a copy of this topic"
+        case Holds.PLAIN_EVENTS:
+            return None
 
 
 def receipt_text(receipt: Mapping[str, Any]) -> str:

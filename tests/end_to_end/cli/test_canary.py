@@ -4,14 +4,19 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
+import psycopg
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from builders import linked, stored
 from dead_letter_makers import Raw, RawLog, handover_settings
 from disk_search import files_with
 from soma_cli.client_file import read_client_file
+from soma_cli.settings import KNOWN, OperatorSettings
 from soma_command import Ran, Soma
+from soma_schemas.configuration import load
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topic_admin import open_admin
 from soma_up import Up, soma_up
@@ -26,7 +31,10 @@ PLACES = {
     "kafka/1/data/memory.events-": "memory.events",
     "kafka/1/data/memory.events.dlq-": "memory.events.dlq",
     "kafka/1/data/memory.expired-": "memory.expired",
+    "kafka/1/data/memory.expiring-": "memory.expiring",
     "kafka/1/data/memory.erasures-": "memory.erasures",
+    "kafka/1/data/memory.keys-": "memory.keys",
+    "exported.jsonl": "backups and exports",
     "postgres/": "files of PostgreSQL and of the vector index",
     "vectors/": "files of PostgreSQL and of the vector index",
 }
@@ -50,8 +58,18 @@ def place_of(path: Path) -> str:
     return next((name for prefix, name in PLACES.items() if str(path).startswith(prefix)), str(path))
 
 
-def found(home: Path) -> set[str]:
-    return {place_of(path) for path in files_with(home, MARK)}
+def found(home: Path, word: str | bytes = MARK) -> set[str]:
+    return {place_of(path) for path in files_with(home, word)}
+
+
+def wrapped_key(up: Up) -> bytes:
+    """What the log and the tables have of the subject's data key."""
+    local = read_client_file(up.home)
+    assert local is not None
+    settings = load(OperatorSettings, environment=local.environment, known=KNOWN).settings
+    with psycopg.connect(settings.postgres.conninfo()) as connection:
+        [(wrapped,)] = connection.execute("SELECT wrapped FROM data_keys WHERE subject = %s", [MARK])
+    return bytes(wrapped)
 
 
 def done(ran: Ran) -> Ran:
@@ -78,10 +96,20 @@ def test_what_remains_is_what_the_receipt_lists_and_goes_when_its_time_has_come(
     memory, ended = marked(soma, "--key", "a"), marked(soma, "--key", "b")
     done(soma("delete", ended))
     assert "memory.events" not in found(up.home)  # what is about a subject is encrypted there
+    done(soma("retention", "set", "1s", "-n", "ends", "--archive", "--yes"))
+    marked(soma, "-n", "ends", "--key", "c")
+    log, at_a = RawLog(publishing(up)), stored(tenant="local", namespace="birds", memory_id=UUID(memory))
+    other = json.loads(done(soma("store", "Another.", "-n", "birds", "--json")).out)["memory_id"]
+    log.send([log.an_event(linked(at_a, UUID(other), MARK))])
+    done(soma("export", str(up.home / "exported.jsonl"), "-n", "birds"))
+    key = wrapped_key(up)
+    eventually_now(lambda: found(up.home), lambda places: "memory.expired" in places, seconds=60)
     value = json.dumps({"namespace": "birds", "subject": MARK, "text": MARK}).encode()
-    RawLog(publishing(up)).send([Raw(f"local/{memory}".encode(), value)])
+    log.send([Raw(f"local/{memory}".encode(), value)])
     eventually_now(lambda: soma("dlq", "list", "--json").out, lambda out: memory in out, seconds=60)
-    before = found(up.home)
+    before, keys_before = found(up.home), found(up.home, key)
+    assert "memory.keys" in keys_before
+    assert "memory.keys" not in before  # nor does it say whose they are
 
     done(soma("erase", "subject", MARK, "--yes", "--receipt", str(tmp_path / "receipt.json")))
 
@@ -92,9 +120,12 @@ def test_what_remains_is_what_the_receipt_lists_and_goes_when_its_time_has_come(
     assert after <= listed, after - listed
     assert MARK not in (tmp_path / "receipt.json").read_text()
 
-    topics = [name for name in sorted(after) if name.startswith("memory.")]
+    assert found(up.home, key) <= listed
+    topics = [*(name for name in sorted(after) if name.startswith("memory.")), "memory.keys"]
     admin = open_admin(publishing(up).kafka)
-    short = {"retention.ms": "1000", "segment.ms": "1000", "file.delete.delay.ms": "1000"}
+    short = dict.fromkeys(
+        ("retention.ms", "segment.ms", "file.delete.delay.ms", "max.compaction.lag.ms"), "1000"
+    )
     resources = [
         ConfigResource(
             ResourceType.TOPIC,
@@ -117,7 +148,12 @@ def test_what_remains_is_what_the_receipt_lists_and_goes_when_its_time_has_come(
         seconds=480,
     )
 
+    keys_late = eventually_now(
+        lambda: found(up.home, key), lambda places: "memory.keys" not in places, seconds=240
+    )
+
     sys.stderr.write("\n| place | before | after | when its time has come |\n|-|-|-|-|\n")
     for place in sorted(before | after | listed):
-        row = (place, *("found" if place in each else "" for each in (before, after, late)))
+        seen = (before | keys_before, after | (keys_before & {"memory.keys"}), late | keys_late)
+        row = (place, *("found" if place in each else "" for each in seen))
         sys.stderr.write("| " + " | ".join(row) + " |\n")

@@ -195,7 +195,7 @@ def sealed(stack: Up, log: RawLog, event: MemoryStored, **wrong: Any) -> Raw:
     settings = load(OperatorSettings, environment=client_file.environment, known=KNOWN).settings
     owner = KeyOwner(event.subject, None)
     with open_data_keys(settings.postgres, settings.encryption) as keys:
-        key = keys.of(event.tenant, [owner])[owner]
+        key = keys.of(event.tenant, [owner], lambda _: None)[owner]
     name = EventName(event.tenant, event.memory_id, event.event_id)
     return Raw(event.log_key(), log.encoded(seal(log.encoded(event, **wrong), key, name)))
 

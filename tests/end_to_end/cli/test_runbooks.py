@@ -18,6 +18,7 @@ from lost_rows import lose_a_row
 from pages import Step, shows, steps
 from soma_cli.client_file import read_client_file
 from soma_command import Ran, Soma
+from soma_schemas.encryption.master_keys import new_master_key
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topic_admin import open_admin
 from soma_schemas.topics import MEMORY_EXPIRED
@@ -233,6 +234,14 @@ def test_an_erasure_that_waits(up: Up, soma: Soma, typed: Typing) -> None:
     walk(after, typed, all_is_well=True)
 
 
+def test_a_master_key_that_did_not_come_to_every_host(up: Up, soma: Soma, typed: Typing) -> None:
+    assert soma("store", "Ada drinks tea.", "-n", "runbooks/sealed", "--subject", "ada").code == 0
+    file = up.home / "secrets" / "master-key"
+    file.write_text(new_master_key() + file.read_text(encoding="ascii"), encoding="ascii")
+
+    walked("master-key", typed)
+
+
 def test_a_backup_that_is_old(typed: Typing) -> None:
     walked("backup-old", typed)
 
@@ -241,7 +250,7 @@ def test_every_page_is_walked() -> None:
     walked_pages = {
         "database-failover", "broker-outage", "registry-away", "consumer-stuck", "lag-growing",
         "dead-letter-flood", "qdrant-rebuild", "high-latency", "disk-full", "drift-found",
-        "upgrade-and-rollback", "erasure-overdue", "sweeper-behind", "backup-old",
+        "upgrade-and-rollback", "erasure-overdue", "sweeper-behind", "backup-old", "master-key",
         "restore",  # in test_lost_tables.py, with a stack of its own
     }  # fmt: skip
 

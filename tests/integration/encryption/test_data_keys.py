@@ -1,6 +1,6 @@
 """Data keys in PostgreSQL: one for each subject, whoever asks first; none for who may not have it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,8 +16,10 @@ from fakes import FakeClock
 from soma_cli.local.postgres import Login
 from soma_schemas.encryption.data_keys import KEYS_KEPT_SECONDS, DataKeys, open_data_keys
 from soma_schemas.encryption.encryption_errors import KeysUnavailableError, MasterKeyError
+from soma_schemas.encryption.key_log import owner_of
 from soma_schemas.encryption.master_keys import MasterKeys, new_master_key
 from soma_schemas.encryption.sealing import DataKey, KeyOwner
+from soma_schemas.events import DataKeyWrapped
 from soma_schemas.settings import EncryptionSettings, PostgresSettings
 from soma_streams.sinks.data_key_reader import read_data_keys
 
@@ -63,18 +65,31 @@ def execute(dsn: str, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         return found.fetchall() if found.description is not None else []
 
 
-def one(keys: DataKeys, owner: KeyOwner = ADA, tenant: str = "acme") -> DataKey:
-    return keys.of(tenant, [owner])[owner]
+class Log:
+    """What the log of keys has."""
+
+    def __init__(self) -> None:
+        self.records: list[DataKeyWrapped] = []
+        self.failures: list[Exception] = []
+
+    def take(self, records: Sequence[DataKeyWrapped]) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.records += records
+
+
+def one(keys: DataKeys, owner: KeyOwner = ADA, tenant: str = "acme", log: Log | None = None) -> DataKey:
+    return keys.of(tenant, [owner], (log or Log()).take)[owner]
 
 
 def test_a_subject_has_one_key_and_other_owners_have_others(
     postgres: PostgresSettings, encryption: EncryptionSettings, keys: DataKeys
 ) -> None:
     memory = KeyOwner(None, an_id())
-    made = keys.of("acme", [ADA, memory, KeyOwner("bob", None)])
+    made = keys.of("acme", [ADA, memory, KeyOwner("bob", None)], Log().take)
 
     with open_data_keys(postgres, encryption) as others:
-        again = others.of("acme", [memory, ADA])
+        again = others.of("acme", [memory, ADA], Log().take)
 
     assert len({key.key_id for key in made.values()}) == 3
     assert {owner: key.key_id for owner, key in again.items()} == {
@@ -90,10 +105,13 @@ def test_gateways_that_make_the_key_of_a_subject_at_once_come_to_the_same(
         gateways = [opened.enter_context(open_data_keys(postgres, encryption)) for _ in range(4)]
         owners = [KeyOwner(f"subject {number}", None) for number in range(20)]
 
-        asked = [threads.submit(each.of, "acme", owners) for each in gateways * 2]
+        log = Log()
+        asked = [threads.submit(each.of, "acme", owners, log.take) for each in gateways * 2]
 
         found = {tuple(key.key_id for _, key in sorted(each.result().items())) for each in asked}
     assert len(found) == 1
+    # Each came to the log once, whoever made it.
+    assert sorted(each.key_id for each in log.records) == sorted(found.pop())
 
 
 def test_a_key_that_is_retired_is_replaced_within_the_time_that_it_is_kept(
@@ -164,6 +182,41 @@ def test_without_a_master_key_there_is_no_key_and_with_another_the_old_ones_stay
         one(wrong)
 
 
+def test_a_key_that_the_log_does_not_take_encrypts_nothing_and_comes_to_it_with_the_next_try(
+    keys: DataKeys, encryption: EncryptionSettings, owner_dsn: str
+) -> None:
+    log = Log()
+    log.failures = [KeysUnavailableError("the brokers are away")]
+
+    with pytest.raises(KeysUnavailableError):
+        one(keys, log=log)
+    made = execute(owner_dsn, "SELECT key_id, logged_at FROM data_keys")
+    key = one(keys, log=log)
+
+    assert made == [(key.key_id, None)]
+    (record,) = log.records
+    assert encryption.master_key_file is not None
+    assert record.key_id == key.key_id
+    assert owner_of(record, MasterKeys(encryption.master_key_file)) == ADA
+    assert b"ada" not in record.owner
+    assert execute(owner_dsn, "SELECT count(*) FROM data_keys WHERE logged_at IS NOT NULL") == [(1,)]
+
+
+def test_a_key_that_is_retired_before_the_log_has_it_is_never_used(keys: DataKeys, owner_dsn: str) -> None:
+    log = Log()
+    log.failures = [KeysUnavailableError("the brokers are away")]
+    with pytest.raises(KeysUnavailableError):
+        one(keys, log=log)
+    execute(owner_dsn, RETIRE)
+
+    second = one(keys, log=log)
+
+    assert [each.key_id for each in log.records] == [second.key_id]
+    retired = execute(owner_dsn, "SELECT key_id, logged_at FROM data_keys WHERE retired_at IS NOT NULL")
+    assert retired != [(second.key_id, None)]
+    assert [logged_at for _, logged_at in retired] == [None]
+
+
 def test_while_the_database_is_away_there_is_no_key(encryption: EncryptionSettings) -> None:
     nowhere = PostgresSettings.model_validate({"port": 9, "connect_timeout": 0.5})
 
@@ -182,6 +235,7 @@ def test_plain_tenants_are_not_encrypted() -> None:
     "statement",
     [
         "UPDATE data_keys SET wrapped = '\\x00'",
+        "UPDATE data_keys SET retired_at = NULL",
         "DELETE FROM data_keys",
         (
             "INSERT INTO data_keys (key_id, tenant, subject, wrapped, master_key_id)"

@@ -104,7 +104,7 @@ def test_a_rotation_under_load_loses_no_key_and_brings_back_none_that_was_destro
     keys: DataKeys, file: Path, owner_dsn: str
 ) -> None:
     owners = [KeyOwner(f"subject {number}", None) for number in range(1200)]
-    before = {key.key_id for key in keys.of("acme", owners).values()}
+    before = {key.key_id for key in keys.of("acme", owners, lambda _: None).values()}
     gone = set(sorted(before)[::7])
     file.write_text(new_master_key() + file.read_text(encoding="ascii"), encoding="ascii")
     begun = Event()
@@ -119,7 +119,7 @@ def test_a_rotation_under_load_loses_no_key_and_brings_back_none_that_was_destro
     destroying.start()
     masters = MasterKeys(file)
     wrap_anew(owner_dsn, masters, lambda _: begun.set())
-    more = keys.of("acme", [KeyOwner(None, an_id())])
+    more = keys.of("acme", [KeyOwner(None, an_id())], lambda _: None)
     destroying.join()
 
     counts = count_data_keys(owner_dsn)

@@ -13,7 +13,13 @@ from builders import an_id, deleted, linked, patched, stored
 from erasing import Place
 from postgres_tables import rows
 from soma_schemas.erasure_receipts import parse_receipt, selector_digest
-from soma_schemas.events import ErasureCompleted, ErasureScope, MemoryDeleted, MemoryUnlinked
+from soma_schemas.events import (
+    ErasureCompleted,
+    ErasureScope,
+    MemoryDeleted,
+    MemoryEvent,
+    MemoryUnlinked,
+)
 from soma_schemas.producer import DeliveryTimeoutError
 from soma_schemas.topic_admin import BrokerError
 from soma_streams.cancellation import end
@@ -495,9 +501,56 @@ async def test_what_the_log_says_of_a_complete_erasure_is_enough_for_a_new_datab
         connection.execute("DELETE FROM erasures")
 
     await place.say(completed)
+    await place.erase()
 
     kept = ("scope", "selector_sha256", "actor", "requested_at", "completed_at", "receipt", "state")
     assert [place.row(request)[each] for each in kept] == [before[each] for each in kept]
+
+
+def lose_tables(place: Place) -> None:
+    with psycopg.connect(place.owner_dsn) as connection:
+        connection.execute(
+            "TRUNCATE memories, memory_history, memory_links, namespace_counts, sink_watermarks, erasures"
+            " CASCADE"
+        )
+
+
+@pytest.mark.parametrize(
+    ("scope", "selector"),
+    [ABOUT_MIRA, (ErasureScope.NAMESPACE, "team"), (ErasureScope.MEMORY, ""), (ErasureScope.TENANT, None)],
+)
+@pytest.mark.parametrize("caught_up", [True, False], ids=["the log deletes again", "the sinks are behind"])
+async def test_tables_that_came_back_from_before_an_erasure_carry_it_out_again(
+    place: Place, scope: ErasureScope, selector: str | None, *, caught_up: bool
+) -> None:
+    memory = stored(subject="mira", namespace="team/a", text="of mira")
+    before = stored(namespace="other", text="kept")
+    story = [memory, before, patched(memory, text="more of mira"), linked(before, memory.memory_id)]
+    await place.tell(*story)
+    request = await place.request(scope, str(memory.memory_id) if selector == "" else selector)
+    await place.erase()
+    (completed,) = [each for each in place.published if isinstance(each, ErasureCompleted)]
+    done = place.row(request)
+    deletions = [each for each in place.published if isinstance(each, MemoryEvent)]
+    lose_tables(place)
+    place.offset = 0
+    again = stored(subject="mira", namespace="team/a", text="new of mira")
+    await place.tell(*story)
+
+    # The request is in the log no more, and who was erased with it.
+    await place.say(completed)
+    hidden = seen(place)[0]
+    await place.tell(*deletions, again) if caught_up else None
+    await place.erase()
+
+    assert hidden == (set() if scope is ErasureScope.TENANT else {"kept"})
+    assert [place.row(request)[each] for each in ("state", "receipt")] == ["completed", done["receipt"]]
+    left = set(contents(place).values()) - {None}
+    assert "of mira" not in left
+    assert "more of mira" not in left
+    assert memory.memory_id not in living(place)
+    assert ("new of mira" in seen(place)[0]) == caught_up
+    assert (before.memory_id in living(place)) == (scope is not ErasureScope.TENANT)
 
 
 async def test_a_request_that_is_read_again_opens_nothing_that_is_complete(place: Place) -> None:

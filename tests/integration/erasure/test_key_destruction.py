@@ -10,6 +10,7 @@ from builders import an_id, deleted, patched, stored
 from erasing import Place
 from postgres_tables import rows
 from soma_schemas.events import ErasureRequested, ErasureScope, MemoryStored
+from soma_schemas.producer import Tombstone
 from soma_streams.erasure.erasure_state import ErasureState, WaitsFor
 
 _KEY = """
@@ -165,6 +166,26 @@ async def test_a_sealed_dead_letter_is_found_by_its_key(place: Place) -> None:
     assert place.row(request)["dead_letters"] == 1
 
 
+async def test_no_receipt_is_signed_before_the_log_knows_that_the_keys_are_destroyed(place: Place) -> None:
+    await place.tell(memory_of("ada", "a"))
+    key = a_key(place, subject="ada")
+    request = await place.request(ErasureScope.SUBJECT, "ada")
+    await place.erase()
+    execute(place, _LONG_AGO)
+    for _ in range(4):
+        await place.eraser().round()
+        await place.witness.round()
+    waiting = await place.erasure(request)
+
+    await place.erase()
+
+    assert waiting is not None
+    assert (waiting.state, waiting.waits_for) == (ErasureState.VERIFYING, WaitsFor.KEY_LOG)
+    tombstones = [each.key for each in place.published if isinstance(each, Tombstone)]
+    assert tombstones == [f"acme/{key}".encode()]
+    assert place.row(request)["state"] == "completed"
+
+
 async def test_a_request_that_is_told_again_retires_no_new_key(place: Place) -> None:
     await place.tell(memory_of("ada", "a"))
     request = await place.request(ErasureScope.SUBJECT, "ada")
@@ -189,6 +210,7 @@ async def test_a_restored_database_destroys_the_keys_again_when_it_hears_of_the_
 
     await place.say(requested)
     await place.say(completed)  # type: ignore[arg-type]  # the last word is the eraser's
+    await place.erase()
 
     assert destroyed(place) == {restored}
     assert place.row(request)["state"] == "completed"

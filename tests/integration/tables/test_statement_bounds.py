@@ -491,6 +491,19 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.audit.audited_tables._POLICIES": {"": Case(27, lambda t: {"tenant": t})},
     "soma_streams.audit.audited_tables._WRITE_DOWN": {"": Case(96, an_audit)},
     "soma_streams.backup_age._NEWEST": {"": Case(10)},
+    "soma_streams.data_key_relay._LAST": {"": Case(10, lambda _: {"within": None, "master_key_ids": ["k"]})},
+    "soma_streams.data_key_relay._LEFT": {"": Case(10, lambda _: {"master_key_ids": ["k"]})},
+    "soma_streams.data_key_relay._PENDING": {"": Case(10, lambda _: {"master_key_ids": ["k"]})},
+    "soma_streams.data_key_relay._TAKE_DESTROYED": {"": Case(10, lambda _: {"limit": 500})},
+    "soma_streams.data_key_relay._TAKE_WRAPPED": {
+        "": Case(10, lambda _: {"limit": 500, "master_key_ids": ["k"]})
+    },
+    "soma_streams.erasure.erasure_store.FIND_SELECTOR": {"": Case(10, an_erasure)},
+    "soma_streams.erasure.erasure_store._RECALL_TARGETS": {
+        # The history of a tenant is read once.
+        "": Case(50_000, an_erasure, kept=False)
+    },
+    "soma_streams.erasure.key_destruction._UNLOGGED": {"": Case(10, an_erasure)},
     "soma_streams.erasure.erasure_store._CLEAR_HISTORY_OF_SUBJECT": {
         # The history of a tenant is read once.
         "": Case(50_000, lambda t: an_erasure(t) | {"selector": "nobody"}, kept=False)
@@ -693,6 +706,23 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.api_key_admin._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
     "soma_cli.backups.drilling._MEMORIES": {"": Case(7000)},
     "soma_cli.backups.drilling._VERSIONS": {"": Case(7000)},
+    "soma_cli.backups.logged_changes._BURY": {"": Case(10, lambda t: {"key_ids": ids(t, 1), "tenants": [t]})},
+    "soma_cli.backups.logged_changes._DESTROY": {"": Case(10, lambda t: {"key_ids": ids(t, 1)})},
+    "soma_cli.backups.logged_changes._DESTROY_ABSENT": {"": Case(10, lambda t: {"key_ids": ids(t, 1)})},
+    "soma_cli.backups.logged_changes._KEEP": {
+        "": Case(
+            20,
+            lambda t: {
+                "key_id": ids(t, 1)[0],
+                "subject": "s",
+                "memory_id": None,
+                "wrapped": b"w",
+                "master_key_id": "k",
+            },
+        )
+    },
+    "soma_cli.backups.logged_changes._LOG_ANEW": {"": Case(10, lambda t: {"key_ids": ids(t, 1)})},
+    "soma_cli.backups.logged_changes._USE_THE_NEWEST": {"": Case(10)},
     "soma_cli.backups.making.REMEMBER": {"": Case(10, a_backup)},
     "soma_cli.backups.making._KEPT": {"": Case(10, lambda _: {"limit": 10})},
     "soma_cli.backups.making._RECORD": {"": Case(15, a_backup)},
@@ -700,7 +730,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.backups.restoring._RECORD": {"": Case(15, a_backup)},
     "soma_cli.backups.table_contents._WATERMARKS": {"": Case(10)},
     "soma_cli.data_key_admin._COUNT": {"": Case(10)},
-    "soma_cli.data_key_admin._COUNT_DESTROYED": {"": Case(10)},
+    "soma_cli.data_key_admin._COUNT_OTHERS": {"": Case(10)},
     "soma_cli.data_key_admin._RECORD": {"": Case(96, lambda _: {"master_key_id": "k", "count": 1})},
     "soma_cli.data_key_admin._WRAP": {
         "": Case(

@@ -32,7 +32,7 @@ from soma_schemas.metrics import MetricSet
 from soma_schemas.native_fields import ABSENCE
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.registry import EventSerializer, open_registry
-from soma_schemas.settings import PublishingSettings, RegistrySettings, VectorSettings
+from soma_schemas.settings import EncryptionSettings, PublishingSettings, RegistrySettings, VectorSettings
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL, PackagedEmbedder
@@ -66,11 +66,13 @@ async def postgres_worker(
     metrics: MetricSet | None = None,
     *,
     port: int = 0,
+    encryption: EncryptionSettings | None = None,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     stop = asyncio.Event()
+    settings = worker_settings(local_parts, publishing, port)
     task = asyncio.create_task(
         workers.work_postgres(
-            PostgresWorkerSettings(**worker_settings(local_parts, publishing, port)),
+            PostgresWorkerSettings(**settings, encryption=encryption or EncryptionSettings()),
             clock=SystemClock(),
             random=Random(1),
             metrics=metrics or MetricSet(),

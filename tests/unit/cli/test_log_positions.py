@@ -68,6 +68,15 @@ def test_a_group_that_began_after_the_backup_begins_anew() -> None:
     assert Continuation(SinkGroup.DEAD_LETTERS, "memory.events.dlq", 0, 0, 0, 100) in decided
 
 
+def test_a_backup_from_before_there_was_a_topic_fits() -> None:
+    manifest = a_manifest(a_mark())
+    older = {name: extent for name, extent in manifest.topics.items() if name != "memory.keys"}
+
+    decided = continuations(manifest.model_copy(update={"topics": older}), extents(), {}, TopicSettings())
+
+    assert decided == [Continuation(SinkGroup.POSTGRES, EVENTS, 0, 40, 0, 60)]
+
+
 def test_the_vector_index_is_left_to_itself() -> None:
     groups = committed(SinkGroup.VECTORS, EVENTS, 90)
 

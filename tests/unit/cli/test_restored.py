@@ -9,7 +9,7 @@ from soma_cli.output import show
 from soma_schemas.groups import SinkGroup
 
 
-def shown(capsys: pytest.CaptureFixture[str], *continued: ContinuedPartition) -> str:
+def shown(capsys: pytest.CaptureFixture[str], *continued: ContinuedPartition, erasures: int = 0) -> str:
     restored = Restored(
         made_at=datetime(2026, 3, 2, 12, tzinfo=UTC),
         tables=3,
@@ -17,6 +17,8 @@ def shown(capsys: pytest.CaptureFixture[str], *continued: ContinuedPartition) ->
         resumed=False,
         revision="0011",
         continued=list(continued),
+        data_keys=4,
+        erasures=erasures,
     )
     show(restored, as_json=False)
     return capsys.readouterr().out
@@ -37,10 +39,14 @@ def test_partitions_of_a_group_are_one_line(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
-@pytest.mark.parametrize(("ahead", "said"), [(0, False), (2, True)])
-def test_erasures_since_the_backup_have_to_be_asked_for_again(
-    capsys: pytest.CaptureFixture[str], ahead: int, *, said: bool
+@pytest.mark.parametrize(
+    ("erasures", "said"), [(0, ""), (1, "\n1 erasure of which"), (1200, "\n1,200 erasures of which")]
+)
+def test_how_many_erasures_are_carried_out_again_is_told(
+    capsys: pytest.CaptureFixture[str], erasures: int, said: str
 ) -> None:
-    out = shown(capsys, a_part(SinkGroup.ERASURES, ahead=ahead))
+    out = shown(capsys, a_part(SinkGroup.POSTGRES), erasures=erasures)
 
-    assert ("`soma erase list` shows as completed after 2026-03-02 12:00 UTC" in out) is said
+    assert "4 data keys from the log" in out
+    assert ("carried out" in out) is bool(erasures)
+    assert said in out

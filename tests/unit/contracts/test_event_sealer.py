@@ -7,10 +7,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from builders import an_id, deleted, encoded, linked, patched, stored
 from soma_schemas.encryption.encryption_errors import MasterKeyError
-from soma_schemas.encryption.event_sealer import EventSealer
+from soma_schemas.encryption.event_sealer import EventSealer, LogKeys
 from soma_schemas.encryption.sealing import DataKey, KeyOwner, open_sealed
 from soma_schemas.events import MemoryEvent
 from soma_schemas.registry import SerializedEvent
+
+
+def _none(_: object) -> None:
+    """Write nothing: these keys are in no log."""
 
 
 class Keys:
@@ -28,8 +32,9 @@ class Keys:
         """As it was made."""
         return self.used and tenant == "acme"
 
-    def of(self, tenant: str, owners: Collection[KeyOwner]) -> Mapping[KeyOwner, DataKey]:
+    def of(self, tenant: str, owners: Collection[KeyOwner], log_keys: LogKeys) -> Mapping[KeyOwner, DataKey]:
         """A key each."""
+        del log_keys
         assert tenant == "acme"
         for owner in owners:
             self.made.setdefault(owner, DataKey(an_id(), AESGCM(bytes(32))))
@@ -39,15 +44,16 @@ class Keys:
 class NoKeys(Keys):
     """Keys that are not to be had."""
 
-    def of(self, tenant: str, owners: Collection[KeyOwner]) -> Mapping[KeyOwner, DataKey]:
+    def of(self, tenant: str, owners: Collection[KeyOwner], log_keys: LogKeys) -> Mapping[KeyOwner, DataKey]:
         """None."""
+        del log_keys
         raise MasterKeyError(f"no master key for {len(owners)} owners of {tenant}")
 
 
 def owners_of(events: list[MemoryEvent], *, used: bool = True) -> list[KeyOwner | None]:
     """Whose key each event is sealed with; and that it opens with that key to what it was."""
     keys = Keys(used=used)
-    sealed = EventSealer(keys).seal([(event, encoded(event)) for event in events])
+    sealed = EventSealer(keys, _none).seal([(event, encoded(event)) for event in events])
     names = {key.key_id: owner for owner, key in keys.made.items()}
     for number, hidden in sealed.items():
         owner = names[hidden.key_id]
@@ -99,7 +105,7 @@ def test_a_memory_that_was_written_without_an_event_is_encrypted_as_one_with() -
     memory, keys = stored(subject="ada"), Keys(used=False)
     written = SerializedEvent(memory.event_id, memory.memory_id, memory.log_key(), encoded(memory), "ada")
 
-    sealed = EventSealer(keys).seal([(written, written.value)])
+    sealed = EventSealer(keys, _none).seal([(written, written.value)])
 
     assert open_sealed(sealed[0], keys.made[KeyOwner("ada", None)]) == written.value
     assert (sealed[0].tenant, sealed[0].event_id) == ("acme", memory.event_id)
@@ -109,4 +115,4 @@ def test_without_keys_nothing_is_given_back_that_could_be_sent() -> None:
     memory = stored(subject="ada")
 
     with pytest.raises(MasterKeyError):
-        EventSealer(NoKeys(used=False)).seal([(memory, encoded(memory))])
+        EventSealer(NoKeys(used=False), _none).seal([(memory, encoded(memory))])
