@@ -230,18 +230,21 @@ class Gateway:
         namespace: str | None = None,
         tenant: str = A_TENANT,
         cap: SizeCap | None = None,
+        set_at: datetime = A_MOMENT,
     ) -> None:
         """Put a retention policy in force, in place of the one that was."""
         with psycopg.connect(self.worker_dsn) as connection:
             connection.execute(
                 "INSERT INTO retention_policies (tenant, namespace, rules, cap, actor, set_at, version)"
-                " VALUES (%s, %s, %s, %s, 'tester', now(), 1)"
-                " ON CONFLICT (tenant, namespace) DO UPDATE SET rules = excluded.rules, cap = excluded.cap",
+                " VALUES (%s, %s, %s, %s, 'tester', %s, 1)"
+                " ON CONFLICT (tenant, namespace) DO UPDATE"
+                " SET rules = excluded.rules, cap = excluded.cap, set_at = excluded.set_at",
                 [
                     tenant,
                     namespace or "",
                     Jsonb([rule.model_dump(mode="json") for rule in rules]),
                     None if cap is None else Jsonb(cap.model_dump()),
+                    set_at,
                 ],
             )
         self.policies.forget(tenant)

@@ -13,6 +13,7 @@ from soma_schemas import events
 from soma_schemas.avro_schemas import latest, record_names
 from soma_schemas.events import (
     SINK_EVENTS,
+    Decay,
     MemoryDeleted,
     MemoryEvent,
     MemoryLinked,
@@ -109,15 +110,23 @@ def policy_set(
     ttl_seconds: int = 60,
     notice_seconds: int = 0,
     archive: bool = False,
+    decay: Decay | None = None,
     tenant: str = A_TENANT,
+    set_at: datetime = A_MOMENT,
 ) -> RetentionPolicySet:
     """A policy with one rule for every kind; without a namespace it is that of the tenant."""
-    rule = {"kind": None, "ttl_seconds": ttl_seconds, "notice_seconds": notice_seconds, "archive": archive}
+    rule = {
+        "kind": None,
+        "ttl_seconds": ttl_seconds,
+        "notice_seconds": notice_seconds,
+        "archive": archive,
+        "decay": decay,
+    }
     return RetentionPolicySet.validated(
         {
             "event_id": an_id(),
             "tenant": tenant,
-            "occurred_at": A_MOMENT,
+            "occurred_at": set_at,
             "actor": "tester",
             "namespace": namespace,
             "rules": [rule],

@@ -16,6 +16,7 @@ from soma_cli.output import Result, one_line, plain
 from soma_cli.parsing import spelled_seconds
 from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.memories import EQUAL, MemoryView
+from soma_schemas.retention import faded_seconds
 
 _TEXT_WIDTH = 100
 
@@ -276,7 +277,12 @@ def _reach_and_measure(said: RetentionRule | SizeCap, *, alone: bool) -> tuple[s
     """Return which memories a rule or a cap is about, and how long or how many are kept."""
     if isinstance(said, SizeCap):
         return "together", f"at most {said.max_memories:,}"
-    return said.kind or ("all" if alone else "all others"), spelled_seconds(said.ttl_seconds)
+    kept = []
+    if said.decay is None or said.ttl_seconds < faded_seconds(said.decay, 1.0):
+        kept.append(spelled_seconds(said.ttl_seconds))
+    if said.decay is not None:
+        kept.append(f"half-life {spelled_seconds(said.decay.half_life_seconds)}, to {said.decay.floor:g}")
+    return said.kind or ("all" if alone else "all others"), "; ".join(kept)
 
 
 class PolicyChange(Answer):

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.fields import Kind
-from soma_schemas.retention import TenantPolicies, cutoff_of
+from soma_schemas.retention import RuleInForce, TenantPolicies, as_columns
 
-_POLICIES = "SELECT tenant, nullif(namespace, ''), rules, cap FROM retention_policies"
+_POLICIES = "SELECT tenant, namespace, rules, cap, set_at FROM retention_policies"
 
 # Rows for what each tenant with a policy has; the rules decide outside of the database.
 _PLACES = """
@@ -25,17 +24,26 @@ SELECT count(*), min(ended)
 FROM (
     SELECT expires_at FROM memories WHERE expires_at <= %(now)s::timestamptz AND NOT deleted
     UNION ALL
-    SELECT due.updated_at + (%(now)s::timestamptz - reached.cutoff)
+    SELECT greatest(due.updated_at + (%(now)s::timestamptz - reached.cutoff), place.ends_from)
     FROM unnest(
-        %(tenants)s::text[], %(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[]
-    ) AS reached (tenant, place, of_kind, cutoff)
+        %(tenants)s::text[], %(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[],
+        %(half_lives)s::bigint[], %(floors)s::float8[], %(shortest)s::bigint[], %(ends_from)s::timestamptz[]
+    ) AS place (tenant, namespace, kind, cutoff, half_life, lowest, shortest, ends_from)
+    CROSS JOIN LATERAL soma_importances(place.tenant, place.namespace, place.kind) AS counted (hundredths)
+    CROSS JOIN LATERAL (
+        SELECT soma_cutoff(
+            %(now)s::timestamptz, place.cutoff, place.half_life, place.lowest, place.shortest,
+            counted.hundredths
+        ) AS cutoff
+    ) AS reached
     CROSS JOIN LATERAL (
         SELECT updated_at FROM memories
-        WHERE tenant = reached.tenant
+        WHERE tenant = place.tenant
             AND NOT deleted
-            AND namespace = reached.place
+            AND namespace = place.namespace
+            AND kind = place.kind
+            AND importance_hundredths = counted.hundredths
             AND updated_at <= reached.cutoff
-            AND kind = reached.of_kind
             AND expires_at IS NULL
         ORDER BY updated_at  -- names the index: an empty table likes another as well
         OFFSET 0
@@ -99,22 +107,23 @@ def _reached(
     connection: psycopg.Connection[Any], policies: list[tuple[Any, ...]], now: datetime
 ) -> tuple[dict[str, list[Any]], int]:
     """Return what rules reach, as the statement takes it, and how many memories are above a cap."""
-    by_tenant: dict[str, dict[str | None, list[RetentionRule]]] = {}
-    caps: dict[str, dict[str | None, SizeCap]] = {}
-    for tenant, namespace, rules, cap in policies:
-        by_tenant.setdefault(tenant, {})[namespace] = list(map(RetentionRule.model_validate, rules))
-        if cap is not None:
-            caps.setdefault(tenant, {})[namespace] = SizeCap.model_validate(cap)
-    in_force = {tenant: TenantPolicies(each, caps.get(tenant)) for tenant, each in by_tenant.items()}
+    by_tenant: dict[str, list[tuple[str, Any, Any, datetime]]] = {}
+    for tenant, namespace, rules, cap, set_at in policies:
+        by_tenant.setdefault(tenant, []).append((namespace, rules, cap, set_at))
+    in_force = {tenant: TenantPolicies.of_rows(each) for tenant, each in by_tenant.items()}
     sizes: Counter[tuple[str, str]] = Counter()
-    reached: dict[str, list[Any]] = {"tenants": [], "places": [], "kinds": [], "cutoffs": []}
+    ruled: list[tuple[str, str, str, RuleInForce]] = []
     for tenant, namespace, kind, number in connection.execute(_PLACES):
         sizes[tenant, namespace] += number
-        rule = in_force[tenant].rule_for(namespace, Kind(kind)) if tenant in in_force else None
-        cutoff = None if rule is None else cutoff_of(rule, now)
-        if cutoff is not None:
-            for name, value in zip(reached, (tenant, namespace, kind, cutoff), strict=True):
-                reached[name].append(value)
+        decides = in_force[tenant].rule_for(namespace, Kind(kind)) if tenant in in_force else None
+        if decides is not None:
+            ruled.append((tenant, namespace, kind, decides))
+    reached = as_columns([decides.ended(now) for *_, decides in ruled]) | {
+        "tenants": [tenant for tenant, *_ in ruled],
+        "places": [namespace for _, namespace, *_ in ruled],
+        "kinds": [kind for *_, kind, _ in ruled],
+        "ends_from": [decides.ends_from for *_, decides in ruled],
+    }
     above = sum(
         max(0, number - cap.max_memories)
         for (tenant, namespace), number in sizes.items()

@@ -281,8 +281,17 @@ class ExpiredMemory(MemoryEvent):
     source: Source | None = None
 
 
+class Decay(BaseModel):
+    """How the importance of a memory fades with its age, and below what it ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    half_life_seconds: Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+    floor: Annotated[float, Field(strict=True, ge=0.01, lt=1)]
+
+
 class RetentionRule(BaseModel):
-    """How long memories of one kind, or of every kind, are kept."""
+    """How long memories of one kind, or of every kind, are kept; with a decay, shorter what matters less."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -290,6 +299,7 @@ class RetentionRule(BaseModel):
     ttl_seconds: Annotated[int, Field(strict=True, ge=1, lt=2**40)]
     notice_seconds: Annotated[int, Field(strict=True, ge=0, lt=2**40)]
     archive: bool
+    decay: Decay | None = None
 
 
 class SizeCap(BaseModel):

@@ -4,19 +4,17 @@ from typing import Any, LiteralString
 
 from soma_api.policies_in_force import PoliciesInForce
 from soma_schemas.clock import Clock
-from soma_schemas.retention import TenantPolicies
+from soma_schemas.retention import TenantPolicies, as_columns
 
 
-def cutoff_of(namespace: LiteralString, kind: LiteralString) -> LiteralString:
-    """Return SQL for the last change at which memories of a namespace and kind have ended by policy.
-
-    Null where no policy decides. Of the rules that reach there the nearest decides.
-    """
-    return f"""(
-        SELECT reach.cutoff
+def nearest_reach(namespace: LiteralString, kind: LiteralString) -> LiteralString:
+    """Return SQL that selects how long the nearest rule keeps memories of a namespace and kind, if any."""
+    return f"""
+        SELECT reach.cutoff, reach.half_life, reach.lowest, reach.shortest
         FROM unnest(
-            %(policy_namespaces)s::text[], %(policy_kinds)s::text[], %(policy_cutoffs)s::timestamptz[]
-        ) AS reach (place, of_kind, cutoff)
+            %(policy_namespaces)s::text[], %(policy_kinds)s::text[], %(policy_cutoffs)s::timestamptz[],
+            %(policy_half_lives)s::bigint[], %(policy_floors)s::float8[], %(policy_shortest)s::bigint[]
+        ) AS reach (place, of_kind, cutoff, half_life, lowest, shortest)
         WHERE reach.of_kind = {kind}
             AND (
                 reach.place = ''
@@ -25,7 +23,7 @@ def cutoff_of(namespace: LiteralString, kind: LiteralString) -> LiteralString:
             )
         ORDER BY length(reach.place) DESC
         LIMIT 1
-    )"""  # noqa: S608  # names of our own
+    """  # noqa: S608  # names of our own
 
 
 # Of a row of `memories` that is no tombstone.
@@ -34,9 +32,17 @@ LIVING: LiteralString = f"""(
     AND (
         %(policy_kinds)s::text[] IS NULL
         OR expires_at IS NOT NULL
-        OR updated_at > coalesce({cutoff_of("namespace", "kind")}, '-infinity')
+        OR updated_at > coalesce(
+            (
+                SELECT soma_cutoff(
+                    %(now)s::timestamptz, cutoff, half_life, lowest, shortest, importance_hundredths
+                )
+                FROM ({nearest_reach("namespace", "kind")}) AS reach
+            ),
+            '-infinity'
+        )
     )
-)"""
+)"""  # noqa: S608
 
 
 class Deadlines:
@@ -69,5 +75,8 @@ def deadline_values(policies: TenantPolicies, clock: Clock) -> dict[str, Any]:
         # Null folds the condition away.
         "policy_namespaces": [reach.namespace or "" for reach in reaches] or None,
         "policy_kinds": [reach.kind.value for reach in reaches] or None,
-        "policy_cutoffs": [reach.cutoff(now) for reach in reaches] or None,
+        **{
+            f"policy_{name}": values or None
+            for name, values in as_columns([reach.decides.ended(now) for reach in reaches]).items()
+        },
     }

@@ -60,7 +60,7 @@ FROM (
     )
 ) AS link
 CROSS JOIN LATERAL (
-    SELECT namespace, kind, expires_at, updated_at, memories.deleted FROM memories
+    SELECT namespace, kind, expires_at, updated_at, importance_hundredths, memories.deleted FROM memories
     WHERE tenant = %(tenant)s::text AND memory_id = link.other
     OFFSET 0
 ) AS held

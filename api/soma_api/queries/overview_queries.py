@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soma_api.queries.database import Database
-from soma_api.queries.deadlines import Deadlines, cutoff_of
+from soma_api.queries.deadlines import Deadlines, nearest_reach
 from soma_schemas.namespaces import ancestors, contains
 
 _OWN = """
@@ -19,7 +19,7 @@ AND (
 
 # Memories that have ended and are still there: as a rule the sweeper has left none. Those with a deadline of
 # their own lie at the beginning of an index by deadline; those that a policy ends are looked for in each
-# namespace alone, where they are the first of an index by change.
+# namespace alone, where those of each importance are the first of an index by change.
 _ENDED = f"""(
     SELECT memory_id, namespace, kind
     FROM (
@@ -31,20 +31,26 @@ _ENDED = f"""(
     UNION ALL
     SELECT due.memory_id, held.namespace, held.kind
     FROM (
-        SELECT namespace, kind, {cutoff_of("namespace", "kind")} AS cutoff
-        FROM namespace_counts
+        SELECT namespace, kind FROM namespace_counts
         WHERE tenant = %(tenant)s::text AND %(policy_kinds)s::text[] IS NOT NULL
         GROUP BY namespace, kind
         HAVING sum(number) > 0
         OFFSET 0
     ) AS held
+    CROSS JOIN LATERAL ({nearest_reach("held.namespace", "held.kind")}) AS reach
+    CROSS JOIN LATERAL
+        soma_importances(%(tenant)s::text, held.namespace, held.kind) AS counted (hundredths)
     CROSS JOIN LATERAL (
         SELECT memory_id FROM memories
         WHERE tenant = %(tenant)s::text
             AND NOT deleted
             AND namespace = held.namespace
-            AND updated_at <= held.cutoff
             AND kind = held.kind
+            AND importance_hundredths = counted.hundredths
+            AND updated_at <= soma_cutoff(
+                %(now)s::timestamptz, reach.cutoff, reach.half_life, reach.lowest, reach.shortest,
+                counted.hundredths
+            )
             AND expires_at IS NULL
         OFFSET 0
     ) AS due

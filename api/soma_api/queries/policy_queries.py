@@ -10,7 +10,7 @@ from soma_api.queries.database import Database
 from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.fields import Kind
 from soma_schemas.groups import SinkGroup
-from soma_schemas.retention import TenantPolicies, cutoff_of
+from soma_schemas.retention import RuleInForce, TenantPolicies, as_columns
 from soma_schemas.versions import Position
 
 _IN_FORCE = """
@@ -40,46 +40,61 @@ GROUP BY namespace, kind
 HAVING sum(number) > 0
 """
 
-# Driven by the places: in each, what changed longest ago is the first of an index.
-_DUE = """
-SELECT
-    count(*) FILTER (WHERE due.updated_at <= reached.cutoff),
-    count(*) FILTER (WHERE due.updated_at <= reached.cutoff + interval '1 day'),
-    count(*) FILTER (WHERE due.updated_at <= reached.cutoff + interval '7 days'),
-    count(*)
-FROM unnest(%(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[])
-    AS reached (place, of_kind, cutoff)
+# Driven by the places: in each, of each importance, what changed longest ago is the first of an index.
+_REACHED = """
+FROM unnest(
+    %(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[], %(half_lives)s::bigint[],
+    %(floors)s::float8[], %(shortest)s::bigint[], %(ends_from)s::timestamptz[]
+) AS place (namespace, kind, cutoff, half_life, lowest, shortest, ends_from)
+CROSS JOIN LATERAL soma_importances(%(tenant)s::text, place.namespace, place.kind) AS counted (hundredths)
 CROSS JOIN LATERAL (
-    SELECT updated_at FROM memories
+    SELECT soma_cutoff(
+        %(now)s::timestamptz, place.cutoff, place.half_life, place.lowest, place.shortest, counted.hundredths
+    ) AS cutoff
+) AS reached
+"""
+
+_DUE = f"""
+SELECT
+    count(*) FILTER (WHERE due.ends_at <= %(now)s::timestamptz),
+    count(*) FILTER (WHERE due.ends_at <= %(now)s::timestamptz + interval '1 day'),
+    count(*) FILTER (WHERE due.ends_at <= %(now)s::timestamptz + interval '7 days'),
+    count(*) FILTER (WHERE due.ends_at <= %(now)s::timestamptz + interval '30 days')
+{_REACHED}
+CROSS JOIN LATERAL (
+    SELECT greatest(updated_at + (%(now)s::timestamptz - reached.cutoff), place.ends_from) AS ends_at
+    FROM memories
     WHERE tenant = %(tenant)s::text
         AND NOT deleted
-        AND namespace = reached.place
+        AND namespace = place.namespace
+        AND kind = place.kind
+        AND importance_hundredths = counted.hundredths
         AND updated_at <= reached.cutoff + interval '30 days'
-        AND kind = reached.of_kind
         AND expires_at IS NULL
     OFFSET 0
 ) AS due
-"""
+"""  # noqa: S608  # put together from the constant above, as the next one is
 
-_FIRST = """
-SELECT
-    due.memory_id, reached.place, due.key, reached.of_kind, due.beginning, due.updated_at,
-    due.updated_at + (%(now)s::timestamptz - reached.cutoff) AS ends_at
-FROM unnest(%(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[])
-    AS reached (place, of_kind, cutoff)
+_FIRST = f"""
+SELECT due.memory_id, place.namespace, due.key, place.kind, due.beginning, due.updated_at, due.ends_at
+{_REACHED}
 CROSS JOIN LATERAL (
-    SELECT memory_id, key, left(text, 120) AS beginning, updated_at FROM memories
+    SELECT
+        memory_id, key, left(text, 120) AS beginning, updated_at,
+        greatest(updated_at + (%(now)s::timestamptz - reached.cutoff), place.ends_from) AS ends_at
+    FROM memories
     WHERE tenant = %(tenant)s::text
         AND NOT deleted
-        AND namespace = reached.place
-        AND kind = reached.of_kind
+        AND namespace = place.namespace
+        AND kind = place.kind
+        AND importance_hundredths = counted.hundredths
         AND expires_at IS NULL
     ORDER BY updated_at
     LIMIT %(most)s::integer
 ) AS due
-ORDER BY ends_at, memory_id
+ORDER BY due.ends_at, due.updated_at, due.memory_id
 LIMIT %(most)s::integer
-"""
+"""  # noqa: S608
 
 # As the sweeper chooses.
 _LEAST = """
@@ -207,20 +222,22 @@ class PolicyQueries:
         before = _deciding(listed)
         others = [policy for policy in listed if policy.namespace != namespace]
         after = _deciding([*others, Policy(namespace, said.rules, said.cap, "", now)])
-        places, kinds, cutoffs = [], [], []
+        reached: list[tuple[str, str, RuleInForce]] = []
         sizes: Counter[str] = Counter()
         for place, kind, number in await self._database.rows(
             tenant, _PLACES, {"prefix": namespace}, prepare=False
         ):
             sizes[place] += number
-            rule = after.rule_for(place, Kind(kind))
-            if rule is None or rule is before.rule_for(place, Kind(kind)):
-                continue
-            if (cutoff := cutoff_of(rule, now)) is not None:
-                places.append(place)
-                kinds.append(kind)
-                cutoffs.append(cutoff)
-        values = {"places": places, "kinds": kinds, "cutoffs": cutoffs, "now": now, "most": _SAMPLES}
+            decides = after.rule_for(place, Kind(kind))
+            if decides is not None and decides != before.rule_for(place, Kind(kind)):
+                reached.append((place, kind, decides))
+        values = as_columns([decides.limits(now) for _, _, decides in reached]) | {
+            "places": [place for place, _, _ in reached],
+            "kinds": [kind for _, kind, _ in reached],
+            "ends_from": [decides.ends_from for _, _, decides in reached],
+            "now": now,
+            "most": _SAMPLES,
+        }
         ((*due,),) = await self._database.rows(tenant, _DUE, values, prepare=False)
         first = await self._database.rows(tenant, _FIRST, values, prepare=False)
         names = ("memory_id", "namespace", "key", "kind", "text", "updated_at", "ends_at")
@@ -244,4 +261,5 @@ def _deciding(listed: Sequence[Policy]) -> TenantPolicies:
     return TenantPolicies(
         {policy.namespace: policy.rules for policy in listed},
         {policy.namespace: policy.cap for policy in listed if policy.cap is not None},
+        {policy.namespace: policy.set_at for policy in listed},
     )

@@ -104,14 +104,13 @@ async def set_retention_policy(
 ) -> Response:
     """Set the policy of a namespace, or of the tenant, in place of the one that was.
 
-    It counts from the moment it is in force, also for memories that were stored before: those whose time it
-    ends are gone from reads and searches at once, and those above its cap as soon as the worker of retention
-    has come to them. `POST /v1/retention-policies:plan` says which before.
+    It counts for memories that were stored before, too. A rule ends nothing before its notice period has
+    passed since it was set. Without a notice those whose time it ends are gone from reads and searches at
+    once, and those above its cap as soon as the worker of retention has come to them.
+    `POST /v1/retention-policies:plan` says which before.
     """
     seconds = headers.preferred_wait(prefer, settings.api.max_wait.total_seconds())
-    change = _Change(
-        principal, idempotency_key or new_id(now), namespace, SaidOfPolicy(policy.rules, policy.cap), now
-    )
+    change = _Change(principal, idempotency_key or new_id(now), namespace, _said(policy), now)
     return await _publish(change, changes, seconds)
 
 
@@ -149,7 +148,7 @@ async def plan_retention_policy(
 ) -> Response:
     """Say what a policy would end if it were set: how many memories, when, and some of them. Sets nothing."""
     _require(principal, namespace)
-    found = await asked.plan(principal.tenant, namespace, SaidOfPolicy(plan.rules, plan.cap), now)
+    found = await asked.plan(principal.tenant, namespace, _said(plan), now)
     within = ("due_now", "due_within_1_day", "due_within_7_days", "due_within_30_days")
     return json_response(
         dict(zip(within, found.due, strict=True))
@@ -183,6 +182,10 @@ async def _publish(change: _Change, changes: PolicyChanges, wait_seconds: float 
         "in_force": in_force,
     }
     return json_response(view, 200 if in_force else 202, answered)
+
+
+def _said(body: PolicyBody | PlanBody) -> SaidOfPolicy:
+    return SaidOfPolicy([each.rule() for each in body.rules], body.cap)
 
 
 def _require(principal: Principal, namespace: str | None) -> None:

@@ -42,6 +42,22 @@ _MaxMemories = Annotated[
         show_default=False,
     ),
 ]
+_HalfLife = Annotated[
+    str | None,
+    typer.Option(
+        help="In so long after its last change the importance of a memory halves; at the floor it ends.",
+        metavar="DURATION",
+        show_default=False,
+    ),
+]
+_Floor = Annotated[
+    float | None,
+    typer.Option(
+        help="With --half-life: the importance at which a memory ends, from 0.01 on. Default: 0.05.",
+        metavar="NUMBER",
+        show_default=False,
+    ),
+]
 _Namespace = Annotated[
     str | None,
     typer.Option(
@@ -126,6 +142,8 @@ def set_(
     context: typer.Context,
     ttl: _Ttl = None,
     *,
+    half_life: _HalfLife = None,
+    floor: _Floor = None,
     max_memories: _MaxMemories = None,
     namespace: _Namespace = None,
     kind: _OfKind = None,
@@ -139,10 +157,12 @@ def set_(
 ) -> None:
     """Set how long memories of a namespace, or of the tenant, are kept after their last change, or how many.
 
-    A memory's own `expires_at` goes before every DURATION. What is not named stays as it is. When memories
-    would be gone at once, this shows which, and sets the policy only with --yes.
+    With --half-life a memory is kept the shorter the less important it is, with a DURATION so long at most. A
+    memory's own `expires_at` goes before both. What is not named stays as it is. With --notice nothing ends
+    before that time has passed. When memories would be gone at once, this shows which, and sets the policy
+    only with --yes.
     """
-    changed = _changed(ttl, max_memories, kind, notice, archive=archive)
+    changed = _changed(ttl, _decay(half_life, floor), max_memories, kind, notice, archive=archive)
     with open_client(context, url, api_key) as client:
         said = _said(client, namespace, changed)
         _change(client, namespace, said, yes=yes, wait=wait, as_json=as_json)
@@ -191,15 +211,18 @@ def plan(
     context: typer.Context,
     ttl: _Ttl = None,
     *,
+    half_life: _HalfLife = None,
+    floor: _Floor = None,
     max_memories: _MaxMemories = None,
     namespace: _Namespace = None,
     kind: _OfKind = None,
+    notice: _Notice = None,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a policy would end, and when, without setting it."""
-    changed = _changed(ttl, max_memories, kind, None, archive=False)
+    changed = _changed(ttl, _decay(half_life, floor), max_memories, kind, notice, archive=False)
     with open_client(context, url, api_key) as client:
         show(client.plan_policy(namespace, _said(client, namespace, changed)), as_json=as_json)
 
@@ -227,12 +250,29 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
     )
 
 
-# A policy as the API takes it.
+# A policy, or a part of it, as the API takes it.
 _Said = dict[str, Any]
+_FLOOR = 0.05
+
+
+def _decay(half_life: str | None, floor: float | None) -> _Said | None:
+    """Return how importance decays, where it is to."""
+    if half_life is not None:
+        halved = seconds_of("--half-life", half_life)
+        return {"half_life_seconds": halved, "floor": _FLOOR if floor is None else floor}
+    if floor is not None:
+        raise UsageError("--floor goes with --half-life DURATION")
+    return None
 
 
 def _changed(
-    ttl: str | None, max_memories: int | None, kind: Kind | None, notice: str | None, *, archive: bool
+    ttl: str | None,
+    decay: _Said | None,
+    max_memories: int | None,
+    kind: Kind | None,
+    notice: str | None,
+    *,
+    archive: bool,
 ) -> _Said:
     """Return what is to be changed of a policy, where that is anything."""
     how = {
@@ -240,12 +280,19 @@ def _changed(
         "archive": archive,
     }
     changed: _Said = {"rules": [], "cap": None}
-    if ttl is not None:
-        changed["rules"] = [{"kind": kind, "ttl_seconds": seconds_of("DURATION", ttl), **how}]
+    if ttl is not None or decay is not None:
+        rule = {"kind": kind, **how}
+        if ttl is not None:
+            rule["ttl_seconds"] = seconds_of("DURATION", ttl)
+        if decay is not None:
+            rule["decay"] = decay
+        changed["rules"] = [rule]
     if max_memories is not None:
         changed["cap"] = {"max_memories": max_memories, **how}
     if not any(changed.values()):
-        raise UsageError("say how long or how many: a DURATION, --max-memories NUMBER, or both")
+        raise UsageError(
+            "say how long or how many: a DURATION, --half-life DURATION, --max-memories NUMBER, or several"
+        )
     return changed
 
 
@@ -253,7 +300,7 @@ def _in_force(client: SomaClient, namespace: str | None) -> _Said:
     """Return what the policy of a namespace says now."""
     for policy in client.policies().policies:
         if policy.namespace == namespace:
-            return policy.model_dump(mode="json", include={"rules", "cap"})
+            return policy.model_dump(mode="json", include={"rules", "cap"}, exclude_defaults=True)
     return {"rules": [], "cap": None}
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from soma_schemas.events import MemoryDeleted, MemoryExpired, MemoryLinked, MemoryUnlinked, RetentionRule
+from soma_schemas.events import MemoryDeleted, MemoryExpired, MemoryLinked, MemoryUnlinked
 from soma_schemas.groups import SinkGroup
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.versions import pack_version
@@ -63,7 +63,9 @@ SELECT tenant, memory_id, epoch, log_offset FROM public.dead_letters
 WHERE consumer_group = %(group)s::text AND tenant = ANY (%(tenants)s::text[])
     AND memory_id = ANY (%(memory_ids)s::uuid[]) AND epoch IS NOT NULL AND log_offset IS NOT NULL
 """
-_POLICIES = "SELECT namespace, rules FROM public.retention_policies WHERE tenant = %(tenant)s::text"
+_POLICIES = """
+SELECT namespace, rules, cap, set_at FROM public.retention_policies WHERE tenant = %(tenant)s::text
+"""
 _TELL = "SELECT pg_notify(%(channel)s::text, %(payload)s::text)"
 _WRITE_DOWN = """
 INSERT INTO public.audit_log (actor, action, subject, details)
@@ -181,12 +183,7 @@ class AuditedTables:
         """Return the retention policies in force of a tenant."""
         async with self._sessions.borrow() as connection:
             found = await connection.execute(_POLICIES, {"tenant": tenant})
-            return TenantPolicies(
-                {
-                    namespace or None: [RetentionRule.model_validate(rule) for rule in rules]
-                    for namespace, rules in await found.fetchall()
-                }
-            )
+            return TenantPolicies.of_rows(await found.fetchall())
 
     async def tell(self, channel: str, payload: str) -> None:
         """Tell whoever listens."""

@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from soma_schemas.events import RetentionRule
 from soma_schemas.fields import Kind
-from soma_schemas.retention import TenantPolicies
+from soma_schemas.retention import Limits, RuleInForce, TenantPolicies, as_columns
 from soma_streams.sinks.sessions import Connection
 
 # With OFFSET 0 the planner does not read whole tables because they were small when the plan was made.
 _ENDED_BY_THEMSELVES = """
-SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at
+SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at, importance
 FROM public.memories
 WHERE expires_at <= %(now)s::timestamptz AND expires_at >= %(after_deadline)s::timestamptz
     AND (expires_at, tenant, memory_id)
@@ -22,7 +21,7 @@ ORDER BY expires_at, tenant, memory_id
 LIMIT %(most)s::bigint
 """
 _UNTOLD_BY_THEMSELVES = """
-SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at
+SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at, importance
 FROM public.memories
 WHERE expires_at > %(now)s::timestamptz AND expires_at <= %(until)s::timestamptz
     AND expires_at >= %(after_deadline)s::timestamptz
@@ -38,36 +37,59 @@ WHERE expires_at > %(now)s::timestamptz AND expires_at <= %(until)s::timestamptz
 ORDER BY expires_at, tenant, memory_id
 LIMIT %(most)s::bigint
 """
+# Of each importance the memories that changed longest ago are the beginning of a range of the index.
 _ENDED_BY_POLICY = """
 SELECT held.*
-FROM unnest(%(namespaces)s::text[], %(kinds)s::text[], %(until)s::timestamptz[])
-    AS place (namespace, kind, until)
+FROM unnest(
+    %(namespaces)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[], %(half_lives)s::bigint[],
+    %(floors)s::float8[], %(shortest)s::bigint[]
+) AS place (namespace, kind, cutoff, half_life, lowest, shortest)
+CROSS JOIN LATERAL
+    public.soma_importances(%(tenant)s::text, place.namespace, place.kind) AS counted (hundredths)
 CROSS JOIN LATERAL (
-    SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at
+    SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at, importance
     FROM public.memories
-    WHERE tenant = %(tenant)s::text AND namespace = place.namespace AND updated_at <= place.until
-        AND kind = place.kind AND expires_at IS NULL AND NOT deleted
+    WHERE tenant = %(tenant)s::text AND namespace = place.namespace AND kind = place.kind
+        AND expires_at IS NULL AND NOT deleted
+        AND importance_hundredths = counted.hundredths
+        AND updated_at <= public.soma_cutoff(
+            %(now)s::timestamptz, place.cutoff, place.half_life, place.lowest, place.shortest,
+            counted.hundredths
+        )
     ORDER BY updated_at, memory_id
     LIMIT %(most)s::bigint
 ) AS held
 LIMIT %(most)s::bigint
 """
+# A rule that ends nothing yet leaves its whole notice period to what is older.
 _UNTOLD_BY_POLICY = """
 SELECT held.*
 FROM unnest(
-    %(namespaces)s::text[], %(kinds)s::text[], %(since)s::timestamptz[], %(until)s::timestamptz[],
-    %(ttls)s::bigint[]
-) AS place (namespace, kind, since, until, ttl)
+    %(namespaces)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[], %(half_lives)s::bigint[],
+    %(floors)s::float8[], %(shortest)s::bigint[], %(notices)s::bigint[], %(ends_from)s::timestamptz[]
+) AS place (namespace, kind, cutoff, half_life, lowest, shortest, notice, ends_from)
+CROSS JOIN LATERAL
+    public.soma_importances(%(tenant)s::text, place.namespace, place.kind) AS counted (hundredths)
 CROSS JOIN LATERAL (
-    SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at
+    SELECT public.soma_cutoff(
+        %(now)s::timestamptz, place.cutoff, place.half_life, place.lowest, place.shortest, counted.hundredths
+    ) AS cutoff
+) AS reached
+CROSS JOIN LATERAL (
+    SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at, importance
     FROM public.memories
-    WHERE tenant = %(tenant)s::text AND namespace = place.namespace
-        AND updated_at > place.since AND updated_at <= place.until
-        AND kind = place.kind AND expires_at IS NULL AND NOT deleted
+    WHERE tenant = %(tenant)s::text AND namespace = place.namespace AND kind = place.kind
+        AND expires_at IS NULL AND NOT deleted
+        AND importance_hundredths = counted.hundredths
+        AND updated_at <= reached.cutoff + place.notice * interval '1 second'
+        AND updated_at > CASE
+            WHEN place.ends_from > %(now)s::timestamptz THEN '-infinity' ELSE reached.cutoff
+        END
         AND NOT EXISTS (
             SELECT FROM public.retention_notices AS told
             WHERE told.tenant = memories.tenant AND told.memory_id = memories.memory_id
-                AND told.deadline = memories.updated_at + place.ttl * interval '1 second'
+                AND told.deadline
+                    = greatest(memories.updated_at + (%(now)s::timestamptz - reached.cutoff), place.ends_from)
             OFFSET 0
         )
     ORDER BY updated_at, memory_id
@@ -106,6 +128,7 @@ class AgingMemory:
     kind: Kind
     updated_at: datetime
     expires_at: datetime | None
+    importance: float
 
 
 Page = Sequence[AgingMemory]
@@ -116,7 +139,7 @@ class _Place(NamedTuple):
 
     namespace: str
     kind: Kind
-    rule: RetentionRule
+    decides: RuleInForce
 
 
 async def ended_by_themselves(connection: Connection, now: datetime, most: int) -> AsyncIterator[Page]:
@@ -139,7 +162,7 @@ async def ended_by_policy(
 ) -> AsyncIterator[Page]:
     """Yield the memories of a tenant whose deadline by policy has passed."""
     async for places in _places(connection, tenant, policies):
-        values = _of(tenant, places) | {"until": [moved(now, -each.rule.ttl_seconds) for each in places]}
+        values = _of(tenant, places, [each.decides.ended(now) for each in places], now)
         async for page in _until_nothing_new(connection, _ENDED_BY_POLICY, values, most):
             yield page
 
@@ -149,13 +172,12 @@ async def untold_by_policy(
 ) -> AsyncIterator[Page]:
     """Yield the memories of a tenant whose notice period by policy has begun, untold ones alone."""
     async for each in _places(connection, tenant, policies):
-        places = [place for place in each if place.rule.notice_seconds]
+        places = [place for place in each if place.decides.rule.notice_seconds]
         if not places:
             continue
-        values = _of(tenant, places) | {
-            "since": [moved(now, -place.rule.ttl_seconds) for place in places],
-            "until": [moved(now, place.rule.notice_seconds - place.rule.ttl_seconds) for place in places],
-            "ttls": [place.rule.ttl_seconds for place in places],
+        values = _of(tenant, places, [place.decides.limits(now) for place in places], now) | {
+            "notices": [place.decides.rule.notice_seconds for place in places],
+            "ends_from": [place.decides.ends_from for place in places],
         }
         async for page in _until_nothing_new(connection, _UNTOLD_BY_POLICY, values, most):
             yield page
@@ -190,8 +212,8 @@ async def _until_nothing_new(
 async def _page(connection: Connection, query: str, values: dict[str, object]) -> Page:
     rows = await connection.execute(query.encode(), values)
     return [
-        AgingMemory(tenant, memory_id, version, namespace, Kind(kind), updated_at, expires_at)
-        for tenant, memory_id, version, namespace, kind, updated_at, expires_at in await rows.fetchall()
+        AgingMemory(tenant, memory_id, version, namespace, Kind(kind), *aging)
+        for tenant, memory_id, version, namespace, kind, *aging in await rows.fetchall()
     ]
 
 
@@ -212,11 +234,13 @@ async def _places(
         after = {"after_namespace": found[-1][0], "after_kind": found[-1][1]}
 
 
-def _of(tenant: str, places: Sequence[_Place]) -> dict[str, object]:
+def _of(tenant: str, places: Sequence[_Place], limits: Sequence[Limits], now: datetime) -> dict[str, object]:
     return {
         "tenant": tenant,
+        "now": now,
         "namespaces": [place.namespace for place in places],
         "kinds": [place.kind.value for place in places],
+        **as_columns(limits),
     }
 
 

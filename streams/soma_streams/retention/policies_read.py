@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any
 
-from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.retention import TenantPolicies
 from soma_streams.sinks.sessions import Connection
 
 _CLOCK = "SELECT clock_timestamp()"
 _POLICIES = """
-SELECT held.tenant, held.namespace, held.rules, held.cap
+SELECT held.tenant, held.namespace, held.rules, held.cap, held.set_at
 FROM unnest(%(tenants)s::text[]) AS wanted (tenant)
 CROSS JOIN LATERAL (
     SELECT * FROM public.retention_policies WHERE retention_policies.tenant = wanted.tenant OFFSET 0
@@ -24,13 +24,10 @@ SELECT min(tenant) FROM public.retention_policies WHERE tenant > %(after)s::text
 async def policies_of(connection: Connection, tenants: Collection[str]) -> Mapping[str, TenantPolicies]:
     """Return the policies in force of some tenants; one without any has none that decide."""
     rows = await connection.execute(_POLICIES, {"tenants": sorted(set(tenants))})
-    found: dict[str, dict[str | None, list[RetentionRule]]] = {tenant: {} for tenant in tenants}
-    caps: dict[str, dict[str | None, SizeCap]] = {tenant: {} for tenant in tenants}
-    for tenant, namespace, rules, cap in await rows.fetchall():
-        found[tenant][namespace or None] = [RetentionRule.model_validate(rule) for rule in rules]
-        if cap is not None:
-            caps[tenant][namespace or None] = SizeCap.model_validate(cap)
-    return {tenant: TenantPolicies(policies, caps[tenant]) for tenant, policies in found.items()}
+    found: dict[str, list[tuple[str, Any, Any, datetime]]] = {tenant: [] for tenant in tenants}
+    for tenant, namespace, rules, cap, set_at in await rows.fetchall():
+        found[tenant].append((namespace, rules, cap, set_at))
+    return {tenant: TenantPolicies.of_rows(policies) for tenant, policies in found.items()}
 
 
 async def next_tenant(connection: Connection, after: str) -> str | None:

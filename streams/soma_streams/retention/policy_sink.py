@@ -77,7 +77,8 @@ async def _apply(connection: Connection, statement: Statement[RetentionPolicySet
     if policy is None:
         await connection.execute(_LIFT, place)
         return
-    rules = Jsonb([rule.model_dump(mode="json") for rule in policy.rules])
+    # What nobody said is not written down: a process of the version before may read it.
+    rules = Jsonb([rule.model_dump(mode="json", exclude_defaults=True) for rule in policy.rules])
     cap = None if policy.cap is None else Jsonb(policy.cap.model_dump(mode="json"))
     said = {"rules": rules, "cap": cap, "actor": policy.actor, "set_at": policy.occurred_at}
     await connection.execute(_SET, place | said)

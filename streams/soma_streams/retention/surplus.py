@@ -67,7 +67,7 @@ class SurplusMemory:
 SurplusPage = Sequence[SurplusMemory]
 
 
-class _Place(NamedTuple):
+class CrowdedNamespace(NamedTuple):
     """A namespace with more memories than it may have."""
 
     tenant: str
@@ -75,30 +75,49 @@ class _Place(NamedTuple):
     cap: SizeCap
 
 
+async def crowded(
+    connection: Connection, tenant: str, policies: TenantPolicies
+) -> AsyncIterator[CrowdedNamespace]:
+    """Yield the namespaces of a tenant that have more memories than they may."""
+    if not policies.caps:
+        return
+    after = ""
+    while True:
+        rows = await connection.execute(
+            _NAMESPACES, {"tenant": tenant, "after": after, "most": _NAMESPACES_AT_ONCE}
+        )
+        found = await rows.fetchall()
+        if not found:
+            return
+        for namespace, number in found:
+            cap = policies.cap_for(namespace)
+            if cap is not None and number > cap.max_memories:
+                yield CrowdedNamespace(tenant, namespace, cap)
+        after = found[-1][0]
+
+
 async def due_surplus(
-    connection: Connection, tenant: str, policies: TenantPolicies, now: datetime, most: int
+    connection: Connection, place: CrowdedNamespace, now: datetime, most: int
 ) -> AsyncIterator[SurplusPage]:
     """Yield what is above a cap and whose notice period is over; each page has to end before the next."""
-    async for place in _crowded(connection, tenant, policies):
-        # Without a notice period any will do, also what was told of while there was one.
-        at_once = not place.cap.notice_seconds
-        told_by = _LAST if at_once else now
-        async for page in _pages(connection, place, {"untold": at_once, "told_by": told_by, "most": most}):
-            yield page
+    # Without a notice period any will do, also what was told of while there was one.
+    at_once = not place.cap.notice_seconds
+    told_by = _LAST if at_once else now
+    async for page in _pages(connection, place, {"untold": at_once, "told_by": told_by, "most": most}):
+        yield page
 
 
 async def untold_surplus(
-    connection: Connection, tenant: str, policies: TenantPolicies, most: int
+    connection: Connection, place: CrowdedNamespace, most: int
 ) -> AsyncIterator[SurplusPage]:
     """Yield what is above a cap with a notice period and was not told of; each page has to be remembered."""
-    async for place in _crowded(connection, tenant, policies):
-        if place.cap.notice_seconds:
-            async for page in _pages(connection, place, {"untold": True, "told_by": None, "most": most}):
-                yield page
+    if place.cap.notice_seconds:
+        async for page in _pages(connection, place, {"untold": True, "told_by": None, "most": most}):
+            yield page
 
 
 async def _pages(
-    connection: Connection, place: _Place, values: dict[str, object]
+    connection: Connection, place: CrowdedNamespace, values: dict[str, object]
 ) -> AsyncIterator[SurplusPage]:
     tenant, namespace, cap = place
     values |= {"tenant": tenant, "namespace": namespace, "max_memories": cap.max_memories}
@@ -114,22 +133,3 @@ async def _pages(
             return
         yield page
         seen.update((each.memory_id, each.version) for each in page)
-
-
-async def _crowded(connection: Connection, tenant: str, policies: TenantPolicies) -> AsyncIterator[_Place]:
-    """Yield the namespaces of a tenant that have more memories than they may."""
-    if not policies.caps:
-        return
-    after = ""
-    while True:
-        rows = await connection.execute(
-            _NAMESPACES, {"tenant": tenant, "after": after, "most": _NAMESPACES_AT_ONCE}
-        )
-        found = await rows.fetchall()
-        if not found:
-            return
-        for namespace, number in found:
-            cap = policies.cap_for(namespace)
-            if cap is not None and number > cap.max_memories:
-                yield _Place(tenant, namespace, cap)
-        after = found[-1][0]

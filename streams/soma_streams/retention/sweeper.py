@@ -25,7 +25,13 @@ from soma_streams.retention.due_memories import (
 )
 from soma_streams.retention.policies_read import database_time, next_tenant, policies_of
 from soma_streams.retention.publishing import Publishing
-from soma_streams.retention.surplus import SurplusMemory, SurplusPage, due_surplus, untold_surplus
+from soma_streams.retention.surplus import (
+    SurplusMemory,
+    SurplusPage,
+    crowded,
+    due_surplus,
+    untold_surplus,
+)
 from soma_streams.settings import RetentionSettings
 from soma_streams.sinks.sessions import Connection
 
@@ -102,53 +108,36 @@ class Sweeper:
             psycopg.Error: As the server or the connection tells it.
             ProducerError: The brokers refuse what is published.
         """
-        self._oldest_due = None
         ended = told = 0
-        began = await self._now(connection)
-        async for page in self._ended(connection):
+        began, most = await self._now(connection), self._settings.page_memories
+        async for page in ended_by_themselves(connection, began, most):
             ended += await self._end(connection, page)
-        self._oldest_due = None
-        async for surplus in self._above_caps(connection):
-            ended += await self._end_surplus(connection, surplus)
-        async for page in self._untold(connection):
-            told += await self._tell(connection, page)
+        # How long before an end somebody is told, of each tenant where anybody is.
+        notices: dict[str, int] = {}
         async for tenant, policies in _tenants(connection):
-            async for surplus in untold_surplus(connection, tenant, policies, self._settings.page_memories):
-                told += await self._tell_surplus(connection, surplus)
+            now = await self._now(connection)
+            async for page in ended_by_policy(connection, tenant, policies, now, most):
+                ended += await self._end(connection, page)
+            self._oldest_due = None
+            async for place in crowded(connection, tenant, policies):
+                async for surplus in due_surplus(connection, place, now, most):
+                    ended += await self._end_surplus(connection, surplus)
+                async for surplus in untold_surplus(connection, place, most):
+                    told += await self._tell_surplus(connection, surplus)
+            longest = max((reach.decides.rule.notice_seconds for reach in policies.reaches()), default=0)
+            if longest:
+                notices[tenant] = longest
+                async for page in untold_by_policy(connection, tenant, policies, now, most):
+                    told += await self._tell(connection, page)
+        if notices:
+            now, longest = await self._now(connection), max(notices.values())
+            async for page in untold_by_themselves(connection, notices, now, longest, most):
+                told += await self._tell(connection, page)
+        self._oldest_due = None
         # What a notice was for is done by now, unless its deadline came during this sweep.
         await self._forget(connection, began)
         if ended or told:
             self._log.info("memories_swept", ended=ended, told=told)
-
-    async def _ended(self, connection: Connection) -> AsyncIterator[Page]:
-        now, most = await self._now(connection), self._settings.page_memories
-        async for page in ended_by_themselves(connection, now, most):
-            yield page
-        async for tenant, policies in _tenants(connection):
-            now = await self._now(connection)
-            async for page in ended_by_policy(connection, tenant, policies, now, most):
-                yield page
-
-    async def _untold(self, connection: Connection) -> AsyncIterator[Page]:
-        most = self._settings.page_memories
-        notices: dict[str, int] = {}
-        async for tenant, policies in _tenants(connection):
-            longest = max((reach.rule.notice_seconds for reach in policies.reaches()), default=0)
-            if longest:
-                notices[tenant] = longest
-                now = await self._now(connection)
-                async for page in untold_by_policy(connection, tenant, policies, now, most):
-                    yield page
-        if notices:
-            now, longest = await self._now(connection), max(notices.values())
-            async for page in untold_by_themselves(connection, notices, now, longest, most):
-                yield page
-
-    async def _above_caps(self, connection: Connection) -> AsyncIterator[SurplusPage]:
-        async for tenant, policies in _tenants(connection):
-            now, most = await self._now(connection), self._settings.page_memories
-            async for page in due_surplus(connection, tenant, policies, now, most):
-                yield page
 
     async def _end(self, connection: Connection, page: Page) -> int:
         """Publish the ends of those of a page whose deadline has passed, and wait until they are applied."""

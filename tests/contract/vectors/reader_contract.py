@@ -29,7 +29,7 @@ from soma_api.queries.vectors.conditions import (
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question
 from soma_schemas.clock import Clock
-from soma_schemas.events import RetentionRule
+from soma_schemas.events import Decay, RetentionRule
 from soma_schemas.fields import Kind
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.vectors.bm25 import Bm25Encoder
@@ -190,6 +190,37 @@ class PointReaderContract:
             for age in (9, 10, 49, 50, 99, 100)
             if age < ttl
         }
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_what_has_faded_is_not_found_and_takes_no_place_among_the_hits(
+        self, engine: Engine, mode: SearchMode
+    ) -> None:
+        clock = FakeClock()
+        rule = RetentionRule(
+            kind=None,
+            ttl_seconds=10**6,
+            notice_seconds=0,
+            archive=False,
+            decay=Decay(half_life_seconds=100, floor=0.125),
+        )
+
+        def aged(seconds: int, importance: float, **fields: Any) -> Point:
+            updated_at = clock.now() - timedelta(seconds=seconds)
+            return a_point(updated_at=updated_at, importance=importance, **fields)
+
+        faded = [aged(200, 0.5, text="tea tea") for _ in range(150)]
+        living = [
+            aged(199, 0.5, key="almost", text="tea and more of it"),
+            aged(299, 1.0, key="matters", text="tea and more of it"),
+            aged(9999, 0.1, key="own", text="tea and more of it", expires_at=clock.now() + timedelta(1)),
+        ]
+        await engine.writer.write([*faded, aged(300, 1.0, text="tea tea"), *living])
+
+        hits = await search(
+            engine, mode=mode, clock=clock, policies=TenantPolicies({"team": [rule]}), top_k=3
+        )
+
+        assert {hit.memory.content.key for hit in hits} == {"almost", "matters", "own"}
 
     async def test_what_has_ended_takes_no_place_among_the_hits(self, engine: Engine) -> None:
         clock = FakeClock()

@@ -12,7 +12,7 @@ import pytest
 from api_gateway import Gateway, body_of
 from builders import A_MOMENT, A_TENANT, an_id
 from soma_api.principals import Role
-from soma_schemas.events import MemoryStored, RetentionRule
+from soma_schemas.events import Decay, MemoryStored, RetentionRule
 from soma_schemas.fields import Kind
 from soma_schemas.memories import Content
 from soma_schemas.namespaces import ancestors
@@ -20,8 +20,9 @@ from soma_schemas.retention import TenantPolicies
 from soma_schemas.versions import pack_version
 
 
-def a_rule(ttl: timedelta, kind: Kind | None = None) -> RetentionRule:
-    return RetentionRule(kind=kind, ttl_seconds=int(ttl.total_seconds()), notice_seconds=0, archive=False)
+def a_rule(ttl: timedelta, kind: Kind | None = None, decay: Decay | None = None) -> RetentionRule:
+    seconds = int(ttl.total_seconds())
+    return RetentionRule(kind=kind, ttl_seconds=seconds, notice_seconds=0, archive=False, decay=decay)
 
 
 def by_its_own_deadline(gateway: Gateway, **fields: object) -> UUID:
@@ -196,7 +197,11 @@ async def test_reads_and_counts_agree_with_the_rules_whatever_the_policies(
     gateway.use(gateway.a_key(Role.READER))
     policies = {
         place: [
-            a_rule(timedelta(minutes=random.randint(1, 90)), kind)
+            a_rule(
+                timedelta(minutes=random.randint(1, 90)),
+                kind,
+                random.choice([None, Decay(half_life_seconds=random.randint(60, 3600), floor=0.2)]),
+            )
             for kind in random.sample([None, *Kind], random.randint(1, 3))
         ]
         for place in [None, *places]
@@ -210,10 +215,11 @@ async def test_reads_and_counts_agree_with_the_rules_whatever_the_policies(
         namespace, kind = random.choice(places), random.choice(list(Kind))
         changed = now - timedelta(minutes=random.randint(0, 90))
         own = random.choice([None, None, now - timedelta(minutes=1), now, now + timedelta(minutes=1)])
+        importance = random.random()
         memory = gateway.given_memory(
-            namespace=namespace, kind=kind.value, updated_at=changed, expires_at=own
+            namespace=namespace, kind=kind.value, updated_at=changed, expires_at=own, importance=importance
         )
-        deadline = rules_of.deadline_of(_content(namespace, kind, changed, own))
+        deadline = rules_of.deadline_of(_content(namespace, kind, changed, own, importance))
         if deadline is None or deadline.at > now:
             living.append((memory, namespace))
 
@@ -231,7 +237,9 @@ async def test_reads_and_counts_agree_with_the_rules_whatever_the_policies(
     }
 
 
-def _content(namespace: str, kind: Kind, changed: datetime, own: datetime | None) -> Content:
+def _content(
+    namespace: str, kind: Kind, changed: datetime, own: datetime | None, importance: float
+) -> Content:
     return Content(
         namespace=namespace,
         key=None,
@@ -240,7 +248,7 @@ def _content(namespace: str, kind: Kind, changed: datetime, own: datetime | None
         text="",
         payload="{}",
         tags=(),
-        importance=0.5,
+        importance=importance,
         embedding=None,
         embedding_model=None,
         subject=None,

@@ -154,9 +154,72 @@ async def test_a_plan_says_how_many_end_when_and_which_go_first(gateway: Gateway
     assert len(plan["samples"]) == 5
     first = plan["samples"][0]
     assert (first["memory_id"], first["key"], len(first["text"])) == (oldest, "first", 120)
-    assert first["ends_at"].startswith("2026-02-28T12:00:00")
+    assert first["ends_at"].startswith("2026-03-02T12:00:00")
     assert gateway.publisher.sent == {}
     assert await readable(gateway) == 8
+
+
+async def test_a_plan_says_that_nothing_ends_before_its_notice_period(gateway: Gateway) -> None:
+    gateway.given_memory(namespace="team", updated_at=gateway.clock.now() - timedelta(days=99))
+
+    plan = body_of(
+        await gateway.client.post(f"{POLICIES}:plan", json={"rules": [a_rule(DAY, notice_seconds=2 * DAY)]})
+    )
+
+    within = ("due_now", "due_within_1_day", "due_within_7_days", "due_within_30_days")
+    assert [plan[each] for each in within] == [0, 0, 1, 1]
+    assert plan["samples"][0]["ends_at"].startswith("2026-03-04T12:00:00")
+
+
+async def test_a_plan_of_a_decay_ends_what_matters_less_sooner(gateway: Gateway) -> None:
+    now = gateway.clock.now()
+    decay = {"half_life_seconds": DAY, "floor": 0.125}
+    for importance in (0.1, 0.25, 0.5, 1.0):
+        gateway.given_memory(namespace="team", importance=importance, updated_at=now - timedelta(hours=1))
+
+    plan = body_of(await gateway.client.post(f"{POLICIES}:plan", json={"rules": [{"decay": decay}]}))
+
+    within = ("due_now", "due_within_1_day", "due_within_7_days", "due_within_30_days")
+    assert [plan[each] for each in within] == [1, 2, 4, 4]
+    assert [each["ends_at"][:13] for each in plan["samples"]] == [
+        "2026-03-02T12",
+        "2026-03-03T11",
+        "2026-03-04T11",
+        "2026-03-05T11",
+    ]
+
+
+async def test_a_decay_keeps_as_long_as_it_keeps_what_matters_most_unless_less_is_said(
+    gateway: Gateway,
+) -> None:
+    decay = {"half_life_seconds": DAY, "floor": 0.125}
+    for rule in ({"decay": decay}, {"decay": decay, "ttl_seconds": DAY, "kind": "SEMANTIC"}):
+        answer = await gateway.client.put(f"{POLICIES}?namespace=team", json={"rules": [rule]})
+        assert answer.status_code == 202
+
+    policies = gateway.publisher.sent[MEMORY_POLICIES.name]
+    assert [each.rules[0].ttl_seconds for each in policies if isinstance(each, RetentionPolicySet)] == [
+        3 * DAY,
+        DAY,
+    ]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {},
+        {"kind": "EPISODIC"},
+        {"decay": {"half_life_seconds": DAY}},
+        {"decay": {"half_life_seconds": 0, "floor": 0.1}},
+        {"decay": {"half_life_seconds": DAY, "floor": 0.001}},
+        {"decay": {"half_life_seconds": DAY, "floor": 1.0}},
+    ],
+)
+async def test_a_rule_that_says_no_time_is_not_published(gateway: Gateway, rule: dict[str, Any]) -> None:
+    answer = await gateway.client.put(POLICIES, json={"rules": [rule]})
+
+    assert answer.status_code == 422
+    assert gateway.publisher.sent == {}
 
 
 async def readable(gateway: Gateway) -> int:

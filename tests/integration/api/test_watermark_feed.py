@@ -205,7 +205,7 @@ async def test_a_changed_policy_is_in_force_as_soon_as_it_is_told(
 
     async def in_force() -> int | None:
         rule = (await policies.of("acme")).rule_for("team", Kind.EPISODIC)
-        return None if rule is None else rule.ttl_seconds
+        return None if rule is None else rule.rule.ttl_seconds
 
     # Time stands still: nothing but what is told makes anybody read again.
     policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, FakeClock())

@@ -280,6 +280,9 @@ def ended(*ttls: int) -> dict[str, Any]:
         "policy_namespaces": places or None,
         "policy_kinds": ["EPISODIC", "SEMANTIC"][: len(ttls)] or None,
         "policy_cutoffs": cutoffs or None,
+        "policy_half_lives": [2**31 - 1] * len(ttls) or None,
+        "policy_floors": [0.05] * len(ttls) or None,
+        "policy_shortest": [0] * len(ttls) or None,
     }
 
 
@@ -290,9 +293,20 @@ def planned(tenant: str) -> dict[str, Any]:
         "tenants": [tenant] * 40,
         "places": [f"users/{number}/notes" for number in range(40)],
         "kinds": ["EPISODIC"] * 40,
-        "cutoffs": ["2025-11-01Z"] * 40,
+        **limited("2025-11-01Z"),
+        "ends_from": ["2026-05-01Z"] * 40,
         "now": "2026-05-01Z",
         "most": 5,
+    }
+
+
+def limited(cutoff: str) -> dict[str, Any]:
+    """What each of forty rules lets live: all of them end what has not changed since a time."""
+    return {
+        "cutoffs": [cutoff] * 40,
+        "half_lives": [None, 60] * 20,
+        "floors": [None, 0.05] * 20,
+        "shortest": [None, 10**8] * 20,
     }
 
 
@@ -340,8 +354,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_api.queries.policy_queries._PLACES": {
         "": Case(27, lambda t: {"tenant": t, "prefix": "users"}, kept=False)
     },
-    "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(4 * 40, planned, kept=False)},
-    "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(12 * 40, planned, kept=False)},
+    "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(16 * 40, planned, kept=False)},
+    "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(20 * 40, planned, kept=False)},
     "soma_api.queries.memory_queries._LINKS": {
         "one each way": Case(30, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000} | ended()),
         "under policies": Case(
@@ -466,7 +480,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "100": Case(3000, written("link_row", version="version + 1000000"))
     },
     "soma_streams/sinks/postgres/write_memories.sql": {
-        "100 new": Case(2900, written("memory_row", memory_id="gen_random_uuid()")),
+        "100 new": Case(3000, written("memory_row", memory_id="gen_random_uuid()")),
         "100 replaced": Case(
             4100,
             written("memory_row", version="version + 1000000", recent_event_ids="ARRAY[gen_random_uuid()]"),
@@ -600,16 +614,33 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_streams.retention.due_memories._ENDED_BY_POLICY": {
-        "ten of forty namespaces": Case(700, lambda t: {**places_of(), "until": [due(t)] * 40, "most": 500}),
+        "ten of forty namespaces": Case(
+            1300, lambda t: {**places_of(), **limited(due(t)), "now": "2026-05-01Z", "most": 500}
+        ),
+        # All that is there is old, and nothing of it is for these rules to end.
+        "nothing of a kind": Case(
+            300,
+            lambda _: {
+                **places_of(),
+                "kinds": ["SEMANTIC"] * 40,
+                **limited("2027-01-01Z"),
+                "now": "2026-05-01Z",
+                "most": 500,
+            },
+        ),
+        "nothing that has faded": Case(
+            600, lambda _: {**places_of(), **limited("2025-11-01Z"), "now": "2026-05-01Z", "most": 500}
+        ),
     },
     "soma_streams.retention.due_memories._UNTOLD_BY_POLICY": {
         "ten of forty namespaces": Case(
             1300,
             lambda t: {
                 **places_of(),
-                "since": ["2020-01-01Z"] * 40,
-                "until": [due(t)] * 40,
-                "ttls": [3600] * 40,
+                **limited(due(t)),
+                "notices": [0] * 40,
+                "ends_from": ["2027-01-01Z"] * 40,
+                "now": "2026-05-01Z",
                 "most": 500,
             },
         )
@@ -746,7 +777,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.store_audits._RESULT": {"": Case(10, an_audit)},
     "soma_cli.retention_status._POLICIES": {"": Case(400)},
     "soma_cli.retention_status._PLACES": {"": Case(2000)},
-    "soma_cli.retention_status._OVERDUE": {"in 40 namespaces": Case(4 * 40, planned)},
+    "soma_cli.retention_status._OVERDUE": {"in 40 namespaces": Case(16 * 40, planned)},
     "soma_cli.retention_status._TOLD": {"": Case(9000)},
     "soma_cli.retention_status._QUEUED": {"": Case(9000)},
     "soma_cli.count_verification._COUNTS_THAT_DIFFER": {"": Case(22_000)},

@@ -53,7 +53,7 @@ def policies(table: Table, clock: FakeClock) -> PoliciesInForce:
 
 async def ttl(policies: PoliciesInForce) -> int | None:
     rule = (await policies.of("acme")).rule_for("team", Kind.EPISODIC)
-    return None if rule is None else rule.ttl_seconds
+    return None if rule is None else rule.rule.ttl_seconds
 
 
 async def test_what_was_read_is_kept_while_changes_are_told(

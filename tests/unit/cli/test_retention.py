@@ -196,21 +196,58 @@ def test_a_policy_says_how_long_or_how_many(soma: Soma, api: CannedApi, at: dict
     ran = soma("retention", "set", "-n", "team", environment=at)
 
     assert ran.code == 2
-    assert "say how long or how many: a DURATION, --max-memories NUMBER, or both" in ran.err
+    assert "say how long or how many: a DURATION, --half-life DURATION, --max-memories NUMBER" in ran.err
     assert api.asked == []
 
 
+def test_a_floor_without_a_half_life_says_nothing(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
+    ran = soma("retention", "set", "--floor", "0.1", environment=at)
+
+    assert ran.code == 2
+    assert "--floor goes with --half-life DURATION" in ran.err
+    assert api.asked == []
+
+
+@pytest.mark.parametrize(
+    ("said", "rule"),
+    [
+        (["--half-life", "30d"], {"decay": {"half_life_seconds": 2_592_000, "floor": 0.05}}),
+        (
+            ["90d", "--half-life", "30d", "--floor", "0.2"],
+            {"ttl_seconds": 7_776_000, "decay": {"half_life_seconds": 2_592_000, "floor": 0.2}},
+        ),
+    ],
+)
+def test_a_half_life_is_a_rule_by_itself_or_shortens_a_duration(
+    soma: Soma, api: CannedApi, at: dict[str, str], said: list[str], rule: dict[str, Any]
+) -> None:
+    api.answers(policies(cap=A_CAP), 200)
+    api.answers(NOTHING_ENDS, 200)
+
+    ran = soma("retention", "plan", *said, "-n", "team", "--notice", "1d", environment=at)
+
+    assert ran.code == 0
+    rules = [{"kind": None, "notice_seconds": 86_400, "archive": False} | rule]
+    assert api.asked[-1].body == {"rules": rules, "cap": A_CAP}
+
+
 def test_the_list_shows_each_rule_and_cap(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
-    rules = (a_rule(ttl_seconds=86_400, archive=True), a_rule(kind="SEMANTIC"))
+    decay = {"half_life_seconds": 3600, "floor": 0.125}
+    rules = (
+        a_rule(ttl_seconds=86_400, archive=True),
+        a_rule(kind="SEMANTIC", decay=decay),
+        a_rule(kind="EPISODIC", decay=decay, ttl_seconds=3 * 3600),
+    )
     api.answers(policies(*rules, cap=A_CAP), 200)
 
     ran = soma("retention", "list", environment=at)
 
-    header, first, second, third = ran.out.splitlines()
+    header, first, second, third, last = ran.out.splitlines()
     assert header.split() == ["namespace", "kind", "kept", "notice", "archive", "set", "by"]
-    assert third.split()[:7] == ["team", "together", "at", "most", "1,000", "1m", "no"]
+    assert last.split()[:7] == ["team", "together", "at", "most", "1,000", "1m", "no"]
     assert first.split()[:6] == ["team", "all", "others", "1d", "none", "yes"]
-    assert second.split()[:5] == ["team", "SEMANTIC", "7s", "none", "no"]
+    assert "SEMANTIC    7s; half-life 1h, to 0.125  none" in second
+    assert "EPISODIC    half-life 1h, to 0.125      none" in third
 
 
 @pytest.mark.parametrize(

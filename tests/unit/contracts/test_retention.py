@@ -2,27 +2,39 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, localcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soma_schemas.events import RetentionRule, SizeCap
+from soma_schemas.events import Decay, RetentionRule, SizeCap
 from soma_schemas.fields import Kind
 from soma_schemas.memories import Content
 from soma_schemas.namespaces import contains
-from soma_schemas.retention import Deadline, TenantPolicies
+from soma_schemas.retention import Deadline, Limits, RuleInForce, TenantPolicies
 
 CHANGED = datetime(2026, 3, 2, 9, tzinfo=UTC)
 OWN = datetime(2026, 4, 1, tzinfo=UTC)
 
 
-def a_rule(ttl: int, kind: Kind | None = None, *, notice: int = 0, archive: bool = False) -> RetentionRule:
-    return RetentionRule(kind=kind, ttl_seconds=ttl, notice_seconds=notice, archive=archive)
+def a_rule(
+    ttl: int,
+    kind: Kind | None = None,
+    *,
+    notice: int = 0,
+    archive: bool = False,
+    decay: tuple[int, float] | None = None,
+) -> RetentionRule:
+    fades = None if decay is None else Decay(half_life_seconds=decay[0], floor=decay[1])
+    return RetentionRule(kind=kind, ttl_seconds=ttl, notice_seconds=notice, archive=archive, decay=fades)
 
 
 def a_memory(
-    namespace: str = "team/a/notes", kind: Kind = Kind.SEMANTIC, expires_at: datetime | None = None
+    namespace: str = "team/a/notes",
+    kind: Kind = Kind.SEMANTIC,
+    expires_at: datetime | None = None,
+    importance: float = 0.5,
 ) -> Content:
     return Content(
         namespace=namespace,
@@ -32,7 +44,7 @@ def a_memory(
         text="a",
         payload="{}",
         tags=(),
-        importance=0.5,
+        importance=importance,
         embedding=None,
         embedding_model=None,
         subject=None,
@@ -46,6 +58,8 @@ def a_memory(
 
 
 FACTS = a_rule(60, Kind.SEMANTIC)
+# Of what is half as important as can be: 100 s, at a half-life of 50 s and a floor of an eighth.
+FADES = a_rule(10**6, decay=(50, 0.125))
 EVENTS = a_rule(30, Kind.EPISODIC)
 
 
@@ -69,6 +83,22 @@ EVENTS = a_rule(30, Kind.EPISODIC)
         ({"team/a": [EVENTS]}, a_memory(), None),
         # A nearer general rule goes before one of the kind further up.
         ({"team/a": [a_rule(20)], "team": [FACTS]}, a_memory(), 20),
+        # A rule with a decay decides where another would, and no other beside it.
+        ({None: [FADES]}, a_memory(), 100),
+        ({"team": [FADES], None: [a_rule(10)]}, a_memory(), 100),
+        ({"team": [a_rule(20)], None: [FADES]}, a_memory(), 20),
+        ({"team": [FACTS, FADES]}, a_memory(), 60),
+        ({"team": [FACTS, FADES]}, a_memory(kind=Kind.EPISODIC), 100),
+        ({"team/a": [EVENTS], None: [FADES]}, a_memory(), 100),
+        ({None: [FADES]}, a_memory(importance=1.0), 150),
+        ({None: [FADES]}, a_memory(importance=0.25), 50),
+        # At the floor and below it nothing is left, but the notice period.
+        ({None: [FADES]}, a_memory(importance=0.125), 0),
+        ({None: [FADES]}, a_memory(importance=0.0), 0),
+        ({None: [a_rule(10**6, decay=(50, 0.125), notice=7)]}, a_memory(importance=0.0), 7),
+        # Nothing is kept longer than its rule keeps anything.
+        ({None: [a_rule(99, decay=(50, 0.125))]}, a_memory(), 99),
+        ({None: [a_rule(3, decay=(50, 0.125), notice=7)]}, a_memory(importance=0.0), 3),
     ],
 )
 def test_the_nearest_rule_decides(
@@ -76,7 +106,7 @@ def test_the_nearest_rule_decides(
 ) -> None:
     deadline = TenantPolicies(policies).deadline_of(memory)
 
-    assert (deadline and deadline.at) == (seconds and CHANGED + timedelta(seconds=seconds))
+    assert (deadline and deadline.at) == (None if seconds is None else CHANGED + timedelta(seconds=seconds))
 
 
 def test_a_memory_s_own_deadline_goes_before_every_policy_which_says_the_rest() -> None:
@@ -100,6 +130,59 @@ def test_a_policy_counts_from_the_last_change() -> None:
         archive=False,
         by_policy=True,
     )
+
+
+@given(
+    importance=st.floats(0, 1),
+    half_life=st.integers(1, 2**31 - 1),
+    floor=st.floats(0.01, 1, exclude_max=True),
+    notice=st.integers(0, 10**6),
+)
+def test_a_memory_ends_when_its_importance_halved_with_each_half_life_is_down_to_the_floor(
+    importance: float, half_life: int, floor: float, notice: int
+) -> None:
+    rule = RuleInForce.since(CHANGED, a_rule(2**40 - 1, decay=(half_life, floor), notice=notice))
+
+    seconds = rule.lifetime_seconds(importance)
+
+    with localcontext(prec=60):
+        counted = Decimal(round(importance * 100)) / 100
+
+        def left(age: int) -> Decimal:
+            return counted * Decimal(2) ** -(Decimal(age) / half_life)
+
+        # A second more or less is what whole seconds and the last digits of a float are worth.
+        assert seconds == notice or left(seconds - 1) >= Decimal(floor) * (1 - Decimal("1e-9"))
+        assert left(seconds + 1) <= Decimal(floor) * (1 + Decimal("1e-9"))
+    assert seconds >= notice
+
+
+@pytest.mark.parametrize(
+    ("rule", "set_seconds", "at_seconds"),
+    [
+        (a_rule(60), -100, 60),
+        (a_rule(60), 61, 61),
+        (a_rule(60, notice=10), 40, 60),
+        (a_rule(60, notice=10), 51, 61),
+        (a_rule(60, notice=10), 1000, 1010),
+        (a_rule(60, notice=100), -1000, 60),
+        (a_rule(10**6, decay=(50, 0.125), notice=10), 80, 100),
+        (a_rule(10**6, decay=(50, 0.125), notice=10), 95, 105),
+    ],
+)
+def test_a_rule_ends_nothing_before_its_notice_period_has_passed_since_it_was_set(
+    rule: RetentionRule, set_seconds: int, at_seconds: int
+) -> None:
+    set_at = CHANGED + timedelta(seconds=set_seconds)
+    policies = TenantPolicies({None: [rule]}, set_at={None: set_at})
+    at = CHANGED + timedelta(seconds=at_seconds)
+
+    assert policies.deadline_of(a_memory()) == Deadline(
+        at, notice_at=at - timedelta(seconds=rule.notice_seconds), archive=False, by_policy=True
+    )
+    (reach, *_) = policies.reaches()
+    before = set_at + timedelta(seconds=rule.notice_seconds) - timedelta(microseconds=1)
+    assert reach.decides.ended(before) == Limits(None, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +232,7 @@ def test_exactly_one_reach_holds_a_memory_and_it_is_that_of_its_rule(
     found = TenantPolicies(policies)
 
     holding = [
-        reach.rule
+        reach.decides
         for reach in found.reaches()
         if reach.kind is kind
         and (reach.namespace is None or contains(reach.namespace, namespace))

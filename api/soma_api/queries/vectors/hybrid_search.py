@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +16,7 @@ from soma_api.queries.vectors.unerased import unerased
 from soma_schemas import tracing
 from soma_schemas.clock import Clock
 from soma_schemas.events import ErasureScope
+from soma_schemas.memories import Content
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.tracing import SpanKind
 from soma_schemas.vectors.bm25 import Bm25Encoder
@@ -26,6 +28,8 @@ from soma_schemas.vectors.points import unit_vector
 # Hybrid search fuses this many of each kind; more changed no ranking among the examples (docs/adr/0005).
 _CANDIDATES = 100
 _FIELDS = (TENANT, VERSION, DOCUMENT)
+# Where importance decays, so many candidates of each kind are looked through for such as have not ended.
+_MOST_CANDIDATES = 10_000
 
 
 class SearchMode(StrEnum):
@@ -116,14 +120,50 @@ class Search:
             limit=max(_CANDIDATES, request.top_k) if request.mode is SearchMode.HYBRID else request.top_k,
         )
         with tracing.part("query points", SpanKind.CLIENT, tracing.QDRANT):
-            found = await self._reader.candidates(question)
+            if request.policies.decays:
+                found = await self._undecayed(request, question)
+            else:
+                found = await self._reader.candidates(question)
         best = _ranked(request.mode, found, request.top_k)
         with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
             payloads = await self._reader.payloads(
                 [each.id for each in best], conditions + self._living(request), _FIELDS
             )
         # What was deleted, moved out of reach or ended since the candidates were found is left out.
-        return [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]
+        hits = [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]
+        if request.policies.decays:
+            now = self._clock.now()
+            hits = [hit for hit in hits if not _ended(request.policies, hit.memory.content, now)]
+        return hits
+
+    async def _undecayed(self, request: SearchRequest, question: Question) -> Candidates:
+        """Return candidates that have not ended by a decay either, as many as without it where they are.
+
+        No engine can compute a decay, so the points themselves are read. As a rule the worker of retention
+        has left none that has ended, and the first look is enough.
+        """
+        wanted = question.limit
+        while True:
+            found = await self._reader.candidates(question)
+            payloads = await self._reader.payloads(
+                list({each.id for each in (*found.dense, *found.sparse)}), question.conditions, _FIELDS
+            )
+            now = self._clock.now()
+            living = {
+                place
+                for place, payload in payloads.items()
+                if (content := memory_of(payload).content) is not None
+                and not _ended(request.policies, content, now)
+            }
+            dense = [each for each in found.dense if each.id in living]
+            sparse = [each for each in found.sparse if each.id in living]
+            enough = all(
+                len(kept) >= wanted or len(all_found) < question.limit
+                for kept, all_found in ((dense, found.dense), (sparse, found.sparse))
+            )
+            if enough or question.limit >= _MOST_CANDIDATES:
+                return Candidates(dense[:wanted], sparse[:wanted])
+            question = replace(question, limit=min(4 * question.limit, _MOST_CANDIDATES))
 
     def _living(self, request: SearchRequest) -> list[Condition]:
         return living(request.tenant, request.policies, places_of(request.filter), self._clock.now())
@@ -150,6 +190,11 @@ def _ranked(mode: SearchMode, found: Candidates, limit: int) -> list[Ranked]:
             return rank_by_words(found.sparse, limit)
         case SearchMode.HYBRID:
             return fuse(found.dense, found.sparse, limit)
+
+
+def _ended(policies: TenantPolicies, content: Content, now: datetime) -> bool:
+    deadline = policies.deadline_of(content)
+    return deadline is not None and deadline.at <= now
 
 
 def _hit(tenant: str, ranked: Ranked, payload: Mapping[str, Any]) -> SearchHit:

@@ -1,4 +1,8 @@
-"""The conditions of a search that leave out what has ended: pure, and as few as say it."""
+"""The conditions of a search that leave out what has ended: pure, and as few as say it.
+
+An engine compares fields with values and computes nothing. So what a decay has ended before the rest of its
+rule would is not left out here: `soma_api.queries.vectors.hybrid_search` drops that from the candidates.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -60,7 +64,7 @@ def _ended(policies: TenantPolicies, places: Sequence[Place], now: datetime) -> 
     """Return what policies have ended, with what is ended alike in one."""
     kinds: dict[tuple[datetime, tuple[str, ...], tuple[str, ...]], list[Kind]] = defaultdict(list)
     for reach in policies.reaches():
-        cutoff = reach.cutoff(now)
+        cutoff = reach.decides.ended(now).cutoff
         if cutoff is None or not any(
             place.meets(reach.namespace) and not any(map(place.lies_in, reach.except_below))
             for place in places
