@@ -28,7 +28,7 @@ _TIME_ORDERS = ("memories_by_update", "memories_by_creation", "memories_by_occur
 _SOURCE = """
 CREATE SCHEMA IF NOT EXISTS bench;
 DROP TABLE IF EXISTS bench.source, bench.memories, bench.history;
-CREATE TABLE bench.source (LIKE public.memories INCLUDING STORAGE, number integer);
+CREATE TABLE bench.source (LIKE public.memories INCLUDING STORAGE INCLUDING GENERATED, number integer);
 """
 _MEMORY = """
 INSERT INTO bench.source (

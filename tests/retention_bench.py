@@ -122,14 +122,17 @@ class Bench:
 
     async def sweep(self) -> None:
         """Sweep as a process that has just begun does."""
-        sweeper = Sweeper(
+        await self.sweeper().sweep(self._session)
+
+    def sweeper(self) -> Sweeper:
+        """Return the sweeper of a process that begins."""
+        return Sweeper(
             publishing=self._publishing(),
             clock=self.clock,
             settings=self._settings,
             topics=TopicSettings(),
             metrics=RetentionMetrics(MetricSet()),
         )
-        await sweeper.sweep(self._session)
 
     async def relay(self) -> None:
         """Relay as a process that has just begun does."""

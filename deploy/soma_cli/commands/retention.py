@@ -281,7 +281,7 @@ def _changed(
     }
     changed: _Said = {"rules": [], "cap": None}
     if ttl is not None or decay is not None:
-        rule = {"kind": kind, **how}
+        rule: _Said = {"kind": kind, **how}
         if ttl is not None:
             rule["ttl_seconds"] = seconds_of("DURATION", ttl)
         if decay is not None:

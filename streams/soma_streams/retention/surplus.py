@@ -40,6 +40,17 @@ HAVING sum(number) > 0
 ORDER BY namespace
 LIMIT %(most)s::bigint
 """
+# The few whose time is over are the beginning of an index; whose they are is asked after.
+_TIME_IS_OVER = """
+SELECT FROM (
+    SELECT tenant, seen_updated_at FROM public.retention_notices
+    WHERE deadline <= %(now)s::timestamptz
+    ORDER BY deadline
+    OFFSET 0
+) AS due
+WHERE tenant = %(tenant)s::text AND seen_updated_at IS NOT NULL
+LIMIT 1
+"""
 _NAMESPACES_AT_ONCE = 200
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -102,6 +113,10 @@ async def due_surplus(
     """Yield what is above a cap and whose notice period is over; each page has to end before the next."""
     # Without a notice period any will do, also what was told of while there was one.
     at_once = not place.cap.notice_seconds
+    if not at_once:
+        over = await connection.execute(_TIME_IS_OVER, {"tenant": place.tenant, "now": now})
+        if not over.rowcount:
+            return
     told_by = _LAST if at_once else now
     async for page in _pages(connection, place, {"untold": at_once, "told_by": told_by, "most": most}):
         yield page

@@ -1,7 +1,7 @@
 """Ends memories whose time has come, and tells of it before: by publishing, nothing here writes a memory."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 import structlog
@@ -26,6 +26,7 @@ from soma_streams.retention.due_memories import (
 from soma_streams.retention.policies_read import database_time, next_tenant, policies_of
 from soma_streams.retention.publishing import Publishing
 from soma_streams.retention.surplus import (
+    CrowdedNamespace,
     SurplusMemory,
     SurplusPage,
     crowded,
@@ -64,6 +65,7 @@ SELECT partition, next_offset FROM public.sink_watermarks
 WHERE consumer_group = %(group)s::text AND topic = %(topic)s::text AND epoch = %(epoch)s::int
 """
 _SETTLING_SECONDS = 0.05
+_LOOKS_A_PERIOD = 100
 
 
 class Sweeper:
@@ -95,6 +97,7 @@ class Sweeper:
         self._topics = topics
         self._metrics = metrics
         self._oldest_due: datetime | None = None
+        self._look_again: dict[CrowdedNamespace, datetime] = {}
         self._log = structlog.get_logger("soma_streams.retention.sweeper")
         metrics.read_overdue(self._overdue_seconds)
 
@@ -122,8 +125,9 @@ class Sweeper:
             async for place in crowded(connection, tenant, policies):
                 async for surplus in due_surplus(connection, place, now, most):
                     ended += await self._end_surplus(connection, surplus)
-                async for surplus in untold_surplus(connection, place, most):
-                    told += await self._tell_surplus(connection, surplus)
+                if self._is_to_be_looked_at(place, now):
+                    async for surplus in untold_surplus(connection, place, most):
+                        told += await self._tell_surplus(connection, surplus)
             longest = max((reach.decides.rule.notice_seconds for reach in policies.reaches()), default=0)
             if longest:
                 notices[tenant] = longest
@@ -138,6 +142,17 @@ class Sweeper:
         await self._forget(connection, began)
         if ended or told:
             self._log.info("memories_swept", ended=ended, told=told)
+
+    def _is_to_be_looked_at(self, place: CrowdedNamespace, now: datetime) -> bool:
+        """Say whether to look for what to tell of above a cap, which goes through all that waits already.
+
+        The period begins with the notice, so that a later look takes nothing of it.
+        """
+        if now < self._look_again.get(place, now):
+            return False
+        self._look_again = {other: at for other, at in self._look_again.items() if now < at}
+        self._look_again[place] = now + timedelta(seconds=place.cap.notice_seconds / _LOOKS_A_PERIOD)
+        return True
 
     async def _end(self, connection: Connection, page: Page) -> int:
         """Publish the ends of those of a page whose deadline has passed, and wait until they are applied."""

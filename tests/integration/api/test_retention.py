@@ -19,7 +19,7 @@ POLICIES = "/v1/retention-policies"
 
 
 def a_rule(ttl: int, **fields: Any) -> dict[str, Any]:
-    return {"kind": None, "ttl_seconds": ttl, "notice_seconds": 0, "archive": False} | fields
+    return {"kind": None, "ttl_seconds": ttl, "notice_seconds": 0, "archive": False, "decay": None} | fields
 
 
 def in_force(ttl: int) -> RetentionRule:

@@ -130,6 +130,29 @@ async def test_with_a_notice_a_memory_is_told_of_once_and_ends_when_its_time_is_
     assert rows(owner_dsn, "SELECT FROM retention_notices") == []
 
 
+async def test_what_waits_is_gone_through_a_hundred_times_in_its_period_and_whoever_comes_has_all_of_it(
+    bench: Bench, session: Connection
+) -> None:
+    await bench.log.set_policy(cap_set("team", max_memories=1, notice_seconds=3600))
+    await bench.log.tell(*weighed(0.1, 0.2))
+    sweeper = bench.sweeper()
+    await sweeper.sweep(session)
+    await bench.log.tell(*weighed(0.05))
+
+    bench.clock.advance(35)
+    await sweeper.sweep(session)
+    assert len(notices(bench)) == 1
+    bench.clock.advance(2)
+    await sweeper.sweep(session)
+
+    # The pace that is kept moves the clock by less than a second.
+    ends_after = [(each.expires_at - NOW) // timedelta(seconds=1) for each in notices(bench)]
+    assert ends_after == [3600, 3637]
+    bench.clock.advance(3600 - 37)
+    await sweeper.sweep(session)
+    assert len(expiries(bench)) == 1
+
+
 async def test_what_changes_after_the_notice_is_told_of_again(bench: Bench, owner_dsn: str) -> None:
     await bench.log.set_policy(cap_set("team", max_memories=1, notice_seconds=3600))
     least, other = weighed(0.1, 0.2)

@@ -651,6 +651,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.retention.history_months._MAKE": {"": Case(60, lambda _: {"month": "2026-03-01"})},
     "soma_streams.retention.history_months._DROP": {"": Case(60, lambda _: {"month": "2003-03-01"})},
     "soma_streams.retention.surplus._NAMESPACES": {"": Case(30, lambda _: {"after": "", "most": 200})},
+    "soma_streams.retention.surplus._TIME_IS_OVER": {"": Case(8, lambda _: {"now": "2026-01-01Z"})},
     "soma_streams.retention.surplus._SURPLUS": {
         "100 of a namespace": Case(
             1000,
