@@ -354,8 +354,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_api.queries.policy_queries._PLACES": {
         "": Case(27, lambda t: {"tenant": t, "prefix": "users"}, kept=False)
     },
-    "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(16 * 40, planned, kept=False)},
-    "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(20 * 40, planned, kept=False)},
+    "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(18 * 40, planned, kept=False)},
+    "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(24 * 40, planned, kept=False)},
     "soma_api.queries.memory_queries._LINKS": {
         "one each way": Case(30, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000} | ended()),
         "under policies": Case(
@@ -380,9 +380,9 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_api.queries.overview_queries._KINDS": {
         "": Case(27, lambda t: {"tenant": t, "allowed": None} | ended(), kept=False),
-        # Each of the 40 namespaces is looked into once.
+        # Each of the 40 namespaces is asked for its importances, and looked into for each of them.
         "under policies": Case(
-            27 + 4 * 40, lambda t: {"tenant": t, "allowed": None} | ended(7, 9), kept=False
+            27 + 18 * 40, lambda t: {"tenant": t, "allowed": None} | ended(7, 9), kept=False
         ),
     },
     "soma_api.queries.overview_queries._NAMESPACE_COUNT": {
@@ -407,7 +407,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_api.queries.overview_queries._OTHERS": {
         "": Case(11, lambda t: {"tenant": t} | ended(), kept=False),
-        "under policies": Case(11 + 4 * 40, lambda t: {"tenant": t} | ended(7, 9), kept=False),
+        "under policies": Case(11 + 18 * 40, lambda t: {"tenant": t} | ended(7, 9), kept=False),
     },
     "soma_api.queries.write_queries._OUTCOMES": {
         "of one": Case(33, lambda t: {"tenant": t, **positions(t, 1)}),
