@@ -180,7 +180,7 @@ def test_what_was_written_since_a_switch_is_found_after_a_rollback(at_home: Soma
 def test_a_rebuild_without_room_says_so_and_goes_on_when_there_is(at_home: Soma, tmp_path: Path) -> None:
     soma, full = at_home, tmp_path / "full"
     stored(soma, "The granary holds barley.")
-    begun = ended(started(soma.home, "before soma_streams.index_rebuild commit_offsets", "reindex"))
+    begun = ended(started(soma.home, "before soma_cli.local.embedded_index EmbeddedIndex.flush", "reindex"))
     full.touch()
 
     unmade = started(soma.home, f"full {full}", "reindex", "--no-switch")
@@ -204,7 +204,7 @@ def test_a_model_that_is_away_is_waited_for(at_home: Soma) -> None:
         pass
     port = int(following["SOMA_NEXT_EMBEDDER__URL"].split(":")[-1].partition("/")[0])
 
-    waiting = started(soma.home, "nothing", "reindex", "--no-switch", **following)
+    waiting = started(soma.home, "nothing", "reindex", "--no-switch", "--recall", "0", **following)
     assert waiting.stderr is not None
     said = next(line for line in waiting.stderr if "embedder_unavailable" in line)
     assert is_found(soma, "The lighthouse is painted white.")
@@ -227,10 +227,9 @@ def test_an_index_of_a_newer_version_waits_for_processes_of_that_version(
         log = home / "logs" / "api.log"
         eventually_now(lambda: "index_unknown" in log.read_text())
         stored(soma, "The orchard was planted by a miller.")
-        seen = soma("status")
+        eventually_now(lambda: soma("status").out, lambda shown: "MismatchError" in shown)
 
         assert is_found(soma, "The orchard is older than the house.")
         assert is_found(soma, "The orchard was planted by a miller.")
     assert rebuilt.code == 0, rebuilt.err
     assert json.loads(rebuilt.out)["switched"]
-    assert "MismatchError" in seen.out
