@@ -8,7 +8,7 @@ from soma_schemas.errors import told
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.index_rebuild import RebuildProgress
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
 
 
 async def caught_up(progress: Callable[[], Awaitable[RebuildProgress]], clock: Clock, tell: Tell) -> None:
