@@ -114,8 +114,8 @@ class _Application(FastAPI):
             redirect_slashes=False,
             lifespan=lifespan,
         )
-        for router in _ROUTERS:
-            self.include_router(router)
+        # As they are: `include_router` makes each a second time, at the first request that comes near it.
+        self.router.routes.extend(route for router in _ROUTERS for route in router.routes)
         if docs:
             add_docs_page(self)
 
