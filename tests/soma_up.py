@@ -117,3 +117,31 @@ def soma_up(home: Path, environment: Mapping[str, str] | None = None) -> Iterato
         printed = starting.ready()
         assert printed is not None
         yield Up(home, starting.process, starting.output, starting.errors, printed)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A `soma up --demo` that ended.
+
+    Attributes:
+        home: Where its memories are; the parts of its next start start side by side.
+        code: Its exit code.
+        output: What it showed on stdout.
+        errors: What it said on stderr.
+    """
+
+    home: Path
+    code: int
+    output: str
+    errors: str
+
+
+def demonstrate(home: Path) -> Demonstration:
+    """Run `soma up --demo` to its end."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "soma_cli.main", "up", "--demo", "--home", str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Demonstration(home, ran.returncode, ran.stdout, ran.stderr)

@@ -242,6 +242,7 @@ class Stack:
             self._observe,
             arguments=["work", work],
             environment={
+                **_one_of_its_groups(name),
                 **self._tuned,
                 **as_environment(self.parts.places(Login.WORKER)),
                 **self._encryption,
@@ -286,6 +287,7 @@ class Stack:
             self._observe,
             arguments=["serve", "--embedded-vectors", str(self._home.folder("vectors"))],
             environment={
+                **_one_of_its_groups("api"),
                 **self._tuned,
                 **as_environment(self.parts.places(Login.API)),
                 **self._encryption,
@@ -299,6 +301,11 @@ class Stack:
             needs=needs,
             after=after,
         )
+
+
+def _one_of_its_groups(name: str) -> dict[str, str]:
+    # Nobody else is in its groups: after a crash it has its partitions back at once, not a session later.
+    return {f"{ENVIRONMENT_PREFIX}DELIVERY__INSTANCE_ID": name}
 
 
 def _migrate(dsn: str) -> None:

@@ -12,7 +12,7 @@ from soma_cli.local.postgres import Login
 from soma_command import Soma
 from soma_schemas.configuration import as_environment
 from soma_schemas.settings import KafkaSettings, PostgresSettings, RegistrySettings
-from soma_up import Up, soma_up
+from soma_up import Demonstration, Up, demonstrate, soma_up
 
 
 class _Places(BaseModel):
@@ -37,8 +37,16 @@ def proxy() -> Iterator[RecordingDoor]:
 def stack(tmp_path_factory: pytest.TempPathFactory, proxy: RecordingDoor) -> Iterator[Up]:
     """One stack for all tests of this folder, where it is hard; they keep to namespaces of their own."""
     home = tmp_path_factory.mktemp("up") / ODD_NAME
-    with soma_up(home, proxy_everywhere(f"http://{proxy.host_port}")) as running:
+    # What is killed must not be waited for until its session ends.
+    environment = proxy_everywhere(f"http://{proxy.host_port}") | {"SOMA_DELIVERY__SESSION_TIMEOUT": "600"}
+    with soma_up(home, environment) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
+    """`soma up --demo` on a home of its own, ended."""
+    return demonstrate(tmp_path_factory.mktemp("demo") / "home")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from soma_cli.local.home import LOOPBACK
 from soma_command import Soma
-from soma_up import soma_starting, soma_up
+from soma_up import Demonstration, soma_starting
 from waiting import eventually_now, still_running
 
 _SECONDS = 90
@@ -115,13 +115,10 @@ def _pid(home: Path, process: str) -> int | None:
         return None
 
 
-@pytest.fixture(scope="module")
-def arranged_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def arranged_home(demonstration: Demonstration) -> Path:
     """A home that had a start before, so that the parts start side by side."""
-    home = tmp_path_factory.mktemp("starts") / "home"
-    with soma_up(home) as running:
-        assert running.stop() == 0
-    return home
+    return demonstration.home
 
 
 @pytest.mark.long

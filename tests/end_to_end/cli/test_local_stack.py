@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from recording_door import RecordingDoor, proxy_everywhere
 from soma_command import Soma
-from soma_up import Up, soma_up
+from soma_up import Demonstration, Up, soma_up
 from waiting import eventually_now
 
 _SECONDS = 90
@@ -86,23 +85,16 @@ def test_a_home_is_for_one_stack(stack: Up) -> None:
 
 
 def test_the_demonstration_answers_questions_and_leaves_its_memories(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    demonstration: Demonstration, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    home = tmp_path / "home"
+    home = demonstration.home
     soma = Soma(home, capfd)
 
-    shown = subprocess.run(
-        [sys.executable, "-m", "soma_cli.main", "up", "--demo", "--home", str(home)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert shown.returncode == 0, shown.stderr
-    assert "imported 356 memories of assistant-month.jsonl" in shown.stdout
-    assert "Harbour 2.4 is live since 10:38." in shown.stdout
-    assert f"Go on with `soma up --home {home}`" in shown.stderr
-    assert shown.stderr.endswith(f"stopped; what is stored stays in {home}\n")
+    assert demonstration.code == 0, demonstration.errors
+    assert "imported 356 memories of assistant-month.jsonl" in demonstration.output
+    assert "Harbour 2.4 is live since 10:38." in demonstration.output
+    assert f"Go on with `soma up --home {home}`" in demonstration.errors
+    assert demonstration.errors.endswith(f"stopped; what is stored stays in {home}\n")
     assert "no local stack runs" in soma("list").err
 
     # What the log has is not lost, however soon after that everything stops.
