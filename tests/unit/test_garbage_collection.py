@@ -13,9 +13,10 @@ from soma_streams.garbage_collection import collect_rarely
 def _restored() -> Iterator[None]:
     """Leave the collector of the tests as it was."""
     before = gc.get_threshold()
+    gc.unfreeze()
     yield
     gc.set_threshold(*before)
-    gc.unfreeze()
+    gc.freeze()
 
 
 class Knot:
