@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# What is compiled once serves every process that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -54,7 +57,9 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=
 test-reference: $(VENV)/.dev ## Run the tests of the write path as where the native extension is not installed.
 	PYTHONPATH=$(CURDIR)/tests/without_native $(BIN)/pytest $(PARALLEL) $(WRITE_PATH)
 
-WRITE_PATH := tests/unit/contracts/test_producer.py tests/integration/contracts/test_producer.py tests/unit/delivery tests/unit/sinks_postgres tests/integration/sinks_postgres tests/integration/workers
+# What these are about is the same code with the extension and without.
+ELSEWHERE := test_consumer_group test_lost_index test_retention_worker test_watchdog_on_brokers
+WRITE_PATH := tests/unit/contracts/test_producer.py tests/integration/contracts/test_producer.py tests/unit/delivery tests/unit/sinks_postgres tests/integration/sinks_postgres tests/integration/workers $(ELSEWHERE:%=--ignore=tests/integration/workers/%.py)
 
 .PHONY: test-long
 test-long: $(VENV)/.dev ## Run the tests that take minutes each.
