@@ -88,8 +88,7 @@ class Up(Starting):
 @contextmanager
 def soma_starting(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Starting]:
     """Run `soma up` until the block ends, and do not wait until it is ready."""
-    # Elsewhere than where every stack of this machine tries to listen first.
-    Home(home, Random()).port("api")
+    _listen_elsewhere(home)
     command = [sys.executable, "-m", "soma_cli.main", "up", "--json", "--home", str(home)]
     output, errors = (home.with_name(f"{home.name}.{name}") for name in ("printed", "said"))
     with (
@@ -138,6 +137,7 @@ class Demonstration:
 
 def demonstrate(home: Path) -> Demonstration:
     """Run `soma up --demo` to its end."""
+    _listen_elsewhere(home)
     ran = subprocess.run(
         [sys.executable, "-m", "soma_cli.main", "up", "--demo", "--home", str(home)],
         capture_output=True,
@@ -145,3 +145,8 @@ def demonstrate(home: Path) -> Demonstration:
         check=False,
     )
     return Demonstration(home, ran.returncode, ran.stdout, ran.stderr)
+
+
+def _listen_elsewhere(home: Path) -> None:
+    # Than where every stack of this machine tries to listen first.
+    Home(home, Random()).port("api")
