@@ -23,6 +23,7 @@ from soma_schemas.events import DataKeyWrapped, ErasureCompleted, ErasureRequest
 from soma_schemas.topics import MEMORY_ERASURES, MEMORY_EVENTS, MEMORY_KEYS
 from soma_schemas.versions import pack_version
 from soma_streams.audit.retained_log import statements
+from soma_streams.delivery.compacted import Statement
 from soma_streams.erasure.erasure_sink import accepting, carrying_out_again
 from soma_streams.erasure.erasure_store import FIND_SELECTOR
 from soma_streams.erasure.key_destruction import retiring_selected
@@ -85,8 +86,8 @@ class LoggedChanges:
     Attributes:
         keys: The data keys that are not destroyed.
         destroyed: The tenants of those that are, by the key.
-        is_the_same: Whether the log of keys is that of the backup, and whole: a key that it has no more is
-            destroyed.
+        is_the_same: Whether the log of keys is that of the backup, and all of it can be read: a key that it
+            has no more is destroyed.
         erasures: In the log's order.
         before: Below which version a request reaches that is not complete, by partition of memory.events.
         masters: Unwrap keys; None: there are none.
@@ -127,22 +128,29 @@ def read_logged_changes(
     destroyed: dict[UUID, str] = {}
     erasures: list[ErasureRequested | ErasureCompleted] = []
 
-    async def read() -> None:
+    async def read() -> bool:
+        whole = True
         async for key in statements(settings, MEMORY_KEYS, now.ends, clock):
-            if isinstance(key.said, DataKeyWrapped):
-                keys[key.said.key_id] = key.said
-            else:
-                with suppress(ValueError):
-                    destroyed[UUID(key.name)] = key.tenant
+            match key:
+                case None:
+                    whole = False
+                case Statement(said=DataKeyWrapped() as said):
+                    keys[said.key_id] = said
+                case Statement(tenant=tenant, name=key_id):
+                    with suppress(ValueError):
+                        destroyed[UUID(key_id)] = tenant
         ends = topics[MEMORY_ERASURES.full_name(settings.topics)].ends
-        said = [each.said async for each in statements(settings, MEMORY_ERASURES, ends, clock)]
-        erasures.extend(each for each in said if isinstance(each, ErasureRequested | ErasureCompleted))
+        async for each in statements(settings, MEMORY_ERASURES, ends, clock):
+            if each is not None and isinstance(each.said, ErasureRequested | ErasureCompleted):
+                erasures.append(each.said)  # noqa: PERF401  # a comprehension cannot tell the type
+        return whole
 
-    asyncio.run(read())
+    whole = asyncio.run(read())
     return LoggedChanges(
         keys={key_id: key for key_id, key in keys.items() if key_id not in destroyed},
         destroyed=destroyed,
-        is_the_same=then is not None
+        is_the_same=whole
+        and then is not None
         and then.id == now.id
         and all(now.ends.get(partition, 0) >= end for partition, end in then.ends.items()),
         erasures=erasures,

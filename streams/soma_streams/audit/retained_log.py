@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Self
 
@@ -129,8 +128,8 @@ class RetainedLog:
 
 async def statements(
     settings: PublishingSettings, topic: Topic, ends: Mapping[int, int], clock: Clock
-) -> AsyncIterator[Statement[Event]]:
-    """Yield what a compacted topic says, from its beginning; what cannot be read is left out.
+) -> AsyncIterator[Statement[Event] | None]:
+    """Yield what a compacted topic says, from its beginning; None for a record that cannot be read.
 
     Args:
         settings: Where the log and the registry are.
@@ -150,8 +149,11 @@ async def statements(
                 async for page in log.pages(partition, 0, end):
                     known = await _fetched(schemas, page)
                     for record in page:
-                        with suppress(UndecodableError, ContractError):
-                            yield statement_of(reader, record, known, settings.topics.epoch)
+                        try:
+                            said = statement_of(reader, record, known, settings.topics.epoch)
+                        except (UndecodableError, ContractError):
+                            said = None
+                        yield said
     finally:
         await schemas.close()
 

@@ -152,7 +152,7 @@ async def test_what_was_logged_before_the_time_is_there_and_nothing_after_it(
     assert committed_watermarks(kafka, topics, SinkGroup.POSTGRES) == committed != []
 
 
-def test_what_is_about_a_subject_is_opened_with_the_live_keys(
+def test_what_is_about_a_subject_is_opened_with_the_keys_that_the_log_has(
     local_parts: LocalParts,
     publishing_settings: PublishingSettings,
     operator: dict[str, str],

@@ -60,6 +60,7 @@ async def logged(settings: PublishingSettings) -> dict[UUID, DataKeyWrapped | No
     ends = (await asyncio.to_thread(log_state, settings.kafka, settings.topics, MEMORY_KEYS)).ends
     found: dict[UUID, DataKeyWrapped | None] = {}
     async for each in statements(settings, MEMORY_KEYS, ends, SystemClock()):
+        assert each is not None
         assert each.said is None or isinstance(each.said, DataKeyWrapped)
         found[UUID(each.name)] = each.said
     return found
