@@ -738,7 +738,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.api_key_admin._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
     "soma_cli.backups.drilling._MEMORIES": {"": Case(7000)},
     "soma_cli.backups.drilling._VERSIONS": {"": Case(7000)},
-    "soma_cli.backups.logged_changes._BURY": {"": Case(10, lambda t: {"key_ids": ids(t, 1), "tenants": [t]})},
+    "soma_cli.backups.logged_changes._BURY": {"": Case(30, lambda t: {"key_ids": ids(t, 1), "tenants": [t]})},
     "soma_cli.backups.logged_changes._DESTROY": {"": Case(10, lambda t: {"key_ids": ids(t, 1)})},
     "soma_cli.backups.logged_changes._DESTROY_ABSENT": {"": Case(10, lambda t: {"key_ids": ids(t, 1)})},
     "soma_cli.backups.logged_changes._KEEP": {
