@@ -1,6 +1,7 @@
 """Standard input, output and error as `soma` uses them: whatever was closed, and whatever the locale."""
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -73,6 +74,8 @@ def close_standard_output() -> None:
 def log_to_standard_error(level: int = 0) -> None:
     """Keep lines of a log out of stdout, where results go; the log of a process stays as it is.
 
+    What libraries warn of is left out: a command says in its own words what it could not do.
+
     Args:
         level: Of `logging`; lines below it are left out.
     """
@@ -84,3 +87,7 @@ def log_to_standard_error(level: int = 0) -> None:
             logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr),
             wrapper_class=structlog.make_filtering_bound_logger(level),
         )
+    root = logging.getLogger()
+    if not root.handlers:
+        # Without any, Python prints warnings by itself.
+        root.addHandler(logging.NullHandler())

@@ -82,12 +82,16 @@ def load(
     except ValidationError as error:
         raise ConfigurationError(
             "; ".join(
-                f"{variable_name(finding['loc'])}: {finding['msg']}"
+                _fault(variable_name(finding["loc"]), finding["type"], finding["msg"])
                 for finding in error.errors(include_url=False, include_input=False, include_context=False)
             ),
             remedy="Correct it; `soma config docs` lists every setting.",
         ) from None
     return Loaded(settings, tuple(_effective(settings, sources)))
+
+
+def _fault(name: str, kind: str, message: str) -> str:
+    return f"unknown setting: {name}" if kind == "extra_forbidden" else f"{name}: {message}"
 
 
 def variable_name(path: Sequence[str | int]) -> str:

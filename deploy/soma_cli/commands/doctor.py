@@ -1,6 +1,7 @@
 """`soma doctor`: look at everything, and say what to do about what fails."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from soma_cli.failures import FindingsError
 from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.output import show
 from soma_cli.settings import operator_settings
+from soma_cli.standard_streams import log_to_standard_error
 from soma_schemas.clock import SystemClock
 
 app = typer.Typer(add_completion=False)
@@ -46,6 +48,8 @@ async def examined(root: Invocation) -> Examination:
         UsageError: There is neither.
         ConfigurationError: The settings that say where everything is are wrong.
     """
+    # What could not be seen is a finding; a line of a log would say it a second time.
+    log_to_standard_error(logging.CRITICAL)
     settings, local = operator_settings(root)
     async with open_checks(root, settings, local, SystemClock()) as checks:
         with _seen_waiting() as under_way:

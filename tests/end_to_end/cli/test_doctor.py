@@ -108,6 +108,7 @@ def test_parts_that_are_away_are_told_with_what_to_start(soma: Soma) -> None:
     assert found.keys() >= {"brokers", "topics", "registry", "database", "clocks", "groups", "index"}
     assert {each["remedy"] is None for every in found.values() for each in every} == {False}
     assert "SOMA_POSTGRES__HOST" in found["database"][0]["remedy"]
+    assert len(ran.err.splitlines()) == 1, "what was found is told once"
 
 
 def test_an_api_that_nobody_named_is_a_warning(soma: Soma, operator: dict[str, str]) -> None:

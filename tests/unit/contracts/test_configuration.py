@@ -68,6 +68,12 @@ def test_a_wrong_or_unknown_setting_is_refused_by_name(environment: dict[str, st
     assert caught.value.remedy is not None or value in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["SOMA_KAFKA__BOOTSTRAP", "SOMA_KAFAK__BOOTSTRAP_SERVERS", "SOMA_TYPO"])
+def test_an_unknown_setting_is_called_that_wherever_it_stands(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^unknown setting: {name}$"):
+        load(PublishingSettings, environment={name: "x"})
+
+
 def test_white_space_around_a_value_is_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "SOMA_KAFKA__SASL_PASSWORD").write_bytes(b"\xef\xbb\xbf hunter2 \r\n")
     environment = {
