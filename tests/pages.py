@@ -1,7 +1,10 @@
 """Reads what a page tells people to type, and what it says they see then."""
 
 import re
+import shlex
 from dataclasses import dataclass
+
+from soma_command import Soma
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,20 @@ def steps(page: str) -> list[Step]:
         else:
             found.append(Step(language, text.strip(), (), code or None))
     return found
+
+
+def walk(page: str, soma: Soma) -> None:
+    """Type every command of a page, and hold it to what the page says is seen."""
+    for step in steps(page):
+        assert step.language == "console"
+        output: list[str] = []
+        for line in step.text.splitlines():
+            command = shlex.split(line)
+            assert command.pop(0) == "soma"
+            ran = soma(*command)
+            assert ran.code == 0, (line, ran.err)
+            output += ran.out.splitlines()
+        assert [line for line in step.seen if not shows(line, output)] == [], output
 
 
 def _plain(line: str) -> str:

@@ -33,6 +33,7 @@ from soma_api.resources import Resources
 from soma_api.routes import (
     dead_letters,
     erasures,
+    graph,
     health,
     lag,
     links,
@@ -49,6 +50,7 @@ _ROUTERS = (
     memories.router,
     search.router,
     links.router,
+    graph.router,
     writes.router,
     overview.router,
     retention.router,

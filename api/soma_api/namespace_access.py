@@ -1,6 +1,6 @@
-"""In which namespace a memory lies, and whether the principal may change it there."""
+"""In which namespace a memory lies, and whether the principal may read it or change it there."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,9 +13,26 @@ from soma_api.problems import (
     NamespaceUnknownError,
     PreconditionFailedError,
 )
-from soma_api.queries.memory_queries import MemoryQueries, Whereabouts
+from soma_api.queries.memory_queries import Memory, MemoryQueries, Whereabouts
 from soma_schemas.events import MemoryStored
 from soma_schemas.versions import NO_VERSION
+
+
+async def require_readable(
+    memories: MemoryQueries, principal: Principal, memory_ids: Collection[UUID]
+) -> dict[UUID, Memory]:
+    """Return these memories.
+
+    Raises:
+        MemoryNotFoundError: One of them does not live, or lies where the key does not reach.
+        StoreUnavailableError: The database does not answer.
+    """
+    found = await memories.some(principal.tenant, memory_ids)
+    for memory_id in memory_ids:
+        memory = found.get(memory_id)
+        if memory is None or not principal.may_access(memory.content.namespace):
+            raise MemoryNotFoundError("there is no such memory")
+    return found
 
 
 @dataclass(frozen=True)

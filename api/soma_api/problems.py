@@ -47,6 +47,7 @@ class ProblemCode(StrEnum):
     ROUTE_NOT_FOUND = "route_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     MEMORY_NOT_FOUND = "memory_not_found"
+    PATH_NOT_FOUND = "path_not_found"
     WRITE_NOT_FOUND = "write_not_found"
     DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
     ERASURE_NOT_FOUND = "erasure_not_found"
@@ -57,6 +58,7 @@ class ProblemCode(StrEnum):
     SUPERSEDED = "superseded"
     DEAD_LETTERED = "dead_lettered"
     SEARCH_TOO_COSTLY = "search_too_costly"
+    PATH_TOO_COSTLY = "path_too_costly"
     NOT_YET_VISIBLE = "not_yet_visible"
     TOO_STALE = "too_stale"
     LOG_UNAVAILABLE = "log_unavailable"
@@ -267,6 +269,13 @@ class MemoryNotFoundError(ApiError):
     remedy = "After a write, send its position as `Soma-Position` to wait for it."
 
 
+class PathNotFoundError(ApiError):
+    """No links that may be walked lead from the one memory to the other."""
+
+    status, problem, title = 404, ProblemCode.PATH_NOT_FOUND, "There is no such path"
+    remedy = "Leave out `type`, or walk links in both directions with `direction=both`."
+
+
 class WriteNotFoundError(ApiError):
     """There is no write at this position that is visible to this key."""
 
@@ -335,6 +344,13 @@ class SearchTooCostlyError(ApiError):
 
     status, problem, title = 422, ProblemCode.SEARCH_TOO_COSTLY, "The search would take too long"
     remedy = "Use a narrower `namespace` or `namespace_prefix`, or fewer conditions."
+
+
+class PathTooCostlyError(ApiError):
+    """Looking for the path would read too many links."""
+
+    status, problem, title = 422, ProblemCode.PATH_TOO_COSTLY, "Looking for the path would take too long"
+    remedy = "Name a `type` of links, or a `direction`."
 
 
 class NotYetVisibleError(ApiError):

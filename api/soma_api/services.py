@@ -19,6 +19,7 @@ from soma_api.queries.database import Database
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
 from soma_api.queries.deadlines import Deadlines
 from soma_api.queries.erasure_queries import ErasureQueries
+from soma_api.queries.link_queries import LinkQueries
 from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.policy_queries import PolicyQueries
@@ -42,6 +43,7 @@ class Services:
     ends: LogEnds
     visibility: Visibility
     memories: MemoryQueries
+    links: LinkQueries
     policies: PoliciesInForce
     policy_queries: PolicyQueries
     policy_changes: PolicyChanges
@@ -82,6 +84,7 @@ def make_services(resources: Resources) -> Services:
             clock=resources.clock,
         ),
         memories=MemoryQueries(database, deadlines),
+        links=LinkQueries(database, deadlines),
         policies=resources.policies,
         policy_queries=policy_queries,
         policy_changes=PolicyChanges(

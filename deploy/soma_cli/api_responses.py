@@ -123,6 +123,74 @@ class Links(Answer):
     links: list[Link]
     truncated: bool
 
+    def drawn(self) -> RenderableType:
+        """Return a row for each link."""
+        if not self.links:
+            return Text("no links")
+        table = Table("from", "type", "weight", "to", box=None, header_style="bold", pad_edge=False)
+        for link in self.links:
+            table.add_row(
+                str(link.from_memory_id), Text(plain(link.type)), f"{link.weight:g}", str(link.to_memory_id)
+            )
+        return Group(table, Text("there are more", "yellow")) if self.truncated else table
+
+
+class LinkPage(Answer):
+    """Some links; `next_cursor` is null when there are no more."""
+
+    links: list[Link]
+    next_cursor: str | None
+
+
+class Neighbor(Answer):
+    """A memory near another, and the links that lead to it."""
+
+    depth: int
+    way: list[Link]
+    memory: Memory
+
+
+class Neighbors(Answer):
+    """Memories near another, the nearest first; `truncated` where there may be more."""
+
+    neighbors: list[Neighbor]
+    truncated: bool
+
+    def drawn(self) -> RenderableType:
+        """Return a row for each memory."""
+        if not self.neighbors:
+            return Text("no neighbors")
+        table = Table("depth", "way", "memory", "text", box=None, header_style="bold", pad_edge=False)
+        for each in self.neighbors:
+            table.add_row(
+                str(each.depth),
+                Text(plain(" > ".join(f"{link.type} {link.weight:g}" for link in each.way))),
+                Text(one_line(f"{each.memory.namespace} {each.memory.name()}", 60)),
+                Text(one_line(each.memory.text, _TEXT_WIDTH)),
+            )
+        return Group(table, Text("there are more", "yellow")) if self.truncated else table
+
+
+class MemoryPath(Answer):
+    """The shortest path between two memories: its links in order, and the memories that it passes."""
+
+    cost: float
+    links: list[Link]
+    memories: list[Memory]
+
+    def drawn(self) -> RenderableType:
+        """Return each memory, and between two of them the link that is walked."""
+        lines = [Text(f"cost {self.cost:g}", "dim")]
+        for place, memory in enumerate(self.memories):
+            if place:
+                link = self.links[place - 1]
+                against = link.to_memory_id != memory.memory_id
+                arrow = "^" if against else "v"
+                lines.append(Text(plain(f"  {arrow} {link.type} {link.weight:g}"), "dim"))
+            name = one_line(f"{memory.namespace} {memory.name()}", 60)
+            lines.append(Text.assemble((name, "cyan"), "  ", one_line(memory.text, _TEXT_WIDTH)))
+        return Group(*lines)
+
 
 class WrittenMany(Answer):
     """Writes in the order of the request."""

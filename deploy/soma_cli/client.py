@@ -13,10 +13,13 @@ from soma_cli.api_responses import (
     Answer,
     Hits,
     Link,
+    LinkPage,
     Links,
     Memory,
     MemoryList,
+    MemoryPath,
     Namespaces,
+    Neighbors,
     Policies,
     PolicyChange,
     Readiness,
@@ -144,14 +147,78 @@ class SomaClient:
         headers = {"If-Match": f'"{expected_version}"', **_prefer(wait_seconds)}
         return self._ask(Written, "PATCH", f"/v1/memories/{memory_id}", body=change, headers=headers)
 
-    def links(self, memory_id: UUID) -> Links:
+    def links(self, memory_id: UUID, asked: Mapping[str, Any] | None = None) -> Links:
         """Return the links of a memory, from it and to it.
+
+        Args:
+            memory_id: Of which.
+            asked: Types and direction, as the API names them.
 
         Raises:
             ApiRefusedError: There is no such memory, or the API says no.
             ApiUnreachableError: It gives no answer.
         """
-        return self._ask(Links, "GET", f"/v1/memories/{memory_id}/links")
+        return self._ask(Links, "GET", f"/v1/memories/{memory_id}/links", asked=asked)
+
+    def every_link(self, asked: Mapping[str, Any]) -> Iterator[Link]:
+        """Yield all links that the key covers, page by page.
+
+        Args:
+            asked: `namespace_prefix` and types, as the API names them.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        cursor: dict[str, str] = {}
+        while True:
+            page = self._ask(LinkPage, "GET", "/v1/links", asked={**asked, **cursor})
+            yield from page.links
+            if page.next_cursor is None:
+                return
+            cursor = {"cursor": page.next_cursor}
+
+    def neighbors(self, memory_id: UUID, asked: Mapping[str, Any]) -> Neighbors:
+        """Return the memories near a memory.
+
+        Args:
+            memory_id: Which.
+            asked: Depth, limit, and which links are walked, as the API names them.
+
+        Raises:
+            ApiRefusedError: There is no such memory, or the API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Neighbors, "GET", f"/v1/memories/{memory_id}/neighbors", asked=asked)
+
+    def path(self, asked: Mapping[str, Any]) -> MemoryPath:
+        """Return the shortest path between two memories.
+
+        Args:
+            asked: Both ends, the cost, and which links are walked, as the API names them.
+
+        Raises:
+            ApiRefusedError: There is no path, or no such memory, or the API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(MemoryPath, "GET", "/v1/paths", asked=asked)
+
+    def delete_link(
+        self, from_memory_id: UUID, to_memory_id: UUID, link_type: str, *, wait_seconds: int
+    ) -> Written:
+        """Delete a link.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer; it may be deleted all the same.
+        """
+        return self._ask(
+            Written,
+            "DELETE",
+            f"/v1/memories/{from_memory_id}/links/{to_memory_id}",
+            asked={"type": link_type},
+            headers=_prefer(wait_seconds),
+        )
 
     def put_link(self, link: Link, *, wait_seconds: int) -> Written:
         """Make a link.

@@ -32,11 +32,34 @@ COMMANDS = (
     ),
     Entry("list", "soma_cli.commands.list", "List memories.", MEMORIES),
     Entry("delete", "soma_cli.commands.delete", "Delete a memory.", MEMORIES),
+    Entry("link", "soma_cli.commands.link", "Link one memory to another.", MEMORIES),
+    Entry(
+        "unlink",
+        "soma_cli.commands.unlink",
+        "Delete the link of this type between two memories.",
+        MEMORIES,
+    ),
+    Entry(
+        "links",
+        "soma_cli.commands.links",
+        "List the links of a memory: those that begin there, and those that end there.",
+        MEMORIES,
+    ),
+    Entry(
+        "neighbors",
+        "soma_cli.commands.neighbors",
+        "List the memories near a memory, the nearest first, each with the links that lead to it.",
+        MEMORIES,
+    ),
+    Entry("path", "soma_cli.commands.path", "Find the shortest path between two memories.", MEMORIES),
     Entry(
         "import", "soma_cli.commands.import_", "Store the memories of a file, or of a git history.", MEMORIES
     ),
     Entry(
-        "export", "soma_cli.commands.export", "Export memories as lines that `soma import` reads.", MEMORIES
+        "export",
+        "soma_cli.commands.export",
+        "Export memories as lines that `soma import` reads, or as a graph.",
+        MEMORIES,
     ),
     Entry(
         "consolidate",

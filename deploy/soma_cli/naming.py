@@ -71,3 +71,30 @@ def named_memory(
             remedy=f"see `soma list --namespace {quote(namespace)}`",
         )
     return found[0]
+
+
+OneEnd = Annotated[str, typer.Argument(help="Its id; or, with --namespace, its key.", metavar="MEMORY")]
+OfEnds = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace", "-n", help="Namespace of memories that are named by key.", show_default=False
+    ),
+]
+
+
+def id_or_key(client: SomaClient, named: str, namespace: str | None) -> UUID:
+    """Return the id of a memory that is named by it or, within a namespace, by its key.
+
+    Raises:
+        UsageError: It is no id, and no namespace was given.
+        FindingsError: There is no memory with this key.
+        ApiUnreachableError: The API gives no answer.
+    """
+    try:
+        return UUID(named)
+    except ValueError:
+        if namespace is None:
+            raise UsageError(
+                f"`{named}` is not the id of a memory", remedy="if it is a key, add --namespace"
+            ) from None
+    return named_memory(client, None, namespace, named, None).memory_id

@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from soma_api.models.json_numbers import with_one_spelling
+from soma_api.queries.link_queries import Link
 from soma_api.queries.memory_queries import Memory
 from soma_schemas.memories import FIELDS, MemoryView
 from soma_schemas.outcomes import Outcome
@@ -75,6 +76,36 @@ class LinksView(BaseModel):
 
     links: list[LinkView]
     truncated: bool = Field(description="There may be more than these.")
+
+
+class LinkPage(BaseModel):
+    """Some links, and where the list goes on."""
+
+    links: list[LinkView]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null at the end.")
+
+
+class NeighborView(BaseModel):
+    """A memory near another, and how it was reached."""
+
+    depth: int = Field(description="How many links away it is.")
+    way: list[LinkView] = Field(description="The links that lead there, the first one first.")
+    memory: MemoryView
+
+
+class NeighborsView(BaseModel):
+    """Memories near another, the nearest first; of equally near ones that with the heavier link."""
+
+    neighbors: list[NeighborView]
+    truncated: bool = Field(description="There may be more than these.")
+
+
+class PathView(BaseModel):
+    """The shortest way between two memories."""
+
+    cost: float = Field(description="The sum over its links.")
+    links: list[LinkView] = Field(description="In the order in which they are walked.")
+    memories: list[MemoryView] = Field(description="Those that it passes, from one end to the other.")
 
 
 class BatchView(BaseModel):
@@ -177,6 +208,11 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
     """Return an answer in JSON."""
     body = orjson.dumps(content, option=_OPTIONS)
     return Response(body, status, headers=headers, media_type="application/json")
+
+
+def link_view(link: Link) -> dict[str, Any]:
+    """Return a link as `LinkView` describes it."""
+    return link._asdict()
 
 
 def memory_view(memory: Memory, *, embeddings: bool = False) -> dict[str, Any]:

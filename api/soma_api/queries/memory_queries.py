@@ -1,6 +1,6 @@
 """Reads memories from PostgreSQL: one, some, or page by page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -42,30 +42,16 @@ FROM memories
 WHERE tenant = %(tenant)s::text AND memory_id = ANY (%(memory_ids)s::uuid[])
 """  # noqa: S608  # a condition of our own
 
-# Through the primary key and the index by target; the other end of each is looked up.
-_LINKS = f"""
-SELECT link.from_memory_id, link.to_memory_id, link.link_type, link.weight, namespace
-FROM (
-    (
-        SELECT from_memory_id, to_memory_id, link_type, weight, to_memory_id AS other FROM memory_links
-        WHERE tenant = %(tenant)s::text AND from_memory_id = %(memory_id)s::uuid AND NOT deleted
-        LIMIT %(most)s::integer
-    )
-    UNION ALL
-    (
-        SELECT from_memory_id, to_memory_id, link_type, weight, from_memory_id AS other FROM memory_links
-        WHERE tenant = %(tenant)s::text AND to_memory_id = %(memory_id)s::uuid AND NOT deleted
-            AND from_memory_id <> %(memory_id)s::uuid
-        LIMIT %(most)s::integer
-    )
-) AS link
+# Of a few memories, in no order.
+_GET_SOME = f"""
+SELECT {_COLUMNS}
+FROM unnest(%(memory_ids)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT namespace, kind, expires_at, updated_at, importance_hundredths, memories.deleted FROM memories
-    WHERE tenant = %(tenant)s::text AND memory_id = link.other
-    OFFSET 0
+    SELECT * FROM memories WHERE tenant = %(tenant)s::text AND memory_id = wanted.id
+    OFFSET 0 -- as above
 ) AS held
-WHERE NOT held.deleted AND {LIVING}
-"""  # noqa: S608  # a condition of our own
+WHERE NOT deleted AND {LIVING}
+"""  # noqa: S608  # columns of our own
 
 _TAGGED = "SELECT soma_tagged_memories(%(tags)s::text[], %(most)s::integer)"
 
@@ -76,20 +62,6 @@ class Memory(NamedTuple):
     memory_id: UUID
     version: int
     content: Content
-
-
-class Link(NamedTuple):
-    """An edge between two living memories.
-
-    Attributes:
-        other_namespace: Of the memory at the other end than the one that was asked about.
-    """
-
-    from_memory_id: UUID
-    to_memory_id: UUID
-    type: str
-    weight: float
-    other_namespace: str
 
 
 class Order(StrEnum):
@@ -196,19 +168,15 @@ class MemoryQueries:
         rows = await self._database.rows(tenant, _WHEREABOUTS, values, prepare=True)
         return {memory_id: Whereabouts(*found) for memory_id, *found in rows}
 
-    async def links(self, tenant: str, memory_id: UUID, most: int) -> list[Link]:
-        """Return edges of a memory, from it and to it, whose other end lives.
-
-        Args:
-            tenant: Whose.
-            memory_id: Which; whether it lives itself is not asked.
-            most: At most so many from it, and so many to it.
+    async def some(self, tenant: str, memory_ids: Collection[UUID]) -> dict[UUID, Memory]:
+        """Return the living ones among these memories, without their embeddings.
 
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        values = {"memory_id": memory_id, "most": most} | await self._deadlines.values(tenant)
-        return [Link(*row) for row in await self._database.rows(tenant, _LINKS, values, prepare=True)]
+        values = {"memory_ids": list(memory_ids), "embeddings": False} | await self._deadlines.values(tenant)
+        rows = await self._database.rows(tenant, _GET_SOME, values, prepare=True)
+        return {memory.memory_id: memory for memory in map(_memory, rows)}
 
     async def page(
         self,

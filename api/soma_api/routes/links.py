@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import (
+    Links,
     Memories,
     NamespaceQuery,
     Reader,
@@ -15,8 +16,10 @@ from soma_api.dependencies import (
     WaitsForPosition,
 )
 from soma_api.json_body import JsonBody
+from soma_api.models.query_parameters import LinkTypes
 from soma_api.models.requests import PutLink
-from soma_api.models.responses import LinksView, WriteView, json_response
+from soma_api.models.responses import LinksView, WriteView, json_response, link_view
+from soma_api.namespace_access import require_readable
 from soma_api.openapi import answers
 from soma_api.problems import (
     BodyTooLargeError,
@@ -37,12 +40,12 @@ from soma_api.problems import (
     TooStaleError,
     UnsupportedMediaTypeError,
 )
+from soma_api.queries.link_queries import Direction
 from soma_api.write_responses import Creates
 from soma_schemas.fields import StorableString
 
 router = APIRouter(tags=["links"])
 
-# From a memory, and as many to it.
 _MOST_LINKS = 1000
 
 _Body = Annotated[PutLink, Depends(JsonBody(PutLink))]
@@ -81,25 +84,25 @@ _DONE = {200: "Done; only with `Prefer: wait`."}
     ),
 )
 async def list_links(
-    *, principal: Reader, consistency: ReadsRecords, memories: Memories, memory_id: UUID
+    *,
+    principal: Reader,
+    consistency: ReadsRecords,
+    memories: Memories,
+    links: Links,
+    memory_id: UUID,
+    types: LinkTypes = None,
+    direction: Annotated[
+        Direction, Query(description="Links that begin here, that end here, or both.")
+    ] = Direction.BOTH,
 ) -> Response:
     """List the links of a memory, those that begin there and those that end there."""
     answered = await consistency.ensure()
-    memory = await memories.get(principal.tenant, memory_id)
-    if memory is None or not principal.may_access(memory.content.namespace):
-        raise MemoryNotFoundError("there is no such memory")
-    found = await memories.links(principal.tenant, memory_id, _MOST_LINKS)
-    shown = [
-        {
-            "from_memory_id": link.from_memory_id,
-            "to_memory_id": link.to_memory_id,
-            "type": link.type,
-            "weight": link.weight,
-        }
-        for link in found
-        if principal.may_access(link.other_namespace)
-    ]
-    return json_response({"links": shown, "truncated": len(found) >= _MOST_LINKS}, 200, answered)
+    await require_readable(memories, principal, [memory_id])
+    found = await links.of(
+        principal.tenant, [memory_id], most=_MOST_LINKS + 1, direction=direction, types=types
+    )
+    shown = [link_view(each.link) for each in found[:_MOST_LINKS] if principal.may_access(each.namespace)]
+    return json_response({"links": shown, "truncated": len(found) > _MOST_LINKS}, 200, answered)
 
 
 @router.put(

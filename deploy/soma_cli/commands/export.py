@@ -1,13 +1,17 @@
 """`soma export`: write memories as lines that `soma import` reads."""
 
-from typing import Any
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from soma_cli.api_responses import Memory
+from soma_cli.api_responses import Link, Memory
 from soma_cli.arguments import text_of
+from soma_cli.client import SomaClient
 from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.destinations import (
@@ -16,6 +20,7 @@ from soma_cli.destinations import (
     open_destination,
     require_place_for_result,
 )
+from soma_cli.formats.graphml import graphml_to
 from soma_cli.formats.json_lines import MemoryLine, format_line
 from soma_cli.output import Result, say, show
 from soma_schemas.memories import SAID
@@ -25,16 +30,27 @@ app = typer.Typer(add_completion=False)
 _PAGE = 500
 
 
+class ExportFormat(StrEnum):
+    """What is written of the memories."""
+
+    MEMORIES = "memories"
+    LINKS = "links"
+    GRAPHML = "graphml"
+
+
 class Exported(Result):
     """What was written; `without_embedding` came with vectors of their own, which are not in the file."""
 
     memories: int
+    links: int
     without_embedding: int
     file: str
 
     def drawn(self) -> RenderableType:
         """Return it in a sentence."""
-        return Text(f"exported {self.memories:,} memories to {self.file}")
+        counts = [(self.memories, "memories"), (self.links, "links")]
+        written = " and ".join(f"{number:,} {name}" for number, name in counts if number) or "nothing"
+        return Text(f"exported {written} to {self.file}")
 
 
 @app.command()
@@ -43,29 +59,50 @@ def export(
     context: typer.Context,
     output: ToOutput = None,
     *,
+    export_format: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="`memories` is for `soma import`; `links` has a line for each link between them; "
+            "`graphml` has both, for graph tools.",
+        ),
+    ] = ExportFormat.MEMORIES,
     chosen: dict[str, Any],
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export memories as lines that `soma import` reads.
+    """Export memories as lines that `soma import` reads, or as a graph.
 
     One JSON object per line, oldest first. An import restores each memory with the same identity and content,
     without links, history and access counts. A file is written completely or not at all, and an existing one
     keeps its mode; devices and pipes are written to directly.
     """
     require_place_for_result(output, as_json=as_json)
-    asked = chosen | {
-        "sort": "created_at",
-        "limit": _PAGE,
-        "embeddings": "true",
-    }
-    written = without_embedding = 0
+    asked = chosen | {"sort": "created_at", "limit": _PAGE}
+    memories = links = without_embedding = 0
     with open_client(context, url, api_key) as client, open_destination(output) as lines:
-        for memory in client.every(asked):
-            lines.write(format_line(line_of(memory)))
-            written += 1
-            without_embedding += memory.embedding_model is not None and memory.embedding is None
+        match export_format:
+            case ExportFormat.MEMORIES:
+                for memory in client.every(asked | {"embeddings": "true"}):
+                    lines.write(format_line(line_of(memory)))
+                    memories += 1
+                    without_embedding += memory.embedding_model is not None and memory.embedding is None
+            case ExportFormat.LINKS:
+                ids = {memory.memory_id for memory in client.every(asked)}
+                for link in _links_between(client, ids):
+                    lines.write(link.model_dump_json() + "\n")
+                    links += 1
+            case ExportFormat.GRAPHML:
+                with graphml_to(lines) as graph:
+                    ids = set()
+                    for memory in client.every(asked):
+                        graph.node(memory)
+                        ids.add(memory.memory_id)
+                    for link in _links_between(client, ids):
+                        graph.edge(link)
+                        links += 1
+                memories = len(ids)
     if without_embedding:
         say(
             f"note: {without_embedding:,} memories have embeddings of their own, which are not exported: "
@@ -73,8 +110,14 @@ def export(
         )
     if not is_standard_output(output):
         file = text_of(str(output), "replace")
-        exported = Exported(memories=written, without_embedding=without_embedding, file=file)
+        exported = Exported(memories=memories, links=links, without_embedding=without_embedding, file=file)
         show(exported, as_json=as_json)
+
+
+def _links_between(client: SomaClient, memory_ids: Collection[UUID]) -> Iterator[Link]:
+    for link in client.every_link({"limit": _PAGE}):
+        if link.from_memory_id in memory_ids and link.to_memory_id in memory_ids:
+            yield link
 
 
 def line_of(memory: Memory) -> MemoryLine:

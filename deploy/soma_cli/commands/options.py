@@ -1,7 +1,8 @@
 """Options that several commands take, and the client that they lead to."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +34,27 @@ Wait = Annotated[
     ),
 ]
 
+
+class Direction(StrEnum):
+    """Which links of a memory."""
+
+    OUT = "out"
+    IN = "in"
+    BOTH = "both"
+
+
+LinkType = Annotated[str, typer.Option("--type", "-t", help="Type of the link.", show_default=False)]
+LinkTypes = Annotated[
+    list[str] | None, typer.Option("--type", "-t", help="Links of this type; repeat it for several.")
+]
+Walking = Annotated[
+    Direction | None,
+    typer.Option(help="Links as they point, against that, or both ways.", show_default=False),
+]
+MinWeight = Annotated[
+    float | None, typer.Option(min=0.0, help="Links at least so heavy.", show_default=False)
+]
+
 ArchiveFile = Annotated[Path, typer.Argument(help="The archive of `soma backup`.", metavar="ARCHIVE")]
 KeyFile = Annotated[
     Path | None,
@@ -43,6 +65,18 @@ KeyFile = Annotated[
         show_default=False,
     ),
 ]
+
+
+def walked(
+    *, types: list[str] | None, direction: Direction | None, min_weight: float | None = None
+) -> dict[str, Any]:
+    """Return which links are walked, as the API names it; what was not said is its choice."""
+    given = {
+        "type": types or None,
+        "direction": None if direction is None else direction.value,
+        "min_weight": min_weight,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def open_client(context: typer.Context, url: str | None, api_key: str | None) -> SomaClient:

@@ -154,6 +154,18 @@ def places_of() -> dict[str, Any]:
     }
 
 
+def links_of(tenant: str, count: int) -> dict[str, Any]:
+    return {
+        "tenant": tenant,
+        "memory_ids": ids(tenant, count),
+        "outgoing": True,
+        "incoming": True,
+        "types": None,
+        "min_weight": 0.5,
+        "most": 10_001,
+    }
+
+
 def due(tenant: str) -> str:
     """When the tenth memory of a tenant was changed."""
     at = datetime(2026, 1, 1, tzinfo=UTC) + (FIRST[tenant] + 10) * timedelta(seconds=40)
@@ -356,11 +368,31 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(18 * 40, planned, kept=False)},
     "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(24 * 40, planned, kept=False)},
-    "soma_api.queries.memory_queries._LINKS": {
-        "one each way": Case(30, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000} | ended()),
-        "under policies": Case(
-            30, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "most": 1000} | ended(7, 9)
-        ),
+    "soma_api.queries.memory_queries._GET_SOME": {
+        "of 100": Case(
+            600, lambda t: {"tenant": t, "memory_ids": ids(t, 100), "embeddings": False} | ended(7, 9)
+        )
+    },
+    "soma_api.queries.link_queries._LINKS": {
+        "of one, each way": Case(30, lambda t: links_of(t, 1) | ended()),
+        "of one, under policies": Case(30, lambda t: links_of(t, 1) | ended(7, 9)),
+        "of 100, each way": Case(1500, lambda t: links_of(t, 100) | ended(7, 9)),
+        "of 100, of two types": Case(1500, lambda t: links_of(t, 100) | {"types": ["about", "x"]} | ended()),
+    },
+    "soma_api.queries.link_queries._PAGE": {
+        "of 100": Case(
+            1100,
+            lambda t: (
+                {
+                    "tenant": t,
+                    "after_from": ids(t, 3)[1],
+                    "after_type": "about",
+                    "after_to": ids(t, 3)[1],
+                    "limit": 100,
+                }
+                | ended(7, 9)
+            ),
+        )
     },
     "soma_api.queries.policy_queries._LEAST": {
         "of 40 namespaces": Case(

@@ -303,7 +303,7 @@ def test_an_export_to_a_file_appears_whole_or_not_at_all(
     api.answers({"memories": [a_memory()], "next_cursor": None})
     ran = soma("export", "-o", str(file), "--json", environment=at)
 
-    assert json.loads(ran.out) == {"memories": 1, "without_embedding": 0, "file": str(file)}
+    assert json.loads(ran.out) == {"memories": 1, "links": 0, "without_embedding": 0, "file": str(file)}
     assert len(file.read_text().splitlines()) == 1
 
 
