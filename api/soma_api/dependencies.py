@@ -26,6 +26,7 @@ from soma_api.principals import Principal, Role
 from soma_api.problems import ConditionUnsupportedError, NamespaceForbiddenError
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
 from soma_api.queries.erasure_queries import ErasureQueries
+from soma_api.queries.history_queries import HistoryQueries
 from soma_api.queries.link_queries import LinkQueries
 from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
@@ -58,6 +59,7 @@ Settings = Annotated[ApiSettings, Depends(_given(lambda services: services.setti
 StoreVisibility = Annotated[Visibility, Depends(_given(lambda services: services.visibility))]
 EndsOfLog = Annotated[LogEnds, Depends(_given(lambda services: services.ends))]
 Memories = Annotated[MemoryQueries, Depends(_given(lambda services: services.memories))]
+Histories = Annotated[HistoryQueries, Depends(_given(lambda services: services.histories))]
 Links = Annotated[LinkQueries, Depends(_given(lambda services: services.links))]
 Policies = Annotated[PoliciesInForce, Depends(_given(lambda services: services.policies))]
 Writes = Annotated[WriteQueries, Depends(_given(lambda services: services.writes))]

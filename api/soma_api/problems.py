@@ -47,6 +47,7 @@ class ProblemCode(StrEnum):
     ROUTE_NOT_FOUND = "route_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     MEMORY_NOT_FOUND = "memory_not_found"
+    REVISION_NOT_FOUND = "revision_not_found"
     PATH_NOT_FOUND = "path_not_found"
     WRITE_NOT_FOUND = "write_not_found"
     DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
@@ -267,6 +268,13 @@ class MemoryNotFoundError(ApiError):
 
     status, problem, title = 404, ProblemCode.MEMORY_NOT_FOUND, "There is no such memory"
     remedy = "After a write, send its position as `Soma-Position` to wait for it."
+
+
+class RevisionNotFoundError(ApiError):
+    """The memory was not there then, or its history does not reach back so far."""
+
+    status, problem, title = 404, ProblemCode.REVISION_NOT_FOUND, "There is no such revision"
+    remedy = "`GET /v1/memories/{memory_id}/history` lists the versions that the history has."
 
 
 class PathNotFoundError(ApiError):

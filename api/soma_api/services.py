@@ -19,6 +19,7 @@ from soma_api.queries.database import Database
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
 from soma_api.queries.deadlines import Deadlines
 from soma_api.queries.erasure_queries import ErasureQueries
+from soma_api.queries.history_queries import HistoryQueries
 from soma_api.queries.link_queries import LinkQueries
 from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
@@ -44,6 +45,7 @@ class Services:
     visibility: Visibility
     memories: MemoryQueries
     links: LinkQueries
+    histories: HistoryQueries
     policies: PoliciesInForce
     policy_queries: PolicyQueries
     policy_changes: PolicyChanges
@@ -85,6 +87,7 @@ def make_services(resources: Resources) -> Services:
         ),
         memories=MemoryQueries(database, deadlines),
         links=LinkQueries(database, deadlines),
+        histories=HistoryQueries(database),
         policies=resources.policies,
         policy_queries=policy_queries,
         policy_changes=PolicyChanges(

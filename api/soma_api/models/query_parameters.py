@@ -30,4 +30,5 @@ LinkTypes = Annotated[
     Query(alias="type", max_length=64, description="Links of this type; repeat the parameter for several."),
 ]
 QueryWeight = Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True), BeforeValidator(_number)]
+QueryVersion = Annotated[int, Field(ge=1, lt=2**63, strict=True), BeforeValidator(_number)]
 QueryDepth = Annotated[int, Field(ge=1, le=5, strict=True), BeforeValidator(_number)]

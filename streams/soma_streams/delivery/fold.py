@@ -22,6 +22,7 @@ from soma_schemas.events import (
 )
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.memories import FIELDS, SAID, Content, content_of
+from soma_schemas.merge_patch import merge_patch
 from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_schemas.versions import NO_VERSION
 from soma_streams.delivery.state import (
@@ -224,11 +225,6 @@ def _patched(event: MemoryPatched, logged_at: datetime, living: Content, limits:
     return content_of([changes.get(name, getattr(living, name)) for name in FIELDS])
 
 
-def merge_patch(target: str, patch: str) -> str:
-    """Return a JSON object changed by a merge patch (RFC 7396), both as text."""
-    return json.dumps(_merged(json.loads(target), json.loads(patch)), ensure_ascii=False)
-
-
 def _is_larger(payload: str, most: int) -> bool:
     """Say whether a payload is too large with each number in its shortest form.
 
@@ -249,15 +245,3 @@ def _shortest(literal: str) -> float:
     exact = Decimal(literal)
     same = [number for number in (int(exact), float(exact)) if Decimal(repr(number)) == exact]
     return min(same, key=lambda number: len(repr(number)), default=float(literal))
-
-
-def _merged(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = _merged(result.get(name), value)
-    return result

@@ -145,19 +145,14 @@ async def test_a_path_is_the_shortest_by_the_cost_that_was_asked_for(gateway: Ga
 
 async def test_a_path_that_would_read_too_much_is_refused(gateway: Gateway) -> None:
     here, there = gateway.given_memory(), gateway.given_memory()
-    crowd = [gateway.given_memory() for _ in range(2)]
     with psycopg.connect(gateway.worker_dsn) as connection:
         connection.execute(
-            "INSERT INTO memory_links SELECT %s, memory_id, kind || ' ' || n, %s, 1, 1, false, '{}' "
-            "FROM unnest(%s::uuid[], ARRAY['a', 'b']) AS x (memory_id, kind), generate_series(1, 6000) AS n",
-            [A_TENANT, there, [here, crowd[0]]],
-        )
-        connection.execute(
-            "INSERT INTO memory_links VALUES (%s, %s, 'about', %s, 0.1, 1, false, '{}')",
-            [A_TENANT, here, crowd[1]],
+            "INSERT INTO memory_links SELECT %s, %s, 'type ' || n, %s, 1, 1, false, '{}' "
+            "FROM generate_series(1, 10001) AS n",
+            [A_TENANT, here, there],
         )
 
-    status, answer = await path(gateway, crowd[1], there, direction="both")
+    status, answer = await path(gateway, here, there)
 
     assert (status, answer["code"]) == (422, "path_too_costly")
 
@@ -191,7 +186,7 @@ async def test_a_cursor_of_links_belongs_to_its_list(gateway: Gateway, link: Any
 
     for asked in ({"type": "about"}, {"namespace_prefix": "team"}):
         answer = await gateway.client.get("/v1/links", params={"cursor": page["next_cursor"], **asked})
-        assert (answer.status_code, body_of(answer)["code"]) == (422, "invalid_cursor")
+        assert (answer.status_code, body_of(answer)["code"]) == (400, "invalid_cursor")
 
 
 @pytest.mark.parametrize(

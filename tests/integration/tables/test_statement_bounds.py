@@ -373,6 +373,23 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             600, lambda t: {"tenant": t, "memory_ids": ids(t, 100), "embeddings": False} | ended(7, 9)
         )
     },
+    "soma_api.queries.history_queries._PAGE": {
+        "": Case(
+            60, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "before": 2**62, "limit": 50}, kept=False
+        )
+    },
+    "soma_api.queries.history_queries._SINCE_STORED": {
+        "": Case(
+            60, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "until": 2**62, "most": 10_001}, kept=False
+        )
+    },
+    "soma_api.queries.history_queries._VERSION_AT": {
+        "": Case(
+            30,
+            lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "at": datetime(2027, 1, 1, tzinfo=UTC)},
+            kept=False,
+        )
+    },
     "soma_api.queries.link_queries._LINKS": {
         "of one, each way": Case(30, lambda t: links_of(t, 1) | ended()),
         "of one, under policies": Case(30, lambda t: links_of(t, 1) | ended(7, 9)),

@@ -20,8 +20,8 @@ from soma_cli.formats.json_lines import parse_line
 from soma_schemas.events import MemoryStored
 from soma_schemas.json_text import JsonError, json_text, read_json
 from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.merge_patch import merge_patch
 from soma_schemas.violations import ContractError, ViolationCode
-from soma_streams.delivery.fold import merge_patch
 from soma_streams.delivery.state import LoggedEvent
 
 _digits = st.text("0123456789", min_size=1, max_size=40) | st.sampled_from(["0" * 320 + "1", "3" * 400])

@@ -16,8 +16,9 @@ from postgres_tables import accessed, expired, unlinked
 from soma_schemas.events import MemoryEvent
 from soma_schemas.limits import Limits
 from soma_schemas.memories import Content
+from soma_schemas.merge_patch import merge_patch
 from soma_schemas.outcomes import Outcome, SupersededReason
-from soma_streams.delivery.fold import fold, merge_patch
+from soma_streams.delivery.fold import fold
 from soma_streams.delivery.state import LoggedEvent, MemoryName, MemoryState
 from soma_streams.errors import PoisonError
 
