@@ -41,7 +41,11 @@ class Told:
         return self._gateway.clock.now() + timedelta(seconds=version - pack_version(1, 0))
 
     def add(
-        self, event_type: str, content: dict[str, Any] | None = None, outcome: str = "applied", **fields: Any
+        self,
+        event_type: str | None,
+        content: dict[str, Any] | None = None,
+        outcome: str = "applied",
+        **fields: Any,
     ) -> int:
         self.version += 1
         row = {
@@ -114,7 +118,8 @@ async def test_the_history_tells_who_changed_what_and_what_was_refused(gateway: 
 
 async def test_pages_of_a_history_fit_together(gateway: Gateway, told: Told) -> None:
     whole = (await history(gateway, told.memory_id))["events"]
-    found, asked = [], {}
+    found: list[Any] = []
+    asked: dict[str, str] = {}
     while True:
         page = await history(gateway, told.memory_id, limit=1, **asked)
         found += page["events"]
@@ -139,6 +144,7 @@ async def test_a_memory_is_read_as_it_was(gateway: Gateway, told: Told) -> None:
     assert by_version["memory"]["text"] == "Tea at four."
     assert by_version["memory"]["importance"] == 0.9
     assert by_version["memory"]["payload"] == {"cups": 1, "big": 10**30}
+    asked: dict[str, Any]
     for asked in ({"version": first - 1}, {"at": "2001-01-01T00:00:00Z"}):
         status, answer = await revision(gateway, told.memory_id, **asked)
         assert (status, answer["code"]) == (404, "revision_not_found")
@@ -215,7 +221,7 @@ async def test_a_key_sees_the_history_of_its_own_namespaces_alone(gateway: Gatew
     told.add("MemoryDeleted")
     told.namespace = "team"
     told.add("MemoryStored", SAID)
-    told.add("MemoryPatched", outcome="dead_lettered", event_type=None, namespace=None)
+    told.add(None, outcome="dead_lettered", namespace=None)
     gateway.use(gateway.a_key(namespaces=["team"]))
 
     answer = await history(gateway, told.memory_id)
@@ -236,8 +242,8 @@ async def test_an_open_erasure_hides_what_it_selects(gateway: Gateway) -> None:
     told.add("MemoryPatched", {"subject": None, "text": "of nobody"})
     with psycopg.connect(gateway.worker_dsn) as connection:
         connection.execute(
-            "INSERT INTO erasures (tenant, request_id, scope, selector, state, actor, requested_at) "
-            "VALUES (%s, %s, 'SUBJECT', 'mira', 'erasing', 'a', now())",
+            "INSERT INTO erasures (tenant, request_id, scope, selector, actor, requested_at, accepted_at, "
+            "before_versions, state) VALUES (%s, %s, 'SUBJECT', 'mira', 'a', now(), now(), '{}', 'accepted')",
             [A_TENANT, an_id()],
         )
 
