@@ -192,6 +192,59 @@ class MemoryPath(Answer):
         return Group(*lines)
 
 
+class FieldChange(Answer):
+    """A field that an event changed."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+class HistoryEvent(Answer):
+    """An event about a memory; `changes` is null where the history does not tell."""
+
+    version: int
+    event_type: str | None
+    outcome: str
+    reason: str | None
+    error_code: str | None
+    actor: str | None
+    logged_at: datetime
+    changes: list[FieldChange] | None
+
+
+class History(Answer):
+    """Events about a memory, the newest first; `next_cursor` is null when there are no more."""
+
+    events: list[HistoryEvent]
+    next_cursor: str | None
+
+    def drawn(self) -> RenderableType:
+        """Return each event in a line, and below it what it changed."""
+        lines = [line for event in self.events for line in _told(event)]
+        return Group(*lines, *([Text("there are more", "yellow")] if self.next_cursor else []))
+
+
+class MemoryRevision(Answer):
+    """A memory as it was from an event on."""
+
+    memory_id: UUID
+    version: int
+    logged_at: datetime
+    actor: str | None
+    memory: dict[str, Any]
+
+    def drawn(self) -> RenderableType:
+        """Return every field that says something, and the text below them."""
+        table = Table.grid(padding=(0, 2))
+        table.add_row(Text("memory", "dim"), Text(str(self.memory_id)))
+        table.add_row(Text("version", "dim"), Text(f"{self.version}, {_moment(self.logged_at)}"))
+        for name, value in self.memory.items():
+            if name != "text" and value not in (None, [], {}):
+                table.add_row(Text(name, "dim"), Text(plain(_spelled(value))))
+        return Group(table, Text(), Text(plain(self.memory["text"])))
+
+
 class WrittenMany(Answer):
     """Writes in the order of the request."""
 
@@ -292,6 +345,21 @@ class Stats(Answer):
     links: int | None
     dead_letters: int | None
     staleness_seconds: dict[str, float | None]
+
+
+def _told(event: HistoryEvent) -> Iterator[RenderableType]:
+    became = event.reason or event.error_code
+    yield Text.assemble(
+        (f"{event.version}  ", "bold"),
+        (plain(f"{event.event_type or 'unreadable'}  {event.outcome}"), "cyan"),
+        plain(f" ({became})" if became else ""),
+        (plain(f"  {_moment(event.logged_at)} by {event.actor or 'nobody knows'}"), "dim"),
+    )
+    for change in event.changes or ():
+        words = [
+            "-" if value is None else one_line(_spelled(value), 60) for value in (change.before, change.after)
+        ]
+        yield Text(plain(f"    {change.field}: {words[0]} > {words[1]}"))
 
 
 def _hit(hit: Hit) -> Iterator[RenderableType]:
@@ -441,6 +509,10 @@ class RetentionPlan(Answer):
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}".rstrip()
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> str:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from soma_cli.api_responses import (
     Answer,
+    History,
     Hits,
     Link,
     LinkPage,
@@ -18,6 +19,7 @@ from soma_cli.api_responses import (
     Memory,
     MemoryList,
     MemoryPath,
+    MemoryRevision,
     Namespaces,
     Neighbors,
     Policies,
@@ -243,6 +245,43 @@ class SomaClient:
             ApiUnreachableError: It gives no answer.
         """
         return self._ask(Memory, "GET", f"/v1/memories/{memory_id}")
+
+    def history(self, memory_id: UUID, limit: int) -> History:
+        """Return the newest events about a memory.
+
+        Raises:
+            ApiRefusedError: There is no such memory, or the API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(History, "GET", f"/v1/memories/{memory_id}/history", asked={"limit": limit})
+
+    def revision(self, memory_id: UUID, asked: Mapping[str, str]) -> MemoryRevision:
+        """Return a memory as it was.
+
+        Args:
+            memory_id: Which.
+            asked: When, as the API names it.
+
+        Raises:
+            ApiRefusedError: It was not there, or its history does not tell, or the API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(MemoryRevision, "GET", f"/v1/memories/{memory_id}/revision", asked=asked)
+
+    def revert(self, memory_id: UUID, version: int, *, wait_seconds: int) -> Written:
+        """Store a memory as it was at a version.
+
+        Raises:
+            ApiRefusedError: Its history does not tell, or the API says no.
+            ApiUnreachableError: It gives no answer; it may be done all the same.
+        """
+        return self._ask(
+            Written,
+            "POST",
+            f"/v1/memories/{memory_id}:revert",
+            body={"version": version},
+            headers=_prefer(wait_seconds),
+        )
 
     def list(self, asked: Mapping[str, Any]) -> MemoryList:
         """Return one page of memories.

@@ -32,6 +32,13 @@ COMMANDS = (
     ),
     Entry("list", "soma_cli.commands.list", "List memories.", MEMORIES),
     Entry("delete", "soma_cli.commands.delete", "Delete a memory.", MEMORIES),
+    Entry(
+        "history",
+        "soma_cli.commands.history",
+        "Show what happened to a memory, the newest first; or what it was at a time or a version.",
+        MEMORIES,
+    ),
+    Entry("revert", "soma_cli.commands.revert", "Store a memory as it was at an earlier version.", MEMORIES),
     Entry("link", "soma_cli.commands.link", "Link one memory to another.", MEMORIES),
     Entry(
         "unlink",
