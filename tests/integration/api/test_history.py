@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ SAID: dict[str, Any] = {
     "coordinate": None,
     "kind": "SEMANTIC",
     "text": "Tea at four.",
-    "payload": {"cups": 1, "big": 10**30},
+    "payload": {"cups": 1, "big": 2**60},
     "tags": ["tea"],
     "importance": 0.5,
     "embedding_model": None,
@@ -28,6 +29,9 @@ SAID: dict[str, Any] = {
 }
 
 
+_PARTITIONS = count()
+
+
 class Told:
     """Writes the history of a memory, as the sink does, from its first event on."""
 
@@ -35,6 +39,8 @@ class Told:
         self._gateway = gateway
         self.memory_id = memory_id
         self.namespace = namespace
+        # Each memory in its own, where no other has a version.
+        self.partition = next(_PARTITIONS)
         self.version = pack_version(1, 0)
 
     def at(self, version: int) -> datetime:
@@ -49,7 +55,7 @@ class Told:
     ) -> int:
         self.version += 1
         row = {
-            "partition": 0,
+            "partition": self.partition,
             "version": self.version,
             "logged_at": self.at(self.version),
             "occurred_at": self.at(self.version),
@@ -110,7 +116,7 @@ async def test_the_history_tells_who_changed_what_and_what_was_refused(gateway: 
     ]
     assert changes[0] == {
         "text": ("Tea at four.", "Tea at five."),
-        "payload": ({"cups": 1, "big": 10**30}, {"big": 10**30}),
+        "payload": ({"cups": 1, "big": 2**60}, {"big": 2**60}),
     }
     assert changes[1:3] == [{}, {"importance": (0.5, 0.9)}]
     assert changes[3]["text"] == (None, "Tea at four.")
@@ -143,7 +149,7 @@ async def test_a_memory_is_read_as_it_was(gateway: Gateway, told: Told) -> None:
     assert by_version["version"] == first + 1
     assert by_version["memory"]["text"] == "Tea at four."
     assert by_version["memory"]["importance"] == 0.9
-    assert by_version["memory"]["payload"] == {"cups": 1, "big": 10**30}
+    assert by_version["memory"]["payload"] == {"cups": 1, "big": 2**60}
     asked: dict[str, Any]
     for asked in ({"version": first - 1}, {"at": "2001-01-01T00:00:00Z"}):
         status, answer = await revision(gateway, told.memory_id, **asked)
