@@ -394,7 +394,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "of one, each way": Case(30, lambda t: links_of(t, 1) | ended()),
         "of one, under policies": Case(30, lambda t: links_of(t, 1) | ended(7, 9)),
         "of 100, each way": Case(3200, lambda t: links_of(t, 100) | ended(7, 9)),
-        "of 100, of two types": Case(2200, lambda t: links_of(t, 100) | {"types": ["about", "x"]} | ended()),
+        "of 100, of two types": Case(2700, lambda t: links_of(t, 100) | {"types": ["about", "x"]} | ended()),
     },
     "soma_api.queries.link_queries._PAGE": {
         "of 100": Case(
