@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import Links, Memories, PageCursors, Reader, ReadsRecords
-from soma_api.graph import Cost, neighbourhood, shortest_path
+from soma_api.link_walks import Cost, neighbourhood, shortest_path
 from soma_api.models.list_query import visible_below
 from soma_api.models.query_parameters import (
     DEFAULT_PAGE_SIZE,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soma_api.graph import Cost, Path, neighbourhood, shortest_path
+from soma_api.link_walks import Cost, Path, neighbourhood, shortest_path
 from soma_api.problems import PathTooCostlyError
 from soma_api.queries.link_queries import Direction, Link, LinkOf
 
