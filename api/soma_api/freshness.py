@@ -49,7 +49,7 @@ class Freshness:
         self._ends = ends
         self._waiter = waiter
         self._clock = clock
-        self._samples: list[tuple[float, Mapping[int, int]]] = []
+        self._samples: list[tuple[float, int, Mapping[int, int]]] = []
 
     def staleness(self, group: str) -> float | None:
         """Return how many seconds old an answer from this sink can be at most, or None when that is unknown.
@@ -58,7 +58,7 @@ class Freshness:
         """
         # Both only grow, so what is passed comes before what is not.
         passed = bisect_left(
-            self._samples, True, key=lambda sample: not self._waiter.covers(group, sample[1])
+            self._samples, True, key=lambda sample: not self._waiter.covers(group, sample[2], sample[1])
         )
         return self._clock.monotonic() - self._samples[passed - 1][0] if passed else None
 
@@ -71,10 +71,12 @@ class Freshness:
     async def sample(self) -> None:
         """Take one sample, if the brokers answer."""
         # Dated before asking: what is written while the answer is under way may not be in it.
-        taken = self._clock.monotonic()
+        taken, epoch = self._clock.monotonic(), self._waiter.epoch
         try:
-            self._samples.append((taken, await self._ends.ends()))
-            self._thin_out()
+            ends = await self._ends.ends()
+            if self._waiter.epoch == epoch:  # of the log that was asked
+                self._samples.append((taken, epoch, ends))
+                self._thin_out()
         except SomaError as error:
             log.debug("log_ends_unknown", error=type(error).__name__)
 

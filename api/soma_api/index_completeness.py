@@ -104,6 +104,16 @@ class Completeness:
         self._identity: LogIdentity | None = None
         self._header: Header | None = None
 
+    async def follow(self, partitions: Collection[int]) -> None:
+        """Compare with another log from now on, once the brokers have told which one it is.
+
+        Args:
+            partitions: Its own.
+        """
+        self._partitions = partitions
+        self._identity = None
+        await self.run()
+
     async def run(self) -> None:
         """Ask the brokers which log this is until they have told."""
         while self._identity is None:

@@ -74,7 +74,7 @@ class PolicyChanges:
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        topic, epoch = MEMORY_POLICIES.full_name(self.topics), self.topics.epoch
+        topic, epoch = MEMORY_POLICIES.full_name(self.topics), position.epoch
         until = self.clock.monotonic() + seconds
         while not await self.queries.settled(topic, epoch, position):
             if self.clock.monotonic() >= until:

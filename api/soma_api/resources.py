@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -26,8 +26,10 @@ from soma_api.start_checks import check_database, check_database_later
 from soma_api.watermark_feed import WatermarkFeed
 from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
+from soma_schemas.errors import SomaError
 from soma_schemas.metrics import MetricSet
 from soma_schemas.pool_metrics import PoolName, expose_pool
+from soma_schemas.settings import TopicSettings
 from soma_schemas.topics import MEMORY_EVENTS
 
 Follow = Callable[[Judge], Coroutine[Any, Any, None]]
@@ -98,13 +100,15 @@ async def open_resources(
         ConfigurationError: The login would see every tenant.
     """
     checked = await check_database(settings.postgres)
-    waiter = WatermarkWaiter()
     conninfo = connection_string(settings.postgres, settings.api.statement_timeout)
 
     async def connect() -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
 
     with closing(KafkaLogEnds(settings.kafka, settings.topics)) as ends:
+        with suppress(SomaError):  # later, when the brokers are away
+            await ends.look()
+        waiter = WatermarkWaiter(ends.topics.epoch)
         async with (
             database_pool(settings.postgres, settings.api.statement_timeout) as pool,
             asyncio.TaskGroup() as tasks,
@@ -115,8 +119,7 @@ async def open_resources(
             feed = WatermarkFeed(
                 connect=connect,
                 pool=pool,
-                topic=MEMORY_EVENTS.full_name(settings.topics),
-                epoch=settings.topics.epoch,
+                topics=ends.topics,
                 waiter=waiter,
                 policies=policies,
                 clock=clock,
@@ -126,10 +129,17 @@ async def open_resources(
                 points=points,
                 waiter=waiter,
                 identify=ends.identity,
-                partitions=range(MEMORY_EVENTS.partitions(settings.topics)),
+                partitions=range(MEMORY_EVENTS.partitions(ends.topics)),
                 clock=clock,
             )
+
+            async def go_over(topics: TopicSettings) -> None:
+                waiter.begin(topics.epoch)
+                feed.follow(topics)
+                tasks.create_task(index.follow(range(MEMORY_EVENTS.partitions(topics))))
+
             running = [tasks.create_task(each.run()) for each in (feed, freshness, index)]
+            running.append(tasks.create_task(ends.run(go_over, clock)))
             if follow is not None:
                 running.append(tasks.create_task(follow(index.judge)))
             if not checked:

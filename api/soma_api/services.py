@@ -29,7 +29,6 @@ from soma_api.resources import Resources
 from soma_api.settings import ApiSettings
 from soma_api.visibility import Visibility
 from soma_schemas.clock import Clock
-from soma_schemas.topics import MEMORY_EVENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +96,7 @@ def make_services(resources: Resources) -> Services:
             clock=resources.clock,
             topics=topics,
         ),
-        writes=WriteQueries(database, MEMORY_EVENTS.full_name(topics), topics.epoch),
+        writes=WriteQueries(database, topics),
         overview=OverviewQueries(database, deadlines),
         dead_letters=DeadLetterQueries(database),
         erasures=erasures,

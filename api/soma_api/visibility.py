@@ -41,6 +41,11 @@ class Visibility:
         self._metrics = metrics
         self._clock = clock
 
+    @property
+    def epoch(self) -> int:
+        """Of the log."""
+        return self._waiter.epoch
+
     def passed(self, groups: Sequence[SinkGroup], position: Position) -> bool:
         """Say whether all these sinks have settled this position."""
         return self._waiter.passed(groups, [position])

@@ -11,6 +11,8 @@ from psycopg_pool import AsyncConnectionPool
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
+from soma_schemas.settings import TopicSettings
+from soma_schemas.topics import MEMORY_EVENTS
 
 _POLL_SECONDS = 0.25
 # Proves that a quiet connection is alive, and mends whatever a notification may have missed.
@@ -38,8 +40,7 @@ class WatermarkFeed:
     Args:
         connect: Opens the listening connection, in autocommit.
         pool: Asked every 250 ms while nobody listens and somebody waits.
-        topic: Full name of `memory.events` in this installation.
-        epoch: Of the topic: offsets of an older one say nothing about it.
+        topics: Name the log.
         waiter: Is told of watermarks.
         policies: Are told of changes, and whether they are told.
         clock: Paces the polling and the reconnecting.
@@ -51,8 +52,7 @@ class WatermarkFeed:
         *,
         connect: Connect,
         pool: AsyncConnectionPool,
-        topic: str,
-        epoch: int,
+        topics: TopicSettings,
         waiter: WatermarkWaiter,
         policies: PoliciesInForce,
         clock: Clock,
@@ -60,13 +60,17 @@ class WatermarkFeed:
     ) -> None:
         self._connect = connect
         self._pool = pool
-        self._place = {"topic": topic, "epoch": epoch}
+        self._topics = topics
         self._waiter = waiter
         self._policies = policies
         self._clock = clock
         self._random = random
         self._deaf = asyncio.Event()
         self._deaf.set()
+
+    def follow(self, topics: TopicSettings) -> None:
+        """Tell of another epoch's log from now on."""
+        self._topics = topics
 
     async def run(self) -> None:
         """Feed the waiter until cancelled."""
@@ -111,15 +115,17 @@ class WatermarkFeed:
             self._policies.forget(notification.payload)
             return
         try:
-            group, partition, next_offset = notification.payload.rsplit(":", 2)
-            self._waiter.advance(group, int(partition), int(next_offset))
+            group, epoch, partition, next_offset = notification.payload.rsplit(":", 3)
+            self._waiter.advance(group, int(partition), int(next_offset), int(epoch))
         except ValueError:
             log.warning("watermark_not_understood", payload=notification.payload)
 
     async def _read(self, connection: psycopg.AsyncConnection) -> None:
-        found = await connection.execute(_WATERMARKS, self._place)
+        topics = self._topics
+        place = {"topic": MEMORY_EVENTS.full_name(topics), "epoch": topics.epoch}
+        found = await connection.execute(_WATERMARKS, place)
         for group, partition, next_offset in await found.fetchall():
-            self._waiter.advance(group, partition, next_offset)
+            self._waiter.advance(group, partition, next_offset, topics.epoch)
         self._waiter.informed = True
 
     async def _poll_while_deaf(self) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from soma_schemas.groups import SinkGroup
-from soma_schemas.versions import Position
+from soma_schemas.versions import FIRST_EPOCH, Position, pack_version, unpack_version
 
 READABLE = (SinkGroup.POSTGRES,)
 SEARCHABLE = (SinkGroup.VECTORS,)
@@ -17,7 +17,7 @@ _Place = tuple[str, int]  # group, partition
 
 @dataclass(eq=False, slots=True)
 class _Wait:
-    """One request that waits: what it still needs, and how to wake it."""
+    """One request that waits: the versions that it still needs, and how to wake it."""
 
     needs: dict[_Place, int]
     woken: "asyncio.Future[None]"
@@ -26,41 +26,57 @@ class _Wait:
 class WatermarkWaiter:
     """Knows the next offset of each sink and partition, and wakes whoever waits for one.
 
-    It only ever moves forward: a topic that is made anew wants a new process. Make it on the event loop that
-    it serves.
+    It only ever moves forward: what an earlier epoch of the log had is settled, since no epoch begins before
+    that. Make it on the event loop that it serves.
+
+    Args:
+        epoch: Of the log, as far as is known.
 
     Attributes:
+        epoch: Of the log.
         informed: Whether it was told of every watermark that there was; before, it knows too little.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, epoch: int = FIRST_EPOCH) -> None:
         self._loop = asyncio.get_running_loop()
-        self._next_offsets: dict[_Place, int] = {}
+        self.epoch = epoch
+        self._next_versions: dict[_Place, int] = {}
         self._waiting: dict[_Place, set[_Wait]] = {}
         self._somebody = asyncio.Event()
         self.informed = False
 
-    def advance(self, group: str, partition: int, next_offset: int) -> None:
-        """Learn that a sink has settled everything below an offset. Callable from any thread."""
+    def begin(self, epoch: int) -> None:
+        """Learn that another epoch has begun; who waits for an earlier one has waited long enough."""
+        self.epoch = max(epoch, self.epoch)
+        for place in list(self._waiting):
+            self._wake(place, pack_version(self.epoch, 0))
+
+    def advance(self, group: str, partition: int, next_offset: int, epoch: int = FIRST_EPOCH) -> None:
+        """Learn that a sink has settled everything of an epoch below an offset. Callable from any thread."""
+        next_version = pack_version(epoch, next_offset)
         running = None
         with suppress(RuntimeError):
             running = asyncio.get_running_loop()
         if running is self._loop:
-            self._advance((group, partition), next_offset)
+            self._advance((group, partition), next_version)
         else:
-            self._loop.call_soon_threadsafe(self._advance, (group, partition), next_offset)
+            self._loop.call_soon_threadsafe(self._advance, (group, partition), next_version)
 
     def next_offset(self, group: str, partition: int) -> int:
-        """Return the offset below which a sink has settled everything; 0 when nothing is known."""
-        return self._next_offsets.get((group, partition), 0)
+        """Return the offset below which a sink has settled this epoch; 0 when nothing is known."""
+        epoch, offset = unpack_version(self._next_version((group, partition)))
+        return offset if epoch == self.epoch else 0
 
     def passed(self, groups: Iterable[str], positions: Sequence[Position]) -> bool:
         """Say whether all these sinks have settled all these positions."""
         return not self._unmet(groups, positions)
 
-    def covers(self, group: str, ends: Mapping[int, int]) -> bool:
-        """Say whether a sink has settled everything below these offsets, by partition."""
-        return all(self.next_offset(group, partition) >= end for partition, end in ends.items())
+    def covers(self, group: str, ends: Mapping[int, int], epoch: int = FIRST_EPOCH) -> bool:
+        """Say whether a sink has settled everything of an epoch below these offsets, by partition."""
+        return all(
+            self._next_version((group, partition)) >= pack_version(epoch, end)
+            for partition, end in ends.items()
+        )
 
     async def wait(self, groups: Iterable[str], positions: Sequence[Position], seconds: float) -> bool:
         """Wait until all these sinks have settled all these positions, and say whether they have.
@@ -93,17 +109,24 @@ class WatermarkWaiter:
     def _unmet(self, groups: Iterable[str], positions: Sequence[Position]) -> dict[_Place, int]:
         needs: dict[_Place, int] = {}
         for group in groups:
-            for partition, offset in positions:
-                if self.next_offset(group, partition) <= offset:
-                    needs[group, partition] = max(offset, needs.get((group, partition), 0))
+            for position in positions:
+                place = group, position.partition
+                if self._next_version(place) <= position.version:
+                    needs[place] = max(position.version, needs.get(place, 0))
         return needs
 
-    def _advance(self, place: _Place, next_offset: int) -> None:
-        if next_offset <= self._next_offsets.get(place, 0):
+    def _next_version(self, place: _Place) -> int:
+        return max(pack_version(self.epoch, 0), self._next_versions.get(place, 0))
+
+    def _advance(self, place: _Place, next_version: int) -> None:
+        if next_version <= self._next_versions.get(place, 0):
             return
-        self._next_offsets[place] = next_offset
+        self._next_versions[place] = next_version
+        self._wake(place, next_version)
+
+    def _wake(self, place: _Place, next_version: int) -> None:
         for wait in list(self._waiting.get(place, ())):
-            if wait.needs.get(place, next_offset) < next_offset:
+            if wait.needs.get(place, next_version) < next_version:
                 del wait.needs[place]
                 if not wait.needs and not wait.woken.done():
                     wait.woken.set_result(None)

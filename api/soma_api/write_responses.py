@@ -105,8 +105,7 @@ class WriteResponder:
         ):
             outcomes = await self._outcomes(events[0].tenant, positions)
         return [
-            Written(receipt, self.writes.version(receipt.position), outcomes.get(receipt.position))
-            for receipt in receipts
+            Written(receipt, receipt.position.version, outcomes.get(receipt.position)) for receipt in receipts
         ]
 
     async def _outcomes(self, tenant: str, positions: Sequence[Position]) -> dict[Position, SettledWrite]:

@@ -104,7 +104,7 @@ COMMANDS = (
         OPERATION,
     ),
     Entry("config", "soma_cli.commands.config", "Show, check and explain settings.", OPERATION),
-    Entry("topics", "soma_cli.commands.topics", "Create and check the topics.", OPERATION),
+    Entry("topics", "soma_cli.commands.topics", "Create, check and migrate the topics.", OPERATION),
     Entry("schemas", "soma_cli.commands.schemas", "Register and check the schemas of events.", OPERATION),
     Entry("migrate", "soma_cli.commands.migrate", "Migrate the database to this version.", OPERATION),
     Entry(

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -33,10 +34,11 @@ from soma_schemas.events import (
 )
 from soma_schemas.fields import Kind, written_json
 from soma_schemas.identity import identified, new_id
+from soma_schemas.log_epochs import says_closed, topics_in_force
 from soma_schemas.memories import SAID
 from soma_schemas.native_writer import Stamps
 from soma_schemas.registry import EventSerializer, SerializedEvent, open_registry
-from soma_schemas.settings import PublishingSettings
+from soma_schemas.settings import PublishingSettings, TopicSettings
 from soma_schemas.topics import MEMORY_EVENTS, MEMORY_KEYS, Topic
 from soma_schemas.versions import Position
 from soma_schemas.violations import ContractError, violation_of
@@ -49,6 +51,12 @@ _Headers = list[tuple[str, str | bytes | None]]
 
 # No broker acknowledged in time; the event may have been written all the same.
 TIMEOUTS = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT})  # noqa: SLF001  # the client's public spelling
+
+# While no broker answers, whatever waits for them waits for long enough.
+_LOOK_SECONDS = 2.0
+_GONE = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001  # public
+)
 
 _POLL_SECONDS = 0.1
 _GROUP_EVENTS = 500
@@ -87,6 +95,13 @@ class DeliveryRefusedError(ProducerError):
 
     code = "delivery_refused"
     remedy = "Check the topic (`soma topics check`) and the rights of this client."
+
+
+class LogClosedError(ProducerError):
+    """The log takes no events: `memory.events` is being migrated, or was since the last look."""
+
+    code = "log_closed"
+    remedy = "Publish it again, a second later, with the same event_id."
 
 
 class ProducerClosedError(ProducerError):
@@ -407,6 +422,7 @@ class EventPublisher:
         keys: Keys | None = None,
     ) -> None:
         self._topics = settings.topics
+        self._looked = False
         self._registry = open_registry(settings.registry)
         self._serializer = EventSerializer(self._registry, settings.limits)
         self._producer = Producer(
@@ -440,7 +456,8 @@ class EventPublisher:
             ProducerError: The producer is closed.
         """
         self._require_open()
-        return self._serializer.serialize_natively(stamps, memory, MEMORY_EVENTS.full_name(self._topics))
+        topics = self._in_force()
+        return self._serializer.serialize_natively(stamps, memory, MEMORY_EVENTS.full_name(topics))
 
     def publish(self, events: Iterable[MemoryEvent | SerializedEvent]) -> "Future[list[Receipt]]":
         """Send events to `memory.events`, as `send` does; the future has their receipts.
@@ -473,8 +490,9 @@ class EventPublisher:
             ProducerError: The producer is closed.
         """
         self._require_open()
-        to = topic.full_name(self._topics)
-        answers = _Answers(self._metrics)
+        topics = self._in_force()
+        to = topic.full_name(topics)
+        answers = _Answers(topic, topics, self._metrics, self._look_again)
         group: list[tuple[Sendable, bytes | None]] = []
         sending = tracing.sending(f"send {to}", _attributes(to))
         carrier = sending.carrier
@@ -497,6 +515,19 @@ class EventPublisher:
         positions = answers.complete()
         positions.add_done_callback(partial(_end, sending))
         return positions
+
+    def _in_force(self) -> TopicSettings:
+        """Return how the topics were laid out at the last look; a log that is over refuses events."""
+        if not self._looked:
+            self._looked = True
+            with suppress(KafkaException):
+                self._topics = topics_in_force(
+                    self._producer.list_topics(timeout=_LOOK_SECONDS), self._topics
+                )
+        return self._topics
+
+    def _look_again(self) -> None:
+        self._looked = False
 
     def _require_open(self) -> None:
         if self._closing.is_set():
@@ -568,10 +599,27 @@ class EventPublisher:
 
 
 class _Answers:
-    """What the brokers say to each of some records."""
+    """What the brokers say to each of some records.
 
-    def __init__(self, metrics: "ProducerMetrics | None") -> None:
+    Args:
+        topic: Where they were sent.
+        topics: How the topics were laid out then.
+        metrics: Count them.
+        moved: Is called when the topic takes nothing any more.
+    """
+
+    def __init__(
+        self,
+        topic: Topic,
+        topics: TopicSettings,
+        metrics: "ProducerMetrics | None",
+        moved: Callable[[], None],
+    ) -> None:
+        self._epoch = topic.epoch(topics)
+        self._topics = topics
         self._metrics = metrics
+        self._moved = moved
+        self._closed = False
         self._began = 0.0 if metrics is None else metrics.clock.monotonic()
         self._sent: list[UUID] = []
         self._answers: list[Position | KafkaError | None] = []
@@ -597,12 +645,18 @@ class _Answers:
         return self._positions
 
     def _answer(self, number: int, error: KafkaError | None, message: Message | None) -> None:
-        self._answers[number] = error or _position(message)
+        if error is not None and self._says_moved(error, message):
+            self._closed = True
+            self._moved()
+        self._answers[number] = error or _position(message, self._epoch)
         with self._lock:
             self._answered += 1
             whole = self._answered == self._expected
         if whole:
             self._tell()
+
+    def _says_moved(self, error: KafkaError, message: Message | None) -> bool:
+        return error.code() in _GONE or (message is not None and says_closed(error, message, self._topics))
 
     def _tell(self) -> None:
         positions: list[Position] = []
@@ -619,7 +673,7 @@ class _Answers:
         if first is None:
             self._positions.set_result(positions)
         else:
-            self._positions.set_exception(_delivery_error(first, failed))
+            self._positions.set_exception(_delivery_error(first, failed, closed=self._closed))
 
 
 def _running() -> "Future[Any]":
@@ -657,11 +711,11 @@ def _end(sending: tracing.Sending, done: "Future[list[Position]]") -> None:
     sending.end(None if error is None else type(error).__name__)
 
 
-def _position(message: Message | None) -> Position | KafkaError:
+def _position(message: Message | None, epoch: int) -> Position | KafkaError:
     partition, offset = (None, None) if message is None else (message.partition(), message.offset())
     if partition is None or offset is None:
         return KafkaError(KafkaError._FAIL, "the broker acknowledged without a position")  # noqa: SLF001  # public
-    return Position(partition, offset)
+    return Position(partition, offset, epoch)
 
 
 def _listed(items: object) -> object:
@@ -689,10 +743,14 @@ def _tell_of_brokers(error: KafkaError) -> None:
         _LOG.warning("producer_without_brokers", extra={"error": error.name()})
 
 
-def _delivery_error(error: KafkaError, failed: Sequence[UUID]) -> ProducerError:
+def _delivery_error(error: KafkaError, failed: Sequence[UUID], *, closed: bool) -> ProducerError:
     """Return what the first failure of these events is for whoever sent them."""
     events = f"event {failed[0]}" + (f" and {len(failed) - 1:,} more" if len(failed) > 1 else "")
     match error.code():
+        case KafkaError.MSG_SIZE_TOO_LARGE if closed:
+            return LogClosedError(
+                f"the log takes no events at the moment, and did not take {events}", failed=failed
+            )
         case code if code in TIMEOUTS:
             return DeliveryTimeoutError(f"no broker acknowledged {events} in time", failed=failed)
         case KafkaError.TOPIC_AUTHORIZATION_FAILED | KafkaError.CLUSTER_AUTHORIZATION_FAILED:

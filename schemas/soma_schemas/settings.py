@@ -4,10 +4,19 @@ from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from soma_schemas.limits import Limits
@@ -183,8 +192,8 @@ class TopicSettings(SettingsGroup):
         6,
         ge=1,
         le=10_000,
-        description="Partitions of the topics keyed by memory: 6 locally, 48 in production. A change "
-        "moves keys to other partitions and needs a new epoch.",
+        description="Partitions of the topics keyed by memory: 6 locally, 48 in production. For an epoch of "
+        "`memory.events` that `soma topics migrate` began, what it was told counts instead.",
     )
     replication_factor: int = Field(1, ge=1, le=9, description="Replicas of each partition; 3 in production.")
     min_insync_replicas: int = Field(
@@ -197,9 +206,22 @@ class TopicSettings(SettingsGroup):
         1,
         ge=1,
         le=MAX_EPOCH,
-        description="Increase by one when memory.events is recreated or repartitioned, so that new events "
-        "have higher versions than all earlier ones.",
+        description="Increase by one when memory.events was lost and is made anew, so that new events have "
+        "higher versions than all earlier ones; from 2 on its topic is called `memory.events.e2` and so on. "
+        "An epoch that `soma topics migrate` began is found without this.",
     )
+    _declared: "TopicSettings | None" = PrivateAttr(None)
+
+    @property
+    def declared(self) -> "TopicSettings":
+        """As the operator declares them: so are the topics that no migration touches."""
+        return self._declared or self
+
+    def at(self, epoch: int, partitions: int) -> Self:
+        """Return how the topics are laid out while `memory.events` is in an epoch that a migration began."""
+        moved = self.model_copy(update={"epoch": epoch, "partitions": partitions})
+        moved._declared = self.declared  # noqa: SLF001  # of its own class
+        return moved
 
     @model_validator(mode="after")
     def _enough_replicas(self) -> "TopicSettings":

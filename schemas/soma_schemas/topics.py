@@ -16,10 +16,12 @@ from soma_schemas.events import (
     SealedEvent,
 )
 from soma_schemas.settings import TopicSettings
+from soma_schemas.versions import FIRST_EPOCH, MAX_EPOCH
 
 _MEGABYTE = 1024 * 1024
 _MILLISECOND = timedelta(milliseconds=1)
 _TOMBSTONES_KEPT = timedelta(days=30)
+_EPOCH_SUFFIX = ".e"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Topic:
         key: How records are keyed, in words.
         records: What it carries; empty for raw copies.
         retention: How long records are kept; None where the newest of each key is kept for ever.
-        partitioned_by_memory: Whether it has as many partitions as `memory.events`; otherwise one.
+        partitioned_by_memory: Whether it has as many partitions as `memory.events` is declared with;
+            otherwise one.
+        per_epoch: Whether each epoch has a topic of its own.
     """
 
     name: str
@@ -41,14 +45,40 @@ class Topic:
     partitioned_by_memory: bool = True
     log_append_time: bool = False
     extra_config: tuple[tuple[str, str], ...] = field(default=())
+    per_epoch: bool = False
 
-    def full_name(self, settings: TopicSettings) -> str:
-        """Return the name on the brokers."""
-        return settings.prefix + self.name
+    def full_name(self, settings: TopicSettings, epoch: int | None = None) -> str:
+        """Return the name on the brokers: from the second epoch on `memory.events.e2` and so on.
+
+        Args:
+            settings: How the topics are laid out.
+            epoch: Another one than theirs.
+        """
+        number = settings.epoch if epoch is None else epoch
+        follows = self.per_epoch and number > FIRST_EPOCH
+        return settings.prefix + self.name + (f"{_EPOCH_SUFFIX}{number}" if follows else "")
+
+    def epoch_of(self, full_name: str, settings: TopicSettings) -> int | None:
+        """Return of which epoch the topic with this name on the brokers is; None when it is another topic."""
+        base = settings.prefix + self.name
+        if full_name == base:
+            return FIRST_EPOCH
+        number = full_name.removeprefix(base + _EPOCH_SUFFIX)
+        if number == full_name or not (number.isascii() and number.isdecimal()) or number[0] == "0":
+            return None
+        epoch = int(number)
+        return epoch if FIRST_EPOCH < epoch <= MAX_EPOCH else None
+
+    def epoch(self, settings: TopicSettings) -> int:
+        """Return the epoch that its offsets belong to."""
+        return self._layout(settings).epoch
 
     def partitions(self, settings: TopicSettings) -> int:
         """Return how many partitions it has."""
-        return settings.partitions if self.partitioned_by_memory else 1
+        return self._layout(settings).partitions if self.partitioned_by_memory else 1
+
+    def _layout(self, settings: TopicSettings) -> TopicSettings:
+        return settings if self.per_epoch else settings.declared
 
     def config(self, settings: TopicSettings) -> dict[str, str]:
         """Return the topic's configuration on the brokers, as Kafka spells it."""
@@ -83,6 +113,7 @@ MEMORY_EVENTS = Topic(
     retention=timedelta(days=30),
     # Lag, as-of reads and retention follow the log's clock, never a producer's.
     log_append_time=True,
+    per_epoch=True,
 )
 DEAD_LETTERS = Topic(
     "memory.events.dlq",

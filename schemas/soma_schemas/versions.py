@@ -7,23 +7,31 @@ OFFSET_BITS = 40
 # The vector engine compares numbers as float64, which is exact only below this.
 VERSION_LIMIT = 2**53
 NO_VERSION = 0  # what compare-and-set expects of a memory that does not exist
+FIRST_EPOCH = 1
 MAX_EPOCH = VERSION_LIMIT // 2**OFFSET_BITS - 1
 
-_POSITION = re.compile(r"(\d{1,5}):(\d{1,13})", re.ASCII)
+_POSITION = re.compile(r"(?:(\d{1,4}):)?(\d{1,5}):(\d{1,13})", re.ASCII)
 
 
 class Position(NamedTuple):
-    """Where an event lies in its topic: what a producer gets back and a reader can wait for."""
+    """Where an event lies in the log: what a producer gets back and a reader can wait for."""
 
     partition: int
     offset: int
+    epoch: int = FIRST_EPOCH
 
     def __str__(self) -> str:
-        return f"{self.partition}:{self.offset}"
+        place = f"{self.partition}:{self.offset}"
+        return place if self.epoch == FIRST_EPOCH else f"{self.epoch}:{place}"
+
+    @property
+    def version(self) -> int:
+        """The version of the event that lies here."""
+        return pack_version(self.epoch, self.offset)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `partition:offset`.
+        """Read `partition:offset`, or from the second epoch on `epoch:partition:offset`.
 
         Raises:
             ValueError: The text is not of that form, or the offset is beyond what a version can hold.
@@ -31,7 +39,9 @@ class Position(NamedTuple):
         match = _POSITION.fullmatch(text)
         if match is None:
             raise ValueError("a position is `partition:offset`, for example `3:1042`")
-        position = cls(int(match[1]), int(match[2]))
+        position = cls(int(match[2]), int(match[3]), int(match[1] or FIRST_EPOCH))
+        if not FIRST_EPOCH <= position.epoch <= MAX_EPOCH:
+            raise ValueError(f"an epoch is from {FIRST_EPOCH} to {MAX_EPOCH}")
         if position.offset >= 2**OFFSET_BITS:
             raise ValueError(f"an offset is below 2^{OFFSET_BITS}")
         return position
@@ -41,8 +51,8 @@ def pack_version(epoch: int, offset: int) -> int:
     """Return the version of the event at this offset: newer events of one key have larger ones.
 
     Args:
-        epoch: Raised by an operator when the topic is made anew and offsets start again; 1 to 8191,
-            so that every version is above NO_VERSION.
+        epoch: Raised when the log begins a new topic, whose offsets start again; 1 to 8191, so that every
+            version is above NO_VERSION.
         offset: The event's offset in its partition.
 
     Raises:

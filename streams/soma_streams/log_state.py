@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from soma_schemas.admin_client import EARLIEST, LATEST
 from soma_schemas.settings import KafkaSettings, TopicSettings
-from soma_schemas.topic_admin import broker_error, open_admin, topic_id
+from soma_schemas.topic_admin import broker_error, described_topic, open_admin
 from soma_schemas.topics import MEMORY_EVENTS, Topic
 from soma_schemas.vectors.progress import LogIdentity
 
@@ -38,10 +38,11 @@ def log_state(kafka: KafkaSettings, topics: TopicSettings, topic: Topic = MEMORY
         BrokerError: The brokers cannot be reached or refuse to tell.
     """
     name = topic.full_name(topics)
-    partitions = [TopicPartition(name, number) for number in range(topic.partitions(topics))]
     with open_admin(kafka) as admin:
+        described = described_topic(admin, name)
+        partitions = [TopicPartition(name, number) for number in range(len(described.partitions))]
         return LogState(
-            LogIdentity(topic_id(admin, name), topics.epoch),
+            LogIdentity(str(described.topic_id), topic.epoch(topics)),
             _offsets(admin, partitions, EARLIEST),
             _offsets(admin, partitions, LATEST),
         )

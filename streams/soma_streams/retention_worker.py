@@ -18,6 +18,7 @@ from soma_streams.data_key_relay import open_relay
 from soma_streams.delivery.compacted import E, StatementSettler, StatementSink
 from soma_streams.delivery.decode import RecordReader
 from soma_streams.delivery.retry import Retry
+from soma_streams.epochs import through_epochs
 from soma_streams.erasure.erasure_sink import ErasureSink
 from soma_streams.erasure.wiring import ends_of_log, open_eraser, replayable
 from soma_streams.metrics import SinkMetrics, SinkName, WorkerMetrics
@@ -43,6 +44,23 @@ async def work_retention(
         MasterKeyError: The file of the master key cannot be read, or holds no key.
         Exception: What made going on impossible; what is unsettled comes again.
     """
+
+    async def work(current: RetentionWorkerSettings, of_epoch: MetricSet, ending: asyncio.Event) -> None:
+        await _work_retention(current, clock=clock, random=random, metrics=of_epoch, stop=ending)
+
+    at_start = retry_at_start(settings, clock, random)
+    await through_epochs(settings, work, retry=at_start, clock=clock, metrics=metrics, stop=stop)
+
+
+async def _work_retention(
+    settings: RetentionWorkerSettings,
+    *,
+    clock: Clock,
+    random: Random,
+    metrics: MetricSet,
+    stop: asyncio.Event,
+) -> None:
+    """Do so in one epoch of the log."""
     at_start = retry_at_start(settings, clock, random)
 
     async def look() -> None:
@@ -133,5 +151,5 @@ async def statement_settler(
             retry=retry,
             clock=clock,
             flood=parts.flood,
-            epoch=settings.topics.epoch,
+            epoch=settings.topics.declared.epoch,
         )

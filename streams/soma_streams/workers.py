@@ -30,8 +30,10 @@ from soma_streams.delivery.retry import Retry
 from soma_streams.delivery.sealed_events import KeyReader, SealedEvents
 from soma_streams.delivery.settle import Settled, Settler, Sink
 from soma_streams.delivery.state import Watermark
+from soma_streams.epochs import through_epochs
 from soma_streams.erasure.erasure_store import ErasureStore
 from soma_streams.erasure.index_witness import Beside, IndexWitness, nothing_beside
+from soma_streams.former_log import FormerLog
 from soma_streams.log_state import LogState, log_state
 from soma_streams.metrics import (
     INDEX_WHOLE,
@@ -74,6 +76,23 @@ async def work_postgres(
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
     """
+
+    async def work(current: PostgresWorkerSettings, of_epoch: MetricSet, ending: asyncio.Event) -> None:
+        await _work_postgres(current, clock=clock, random=random, metrics=of_epoch, stop=ending)
+
+    at_start = retry_at_start(settings, clock, random)
+    await through_epochs(settings, work, retry=at_start, clock=clock, metrics=metrics, stop=stop)
+
+
+async def _work_postgres(
+    settings: PostgresWorkerSettings,
+    *,
+    clock: Clock,
+    random: Random,
+    metrics: MetricSet,
+    stop: asyncio.Event,
+) -> None:
+    """Do so in one epoch of the log."""
     at_start = retry_at_start(settings, clock, random)
 
     async def look() -> None:
@@ -110,7 +129,7 @@ async def work_postgres(
         index = _indexing(
             DeadLetterIndex(pool),
             Retry(settings.retry, clock, random, dead_letters, of_letters),
-            settings.topics.epoch,
+            DEAD_LETTERS.epoch(settings.topics),
         )
         await opened.enter_async_context(open_probe_server(settings.worker, metrics, [events, dead_letters]))
         await run({events: settler.settle, dead_letters: index}, stop)
@@ -146,6 +165,37 @@ async def work_vectors(
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
     """
+
+    async def work(current: VectorWorkerSettings, of_epoch: MetricSet, ending: asyncio.Event) -> None:
+        await _work_vectors(
+            current,
+            writer=writer,
+            embedder=embedder,
+            collection=collection,
+            clock=clock,
+            random=random,
+            metrics=of_epoch,
+            stop=ending,
+            beside=beside,
+        )
+
+    at_start = retry_at_start(settings, clock, random)
+    await through_epochs(settings, work, retry=at_start, clock=clock, metrics=metrics, stop=stop)
+
+
+async def _work_vectors(
+    settings: VectorWorkerSettings,
+    *,
+    writer: PointWriter,
+    embedder: Embedder,
+    collection: Collection,
+    clock: Clock,
+    random: Random,
+    metrics: MetricSet,
+    stop: asyncio.Event,
+    beside: Beside,
+) -> None:
+    """Do so in one epoch of the log."""
     at_start = retry_at_start(settings, clock, random)
     maker = PointMaker(embedder, Bm25Encoder(), collection)
     committed: list[Watermark] = []
@@ -200,6 +250,7 @@ async def work_vectors(
                 flood=FloodGuard(settings.delivery),
                 topic=MEMORY_EVENTS.full_name(settings.topics),
                 metrics=FillMetrics(metrics),
+                former_log=FormerLog(settings.kafka, settings.topics, clock).is_in,
             )
             standing.begin(await filling.prepare(ask))
 

@@ -128,8 +128,10 @@ def dead_letter_view(dead_letter: DeadLetter) -> dict[str, Any]:
     """Return a dead letter as `DeadLetterView` describes it."""
     view = dead_letter._asdict()
     partition, offset = view.pop("partition"), view.pop("log_offset")
-    known = partition is not None and offset is not None
+    epoch = dead_letter.epoch
     return view | {
         "remedy": remedy_of(dead_letter.code),
-        "position": str(Position(partition, offset)) if known else None,
+        "position": None
+        if partition is None or offset is None or epoch is None
+        else str(Position(partition, offset, epoch)),
     }

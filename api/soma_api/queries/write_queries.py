@@ -7,7 +7,9 @@ from uuid import UUID
 
 from soma_api.queries.database import Database
 from soma_schemas.outcomes import Outcome
-from soma_schemas.versions import Position, pack_version
+from soma_schemas.settings import TopicSettings
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.versions import Position
 
 # Driven by the positions that are asked for, through the primary keys: whatever statistics say of the tenant,
 # there is no other way to take. OFFSET 0 keeps conditions outside, the tenant's too, from offering one.
@@ -70,13 +72,11 @@ class WriteQueries:
 
     Args:
         database: Where outcomes are kept.
-        topic: Full name of `memory.events` in this installation.
-        epoch: Of that topic: with the offset it makes an event's version.
+        topics: Name the log.
     """
 
     database: Database
-    topic: str
-    epoch: int
+    topics: TopicSettings
 
     async def outcomes(self, tenant: str, positions: Sequence[Position]) -> dict[Position, SettledWrite]:
         """Return what became of the writes at these positions; one that has no outcome yet is missing.
@@ -89,7 +89,7 @@ class WriteQueries:
             _OUTCOMES,
             {
                 "partitions": [position.partition for position in positions],
-                "versions": [self.version(position) for position in positions],
+                "versions": [position.version for position in positions],
             },
             prepare=True,
         )
@@ -100,7 +100,7 @@ class WriteQueries:
         return {
             position: settled
             for position in positions
-            if (settled := by_version.get((position.partition, self.version(position)))) is not None
+            if (settled := by_version.get((position.partition, position.version))) is not None
         }
 
     async def dead_letters(self, tenant: str, position: Position) -> dict[str, str]:
@@ -110,13 +110,9 @@ class WriteQueries:
             StoreUnavailableError: The database does not answer.
         """
         values = {
-            "topic": self.topic,
+            "topic": MEMORY_EVENTS.full_name(self.topics, position.epoch),
             "partition": position.partition,
             "offset": position.offset,
-            "epoch": self.epoch,
+            "epoch": position.epoch,
         }
         return dict(await self.database.rows(tenant, _DEAD_LETTERS, values))
-
-    def version(self, position: Position) -> int:
-        """Return the version that the event at a position has."""
-        return pack_version(self.epoch, position.offset)

@@ -40,7 +40,7 @@ async def read_write(
     readable = visibility.passed(READABLE, place)
     settled = (await writes.outcomes(principal.tenant, [place])).get(place)
     if settled is None:
-        await _check_pending(place, ends, passed=readable)
+        await _check_pending(place, ends, visibility.epoch, passed=readable)
     elif settled.namespace is not None and not principal.may_access(settled.namespace):
         raise WriteNotFoundError("there is no write at this position")
     dead_letters = {} if settled is None else await writes.dead_letters(principal.tenant, place)
@@ -61,11 +61,12 @@ async def read_write(
     )
 
 
-async def _check_pending(place: Position, ends: LogEnds, *, passed: bool) -> None:
+async def _check_pending(place: Position, ends: LogEnds, epoch: int, *, passed: bool) -> None:
     # Passed without an outcome of this tenant: another's, or older than history is kept.
     if passed:
         raise WriteNotFoundError("there is no write at this position")
-    if place.offset >= (await ends.ends()).get(place.partition, 0):
+    # One that has begun since the last look is found a moment later.
+    if place.epoch == epoch and place.offset >= (await ends.ends()).get(place.partition, 0):
         raise WriteNotFoundError("the log does not have this position")
 
 

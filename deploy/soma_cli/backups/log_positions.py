@@ -98,10 +98,12 @@ def continuations(
     require_log(manifest, topics, settings)
     then = manifest.topics
     same_log = {name for name, extent in topics.items() if name in then and then[name].id == extent.id}
+    declared = manifest.epoch if manifest.declared_epoch is None else manifest.declared_epoch
+    epochs = dict.fromkeys(same_log, declared) | {MEMORY_EVENTS.full_name(settings): manifest.epoch}
     marks = {
         (each.group, Place(each.topic, each.partition)): each.next_offset
         for each in manifest.watermarks
-        if each.epoch == manifest.epoch and each.topic in same_log
+        if each.topic in same_log and each.epoch == epochs[each.topic]
     }
     decided = []
     for group in TABLE_GROUPS:
@@ -124,25 +126,25 @@ def continuations(
 
 
 def require_log(manifest: Manifest, topics: Mapping[str, TopicExtent], settings: TopicSettings) -> None:
-    """Return when the log is the one that a backup was made beside, or one with higher versions.
+    """Return when the log is the one that a backup was made beside, or one that followed it.
 
     Raises:
         NotRestorableError: It is neither.
     """
-    # A version that came since may have declared more.
-    if missing := sorted(manifest.topics.keys() - topics.keys()):
-        raise NotRestorableError(
-            f"the backup was made beside other topics: {', '.join(missing)}",
-            remedy="set SOMA_TOPICS__PREFIX as it was, and run `soma topics apply`",
-        )
     if settings.epoch < manifest.epoch:
         raise NotRestorableError(
             f"the epoch is {settings.epoch}, and {manifest.epoch} in the backup: what is stored from now on "
             "would be older than what it holds",
             remedy=f"set SOMA_TOPICS__EPOCH to {manifest.epoch} for everything",
         )
-    events = MEMORY_EVENTS.full_name(settings)
-    if topics[events].id != manifest.topics[events].id and settings.epoch == manifest.epoch:
+    events, then = (MEMORY_EVENTS.full_name(settings, epoch) for epoch in (settings.epoch, manifest.epoch))
+    # A version that came since may have declared more.
+    if missing := sorted(manifest.topics.keys() - {then} - topics.keys()):
+        raise NotRestorableError(
+            f"the backup was made beside other topics: {', '.join(missing)}",
+            remedy="set SOMA_TOPICS__PREFIX as it was, and run `soma topics apply`",
+        )
+    if settings.epoch == manifest.epoch and topics[events].id != manifest.topics[events].id:
         raise NotRestorableError(
             f"{events} was made anew since the backup: its offsets begin again, and what is stored from now "
             "on would be older than what the backup holds",

@@ -78,6 +78,7 @@ def make_backup(
                 tables=contents,
                 watermarks=watermarks,
                 epoch=settings.topics.epoch,
+                declared_epoch=settings.topics.declared.epoch,
                 topics=topics,
                 schemas=schemas,
                 model=settings.embedder.model,

@@ -75,6 +75,7 @@ class Manifest(_Part):
         tables: What each table holds; the one with the revision is left out.
         watermarks: The log positions that the tables contain.
         epoch: Of the versions.
+        declared_epoch: Of the topics that no migration touches; None where it is the same.
         topics: The topics by their names on the brokers.
         schemas: The schemas that events name.
         model: The embedder's, which the vector index was filled with.
@@ -91,6 +92,7 @@ class Manifest(_Part):
     tables: Mapping[str, TableContent]
     watermarks: Sequence[StoredWatermark]
     epoch: int
+    declared_epoch: int | None = None
     topics: Mapping[str, TopicExtent]
     schemas: Sequence[RegisteredSchema]
     model: str

@@ -75,9 +75,9 @@ def plan_point(manifest: Manifest, until: datetime, settings: OperatorSettings, 
     require_log(manifest, topics, settings.topics)
     topic = MEMORY_EVENTS.full_name(settings.topics)
     extent = topics[topic]
-    if extent.id != manifest.topics[topic].id:
+    if topic not in manifest.topics or extent.id != manifest.topics[topic].id:
         raise NotRestorableError(
-            f"{topic} was made anew since the backup: the log has nothing that follows it",
+            f"{topic} was begun or made anew since the backup: the log has nothing that follows it",
             remedy="take a backup that was made beside this log",
         )
     require_schemas(manifest, settings.registry, settings.topics)

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from soma_cli.backups.archive_file import Archive
 from soma_cli.backups.backup_errors import ArchiveError, NotRestorableError
 from soma_cli.backups.client_programs import ClientPrograms
+from soma_cli.backups.former_logs import FormerLog, apply_former, former_logs, read_former
 from soma_cli.backups.log_positions import (
     Continuation,
     changed_offsets,
@@ -27,7 +28,13 @@ from soma_cli.backups.log_positions import (
 from soma_cli.backups.logged_changes import LoggedChanges, put_erasures, put_keys, read_logged_changes
 from soma_cli.backups.making import REMEMBER, registered_schemas
 from soma_cli.backups.manifest import Manifest, TableContent
-from soma_cli.backups.table_contents import Fullness, fullness, table_contents, table_sizes
+from soma_cli.backups.table_contents import (
+    Fullness,
+    fullness,
+    stored_watermarks,
+    table_contents,
+    table_sizes,
+)
 from soma_cli.output import progress
 from soma_cli.settings import OperatorSettings
 from soma_schemas.clock import Clock
@@ -51,17 +58,20 @@ class Plan:
     Attributes:
         resumes: Whether an earlier one has filled the tables already.
         continuations: Where the groups go on.
+        former: Logs that were in force since the dump, and are over.
         logged: What the log says of data keys and erasures.
     """
 
     resumes: bool
     continuations: Sequence[Continuation]
+    former: Sequence[FormerLog]
     logged: LoggedChanges
 
     @property
     def lost(self) -> list[Continuation]:
         """Where the log does not reach back to the dump any more."""
-        return [each for each in self.continuations if each.lost]
+        tails = [part for log in self.former for part in log.tail]
+        return [each for each in [*tails, *self.continuations] if each.lost]
 
 
 def plan_restore(manifest: Manifest, settings: OperatorSettings, clock: Clock) -> Plan:
@@ -86,9 +96,12 @@ def plan_restore(manifest: Manifest, settings: OperatorSettings, clock: Clock) -
     groups = asyncio.run(look_at_groups(settings.kafka, settings.topics))
     topics = read_topics(settings.kafka, settings.topics)
     decided = continuations(manifest, topics, groups, settings.topics)
-    require_schemas(manifest, settings.registry, settings.topics)
+    found_logs = read_former(settings.kafka, settings.topics, manifest.epoch)
+    former = former_logs(manifest, found_logs, settings.topics)
+    then = settings.topics.at(manifest.epoch, settings.topics.partitions)
+    require_schemas(manifest, settings.registry, then)
     logged = read_logged_changes(manifest, topics, settings, clock)
-    return Plan(found is Fullness.HALF_RESTORED, decided, logged)
+    return Plan(found is Fullness.HALF_RESTORED, decided, former, logged)
 
 
 def restore(
@@ -108,7 +121,15 @@ def restore(
     manifest = archive.manifest
     if not plan.resumes:
         load(archive, settings.postgres, environment)
-    require_content(manifest, contents_of(settings.postgres))
+    with psycopg.connect(settings.postgres.conninfo()) as connection:
+        # Nothing but what is applied below changes the tables, and only once they were compared.
+        untouched = stored_watermarks(connection) == list(manifest.watermarks)
+    if untouched or not plan.former:
+        require_content(manifest, contents_of(settings.postgres))
+    if plan.former:
+        with psycopg.connect(settings.postgres.conninfo()) as connection:
+            put_keys(connection, plan.logged)
+        apply_former(plan.former, settings, clock)
     for group, offsets in changed_offsets(plan.continuations).items():
         commit_offsets(settings.kafka, group.on_brokers(settings.topics), offsets)
     opened = 0

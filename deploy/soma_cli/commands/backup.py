@@ -21,6 +21,7 @@ from soma_cli.failures import FindingsError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, progress, show
 from soma_cli.settings import operator_settings
+from soma_cli.topic_application import at_present
 from soma_schemas.clock import SystemClock
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
@@ -155,7 +156,7 @@ def backup(
     if context.invoked_subcommand is not None:
         return
     root, clock = invocation_of(context), SystemClock()
-    settings, _ = operator_settings(root)
+    settings = at_present(operator_settings(root)[0])
     key = None if encrypt_with is None else read_key_file(encrypt_with)
     path = output.absolute()
     if path.is_dir():

@@ -47,6 +47,7 @@ from soma_cli.failures import FindingsError, UsageError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, progress, say, show
 from soma_cli.settings import operator_settings
+from soma_cli.topic_application import at_present
 from soma_schemas.registry import RegistryError
 from soma_streams.replay.originals import Gone
 from soma_streams.replay.rendering import Content
@@ -393,7 +394,7 @@ def audit(
 
 def _in_session(context: typer.Context, work: Callable[[DlqSession], Awaitable[ResultT]]) -> ResultT:
     root = invocation_of(context)
-    settings, _ = operator_settings(root)
+    settings = at_present(operator_settings(root)[0])
 
     async def run() -> ResultT:
         async with open_dlq_session(settings, root) as session:

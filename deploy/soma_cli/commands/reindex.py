@@ -28,6 +28,7 @@ from soma_cli.reindexing.recall import Question, Recall
 from soma_cli.settings import KNOWN
 from soma_cli.standard_streams import log_to_standard_error
 from soma_cli.tasks import in_thread
+from soma_cli.topic_application import at_present
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import load
 from soma_schemas.metrics import MetricSet
@@ -285,6 +286,7 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
     log_to_standard_error(logging.WARNING)
     variables, local = find_settings(root)
     settings = load(VectorWorkerSettings, environment=variables, known=KNOWN).settings
+    settings = await in_thread(partial(at_present, settings))
     async with open_pool(settings.postgres) as pool:
         policies = AuditedTables(pool).policies
         with closing(Embedders(settings.embedder, settings.next_embedder, MetricSet())) as embedders:

@@ -29,6 +29,7 @@ from soma_cli.output import Result, progress, say, show
 from soma_cli.parsing import moment_of
 from soma_cli.settings import KNOWN, OperatorSettings, operator_settings
 from soma_cli.tasks import in_thread
+from soma_cli.topic_application import at_present
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import as_environment, load
 from soma_schemas.outcomes import Outcome
@@ -190,6 +191,7 @@ def restore(
             opened.check(advance)
 
         def run(settings: OperatorSettings) -> tuple[Plan, int]:
+            settings = at_present(settings)
             with told_in_words(settings.postgres):
                 clock = SystemClock()
                 plan = plan_restore(manifest, settings, clock)
@@ -227,7 +229,7 @@ def _point(
         require_known(manifest)
         with progress("Checking the archive", manifest.dump.bytes) as advance:
             opened.check(advance)
-        settings, _ = operator_settings(root)
+        settings = at_present(operator_settings(root)[0])
         with told_in_words(settings.postgres):
             point = plan_point(manifest, moment, settings, clock)
             _require_consent(point.lost, point.logged, yes=yes)

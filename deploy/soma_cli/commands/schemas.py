@@ -11,6 +11,7 @@ from soma_cli.failures import FindingsError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, say, show, waiting_for
 from soma_cli.settings import operator_settings
+from soma_cli.topic_application import at_present
 from soma_schemas.registry import SchemaStatus, check_schemas, open_registry, register_schemas
 
 app = typer.Typer(
@@ -47,7 +48,7 @@ class Schemas(Result):
 def register(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Register every released schema, oldest first, with compatibility FULL_TRANSITIVE."""
     _require_compatible()
-    settings, _ = operator_settings(invocation_of(context))
+    settings = at_present(operator_settings(invocation_of(context))[0])
     with open_registry(settings.registry) as registry, waiting_for("the registry"):
         statuses = register_schemas(registry, settings.topics)
     show(_schemas(statuses, []), as_json=as_json)
@@ -60,7 +61,7 @@ def check(context: typer.Context, *, as_json: AsJson = False) -> None:
     Compatibility is checked offline, registration in the registry.
     """
     found = [str(each) for each in incompatibilities()]
-    settings, _ = operator_settings(invocation_of(context))
+    settings = at_present(operator_settings(invocation_of(context))[0])
     with open_registry(settings.registry) as registry, waiting_for("the registry"):
         statuses = check_schemas(registry, settings.topics)
     show(_schemas(statuses, found), as_json=as_json)

@@ -18,6 +18,7 @@ from soma_schemas.encryption.master_keys import MasterKeys
 from soma_schemas.identity import new_id
 from soma_schemas.registry import registry_error
 from soma_schemas.topics import MEMORY_EVENTS
+from soma_schemas.versions import FIRST_EPOCH
 from soma_streams.delivery.decode import Poison, WriterSchemas, schema_ids
 from soma_streams.delivery.sealed_events import KnownKey, SealedEvents, has_sealed
 from soma_streams.delivery.writer_schemas import WriterSchema
@@ -57,7 +58,7 @@ class DlqSession:
         self._opened = opened
         self.clock = SystemClock()
         self.originals = originals
-        self.index = DeadLetterStore(connection, MEMORY_EVENTS.full_name(settings.topics))
+        self.index = DeadLetterStore(connection, MEMORY_EVENTS.full_name(settings.topics, FIRST_EPOCH))
 
     def deed(self, action: Action, reason: str | None = None) -> Deed:
         """Return what goes on record for one command."""

@@ -20,6 +20,7 @@ from soma_cli.failures import FindingsError, UsageError, report
 from soma_cli.invocation import Invocation
 from soma_cli.output import say
 from soma_cli.settings import OperatorSettings, operator_settings
+from soma_cli.topic_application import at_present
 from soma_schemas.clock import SystemClock
 from soma_schemas.encryption.data_keys import open_data_keys
 from soma_schemas.errors import SomaError
@@ -62,7 +63,7 @@ def edit_and_publish(
     Raises:
         SomaError: The event cannot be had, breaks the contract, or is not taken.
     """
-    settings, _ = operator_settings(root)
+    settings = at_present(operator_settings(root)[0])
     opened = _run(settings, root, lambda session: _open(session, begun, again=again))
     event = _edited(root, opened, settings)
     newer = _run(settings, root, lambda session: _newer(session, opened.dead_letter, event))
@@ -163,7 +164,7 @@ async def _publish(
     await session.index.decide(opened.about, Status.REPLAYED, deed, [details] * len(opened.about))
     outcome = None
     if wait > 0:
-        version = pack_version(settings.topics.epoch, receipt.position.offset)
+        version = receipt.position.version
         (outcome,), _ = await session.outcomes().of([Sent(receipt.position, version, None)], wait)
     return _answer(opened.dead_letter, event, str(receipt.position), outcome, deed.run)
 

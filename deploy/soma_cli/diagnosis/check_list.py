@@ -1,7 +1,7 @@
 """Which checks there are for an installation: the local stack, or what the environment names."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from soma_cli.client_file import ClientFile
@@ -19,6 +19,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.configuration import load
 from soma_schemas.metrics import MetricSet
 from soma_schemas.settings import ENVIRONMENT_PREFIX
+from soma_schemas.topic_admin import BrokerError, log_in_force
 from soma_streams.settings import VectorWorkerSettings
 
 _VECTORS = f"{ENVIRONMENT_PREFIX}VECTORS__"
@@ -41,6 +42,11 @@ async def open_checks(
     admin = RenewableAdmin(settings.kafka, "soma-doctor")
     kafka, postgres, registry = settings.kafka.bootstrap_servers, settings.postgres, settings.registry
     database = f"{postgres.host}:{postgres.port}/{postgres.database}"
+    topics = settings.topics
+    with suppress(BrokerError):  # which a check tells
+        topics = await in_thread(
+            partial(log_in_force, admin.client, settings.topics, broker_checks.ANSWER_SECONDS)
+        )
     blocking: list[tuple[str, str, Callable[[], Sequence[Verdict]], str]] = [
         (
             "settings",
@@ -49,22 +55,22 @@ async def open_checks(
             _MACHINE_SILENT,
         ),
         ("brokers", kafka, partial(broker_checks.brokers, admin.client), _BROKERS_SILENT),
-        ("topics", kafka, partial(broker_checks.topics, admin.client, settings.topics), _BROKERS_SILENT),
+        ("topics", kafka, partial(broker_checks.topics, admin.client, topics), _BROKERS_SILENT),
         (
             "registry",
             registry.url,
-            partial(store_checks.schemas, registry, settings.topics),
+            partial(store_checks.schemas, registry, topics),
             _REGISTRY_SILENT,
         ),
         ("database", database, partial(store_checks.database, postgres), _POSTGRES_SILENT),
         (
             "clocks",
             kafka,
-            partial(broker_checks.clock_of_brokers, admin.client, settings.topics, clock),
+            partial(broker_checks.clock_of_brokers, admin.client, topics, clock),
             _BROKERS_SILENT,
         ),
         ("clocks", database, partial(store_checks.clock_of_database, postgres, clock), _POSTGRES_SILENT),
-        ("permissions", kafka, partial(broker_checks.rights, admin.client, settings.topics), _BROKERS_SILENT),
+        ("permissions", kafka, partial(broker_checks.rights, admin.client, topics), _BROKERS_SILENT),
         ("permissions", database, partial(store_checks.roles, postgres), _POSTGRES_SILENT),
     ]
     if local is not None:

@@ -29,6 +29,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.configuration import load
 from soma_schemas.errors import ConfigurationError
 from soma_schemas.http_clients import client_options
+from soma_schemas.log_epochs import epochs_of
 from soma_schemas.settings import KafkaSettings, PostgresSettings, TopicSettings
 from soma_schemas.topics import TOPICS
 from soma_streams.lag.lag_settings import LagSettings
@@ -120,11 +121,8 @@ def _topics(kafka: KafkaSettings, topics: TopicSettings) -> bytes:
     admin = RenewableAdmin(kafka, "soma-support")
     try:
         cluster = admin.client.list_topics(timeout=ANSWER_SECONDS)
-        there = {
-            name: cluster.topics[name]
-            for topic in TOPICS
-            if (name := topic.full_name(topics)) in cluster.topics
-        }
+        ours = {topic.full_name(each) for each in epochs_of(cluster, topics).values() for topic in TOPICS}
+        there = {name: topic for name, topic in cluster.topics.items() if name in ours}
         asked = admin.client.describe_configs(
             [ConfigResource(ResourceType.TOPIC, name) for name in there], request_timeout=ANSWER_SECONDS
         )

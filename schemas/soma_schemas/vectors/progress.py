@@ -1,9 +1,9 @@
 """What an index says of itself: which log it holds, and how far. Kept in the index, so it is lost with it.
 
 Three kinds of points without vectors, which no reader meets because they have no `within`: a header, which is
-written once and says which log the rest is of; the progress of each partition; and how far a fill from the
-records has come. The last two are named after the header's instance: what a worker writes that does not know
-of a new index says nothing about it.
+written once for each epoch and says which log the rest is of; the progress of each partition; and how far a
+fill from the records has come. The last two are named after the header's instance: what a worker writes that
+does not know of a new index says nothing about it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,9 +57,9 @@ class Header:
     from_records: bool
 
     def point(self) -> Point:
-        """Return the point that says so. Whoever writes one first is first: none replaces another."""
+        """Return the point that says so. Of each epoch the first one stays, whoever writes another."""
         payload = {
-            VERSION: 1,
+            VERSION: self.log.epoch,
             _INSTANCE: str(self.instance),
             _TOPIC_ID: self.log.topic_id,
             _EPOCH: self.log.epoch,

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from soma_schemas.moments import of_timestamp
-from soma_schemas.versions import Position, pack_version
+from soma_schemas.versions import Position, pack_version, unpack_version
 from soma_streams.audit.audited_tables import AuditedTables, Span
 from soma_streams.audit.drift import Drift, Findings
 from soma_streams.audit.pace import Pace
@@ -109,7 +109,11 @@ class LogAudit:
         lost = await self._tables.lost(span)
         gone = [
             _Finding(
-                Drift.EVENT_LOST, name_of(record), Position(span.partition, record.offset), version, moment
+                Drift.EVENT_LOST,
+                name_of(record),
+                Position(span.partition, record.offset, unpack_version(span.lowest)[0]),
+                version,
+                moment,
             )
             for record, version, moment in zip(page, span.versions, span.moments, strict=True)
             if version in lost

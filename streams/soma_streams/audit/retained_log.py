@@ -150,7 +150,7 @@ async def statements(
                     known = await _fetched(schemas, page)
                     for record in page:
                         try:
-                            said = statement_of(reader, record, known, settings.topics.epoch)
+                            said = statement_of(reader, record, known, topic.epoch(settings.topics))
                         except (UndecodableError, ContractError):
                             said = None
                         yield said

@@ -20,7 +20,7 @@ from soma_schemas.limits import Limits
 from soma_schemas.moments import of_timestamp
 from soma_schemas.registry import RegistryUnreachableError, open_async_registry
 from soma_schemas.settings import RegistrySettings
-from soma_schemas.versions import Position, pack_version
+from soma_schemas.versions import Position, pack_version, unpack_version
 from soma_schemas.violations import ContractError
 from soma_schemas.wire_format import HEADER_BYTES, schema_id_of
 from soma_streams.delivery.first_place import first_place
@@ -310,7 +310,7 @@ class Decoder:
         record = poison.record
         tenant, memory_id = read_key(record.key)
         return DeadLettered(
-            position=Position(poison.partition, record.offset),
+            position=Position(poison.partition, record.offset, self._epoch),
             version=pack_version(self._epoch, record.offset),
             logged_at=of_timestamp(record.timestamp_ms),
             tenant=tenant,
@@ -336,7 +336,7 @@ class Decoder:
                 if record.timestamp_ms != timestamp:
                     # The records of one append have one time.
                     timestamp, logged_at = record.timestamp_ms, of_timestamp(record.timestamp_ms)
-                place = Position(batch.partition, record.offset)
+                place = Position(batch.partition, record.offset, self._epoch)
                 version = first + record.offset
                 source = NativeSource(self._native, read, number)
                 yield NativeEvent(source, record.key or b"", place, version, logged_at)
@@ -362,7 +362,7 @@ class Decoder:
     def _logged(self, partition: int, record: Record, event: MemoryEvent) -> LoggedEvent:
         if record.key != event.log_key():
             raise UndecodableError("key_mismatch", "the record's key is not `tenant/memory_id`")
-        position = Position(partition, record.offset)
+        position = Position(partition, record.offset, self._epoch)
         version, logged_at = pack_version(self._epoch, record.offset), of_timestamp(record.timestamp_ms)
         try:
             first = first_place(record.headers)
@@ -373,7 +373,8 @@ class Decoder:
         if first.version >= version or first.logged_at > logged_at:
             # Otherwise anyone could write a version that nothing ever supersedes.
             raise UndecodableError("replay_headers", "the replay claims a place or a time after its own")
-        return LoggedEvent(event, position, Position(partition, first.offset), first.version, first.logged_at)
+        origin = Position(partition, first.offset, unpack_version(first.version)[0])
+        return LoggedEvent(event, position, origin, first.version, first.logged_at)
 
 
 def poison_of(

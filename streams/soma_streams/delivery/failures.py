@@ -9,7 +9,7 @@ import psycopg_pool
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.schema_registry import SchemaRegistryError
 
-from soma_schemas.producer import DeliveryTimeoutError
+from soma_schemas.producer import DeliveryTimeoutError, LogClosedError
 from soma_schemas.registry import RegistryUnreachableError
 from soma_schemas.topic_admin import BrokerError
 from soma_schemas.violations import ContractError
@@ -32,7 +32,7 @@ def classify(error: BaseException) -> FailureClass:
     match error:
         case PoisonError() | ContractError():
             return FailureClass.POISON
-        case RegistryUnreachableError() | DeliveryTimeoutError():
+        case RegistryUnreachableError() | DeliveryTimeoutError() | LogClosedError():
             return FailureClass.TRANSIENT
         case BrokerError(__cause__=KafkaException() as cause):
             return classify(cause)

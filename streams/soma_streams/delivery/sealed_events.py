@@ -149,7 +149,7 @@ class SealedEvents:
             return poison_of(batch, record, Stage.DECODE, error)
 
     def _erased(self, partition: int, record: Record, event: SealedEvent) -> Erased:
-        place = Position(partition, record.offset)
+        place = Position(partition, record.offset, self._epoch)
         try:
             first = first_place(record.headers)
         except ValueError as error:

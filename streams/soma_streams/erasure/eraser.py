@@ -274,7 +274,7 @@ class Eraser:
         return True
 
     async def _passed(self, topic: Topic, groups: Sequence[SinkGroup], ends: Mapping[int, int]) -> bool:
-        found = await self._store.watermarks(groups, topic.full_name(self._topics), self._topics.epoch)
+        found = await self._store.watermarks(groups, topic.full_name(self._topics), topic.epoch(self._topics))
         return all(
             found[group].get(partition, 0) >= end for group in groups for partition, end in ends.items()
         )

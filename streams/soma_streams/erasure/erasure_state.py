@@ -71,7 +71,10 @@ class Erasure:
         object.__setattr__(self, "state", ErasureState(self.state))
 
     def before_offsets(self, epoch: int) -> dict[int, int]:
-        """Return where each partition of the log of an epoch ended when the request was accepted."""
+        """Return where each partition of the log of an epoch ended when the request was accepted.
+
+        What an earlier epoch had was settled before the next one began.
+        """
         places = enumerate(map(unpack_version, self.before_versions))
         return {partition: offset for partition, (of_epoch, offset) in places if of_epoch == epoch}
 

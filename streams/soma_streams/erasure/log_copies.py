@@ -6,8 +6,9 @@ from datetime import timedelta
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
+from soma_schemas.log_epochs import epochs_of
 from soma_schemas.settings import KafkaSettings, TopicSettings
-from soma_schemas.topic_admin import BrokerError, broker_error, open_admin
+from soma_schemas.topic_admin import BrokerError, broker_error, cluster_of, open_admin
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, MEMORY_EXPIRED, MEMORY_KEYS, Topic
 from soma_streams.erasure.receipts import Copy, Holds
 
@@ -30,16 +31,24 @@ _HOLD: dict[Topic, Holds] = {
 
 
 def log_copies(kafka: KafkaSettings, topics: TopicSettings) -> Sequence[Copy]:
-    """Return how long each topic with content keeps a record that was written now; blocks.
+    """Return how long each topic with content keeps a record that was written now at the latest; blocks.
+
+    The logs of earlier epochs are among them, those that are still there.
 
     Raises:
         BrokerError: The brokers cannot be reached, refuse to tell, or keep records for ever.
     """
     held = {topic.full_name(topics): holds for topic, holds in _HOLD.items()}
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in held]
     copies = {}
     try:
         with open_admin(kafka) as admin:
+            former = epochs_of(cluster_of(admin, _TIMEOUT_SECONDS), topics.declared)
+            held |= {
+                MEMORY_EVENTS.full_name(each): _HOLD[MEMORY_EVENTS]
+                for epoch, each in former.items()
+                if epoch < topics.epoch
+            }
+            resources = [ConfigResource(ResourceType.TOPIC, name) for name in held]
             for resource, asked in admin.describe_configs(
                 resources, request_timeout=_TIMEOUT_SECONDS
             ).items():

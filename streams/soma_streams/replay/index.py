@@ -46,9 +46,12 @@ AND (%(until)s::timestamptz IS NULL OR first_failed_at < %(until)s::timestamptz)
 AND status = ANY (%(statuses)s::text[])
 """
 
-# Of our topic, and with headers that say where in it: everything else cannot go back to its place.
-_REPLAYABLE = """
-topic = %(topic)s::text AND num_nulls(epoch, partition, log_offset, logged_at) = 0
+# As `Topic.full_name` has it: each epoch of the log has a topic of its own.
+_TOPIC_OF_EPOCH = "%(topic)s::text || CASE WHEN {epoch} > 1 THEN '.e' || {epoch} ELSE '' END"
+
+# Of our log, and with headers that say where in it: everything else cannot go back to its place.
+_REPLAYABLE = f"""
+topic = {_TOPIC_OF_EPOCH.format(epoch="epoch")} AND num_nulls(epoch, partition, log_offset, logged_at) = 0
 """
 
 # Of dead letters that are known when a run begins: what it makes itself comes later in the dead-letter topic.
@@ -64,7 +67,7 @@ EXISTS (
 _ABOUT = f"""
 CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM dead_letters AS dead_letter
-    WHERE dead_letter.topic = %(topic)s::text
+    WHERE dead_letter.topic = {_TOPIC_OF_EPOCH.format(epoch="wanted.epoch")}
         AND dead_letter.partition = wanted.partition
         AND dead_letter.log_offset = wanted.log_offset
         AND dead_letter.epoch = wanted.epoch
@@ -211,8 +214,8 @@ class DeadLetterStore:
 
     Args:
         connection: In autocommit, with role soma_operators.
-        topic: Full name of `memory.events`, the only topic to which events are replayed: whoever may write
-            to the dead-letter topic must not have an operator write elsewhere.
+        topic: Full name of `memory.events` in its first epoch. Only what lay there, or in a later epoch, is
+            replayed: whoever may write to the dead-letter topic must not have an operator write elsewhere.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], topic: str) -> None:

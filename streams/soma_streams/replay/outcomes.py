@@ -12,7 +12,7 @@ import psycopg
 from soma_schemas.clock import Clock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.settings import TopicSettings
-from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
 from soma_schemas.versions import Position
 
 _SINKS = (SinkGroup.POSTGRES, SinkGroup.VECTORS)
@@ -137,8 +137,8 @@ class Outcomes:
     ) -> None:
         self._connection = connection
         self._dead_letters = dead_letters
+        self._topics = topics
         self._events = MEMORY_EVENTS.full_name(topics)
-        self._dead_letter_topic = DEAD_LETTERS.full_name(topics)
         self._epoch = topics.epoch
         self._clock = clock
 
@@ -158,20 +158,20 @@ class Outcomes:
         """
         ends: dict[int, int] = {}
         for event in sent:
-            partition, offset = event.position
-            ends[partition] = max(offset + 1, ends.get(partition, 0))
+            place = event.position
+            ends[place.partition] = max(place.offset + 1, ends.get(place.partition, 0))
         deadline = self._clock.monotonic() + seconds
         # Together, because one sink that is away must not hide what the other did.
         passed = dict(
             zip(
                 _SINKS,
-                await asyncio.gather(*(self._passed(sink, self._events, ends, deadline) for sink in _SINKS)),
+                await asyncio.gather(*(self._passed(sink, MEMORY_EVENTS, ends, deadline) for sink in _SINKS)),
                 strict=True,
             )
         )
         # A dead letter that a sink wrote before its watermark rose is below this end.
         indexed = await self._passed(
-            SinkGroup.DEAD_LETTERS, self._dead_letter_topic, await self._dead_letters.ends(), deadline
+            SinkGroup.DEAD_LETTERS, DEAD_LETTERS, await self._dead_letters.ends(), deadline
         )
         again = await self._again(sent)
         history = await self._history(sent)
@@ -181,14 +181,14 @@ class Outcomes:
         ]
         return outcomes, indexed and all(passed.values())
 
-    async def _passed(self, group: SinkGroup, topic: str, ends: Mapping[int, int], deadline: float) -> bool:
+    async def _passed(self, group: SinkGroup, topic: Topic, ends: Mapping[int, int], deadline: float) -> bool:
         wanted = {partition: end for partition, end in ends.items() if end > 0}
         values = {
             "groups": [group.value] * len(wanted),
             "partitions": list(wanted),
             "offsets": list(wanted.values()),
-            "topic": topic,
-            "epoch": self._epoch,
+            "topic": topic.full_name(self._topics),
+            "epoch": topic.epoch(self._topics),
         }
         while True:
             row = await (await self._connection.execute(_BEHIND, values)).fetchone()
@@ -209,7 +209,7 @@ class Outcomes:
         for partition, offset, group, code in await (
             await self._connection.execute(_AGAIN, values)
         ).fetchall():
-            found.setdefault(Position(partition, offset), {})[group] = code
+            found.setdefault(Position(partition, offset, self._epoch), {})[group] = code
         return found
 
     async def _history(self, sent: Sequence[Sent]) -> dict[int, tuple[str, str | None]]:

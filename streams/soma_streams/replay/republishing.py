@@ -17,7 +17,9 @@ from soma_schemas.dead_letters import (
     REPLAY_PARTITION_HEADER,
     REPLAY_TIMESTAMP_HEADER,
 )
+from soma_schemas.log_epochs import says_closed
 from soma_schemas.moments import millis
+from soma_schemas.producer import LogClosedError
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import broker_error
 from soma_schemas.topics import MEMORY_EVENTS
@@ -115,6 +117,7 @@ class Republisher:
     """
 
     def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
+        self._topics = topics
         self._topic = MEMORY_EVENTS.full_name(topics)
         self._producer = Producer(
             kafka.librdkafka(silent=True)
@@ -137,6 +140,7 @@ class Republisher:
 
         Raises:
             BrokerError: The brokers do not answer, or let nobody write; some may have been written.
+            LogClosedError: The log is being migrated; some may have been written.
         """
         return await asyncio.to_thread(self._publish, events)
 
@@ -145,7 +149,7 @@ class Republisher:
         self._producer.flush(0)
 
     def _publish(self, events: Sequence[Outgoing]) -> list[Position | Refusal]:
-        answers: dict[int, Position | Refusal | KafkaError] = {}
+        answers: dict[int, _Told] = {}
         for number, event in enumerate(events):
             self._produce(number, event, answers)
         while len(answers) < len(events):
@@ -155,14 +159,17 @@ class Republisher:
             answer = answers[number]
             if isinstance(answer, KafkaError):
                 raise broker_error(KafkaException(answer))
+            if isinstance(answer, LogClosedError):
+                raise answer
             settled.append(answer)
         return settled
 
-    def _produce(
-        self, number: int, event: Outgoing, answers: dict[int, Position | Refusal | KafkaError]
-    ) -> None:
+    def _produce(self, number: int, event: Outgoing, answers: "dict[int, _Told]") -> None:
         def note(error: KafkaError | None, message: Message) -> None:
-            answers[number] = _answer(error, message)
+            if error is not None and says_closed(error, message, self._topics):
+                answers[number] = LogClosedError("the log takes no events at the moment")
+            else:
+                answers[number] = _answer(error, message, self._topics.epoch)
 
         # The client takes -1 for "the key decides".
         partition = -1 if event.partition is None else event.partition
@@ -185,13 +192,16 @@ class Republisher:
                 return
 
 
-def _answer(error: KafkaError | None, message: Message) -> Position | Refusal | KafkaError:
+_Told = Position | Refusal | KafkaError | LogClosedError
+
+
+def _answer(error: KafkaError | None, message: Message, epoch: int) -> Position | Refusal | KafkaError:
     if error is not None:
         return _refusal(error)
     partition, offset = message.partition(), message.offset()
     if partition is None or offset is None:
         return KafkaError(KafkaError._BAD_MSG, "acknowledged without a position")  # noqa: SLF001  # librdkafka's own codes are spelt so
-    return Position(partition, offset)
+    return Position(partition, offset, epoch)
 
 
 def _refusal(error: KafkaError) -> Refusal | KafkaError:

@@ -13,6 +13,6 @@ WITH risen AS (
         next_offset = EXCLUDED.next_offset,
         updated_at = EXCLUDED.updated_at
     WHERE (held.epoch, held.next_offset) < (EXCLUDED.epoch, EXCLUDED.next_offset)
-    RETURNING held.consumer_group, held.partition, held.next_offset
+    RETURNING held.consumer_group, held.epoch, held.partition, held.next_offset
 )
-SELECT pg_notify('soma_watermarks', consumer_group || ':' || partition || ':' || next_offset) FROM risen
+SELECT pg_notify('soma_watermarks', concat_ws(':', consumer_group, epoch, partition, next_offset)) FROM risen

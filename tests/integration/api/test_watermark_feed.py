@@ -23,7 +23,7 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.fields import Kind
 from soma_schemas.groups import SinkGroup
 from soma_schemas.retention import TenantPolicies
-from soma_schemas.settings import PostgresSettings
+from soma_schemas.settings import PostgresSettings, TopicSettings
 from soma_schemas.versions import Position
 from waiting import eventually
 
@@ -49,7 +49,7 @@ class Sink:
             )
             if notify:
                 connection.execute(
-                    "SELECT pg_notify('soma_watermarks', %s)", [f"soma-postgres:0:{next_offset}"]
+                    "SELECT pg_notify('soma_watermarks', %s)", [f"soma-postgres:1:0:{next_offset}"]
                 )
 
 
@@ -89,8 +89,7 @@ async def fed(
     feed = WatermarkFeed(
         connect=connect,  # type: ignore[arg-type]  # a fault is injected here
         pool=pool,
-        topic=TOPIC,
-        epoch=1,
+        topics=TopicSettings(),
         waiter=waiter,
         policies=policies or PoliciesInForce(unasked, SystemClock()),
         clock=SystemClock(),
@@ -182,7 +181,7 @@ async def test_a_notification_that_makes_no_sense_is_passed_over(
         await waiter.wait(READABLE, [Position(0, 0)], LONG)
         with psycopg.connect(worker_dsn) as connection:
             connection.execute("SELECT pg_notify('soma_watermarks', 'nonsense')")
-            connection.execute("SELECT pg_notify('soma_watermarks', 'a:b:c')")
+            connection.execute("SELECT pg_notify('soma_watermarks', 'a:b:c:d')")
 
         await asyncio.to_thread(sink.move, 42)
 

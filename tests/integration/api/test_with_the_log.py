@@ -27,7 +27,7 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import EventPublisher
 from soma_schemas.settings import ProducerSettings, PublishingSettings
-from soma_schemas.topic_admin import topic_id
+from soma_schemas.topic_admin import described_topic
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.vectors.progress import Header, LogIdentity
 from soma_schemas.versions import Position
@@ -114,7 +114,7 @@ def api_settings(
 @pytest.fixture
 def whole(api_settings: ApiSettings, admin: AdminClient) -> Whole:
     topic = MEMORY_EVENTS.full_name(api_settings.topics)
-    log = LogIdentity(topic_id(admin, topic), api_settings.topics.epoch)
+    log = LogIdentity(str(described_topic(admin, topic).topic_id), api_settings.topics.epoch)
     return Whole(log, api_settings.topics.partitions)
 
 
@@ -203,7 +203,7 @@ def _settle(worker_dsn: str, settings: ApiSettings, partition: int) -> None:
                 " VALUES (%s, %s, %s, 1, 1, now())",
                 [group, topic, partition],
             )
-            connection.execute("SELECT pg_notify('soma_watermarks', %s)", [f"{group}:{partition}:1"])
+            connection.execute("SELECT pg_notify('soma_watermarks', %s)", [f"{group}:1:{partition}:1"])
 
 
 async def test_a_position_beyond_the_end_of_the_log_is_not_found(running: Running) -> None:

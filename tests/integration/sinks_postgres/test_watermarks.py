@@ -73,7 +73,7 @@ async def test_a_rise_is_told_when_the_batch_is_committed(
 
         payloads = await heard(connection, 2)
 
-    assert payloads == ["test-postgres:3:42", "test-postgres:3:43"]
+    assert payloads == ["test-postgres:1:3:42", "test-postgres:1:3:43"]
 
 
 async def test_an_offered_watermark_is_written_and_told(pool: Pool, api_dsn: str, owner_dsn: str) -> None:
@@ -83,7 +83,7 @@ async def test_an_offered_watermark_is_written_and_told(pool: Pool, api_dsn: str
 
         payloads = await heard(connection, 1)
 
-    assert payloads == ["soma-vectors:2:7"]
+    assert payloads == ["soma-vectors:1:2:7"]
     (row,) = rows(owner_dsn, "SELECT consumer_group, partition, epoch, next_offset FROM sink_watermarks")
     assert tuple(row.values()) == ("soma-vectors", 2, 1, 7)
 

@@ -121,7 +121,19 @@ def test_positions_come_in_one_header_or_in_many() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "3:1042,", "3", "3:", ":3", "3:1042:1", "a:b", "-1:5", "3:99999999999999", ",".join(["0:1"] * 65)],
+    [
+        "",
+        "3:1042,",
+        "3",
+        "3:",
+        ":3",
+        "1:3:1042:1",
+        "0:3:1042",
+        "a:b",
+        "-1:5",
+        "3:99999999999999",
+        ",".join(["0:1"] * 65),
+    ],
 )
 def test_a_position_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(ValidationError):

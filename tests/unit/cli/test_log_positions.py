@@ -16,9 +16,11 @@ from soma_streams.lag.facts import GroupSeen, Place
 EVENTS = "memory.events"
 
 
-def extents(ids: Mapping[str, str] | None = None, start: int = 0, end: int = 100) -> dict[str, TopicExtent]:
+def extents(
+    ids: Mapping[str, str] | None = None, start: int = 0, end: int = 100, epoch: int = 1
+) -> dict[str, TopicExtent]:
     return {
-        topic.name: TopicExtent(
+        topic.full_name(TopicSettings(epoch=epoch)): TopicExtent(
             id=(ids or {}).get(topic.name, f"id of {topic.name}"), starts={0: start}, ends={0: end}
         )
         for topic in TOPICS
@@ -96,13 +98,15 @@ def test_a_log_that_ends_before_the_backup_is_refused() -> None:
 
 def test_a_log_that_was_made_anew_wants_a_higher_epoch_and_is_read_from_its_beginning() -> None:
     anew, manifest = extents({EVENTS: "another"}, start=3), a_manifest(a_mark())
+    raised = extents(start=3, epoch=2)
 
     with pytest.raises(NotRestorableError, match="was made anew") as told:
         continuations(manifest, anew, {}, TopicSettings())
-    decided = continuations(manifest, anew, committed(SinkGroup.POSTGRES, EVENTS, 9), TopicSettings(epoch=2))
+    groups = committed(SinkGroup.POSTGRES, f"{EVENTS}.e2", 9)
+    decided = continuations(manifest, raised, groups, TopicSettings(epoch=2))
 
     assert "SOMA_TOPICS__EPOCH to 2" in (told.value.remedy or "")
-    assert decided == [Continuation(SinkGroup.POSTGRES, EVENTS, 0, 3, 0, 97)]
+    assert decided == [Continuation(SinkGroup.POSTGRES, f"{EVENTS}.e2", 0, 3, 0, 97)]
 
 
 def test_an_older_epoch_than_the_backups_is_refused() -> None:
@@ -112,9 +116,10 @@ def test_an_older_epoch_than_the_backups_is_refused() -> None:
 
 def test_a_watermark_of_an_earlier_epoch_says_nothing_of_this_log() -> None:
     manifest = a_manifest(a_mark(epoch=1, offset=90), epoch=2)
-    groups = committed(SinkGroup.POSTGRES, EVENTS, 20)
+    manifest = manifest.model_copy(update={"topics": extents(epoch=2)})
+    groups = committed(SinkGroup.POSTGRES, f"{EVENTS}.e2", 20)
 
-    (decided,) = continuations(manifest, extents(), groups, TopicSettings(epoch=2))
+    (decided,) = continuations(manifest, extents(epoch=2), groups, TopicSettings(epoch=2))
 
     assert decided.offset == 0
 

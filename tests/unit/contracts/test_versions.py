@@ -42,15 +42,15 @@ def test_what_does_not_fit_is_refused(epoch: int, offset: int) -> None:
         pack_version(epoch, offset)
 
 
-@given(st.integers(0, 99_999), OFFSETS)
-def test_a_position_reads_what_it_writes(partition: int, offset: int) -> None:
-    position = Position(partition, offset)
+@given(st.integers(0, 99_999), OFFSETS, EPOCHS)
+def test_a_position_reads_what_it_writes(partition: int, offset: int, epoch: int) -> None:
+    position = Position(partition, offset, epoch)
 
     assert Position.parse(str(position)) == position
 
 
 @pytest.mark.parametrize(
-    "text", ["", "3", "3:", ":4", "3:4:5", "-1:4", "3:x", "3:99999999999999", "٣:٤", " 3:4"]
+    "text", ["", "3", "3:", ":4", "3:4:5:6", "-1:4", "3:x", "3:99999999999999", "٣:٤", " 3:4"]
 )
 def test_what_is_no_position_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="offset"):

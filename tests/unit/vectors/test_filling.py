@@ -103,6 +103,14 @@ def test_what_is_done_with_an_index_follows_from_what_it_holds_and_what_the_log_
     assert start_of(index, log) is start
 
 
+def test_an_index_that_has_all_of_the_log_before_goes_on_with_the_next() -> None:
+    following = a_log_state(identity=_LATER_EPOCH)
+    half = held({0: 9}, from_records=True, fill=a_fill(tail={0: 7}))
+
+    assert start_of(held({0: 100, 1: 100}), following, has_former_log=True) is Start.FOLLOW_ON
+    assert start_of(half, following, has_former_log=True) is Start.BEGIN_FROM_RECORDS
+
+
 def test_an_index_beyond_the_end_of_its_own_log_stops_the_worker_and_is_kept() -> None:
     with pytest.raises(LogShorterError, match="partition 1 of the log up to 101") as raised:
         start_of(held({0: 100, 1: 101}), a_log_state())

@@ -33,17 +33,19 @@ class Start(StrEnum):
     """What a worker does with the index that it finds."""
 
     GO_ON = "go_on"  # from where the index stands, or from what was committed if that is less
+    FOLLOW_ON = "follow_on"  # it has all of the epoch that is over, and goes on with the next
     BEGIN_FROM_LOG = "begin_from_log"
     BEGIN_FROM_RECORDS = "begin_from_records"
     FILL_ON = "fill_on"  # a fill from the records was interrupted
 
 
-def start_of(held: Held | None, log_state: LogState) -> Start:
+def start_of(held: Held | None, log_state: LogState, *, has_former_log: bool = False) -> Start:
     """Decide what to do with an index: pure.
 
     Args:
         held: What it says of itself; None when it says nothing: it is new, lost, or of an older version.
         log_state: The log that it is to hold.
+        has_former_log: Whether it has everything of the log that it holds, and that is the one before this.
 
     Raises:
         LogShorterError: The index holds more of this log than there is.
@@ -52,7 +54,7 @@ def start_of(held: Held | None, log_state: LogState) -> Start:
     if held is None:
         return Start.BEGIN_FROM_LOG if _has_everything(log_state) else Start.BEGIN_FROM_RECORDS
     if held.header.log != log_state.identity:
-        return Start.BEGIN_FROM_RECORDS
+        return Start.FOLLOW_ON if has_former_log and not held.unfilled else Start.BEGIN_FROM_RECORDS
     if held.unfilled:
         stands: Mapping[int, int] | None = held.fill.tail if held.fill is not None else None
     else:
@@ -74,6 +76,8 @@ class Filling:
         flood: Stops when the embedder or the engine refuses nearly everything.
         topic: The log's name on the brokers.
         metrics: Tell how far it is.
+        former_log: Says whether an index has everything of the log that it holds, which another one has
+            followed since.
         from_records: Fill an index that says nothing of itself from the records, also where the log has
             everything: there are fewer of them than events.
     """
@@ -88,6 +92,7 @@ class Filling:
         flood: FloodGuard,
         topic: str,
         metrics: FillMetrics,
+        former_log: Callable[[Held, LogState], Awaitable[bool]] | None = None,
         from_records: bool = False,
     ) -> None:
         self._writer = writer
@@ -97,6 +102,7 @@ class Filling:
         self._flood = flood
         self._topic = topic
         self._metrics = metrics
+        self._former_log = former_log
         self._from_records = from_records
 
     async def prepare(self, ask: Callable[[], Awaitable[LogState]]) -> Held:
@@ -115,13 +121,18 @@ class Filling:
         partitions = list((await ask()).starts)
         held = await self._held(partitions)
         log_state = await ask()
-        start = start_of(held, log_state)
+        start = start_of(held, log_state, has_former_log=await self._has_former_log(held, log_state))
         if self._from_records and start is Start.BEGIN_FROM_LOG:
             start = Start.BEGIN_FROM_RECORDS
         if start in {Start.BEGIN_FROM_RECORDS, Start.FILL_ON}:
             await self._retry("look at the database", self._records.require_live)
         if start in {Start.BEGIN_FROM_LOG, Start.BEGIN_FROM_RECORDS}:
             await self._begin(held, log_state, from_records=start is Start.BEGIN_FROM_RECORDS)
+            held = await self._held(partitions)
+        elif start is Start.FOLLOW_ON:
+            following = Header(uuid4(), log_state.identity, from_records=False).point()
+            await self._retry("go on with the next log", lambda: self._write([following]))
+            log.info("index_follows_log", epoch=log_state.identity.epoch)
             held = await self._held(partitions)
         if held is None or held.header.log != log_state.identity:
             raise IndexLostError("the vector index was made anew by somebody else")
@@ -131,6 +142,12 @@ class Filling:
             if held is None or held.unfilled:
                 raise IndexLostError("the vector index was made anew while it was filled")
         return held
+
+    async def _has_former_log(self, held: Held | None, log_state: LogState) -> bool:
+        asked = self._former_log
+        if held is None or asked is None or held.header.log.epoch >= log_state.identity.epoch:
+            return False
+        return await self._retry("look into the former log", lambda: asked(held, log_state))
 
     async def _held(self, partitions: Sequence[int]) -> Held | None:
         return await self._retry("read what the index holds", lambda: held_by(self._writer, partitions))

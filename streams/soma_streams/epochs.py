@@ -1,0 +1,99 @@
+"""Has a worker go over to the next epoch of the log: it ends in order, and begins again on the new topic."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from soma_schemas.clock import Clock
+from soma_schemas.errors import SomaError
+from soma_schemas.metrics import MetricSet
+from soma_schemas.settings import TopicSettings
+from soma_schemas.topic_admin import log_in_force, open_admin
+from soma_schemas.topics import MEMORY_EVENTS
+from soma_streams.cancellation import done_before, end
+from soma_streams.delivery.retry import Retry
+from soma_streams.settings import DeliveringSettings
+
+_LOOK_SECONDS = 1.0
+_ANSWER_SECONDS = 10.0
+
+_log = structlog.get_logger("soma_streams.epochs")
+
+S = TypeVar("S", bound=DeliveringSettings)
+
+
+async def through_epochs(
+    settings: S,
+    work: Callable[[S, MetricSet, asyncio.Event], Awaitable[None]],
+    *,
+    retry: Retry,
+    clock: Clock,
+    metrics: MetricSet,
+    stop: asyncio.Event,
+) -> None:
+    """Do a worker's work, anew with each epoch that follows, until `stop` is set.
+
+    An epoch begins once its predecessor's events are settled, so nothing is left behind.
+
+    Args:
+        settings: As declared.
+        work: Does it, with settings of the topics as they are now, until the event is set that it is given.
+        retry: Waits for the brokers at the start.
+        clock: Paces the looking.
+        metrics: Of the process.
+        stop: Ends the work.
+
+    Raises:
+        Exception: What the work raises.
+    """
+    found: list[TopicSettings] = []
+
+    async def look() -> None:
+        found[:] = [await retry("look for the log", lambda: _in_force(settings))]
+
+    while not stop.is_set():
+        if not await done_before(stop, look()):
+            return
+        (topics,) = found
+        current = settings.model_copy(update={"topics": topics})
+        ending = asyncio.Event()
+        waiting = asyncio.create_task(_end_in_time(current, clock, stop, ending))
+        try:
+            with metrics.for_a_time() as of_epoch:
+                await work(current, of_epoch, ending)
+        finally:
+            await end(waiting)
+        if not ending.is_set():
+            return
+
+
+async def _end_in_time(
+    settings: DeliveringSettings, clock: Clock, stop: asyncio.Event, ending: asyncio.Event
+) -> None:
+    await done_before(stop, _until_another(settings, clock))
+    ending.set()
+
+
+async def _until_another(settings: DeliveringSettings, clock: Clock) -> None:
+    """Return when another epoch has begun."""
+    while True:
+        await clock.sleep(_LOOK_SECONDS)
+        try:
+            topics = await _in_force(settings)
+        except SomaError as error:
+            _log.debug("log_not_looked_for", error=type(error).__name__)
+            continue
+        if topics.epoch != settings.topics.epoch:
+            _log.info("log_goes_on_elsewhere", epoch=topics.epoch, topic=MEMORY_EVENTS.full_name(topics))
+            return
+
+
+async def _in_force(settings: DeliveringSettings) -> TopicSettings:
+    return await asyncio.to_thread(_look, settings)
+
+
+def _look(settings: DeliveringSettings) -> TopicSettings:
+    with open_admin(settings.kafka) as admin:
+        return log_in_force(admin, settings.topics, _ANSWER_SECONDS)
