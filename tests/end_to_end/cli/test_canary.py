@@ -101,7 +101,7 @@ def test_what_remains_is_what_the_receipt_lists_and_goes_when_its_time_has_come(
     log, at_a = RawLog(publishing(up)), stored(tenant="local", namespace="birds", memory_id=UUID(memory))
     other = json.loads(done(soma("store", "Another.", "-n", "birds", "--json")).out)["memory_id"]
     log.send([log.an_event(linked(at_a, UUID(other), MARK))])
-    done(soma("export", str(up.home / "exported.jsonl"), "-n", "birds"))
+    done(soma("export", "-o", str(up.home / "exported.jsonl"), "-n", "birds"))
     key = wrapped_key(up)
     eventually_now(lambda: found(up.home), lambda places: "memory.expired" in places, seconds=60)
     value = json.dumps({"namespace": "birds", "subject": MARK, "text": MARK}).encode()
