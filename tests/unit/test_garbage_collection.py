@@ -8,12 +8,15 @@ import pytest
 
 from soma_streams.garbage_collection import collect_rarely
 
+_AS_PYTHON_BEGINS = 700, 10, 10
+
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """Leave the collector of the tests as it was."""
+    """Begin as Python does, and leave the collector of the tests as it was."""
     before = gc.get_threshold()
     gc.unfreeze()
+    gc.set_threshold(*_AS_PYTHON_BEGINS)
     yield
     gc.set_threshold(*before)
     gc.freeze()

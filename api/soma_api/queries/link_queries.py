@@ -14,18 +14,24 @@ SELECT link.from_memory_id, link.to_memory_id, link.link_type, link.weight, near
 FROM unnest(%(memory_ids)s::uuid[]) AS near (id)
 CROSS JOIN LATERAL (
     (
-        SELECT from_memory_id, to_memory_id, link_type, weight, to_memory_id AS other FROM memory_links
+        SELECT * FROM (
+            SELECT from_memory_id, to_memory_id, link_type, weight, to_memory_id AS other FROM memory_links
+            WHERE tenant = %(tenant)s::text AND from_memory_id = near.id AND NOT deleted
+            OFFSET 0 -- nothing asked outside of it can open an index by tenant and type
+        ) AS outgoing
         WHERE %(outgoing)s::boolean
-            AND tenant = %(tenant)s::text AND from_memory_id = near.id AND NOT deleted
             AND (%(types)s::text[] IS NULL OR link_type = ANY (%(types)s::text[]))
             AND weight >= %(min_weight)s::float8
         LIMIT %(most)s::integer
     )
     UNION ALL
     (
-        SELECT from_memory_id, to_memory_id, link_type, weight, from_memory_id AS other FROM memory_links
+        SELECT * FROM (
+            SELECT from_memory_id, to_memory_id, link_type, weight, from_memory_id AS other FROM memory_links
+            WHERE tenant = %(tenant)s::text AND to_memory_id = near.id AND NOT deleted
+            OFFSET 0 -- as above
+        ) AS incoming
         WHERE %(incoming)s::boolean
-            AND tenant = %(tenant)s::text AND to_memory_id = near.id AND NOT deleted
             AND (%(types)s::text[] IS NULL OR link_type = ANY (%(types)s::text[]))
             AND weight >= %(min_weight)s::float8
             AND NOT (%(outgoing)s::boolean AND from_memory_id = near.id)

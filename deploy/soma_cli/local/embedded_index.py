@@ -386,7 +386,12 @@ def _require_room(folder: Path, wanted: int) -> None:
     Raises:
         IndexUnavailableError: It has less.
     """
-    if (free := shutil.disk_usage(folder).free) < wanted:
+    try:
+        free = shutil.disk_usage(folder).free
+    except FileNotFoundError:
+        # Deleted while it is open: what is written takes no room, and whoever writes goes elsewhere soon.
+        return
+    if free < wanted:
         raise IndexUnavailableError(
             f"the disk of the vector index has {free >> 20:,} MiB left, and {wanted >> 20:,} are wanted",
             remedy="Make room on it: points are tried again until there is.",
@@ -427,13 +432,14 @@ def recorded_in(folder: Path) -> Mapping[str, Any] | None:
 
 
 def _sync_files(folder: Path) -> None:
-    """Return once a folder and its files are on the disk, mapped pages included."""
+    """Return once a folder and its files are on the disk, mapped pages included, or the folder is gone."""
     while True:
         try:
             for path in (*folder.iterdir(), folder):
                 _sync(path)
         except FileNotFoundError:
-            continue  # the engine makes its next file under a passing name
+            if folder.exists():
+                continue  # the engine makes its next file under a passing name
         return
 
 

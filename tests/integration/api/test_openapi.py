@@ -67,7 +67,7 @@ def served(local_parts: LocalParts) -> Iterator[Served]:
             gateway=GatewaySettings(read_wait=BRIEFLY, max_wait=BRIEFLY),
         ) as gateway:
             for group, partition in product(SETTLED, gateway.ends.offsets):
-                gateway.waiter.advance(group, partition, 2**40)
+                gateway.waiter.advance(group, partition, 2**40 - 1)
             await gateway.freshness.sample()
             listening = bind(GatewaySettings(port=0))
             host, port = listening.getsockname()

@@ -549,7 +549,8 @@ async def test_what_is_past_its_deadline_is_told_by_its_own_and_by_policy(openin
     async with opening("embedded") as site:
         rules = [{"kind": None, "ttl_seconds": 60, "notice_seconds": 0, "archive": False}]
         site.sql(
-            "INSERT INTO retention_policies VALUES ('acme', '', %(rules)s, 'tester', now(), 1)",
+            "INSERT INTO retention_policies "
+            "VALUES ('acme', '', %(rules)s, 'tester', now() - interval '1 day', 1)",
             rules=Jsonb(rules),
         )
         site.sql(

@@ -12,15 +12,16 @@ from soma_cli.count_verification import count_differences, rebuild_counts
 from soma_schemas.tables import REVISIONS
 from soma_schemas.tables.migrations import downgrade, migrate
 
-A_MEMORY = """
-INSERT INTO memories (
+WRITTEN = """
     tenant, memory_id, version, deleted, updated_at, recent_event_ids, namespace, kind, text, payload, tags,
     importance, occurred_at, actor, created_at, access_count
-)
-SELECT 'acme', md5(n::text)::uuid, 1, false, now(), '{}', 'team/' || n %% 3,
-    CASE WHEN n %% 2 = 0 THEN 'EPISODIC' ELSE 'SEMANTIC' END, 'tea', '{}', '{}', 0.5, now(), 'a', now(), 0
-FROM generate_series(%s::integer, %s::integer) AS n
 """
+A_MEMORY = f"""
+INSERT INTO memories ({WRITTEN})
+SELECT 'acme', md5(n::text)::uuid, 1, false, now(), '{{}}', 'team/' || n %% 3,
+    CASE WHEN n %% 2 = 0 THEN 'EPISODIC' ELSE 'SEMANTIC' END, 'tea', '{{}}', '{{}}', 0.5, now(), 'a', now(), 0
+FROM generate_series(%s::integer, %s::integer) AS n
+"""  # noqa: S608  # columns of our own
 A_TOMBSTONE = """
 SET deleted = true, namespace = NULL, key = NULL, kind = NULL, text = NULL, payload = NULL, tags = NULL,
     importance = NULL, occurred_at = NULL, actor = NULL, created_at = NULL, access_count = NULL
@@ -79,10 +80,10 @@ def test_living_memories_are_counted_by_namespace_and_kind(
         "UPDATE memories SET kind = 'SEMANTIC', namespace = 'board'",
         "UPDATE memories SET access_count = 7",
         "UPDATE memories SET deleted = deleted WHERE false",
-        """
-        INSERT INTO memories AS held SELECT * FROM memories WHERE namespace = 'team/1'
+        f"""
+        INSERT INTO memories AS held ({WRITTEN}) SELECT {WRITTEN} FROM memories WHERE namespace = 'team/1'
         ON CONFLICT (tenant, memory_id) DO UPDATE SET namespace = 'elsewhere'
-        """,
+        """,  # noqa: S608  # columns of our own
         "DELETE FROM memories WHERE kind = 'EPISODIC'",
     ],
 )

@@ -112,7 +112,7 @@ def test_an_unknown_command_is_misuse_and_a_near_one_is_suggested(soma: Soma) ->
     assert ran.code == 2
     assert ran.out == ""
     assert ran.err == (
-        "error: no such command 'stor'. Did you mean 'store', 'restore', 'doctor'?\n\n"
+        "error: no such command 'stor'. Did you mean 'store', 'restore', 'history'?\n\n"
         "hint: see `soma --help`\n"
     )
 

@@ -79,6 +79,8 @@ async def test_one_that_is_deleted_while_it_is_open_is_closed_without_a_fault(tm
 
     assert folder.drop() == [following]
 
+    await index.write([a_point(text="coffee")])
+    await index.flush()
     index.close()
     assert not folder.path(following).exists()
 
