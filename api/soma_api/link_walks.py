@@ -37,11 +37,23 @@ class Cost(StrEnum):
                 return 1.0
 
 
+class LinksRead(NamedTuple):
+    """Links of some memories.
+
+    Attributes:
+        number: How many were read, also those that may not be walked.
+        links: Those that may, in no order.
+    """
+
+    number: int
+    links: list[LinkOf]
+
+
 class Reading(Protocol):
     """Reads links of memories."""
 
-    def __call__(self, memory_ids: Collection[UUID], most: int) -> Awaitable[list[LinkOf]]:
-        """Return at most so many of their links, in no order."""
+    def __call__(self, memory_ids: Collection[UUID], most: int) -> Awaitable[LinksRead]:
+        """Read at most so many of their links."""
         ...
 
 
@@ -96,9 +108,9 @@ async def neighbourhood(
     ways: dict[UUID, tuple[Link, ...]] = {start: ()}
     frontier, truncated = [start], False
     for _ in range(depth):
-        found = await links(frontier, most_read + 1)
-        truncated = len(found) > most_read
-        most_read -= len(found)
+        number, found = await links(frontier, most_read + 1)
+        truncated = number > most_read
+        most_read -= number
         frontier = []
         for link, near, other, _namespace in sorted(found, key=_heaviest_first):
             if other in ways:
@@ -150,10 +162,10 @@ async def shortest_path(
         if best <= near + far:
             break
         side, others = min((ahead, far), (behind, near), key=lambda each: len(each[0].unread))
-        found = await side.read(best - others, most_read)
-        if found > most_read:
+        number = await side.read(best - others, most_read)
+        if number > most_read:
             raise PathTooCostlyError(f"the way is not found within {MOST_READ:,} links")
-        most_read -= found
+        most_read -= number
     if meeting is None:
         return None
     there, back = reversed(list(ahead.way(meeting))), list(behind.way(meeting))
@@ -187,18 +199,18 @@ class _Side:
         return min((self.length[each] for each in self.unread), default=inf)
 
     async def read(self, within: float, most: int) -> int:
-        """Read the links of what is nearer than that, and return how many there are."""
+        """Read the links of what is nearer than that, and return how many were read."""
         wanted = [each for each in self.unread if self.length[each] < within]
         # What lies farther than any shorter way can lead is not looked at again.
         self.unread.clear()
-        found = await self.links(wanted, most + 1)
+        number, found = await self.links(wanted, most + 1)
         self.known.update((each, []) for each in wanted)
         for step in found:
             length = self.cost.of(step.link.weight)
             if length < inf:
                 self.known[step.near].append((length, step))
         self._shorten(wanted)
-        return len(found)
+        return number
 
     def _shorten(self, changed: Iterable[UUID]) -> None:
         heap = [(self.length[each], each) for each in changed]

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import Links, Memories, PageCursors, Reader, ReadsRecords
-from soma_api.link_walks import Cost, neighbourhood, shortest_path
+from soma_api.link_walks import Cost, LinksRead, neighbourhood, shortest_path
 from soma_api.models.list_query import visible_below
 from soma_api.models.query_parameters import (
     DEFAULT_PAGE_SIZE,
@@ -41,7 +41,7 @@ from soma_api.problems import (
     StoreUnavailableError,
     TooStaleError,
 )
-from soma_api.queries.link_queries import BEGINNING, Direction, LinkOf, LinkQueries, ListedLink
+from soma_api.queries.link_queries import BEGINNING, Direction, LinkQueries, ListedLink
 from soma_schemas.fields import Namespace
 from soma_schemas.namespaces import contains
 
@@ -74,7 +74,7 @@ class _Along:
     min_weight: float
     direction: Direction
 
-    async def __call__(self, memory_ids: Collection[UUID], most: int) -> list[LinkOf]:
+    async def __call__(self, memory_ids: Collection[UUID], most: int) -> LinksRead:
         found = await self.links.of(
             self.principal.tenant,
             memory_ids,
@@ -83,7 +83,8 @@ class _Along:
             types=self.types,
             min_weight=self.min_weight,
         )
-        return [each for each in found if self.principal.may_access(each.namespace)]
+        # What the key does not cover was read all the same: a walk that was cut off has to know.
+        return LinksRead(len(found), [each for each in found if self.principal.may_access(each.namespace)])
 
 
 _Walk = Annotated[_Walked, Depends()]

@@ -157,6 +157,25 @@ async def test_a_path_that_would_read_too_much_is_refused(gateway: Gateway) -> N
     assert (status, answer["code"]) == (422, "path_too_costly")
 
 
+async def test_links_that_the_key_does_not_cover_count_as_read(gateway: Gateway, link: Any) -> None:
+    here, there = gateway.given_memory(namespace="team"), gateway.given_memory(namespace="team")
+    hidden = gateway.given_memory(namespace="board")
+    with psycopg.connect(gateway.worker_dsn) as connection:
+        connection.execute(
+            "INSERT INTO memory_links SELECT %s, %s, 'a type ' || n, %s, 1, 1, false, '{}' "
+            "FROM generate_series(1, 10001) AS n",
+            [A_TENANT, here, hidden],
+        )
+    link(here, there, of="z")
+    gateway.use(gateway.a_key(namespaces=["team"]))
+
+    answer = body_of(await gateway.client.get(f"/v1/memories/{here}/neighbors"))
+    status, refused = await path(gateway, here, there)
+
+    assert (answer["neighbors"], answer["truncated"]) == ([], True)
+    assert (status, refused["code"]) == (422, "path_too_costly")
+
+
 async def test_all_links_are_listed_page_by_page(gateway: Gateway, link: Any) -> None:
     inside = [gateway.given_memory(namespace="team/a") for _ in range(3)]
     outside = gateway.given_memory(namespace="team/ab")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soma_api.link_walks import Cost, Path, neighbourhood, shortest_path
+from soma_api.link_walks import Cost, LinksRead, Path, neighbourhood, shortest_path
 from soma_api.problems import PathTooCostlyError
 from soma_api.queries.link_queries import Direction, Link, LinkOf
 
@@ -28,7 +28,7 @@ class Links:
         self._direction = direction
         self.asked: list[UUID] = []
 
-    async def __call__(self, memory_ids: Collection[UUID], most: int) -> list[LinkOf]:
+    async def __call__(self, memory_ids: Collection[UUID], most: int) -> LinksRead:
         self.asked += memory_ids
         found = []
         for near in memory_ids:
@@ -37,7 +37,7 @@ class Links:
                     found.append(LinkOf(link, near, link.to_memory_id, "n"))
                 elif self._direction is not Direction.OUT and link.to_memory_id == near:
                     found.append(LinkOf(link, near, link.from_memory_id, "n"))
-        return found[:most]
+        return LinksRead(len(found[:most]), found[:most])
 
 
 def steps(graph: Graph, direction: Direction, cost: Cost) -> dict[tuple[UUID, UUID], float]:
