@@ -76,6 +76,7 @@ async def serve(
             server_header=False,
             proxy_headers=False,
             lifespan="on",
+            timeout_keep_alive=round(settings.keep_alive.total_seconds()),
             timeout_graceful_shutdown=max(1, round(settings.drain_timeout.total_seconds())),
         )
     )

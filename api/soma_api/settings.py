@@ -47,6 +47,12 @@ class GatewaySettings(SettingsGroup):
         description="How long a write waits for the log before it returns 503. The event may still be "
         "written; a retry with the same `Idempotency-Key` is applied once.",
     )
+    keep_alive: Duration = Field(
+        timedelta(seconds=75),
+        ge=timedelta(seconds=1),
+        description="How long an idle connection stays open, in whole seconds. Keep it above the idle time "
+        "of clients and load balancers: whoever reuses a connection as the API closes it gets a reset.",
+    )
     statement_timeout: Duration = Field(
         timedelta(seconds=10), gt=timedelta(0), description="Timeout of one query in PostgreSQL."
     )
