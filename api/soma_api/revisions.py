@@ -53,8 +53,8 @@ class Revision:
 def revision_after(events: Iterable[HistoryEvent]) -> State | Unknown:
     """Return what a memory is after events that begin with one that stored it whole."""
     state: State | Unknown = UNKNOWN
-    for revision in revisions(events, UNKNOWN):
-        state = revision.state
+    for event in events:
+        state = _after(event, state)
     return state
 
 

@@ -1,5 +1,6 @@
 """The models of the history of a memory, and the functions that write them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from soma_api.models.json_numbers import with_one_spelling
 from soma_api.models.requests import Input
+from soma_api.queries.history_queries import HistoryEvent
 from soma_api.revisions import Change, Revision
 from soma_schemas.fields import Kind
 from soma_schemas.outcomes import Outcome
@@ -95,9 +97,8 @@ def event_view(revision: Revision, *, told: bool) -> dict[str, Any]:
     return shown | {"changes": None if changes is None else list(map(_change_view, changes))}
 
 
-def revision_view(memory_id: UUID, revision: Revision, state: dict[str, Any]) -> dict[str, Any]:
-    """Return a memory after an event as `RevisionView` describes it."""
-    event = revision.event
+def revision_view(memory_id: UUID, event: HistoryEvent, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a memory was after an event as `RevisionView` describes it."""
     memory = {name: _shown(name, state.get(name)) for name in RevisionMemory.model_fields}
     return {
         "memory_id": memory_id,

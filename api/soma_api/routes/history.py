@@ -58,7 +58,7 @@ from soma_api.problems import (
 )
 from soma_api.queries.history_queries import MOST_EVENTS, HistoryEvent, HistoryQueries
 from soma_api.queries.memory_queries import Whereabouts
-from soma_api.revisions import UNKNOWN, Revision, State, Unknown, revision_after, revisions
+from soma_api.revisions import UNKNOWN, State, Unknown, revision_after, revisions
 from soma_api.write_responses import Creates
 from soma_schemas.events import ErasureScope
 from soma_schemas.fields import Moment
@@ -96,8 +96,8 @@ class _History:
             raise MemoryNotFoundError("there is no such memory")
         return found
 
-    async def revision(self, memory_id: UUID, version: int | None) -> tuple[Revision, dict[str, Any]]:
-        """Return what made a version of a memory, and what the memory was then.
+    async def revision(self, memory_id: UUID, version: int | None) -> tuple[HistoryEvent, dict[str, Any]]:
+        """Return the event that made a version of a memory, and what the memory was then.
 
         Raises:
             RevisionNotFoundError: The memory was not there, its history does not tell, or may not be told.
@@ -111,7 +111,7 @@ class _History:
         state = revision_after(events)
         if not await self.may_tell(state) or not isinstance(state, dict):
             raise RevisionNotFoundError("the history does not say what the memory was")
-        return Revision(events[-1], state, None), state
+        return events[-1], state
 
     async def may_tell(self, *states: State | Unknown) -> bool:
         """Say whether all of these states may be told: they lie within reach, and no erasure selects them."""
@@ -224,8 +224,8 @@ async def read_revision(
     answered = await consistency.ensure()
     await history.whereabouts(memory_id)
     asked = await _asked_version(history.histories, history.principal, memory_id, at, version)
-    revision, state = await history.revision(memory_id, asked)
-    return json_response(revision_view(memory_id, revision, state), 200, answered)
+    event, state = await history.revision(memory_id, asked)
+    return json_response(revision_view(memory_id, event, state), 200, answered)
 
 
 async def _asked_version(
