@@ -201,7 +201,7 @@ async def list_all_links(
     A page may hold fewer links than `limit`, or none, and not be the last: go on while there is a
     `next_cursor`.
     """
-    prefix, allowed = visible_below(principal, None, namespace_prefix)
+    visible_below(principal, None, namespace_prefix)  # or refused, as in lists of memories
     asked = {"list": "links", "namespace_prefix": namespace_prefix, "types": types}
     after = BEGINNING
     if cursor is not None:
@@ -209,11 +209,12 @@ async def list_all_links(
         after = UUID(start), of_type, UUID(end)
     answered = await consistency.ensure()
     found = await links.page(principal.tenant, after, limit)
-    places = [prefix] if prefix is not None else allowed
 
     def is_shown(listed: ListedLink) -> bool:
         return (types is None or listed.link.type in types) and all(
-            namespace is not None and (places is None or any(contains(each, namespace) for each in places))
+            namespace is not None
+            and principal.may_access(namespace)
+            and (namespace_prefix is None or contains(namespace_prefix, namespace))
             for namespace in (listed.from_namespace, listed.to_namespace)
         )
 
