@@ -1,16 +1,18 @@
 """Has a worker go over to the next epoch of the log: it ends in order, and begins again on the new topic."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import structlog
 
+from soma_schemas.admin_client import RenewableAdmin
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 from soma_schemas.metrics import MetricSet
 from soma_schemas.settings import TopicSettings
-from soma_schemas.topic_admin import log_in_force, open_admin
+from soma_schemas.topic_admin import log_in_force
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_streams.cancellation import done_before, end
 from soma_streams.delivery.retry import Retry
@@ -51,7 +53,8 @@ async def through_epochs(
     found: list[TopicSettings] = []
 
     async def look() -> None:
-        found[:] = [await retry("look for the log", lambda: _in_force(settings))]
+        with _open_admin(settings) as admin:
+            found[:] = [await retry("look for the log", lambda: _in_force(admin, settings))]
 
     while not stop.is_set():
         if not await done_before(stop, look()):
@@ -78,22 +81,30 @@ async def _end_in_time(
 
 async def _until_another(settings: DeliveringSettings, clock: Clock) -> None:
     """Return when another epoch has begun."""
-    while True:
-        await clock.sleep(_LOOK_SECONDS)
-        try:
-            topics = await _in_force(settings)
-        except SomaError as error:
-            _log.debug("log_not_looked_for", error=type(error).__name__)
-            continue
-        if topics.epoch != settings.topics.epoch:
-            _log.info("log_goes_on_elsewhere", epoch=topics.epoch, topic=MEMORY_EVENTS.full_name(topics))
-            return
+    with _open_admin(settings) as admin:
+        while True:
+            await clock.sleep(_LOOK_SECONDS)
+            try:
+                topics = await _in_force(admin, settings)
+            except SomaError as error:
+                _log.debug("log_not_looked_for", error=type(error).__name__)
+                admin.renew()
+                continue
+            if topics.epoch != settings.topics.epoch:
+                _log.info("log_goes_on_elsewhere", epoch=topics.epoch, topic=MEMORY_EVENTS.full_name(topics))
+                return
 
 
-async def _in_force(settings: DeliveringSettings) -> TopicSettings:
-    return await asyncio.to_thread(_look, settings)
+@contextmanager
+def _open_admin(settings: DeliveringSettings) -> Iterator[RenewableAdmin]:
+    """Yield one client for all looks: each new one would log in to the brokers again."""
+    admin = RenewableAdmin(settings.kafka, "soma-epochs")
+    try:
+        yield admin
+    finally:
+        # A look that was given up goes on in its thread, and closing waits for it: not here, where work ends.
+        asyncio.get_running_loop().run_in_executor(None, admin.close)
 
 
-def _look(settings: DeliveringSettings) -> TopicSettings:
-    with open_admin(settings.kafka) as admin:
-        return log_in_force(admin, settings.topics, _ANSWER_SECONDS)
+async def _in_force(admin: RenewableAdmin, settings: DeliveringSettings) -> TopicSettings:
+    return await asyncio.to_thread(log_in_force, admin.client, settings.topics, _ANSWER_SECONDS)
