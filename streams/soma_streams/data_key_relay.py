@@ -4,7 +4,6 @@ Keys of before there was the topic are among these, and what a process that died
 while their records are on their way, so that the last record of a key says what its row says.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
@@ -21,6 +20,7 @@ from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_KEYS, Topic
 from soma_schemas.versions import Position
 from soma_streams.delivery.retry import Retry
+from soma_streams.record_publishing import publish
 from soma_streams.sinks.sessions import Connection, Pool, Sessions
 
 _AT_ONCE = 500
@@ -159,8 +159,10 @@ class DataKeyRelay:
             await self._publish([self._record(key) for key in keys], MEMORY_KEYS)
 
     def _record(self, key: KeptKey) -> Sendable:
-        if key.wrapped is None or self._masters is None:
+        if key.wrapped is None:
             return Tombstone(key.key_id, DataKeyWrapped.key_of(key.tenant, key.key_id))
+        if self._masters is None:
+            raise ValueError("a wrapped key was taken without the master key that wrapped it")
         return wrapped_event(key, self._masters)
 
 
@@ -170,8 +172,4 @@ async def open_relay(
 ) -> AsyncIterator[DataKeyRelay]:
     """Yield what brings data keys to the log of an installation."""
     with closing(EventPublisher(settings)) as publisher:
-
-        async def publish(records: Sequence[Sendable], topic: Topic) -> Sequence[Position]:
-            return await asyncio.wrap_future(await asyncio.to_thread(publisher.send, records, topic))
-
-        yield DataKeyRelay(pool, publish, masters, clock)
+        yield DataKeyRelay(pool, partial(publish, publisher), masters, clock)

@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
+from functools import partial
 
 from soma_schemas.clock import Clock
 from soma_schemas.erasure_receipts import ReceiptSigner
-from soma_schemas.events import Record
 from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import EventPublisher
-from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, Topic
-from soma_schemas.versions import Position
+from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS
 from soma_streams.erasure.eraser import Eraser
 from soma_streams.erasure.erasure_metrics import ErasureMetrics
 from soma_streams.erasure.erasure_store import ErasureStore
 from soma_streams.erasure.log_copies import log_copies
 from soma_streams.erasure.receipts import Copy
 from soma_streams.log_state import log_state
+from soma_streams.record_publishing import publish
 from soma_streams.replay.originals import Originals
 from soma_streams.settings import RetentionWorkerSettings
 from soma_streams.sinks.sessions import Pool
@@ -42,13 +42,9 @@ async def open_eraser(
         closing(EventPublisher(settings)) as publisher,
         Originals(settings.kafka, settings.topics, clock) as letters,
     ):
-
-        async def publish(records: Sequence[Record], topic: Topic) -> Sequence[Position]:
-            return await asyncio.wrap_future(await asyncio.to_thread(publisher.send, records, topic))
-
         yield Eraser(
             store=ErasureStore(pool),
-            publish=publish,
+            publish=partial(publish, publisher),
             signer=signer,
             letters=letters,
             copies=copies,

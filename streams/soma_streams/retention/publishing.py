@@ -1,22 +1,12 @@
 """Publishes what retention has to say, and waits out brokers that are away."""
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import Protocol
 
 from soma_schemas.events import Record
 from soma_schemas.topics import Topic
 from soma_schemas.versions import Position
 from soma_streams.delivery.retry import Retry, Store
-
-
-class Publisher(Protocol):
-    """What sends records to their topics."""
-
-    def send(self, records: Sequence[Record], topic: Topic) -> "Future[list[Position]]":
-        """Queue records; the future ends when all replicas have them all."""
-        ...
+from soma_streams.record_publishing import Publisher, publish
 
 
 class Publishing:
@@ -27,7 +17,7 @@ class Publishing:
         retry: Waits for brokers and registry.
     """
 
-    def __init__(self, publisher: Publisher, retry: Retry) -> None:
+    def __init__(self, publisher: Publisher[Record], retry: Retry) -> None:
         self._publisher = publisher
         self._retry = retry
 
@@ -38,10 +28,4 @@ class Publishing:
             ProducerError: The brokers refuse one.
             RegistryError: The schema is not registered.
         """
-
-        async def publish() -> list[Position]:
-            # Queueing blocks while the queue is full.
-            sent = await asyncio.to_thread(self._publisher.send, records, topic)
-            return await asyncio.wrap_future(sent)
-
-        return await self._retry("publish", publish, Store.KAFKA)
+        return await self._retry("publish", lambda: publish(self._publisher, records, topic), Store.KAFKA)
