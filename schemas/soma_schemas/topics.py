@@ -21,7 +21,8 @@ from soma_schemas.versions import FIRST_EPOCH, MAX_EPOCH
 _MEGABYTE = 1024 * 1024
 _MILLISECOND = timedelta(milliseconds=1)
 _TOMBSTONES_KEPT = timedelta(days=30)
-_EPOCH_SUFFIX = ".e"
+# What follows the name of `memory.events`, and then the number, from the second epoch on.
+EPOCH_SUFFIX = ".e"
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class Topic:
         """
         number = settings.epoch if epoch is None else epoch
         follows = self.per_epoch and number > FIRST_EPOCH
-        return settings.prefix + self.name + (f"{_EPOCH_SUFFIX}{number}" if follows else "")
+        return settings.prefix + self.name + (f"{EPOCH_SUFFIX}{number}" if follows else "")
 
     def epoch_of(self, full_name: str, settings: TopicSettings) -> int | None:
         """Return of which epoch the topic with this name on the brokers is; None when it is another topic."""
         base = settings.prefix + self.name
         if full_name == base:
             return FIRST_EPOCH
-        number = full_name.removeprefix(base + _EPOCH_SUFFIX)
+        number = full_name.removeprefix(base + EPOCH_SUFFIX)
         if number == full_name or not (number.isascii() and number.isdecimal()) or number[0] == "0":
             return None
         epoch = int(number)

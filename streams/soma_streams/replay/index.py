@@ -10,6 +10,8 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from soma_schemas.topics import EPOCH_SUFFIX
+from soma_schemas.versions import FIRST_EPOCH
 from soma_streams.replay.stored_dead_letters import (
     Deed,
     Filters,
@@ -47,7 +49,9 @@ AND status = ANY (%(statuses)s::text[])
 """
 
 # As `Topic.full_name` has it: each epoch of the log has a topic of its own.
-_TOPIC_OF_EPOCH = "%(topic)s::text || CASE WHEN {epoch} > 1 THEN '.e' || {epoch} ELSE '' END"
+_TOPIC_OF_EPOCH = (
+    f"%(topic)s::text || CASE WHEN {{epoch}} > {FIRST_EPOCH} THEN '{EPOCH_SUFFIX}' || {{epoch}} ELSE '' END"
+)
 
 # Of our log, and with headers that say where in it: everything else cannot go back to its place.
 _REPLAYABLE = f"""
