@@ -25,7 +25,7 @@ from soma_schemas.settings import KafkaSettings, PostgresSettings, PublishingSet
 from soma_schemas.topic_admin import BrokerError, apply_topics, broker_error
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.versions import MAX_EPOCH
-from soma_streams.lag.broker_groups import BrokerGroups
+from soma_streams.lag.broker_groups import groups_now
 from soma_streams.lag.facts import GroupSeen
 from soma_streams.log_state import log_state
 
@@ -137,13 +137,9 @@ async def look_at_sinks(kafka: KafkaSettings, topics: TopicSettings) -> Mapping[
         LogMigrationError: The brokers do not tell of one.
     """
     names = {group.on_brokers(topics): group for group in SINKS}
-    groups = BrokerGroups(kafka, names.__contains__)
-    try:
-        seen = await groups.look()
-    finally:
-        await groups.close()
-    if untold := [*seen.silent, *(f"{name}: {why}" for name, why in seen.refused.items())]:
-        raise LogMigrationError(f"it is not known who reads the log: {'; '.join(untold)}")
+    seen = await groups_now(kafka, names)
+    if seen.untold:
+        raise LogMigrationError(f"it is not known who reads the log: {'; '.join(seen.untold)}")
     return {names[name]: group for name, group in seen.groups.items()}
 
 

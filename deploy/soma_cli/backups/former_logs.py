@@ -1,7 +1,7 @@
 """What logs of earlier epochs have that a dump lacks: it is applied before the log in force goes on."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -9,7 +9,7 @@ import psycopg
 
 from soma_cli.backups.backup_errors import NotRestorableError
 from soma_cli.backups.log_positions import Continuation
-from soma_cli.backups.manifest import Manifest, TopicExtent
+from soma_cli.backups.manifest import Manifest, StoredWatermark, TopicExtent
 from soma_cli.backups.table_contents import stored_watermarks
 from soma_cli.output import progress
 from soma_cli.settings import OperatorSettings
@@ -93,11 +93,7 @@ def former_logs(
                 f"SOMA_TOPICS__EPOCH to {topics.epoch} for everything",
             )
         layout, extent = there
-        marks = {
-            each.partition: each.next_offset
-            for each in manifest.watermarks
-            if (each.group, each.topic, each.epoch) == (SinkGroup.POSTGRES, name, epoch)
-        }
+        marks = _marks(manifest.watermarks, name, epoch)
         logs.append(FormerLog(layout, [_tail(name, extent, number, marks) for number in sorted(extent.ends)]))
     return logs
 
@@ -112,11 +108,7 @@ def apply_former(logs: Sequence[FormerLog], settings: OperatorSettings, clock: C
     for each in logs:
         name = MEMORY_EVENTS.full_name(each.topics)
         with psycopg.connect(settings.postgres.conninfo()) as connection:
-            reached = {
-                mark.partition: mark.next_offset
-                for mark in stored_watermarks(connection)
-                if (mark.group, mark.topic, mark.epoch) == (SinkGroup.POSTGRES, name, each.topics.epoch)
-            }
+            reached = _marks(stored_watermarks(connection), name, each.topics.epoch)
         spans = {
             part.partition: (max(part.offset, reached.get(part.partition, 0)), part.offset + part.ahead)
             for part in each.tail
@@ -139,6 +131,15 @@ async def _applied(
                 random=Random(),  # noqa: S311  # jitter
                 advance=advance,
             )
+
+
+def _marks(watermarks: Iterable[StoredWatermark], name: str, epoch: int) -> dict[int, int]:
+    """Return how far the tables are with a log, by partition."""
+    return {
+        each.partition: each.next_offset
+        for each in watermarks
+        if (each.group, each.topic, each.epoch) == (SinkGroup.POSTGRES, name, epoch)
+    }
 
 
 def _tail(name: str, extent: TopicExtent, number: int, marks: Mapping[int, int]) -> Continuation:

@@ -8,7 +8,7 @@ from soma_cli.backups.manifest import Manifest, TopicExtent
 from soma_schemas.groups import SinkGroup
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import MEMORY_EVENTS, TOPICS
-from soma_streams.lag.broker_groups import BrokerGroups
+from soma_streams.lag.broker_groups import groups_now
 from soma_streams.lag.facts import GroupSeen, Place
 from soma_streams.log_state import log_state
 
@@ -57,14 +57,11 @@ async def look_at_groups(kafka: KafkaSettings, settings: TopicSettings) -> Mappi
         NotRestorableError: Somebody is in one, or the brokers do not tell.
     """
     names = {group.on_brokers(settings): group for group in TABLE_GROUPS}
-    groups = BrokerGroups(kafka, names.__contains__)
-    try:
-        seen = await groups.look()
-    finally:
-        await groups.close()
-    if untold := [*seen.silent, *(f"{name}: {why}" for name, why in seen.refused.items())]:
+    seen = await groups_now(kafka, names)
+    if seen.untold:
         raise NotRestorableError(
-            f"it is not known who reads the log: {'; '.join(untold)}", remedy="run it again a moment later"
+            f"it is not known who reads the log: {'; '.join(seen.untold)}",
+            remedy="run it again a moment later",
         )
     if busy := sorted(name for name, group in seen.groups.items() if group.members != ()):
         hosts = sorted({member.host for name in busy for member in seen.groups[name].members or ()})

@@ -5,7 +5,7 @@ coordinator moves (2.16, SIGSEGV in rd_kafka_cgrp_op), which is when somebody lo
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
@@ -158,6 +158,19 @@ class BrokerGroups:
         except _AWAY as error:
             return _why(error)
         return found
+
+
+async def groups_now(kafka: KafkaSettings, names: Collection[str]) -> GroupsSeen:
+    """Return some groups as the brokers tell them now.
+
+    Raises:
+        BrokerError: No broker answers.
+    """
+    groups = BrokerGroups(kafka, names.__contains__)
+    try:
+        return await groups.look()
+    finally:
+        await groups.close()
 
 
 async def _described(client: AIOKafkaClient, broker: int, names: Sequence[str]) -> dict[str, GroupSeen | str]:

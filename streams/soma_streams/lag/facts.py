@@ -59,6 +59,11 @@ class GroupsSeen:
     refused: Mapping[str, str]
     silent: tuple[str, ...] = ()
 
+    @property
+    def untold(self) -> list[str]:
+        """Why this is not all that there is; empty where it is."""
+        return [*self.silent, *(f"{name}: {why}" for name, why in self.refused.items())]
+
 
 class TopicSeen(NamedTuple):
     """A topic.
