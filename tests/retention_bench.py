@@ -4,14 +4,15 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from random import Random
 
 import psycopg
 
 from builders import logged
 from fakes import FakeClock
-from postgres_tables import a_watermark
-from soma_schemas.events import MemoryEvent, Record, RetentionPolicySet
+from postgres_tables import a_watermark, memories
+from soma_schemas.events import MemoryEvent, MemoryExpired, MemoryExpiring, Record, RetentionPolicySet
 from soma_schemas.groups import SinkGroup
 from soma_schemas.metrics import MetricSet
 from soma_schemas.settings import TopicSettings
@@ -149,3 +150,23 @@ async def a_session(dsn: str) -> Connection:
     await session.execute("SET TIME ZONE 'UTC'")
     await session.execute("SET enable_seqscan = off")
     return session
+
+
+def at(bench: Bench, moment: datetime) -> None:
+    """Set the clock of the sweeper's machine."""
+    bench.clock.advance((moment - bench.clock.now()).total_seconds())
+
+
+def living(dsn: str) -> set[str]:
+    """The texts of the memories that are there."""
+    return {state.content.text for state in memories(dsn).values() if state.content is not None}
+
+
+def expiries(bench: Bench) -> list[MemoryExpired]:
+    """What was published to end memories."""
+    return [each for each in bench.log.sent["memory.events"] if isinstance(each, MemoryExpired)]
+
+
+def notices(bench: Bench) -> list[MemoryExpiring]:
+    """What was published before memories end."""
+    return [each for each in bench.log.sent["memory.expiring"] if isinstance(each, MemoryExpiring)]

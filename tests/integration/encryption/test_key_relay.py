@@ -15,7 +15,7 @@ from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
 from soma_schemas.encryption.data_keys import open_data_keys
 from soma_schemas.encryption.key_log import owner_of
-from soma_schemas.encryption.master_keys import MasterKeys, new_master_key
+from soma_schemas.encryption.master_keys import MasterKeys
 from soma_schemas.encryption.sealing import KeyOwner
 from soma_schemas.events import DataKeyWrapped
 from soma_schemas.producer import MemoryProducer, NewMemory
@@ -31,14 +31,6 @@ UPDATE data_keys SET retired_at = now(), destroyed_at = now(), subject = NULL, m
     wrapped = NULL, master_key_id = NULL, logged_at = NULL
 WHERE subject = 'ada'
 """
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A master key."""
-    path = tmp_path / "master-key"
-    path.write_text(new_master_key(), encoding="ascii")
-    return path
 
 
 @pytest.fixture

@@ -30,14 +30,6 @@ WHERE key_id = %(key_id)s
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A master key."""
-    path = tmp_path / "master-key"
-    path.write_text(new_master_key(), encoding="ascii")
-    return path
-
-
-@pytest.fixture
 def postgres(local_parts: LocalParts, owner_dsn: str) -> PostgresSettings:
     """The login of the API, with the tables empty."""
     del owner_dsn

@@ -1,54 +1,22 @@
 """Memories end when their importance has faded, by one computation of the worker's and the database's."""
 
-from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 
 import pytest
 
 from builders import A_MOMENT, patched, policy_set, stored
-from postgres_tables import accessed, memories
-from retention_bench import AppliedLog, Bench, a_session
-from soma_schemas.events import Decay, MemoryExpired, MemoryExpiring, RetentionRule
+from postgres_tables import accessed
+from retention_bench import Bench, at, expiries, living, notices
+from soma_schemas.events import Decay, RetentionRule
 from soma_schemas.retention import RuleInForce
-from soma_streams.sinks.sessions import Connection, Pool
+from soma_streams.sinks.sessions import Connection
 
 # When the log receives the first event of a test; each one more is a second later.
 LOGGED = A_MOMENT + timedelta(days=1)
 HOUR = timedelta(hours=1)
 FADES = Decay(half_life_seconds=3600, floor=0.125)
 LONG = 10**6
-
-
-@pytest.fixture
-async def session(worker_dsn: str) -> AsyncIterator[Connection]:
-    """The session of the leader."""
-    opened = await a_session(worker_dsn)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def bench(pool: Pool, session: Connection) -> Bench:
-    """The sweeper on the real tables."""
-    return Bench(AppliedLog(pool), session)
-
-
-def at(bench: Bench, moment: datetime) -> None:
-    """Set the clock of the sweeper's machine."""
-    bench.clock.advance((moment - bench.clock.now()).total_seconds())
-
-
-def living(dsn: str) -> set[str]:
-    return {state.content.text for state in memories(dsn).values() if state.content is not None}
-
-
-def expiries(bench: Bench) -> list[MemoryExpired]:
-    return [each for each in bench.log.sent["memory.events"] if isinstance(each, MemoryExpired)]
-
-
-def notices(bench: Bench) -> list[MemoryExpiring]:
-    return [each for each in bench.log.sent["memory.expiring"] if isinstance(each, MemoryExpiring)]
 
 
 async def test_the_less_important_a_memory_is_the_sooner_it_ends(bench: Bench, owner_dsn: str) -> None:

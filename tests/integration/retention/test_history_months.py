@@ -1,6 +1,6 @@
 """Months of the history are there before their first event, and go when nothing of them can come again."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import psycopg
@@ -9,7 +9,6 @@ from structlog.testing import capture_logs
 
 from fakes import FakeClock
 from postgres_tables import rows
-from retention_bench import a_session
 from soma_schemas.metrics import MetricSet
 from soma_schemas.topics import REPLAYABLE
 from soma_streams.metrics import RetentionMetrics
@@ -17,14 +16,6 @@ from soma_streams.retention.history_months import HistoryMonths
 from soma_streams.sinks.sessions import Connection
 
 NOW = datetime(2004, 10, 20, tzinfo=UTC)
-
-
-@pytest.fixture
-async def session(worker_dsn: str) -> AsyncIterator[Connection]:
-    """The session of the leader."""
-    opened = await a_session(worker_dsn)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture(autouse=True)

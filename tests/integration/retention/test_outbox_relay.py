@@ -1,22 +1,12 @@
 """What is in the outbox reaches memory.expired, the oldest first, and leaves the table only then."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from builders import A_MOMENT, stored
 from postgres_tables import expired, rows
-from retention_bench import AppliedLog, Bench, KilledError, a_session
+from retention_bench import AppliedLog, Bench, KilledError
 from soma_schemas.events import ExpiredMemory
 from soma_streams.sinks.sessions import Connection, Pool
-
-
-@pytest.fixture
-async def session(worker_dsn: str) -> AsyncIterator[Connection]:
-    """The session of the leader."""
-    opened = await a_session(worker_dsn)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A namespace keeps as many memories as it may: the least important go first, and are told of before."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import pytest
 
 from builders import A_MOMENT, cap_set, deleted, patched, policy_set, stored
-from postgres_tables import memories, rows
-from retention_bench import AppliedLog, Bench, KilledError, a_session
-from soma_schemas.events import MemoryExpired, MemoryExpiring, MemoryStored
+from postgres_tables import rows
+from retention_bench import AppliedLog, Bench, KilledError, expiries, living, notices
+from soma_schemas.events import MemoryExpired, MemoryStored
 from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_streams.settings import RetentionSettings
 from soma_streams.sinks.sessions import Connection, Pool
@@ -18,14 +17,6 @@ from soma_streams.sinks.sessions import Connection, Pool
 # Long after the log receives the events of a test; each comes a second after the one before.
 NOW = A_MOMENT + timedelta(days=30)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def session(worker_dsn: str) -> AsyncIterator[Connection]:
-    """The session of the leader."""
-    opened = await a_session(worker_dsn)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
@@ -46,18 +37,6 @@ def weighed(*importances: float, namespace: str = "team") -> list[MemoryStored]:
         stored(namespace=namespace, importance=importance, text=f"{namespace} {number}")
         for number, importance in enumerate(importances)
     ]
-
-
-def living(dsn: str) -> set[str]:
-    return {state.content.text for state in memories(dsn).values() if state.content is not None}
-
-
-def expiries(bench: Bench) -> list[MemoryExpired]:
-    return [each for each in bench.log.sent["memory.events"] if isinstance(each, MemoryExpired)]
-
-
-def notices(bench: Bench) -> list[MemoryExpiring]:
-    return [each for each in bench.log.sent["memory.expiring"] if isinstance(each, MemoryExpiring)]
 
 
 async def test_the_least_important_go_first_and_of_those_the_oldest(bench: Bench, owner_dsn: str) -> None:

@@ -1,14 +1,13 @@
 """Memories end at their deadline, once, and whoever wants to know is told before."""
 
-from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from builders import A_MOMENT, patched, policy_set, stored
 from postgres_tables import accessed, memories, rows
-from retention_bench import AppliedLog, Bench, KilledError, a_session
-from soma_schemas.events import MemoryEvent, MemoryExpired, MemoryExpiring
+from retention_bench import AppliedLog, Bench, KilledError, at, expiries, living, notices
+from soma_schemas.events import MemoryEvent, MemoryExpired
 from soma_schemas.outcomes import Outcome, SupersededReason
 from soma_streams.settings import RetentionSettings
 from soma_streams.sinks.sessions import Connection, Pool
@@ -19,36 +18,11 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-async def session(worker_dsn: str) -> AsyncIterator[Connection]:
-    """The session of the leader."""
-    opened = await a_session(worker_dsn)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def bench(pool: Pool, session: Connection) -> Bench:
     """The sweeper on the real tables; it is an hour before anything is logged."""
     bench = Bench(AppliedLog(pool), session)
     at(bench, LOGGED - HOUR)
     return bench
-
-
-def at(bench: Bench, moment: datetime) -> None:
-    """Set the clock of the sweeper's machine."""
-    bench.clock.advance((moment - bench.clock.now()).total_seconds())
-
-
-def living(dsn: str) -> set[str]:
-    return {state.content.text for state in memories(dsn).values() if state.content is not None}
-
-
-def expiries(bench: Bench) -> list[MemoryExpired]:
-    return [each for each in bench.log.sent["memory.events"] if isinstance(each, MemoryExpired)]
-
-
-def notices(bench: Bench) -> list[MemoryExpiring]:
-    return [each for each in bench.log.sent["memory.expiring"] if isinstance(each, MemoryExpiring)]
 
 
 async def test_a_memory_ends_at_its_own_deadline_and_not_before(bench: Bench, owner_dsn: str) -> None:
