@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from soma_schemas import events
 from soma_schemas.avro_schemas import latest
 from soma_schemas.clock import yield_now
-from soma_schemas.dead_letters import REPLAY_OFFSET_HEADER, Stage
+from soma_schemas.dead_letters import Stage
 from soma_schemas.events import MemoryEvent
 from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
@@ -23,7 +23,7 @@ from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version, unpack_version
 from soma_schemas.violations import ContractError
 from soma_schemas.wire_format import HEADER_BYTES, schema_id_of
-from soma_streams.delivery.first_place import first_place
+from soma_streams.delivery.first_place import first_place, is_replay
 from soma_streams.delivery.native import NativeEvent, NativeReader, NativeSource
 from soma_streams.delivery.state import DeadLettered, Erased, LoggedEvent
 from soma_streams.delivery.writer_schemas import WriterSchema, judged
@@ -330,7 +330,7 @@ class Decoder:
         for number, record in enumerate(batch.records):
             if self._native is None or read is None or not read.verdicts[number]:
                 yield self._decode_one(batch, record, schemas)
-            elif record.headers and any(name == REPLAY_OFFSET_HEADER for name, _ in record.headers):
+            elif record.headers and is_replay(record.headers):
                 yield self._decode_one(batch, record, schemas, self._native.event(read, number))
             else:
                 if record.timestamp_ms != timestamp:

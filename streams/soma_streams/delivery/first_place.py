@@ -17,6 +17,11 @@ class FirstPlace(NamedTuple):
     logged_at: datetime
 
 
+def is_replay(headers: Iterable[tuple[str, bytes | None]]) -> bool:
+    """Return whether a record with these headers is a dead letter that was published again."""
+    return any(name == REPLAY_OFFSET_HEADER for name, _ in headers)
+
+
 def first_place(headers: Iterable[tuple[str, bytes | None]]) -> FirstPlace | None:
     """Return where an event with these headers lay first; None when it is no replay.
 

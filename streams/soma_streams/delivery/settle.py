@@ -15,6 +15,7 @@ from soma_schemas.outcomes import Outcome
 from soma_streams.delivery.dead_letters import DeadLetter, DeadLetterWriter
 from soma_streams.delivery.decode import Decoded, Decoder, Item, Poison, schema_ids
 from soma_streams.delivery.failures import FailureClass, classify
+from soma_streams.delivery.first_place import is_replay
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.native import NativeEvent
 from soma_streams.delivery.retry import Retry, Store
@@ -321,6 +322,7 @@ class Settler:
         with tracing.part("write dead letters"):
             await self._retry("write dead letters", lambda: self._dead_letters.write(letters), Store.KAFKA)
         work.dead_letters.update((each.stage, each.code) for each in poison)
+        work.replayed.update(Outcome.DEAD_LETTERED for each in poison if is_replay(each.record.headers))
         for each in poison:
             self._log.warning(
                 "event_dead_lettered",

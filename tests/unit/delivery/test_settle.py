@@ -332,6 +332,30 @@ async def test_an_event_whose_store_was_mended_before_it_could_be_blamed_is_appl
     assert setting.letters.letters == []
 
 
+async def test_a_settled_batch_tells_what_became_of_the_dead_letters_that_were_published_again() -> None:
+    setting = Setting(MemorySink(refuses=refuses_bad_text), GENEROUS)
+    again = [("x-replay-offset", b"3"), ("x-replay-epoch", b"1"), ("x-replay-timestamp", b"1772445600000")]
+    good = stored(key="good")
+    records = [
+        a_record(stored(key="new"), 10),
+        a_record(good, 11, headers=again),
+        a_record(good, 12, headers=again),
+        a_record(stored(key="refused", text="bad"), 13, headers=again),
+        a_record(b"no event", 14, key=b"acme/unreadable", headers=again),
+    ]
+
+    settled = await setting.settler.settle(a_batch(records, next_offset=15))
+    metrics = WorkerMetrics(setting.metrics).of(SinkName.POSTGRES)
+    metrics.batch_settled(settled, 5, 1.0, 1.0)
+
+    assert {
+        outcome: setting.metrics.registry.get_sample_value(
+            "soma_events_replayed_total", {"sink": "postgres", "outcome": outcome.value}
+        )
+        for outcome in Outcome
+    } == {Outcome.APPLIED: 1, Outcome.SUPERSEDED: 1, Outcome.DEAD_LETTERED: 2}
+
+
 async def test_a_settled_batch_tells_where_its_dead_letters_failed_and_what_each_part_took() -> None:
     class Slow(MemorySink):
         async def write(self, *arguments: Any) -> Sequence[Settlement]:
