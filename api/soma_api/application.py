@@ -30,6 +30,7 @@ from soma_api.problems import (
     problem_response,
 )
 from soma_api.resources import Resources
+from soma_api.route_permissions import RoutePermission, permissions
 from soma_api.routes import (
     dead_letters,
     erasures,
@@ -102,6 +103,11 @@ def create_application(resources: Resources) -> FastAPI:
 def api_document() -> dict[str, Any]:
     """Return the OpenAPI document, without opening anything."""
     return _Application(docs=True, lifespan=None).openapi()
+
+
+def route_permissions() -> list[RoutePermission]:
+    """Return what every route takes of whoever calls it, in the order of the documentation."""
+    return list(permissions(_ROUTERS))
 
 
 class _Application(FastAPI):

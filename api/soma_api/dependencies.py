@@ -3,6 +3,7 @@
 FastAPI solves the whole tree below a dependency each time that it occurs, so these are flat.
 """
 
+import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,6 +40,7 @@ from soma_api.write_responses import WriteResponder
 from soma_schemas.fields import Namespace
 from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import new_id
+from soma_schemas.metrics import MetricSet
 from soma_schemas.versions import Position
 
 # Services.
@@ -74,25 +76,70 @@ Now = Annotated[datetime, Depends(_given(lambda services: services.clock.now()))
 SearchIndex = Annotated[Searcher, Depends(_given(lambda services: services.search))]
 PageCursors = Annotated[Cursors, Depends(_given(lambda services: services.cursors))]
 
+ProcessMetrics = Annotated[MetricSet, Depends(_given(lambda services: services.metrics.of_process))]
+
 # The principal.
+
+_PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 class Requires:
-    """A dependency: the principal behind a request, if their role suffices; a security scheme in OpenAPI."""
+    """A dependency: the principal behind a request, if they may; a security scheme in OpenAPI.
 
-    def __init__(self, role: Role) -> None:
-        self._role = role
+    Args:
+        role: The least role that suffices.
+        whole_tenant: What is answered about the whole tenant and can be held to no namespace, as the
+            beginning of a sentence; a key that is limited to namespaces is refused. None: any key will do.
+    """
+
+    def __init__(self, role: Role, *, whole_tenant: str | None = None) -> None:
+        self.role = role
+        self.whole_tenant = whole_tenant
 
     async def __call__(self, request: Request) -> Principal:
         """Return who asks.
 
         Raises:
             UnauthenticatedError: Nobody that we know.
-            RoleTooLowError: Somebody who may not.
+            RoleTooLowError: Somebody whose role is too low.
+            NamespaceForbiddenError: Somebody whose key does not cover every namespace.
         """
         principal = await services_of(request).authenticator.authenticate(_credential_of(request))
-        principal.require(self._role)
+        principal.require(self.role)
+        if self.whole_tenant is not None and principal.namespaces is not None:
+            raise NamespaceForbiddenError(f"{self.whole_tenant} take a key that covers every namespace")
         return principal
+
+
+class RequiresElsewhere:
+    """A dependency: lets in who is on this machine, unless that is turned off, and others as `Requires` does.
+
+    Args:
+        role: The least role that suffices elsewhere.
+    """
+
+    def __init__(self, role: Role) -> None:
+        self.requires = Requires(role)
+
+    async def __call__(self, request: Request) -> None:
+        """Return when the client may ask.
+
+        Raises:
+            UnauthenticatedError: Nobody that we know.
+            RoleTooLowError: Somebody whose role is too low.
+        """
+        if not (services_of(request).settings.api.metrics_on_loopback and _is_local(request)):
+            await self.requires(request)
+
+
+def _is_local(request: Request) -> bool:
+    # A proxy on this machine makes everybody look local; what it adds gives it away.
+    if request.client is None or any(name in request.headers for name in _PROXIED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _credential_of(request: Request) -> str | None:
@@ -104,30 +151,13 @@ def _credential_of(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
-require_operator = Requires(Role.OPERATOR)
 Reader = Annotated[Principal, Depends(Requires(Role.READER))]
 Writer = Annotated[Principal, Depends(Requires(Role.WRITER))]
-Operator = Annotated[Principal, Depends(require_operator)]
-
-
-async def _operator_of_tenant(principal: Operator) -> Principal:
-    # What cannot be read has no namespace to hold somebody to.
-    if principal.namespaces is not None:
-        raise NamespaceForbiddenError("dead letters take a key that covers every namespace")
-    return principal
-
-
-TenantOperator = Annotated[Principal, Depends(_operator_of_tenant)]
-
-
-async def _admin_of_tenant(principal: Annotated[Principal, Depends(Requires(Role.ADMIN))]) -> Principal:
-    # A person is spoken of in every namespace, and a history row may have lain in another one.
-    if principal.namespaces is not None:
-        raise NamespaceForbiddenError("erasures take a key that covers every namespace")
-    return principal
-
-
-TenantAdmin = Annotated[Principal, Depends(_admin_of_tenant)]
+Operator = Annotated[Principal, Depends(Requires(Role.OPERATOR))]
+# What cannot be read has no namespace to hold somebody to.
+DeadLetterOperator = Annotated[Principal, Depends(Requires(Role.OPERATOR, whole_tenant="dead letters"))]
+# A person is spoken of in every namespace, and a history row may have lain in another one.
+ErasureAdmin = Annotated[Principal, Depends(Requires(Role.ADMIN, whole_tenant="erasures"))]
 
 NamespaceQuery = Annotated[
     Namespace | None,

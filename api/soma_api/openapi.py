@@ -1,16 +1,13 @@
 """What FastAPI cannot know when it writes /openapi.json: bodies that we read ourselves, and problems."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from soma_api.dependencies import Requires
 from soma_api.json_body import JsonBody
 from soma_api.problems import (
     ApiError,
@@ -21,12 +18,11 @@ from soma_api.problems import (
     UnauthenticatedError,
     problems,
 )
-
-DependencyT = TypeVar("DependencyT")
+from soma_api.route_permissions import RoutePermission, dependencies_of, permissions, routes_of
 
 _SCHEMAS = "#/components/schemas/"
 _ALWAYS = (UnauthenticatedError, RoleTooLowError, OverloadedError, InternalError)
-KEY_SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
+_SCHEMES = ("bearer", "apiKey")
 _MAX_STALENESS = "Soma-Max-Staleness"
 _STALENESS = {
     "description": "How many seconds old the answer is at most: it has all that was written before. At "
@@ -69,8 +65,8 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
     }
     schemas = components.setdefault("schemas", {})
-    bodies = dict(_found(routers, JsonBody))
-    protected = dict(_found(routers, Requires))
+    bodies = dict(_bodies(routers))
+    permitted = {(each.path, each.method.lower()): each for each in permissions(routers)}
     models: list[type[BaseModel]] = [Problem, *{body.model for body in bodies.values()}]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_SCHEMAS + "{model}"
@@ -86,29 +82,25 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
                 del operation["responses"]["422"]
             if (path, method) in bodies:
                 operation["requestBody"] = _described(bodies[path, method])
-            if (path, method) in protected:
-                operation["security"] = KEY_SECURITY
+            if security := _security(permitted[path, method]):
+                operation["security"] = security
             if any(each["name"] == _MAX_STALENESS for each in operation.get("parameters", ())):
                 operation["responses"]["200"]["headers"] = {"Soma-Staleness": _STALENESS}
     return document
 
 
-def _found(
-    routers: Sequence[APIRouter], kind: type[DependencyT]
-) -> Iterator[tuple[tuple[str, str], DependencyT]]:
-    """Yield each dependency of a kind with the path and the method of its route."""
-    for route in (route for router in routers for route in router.routes):
-        if isinstance(route, APIRoute):
-            for call in _calls(route.dependant):
-                if isinstance(call, kind):
-                    for method in route.methods or ():
-                        yield (route.path, method.lower()), call
+def _bodies(routers: Sequence[APIRouter]) -> Iterator[tuple[tuple[str, str], JsonBody[Any]]]:
+    for method, route in routes_of(routers):
+        for body in dependencies_of(route, JsonBody):
+            yield (route.path, method.lower()), body
 
 
-def _calls(dependant: Dependant) -> Iterator[object]:
-    for dependency in dependant.dependencies:
-        yield dependency.call
-        yield from _calls(dependency)
+def _security(permission: RoutePermission) -> list[dict[str, list[str]]]:
+    # Where a scheme has no scopes, the list names the roles that it takes (OpenAPI 3.1, section 4.8.30).
+    if permission.role is None:
+        return []
+    keys = [{scheme: [permission.role.value]} for scheme in _SCHEMES]
+    return [{}, *keys] if permission.open_on_this_machine else keys
 
 
 def _described(body: JsonBody[Any]) -> dict[str, Any]:

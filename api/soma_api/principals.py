@@ -20,8 +20,8 @@ class Role(StrEnum):
 
     READER = "reader"  # read and search
     WRITER = "writer"  # publish memories
-    OPERATOR = "operator"  # see metrics and other people's failures
-    ADMIN = "admin"  # everything
+    OPERATOR = "operator"  # see lag, metrics and dead letters; set how long memories are kept
+    ADMIN = "admin"  # have memories erased with proof
 
     def covers(self, wanted: "Role") -> bool:
         """Say whether this role may do what another may."""

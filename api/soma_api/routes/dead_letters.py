@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from soma_api.dependencies import DeadLetters, PageCursors, TenantOperator
+from soma_api.dependencies import DeadLetterOperator, DeadLetters, PageCursors
 from soma_api.models.dead_letter_views import (
     DeadLetterPage,
     DeadLetterQuery,
@@ -41,7 +41,7 @@ router = APIRouter(tags=["operation"])
 )
 async def list_dead_letters(
     *,
-    principal: TenantOperator,
+    principal: DeadLetterOperator,
     dead_letters: DeadLetters,
     cursors: PageCursors,
     query: Annotated[DeadLetterQuery, Query()],
@@ -82,7 +82,7 @@ async def list_dead_letters(
     ),
 )
 async def read_dead_letter(
-    *, principal: TenantOperator, dead_letters: DeadLetters, dead_letter_id: UUID
+    *, principal: DeadLetterOperator, dead_letters: DeadLetters, dead_letter_id: UUID
 ) -> Response:
     """Read the error of a dead letter, and what to do about it."""
     dead_letter = await dead_letters.get(principal.tenant, dead_letter_id)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from soma_api import headers
-from soma_api.dependencies import ErasureRequests, Erasures, PageCursors, TenantAdmin
+from soma_api.dependencies import ErasureAdmin, ErasureRequests, Erasures, PageCursors
 from soma_api.json_body import JsonBody
 from soma_api.models.erasure_views import (
     ErasurePage,
@@ -62,7 +62,7 @@ _Body = Annotated[RequestErasure, Depends(JsonBody(RequestErasure))]
 )
 async def request_erasure(
     *,
-    principal: TenantAdmin,
+    principal: ErasureAdmin,
     requests: ErasureRequests,
     body: _Body,
     idempotency_key: headers.IdempotencyKey = None,
@@ -91,7 +91,7 @@ async def request_erasure(
 )
 async def list_erasures(
     *,
-    principal: TenantAdmin,
+    principal: ErasureAdmin,
     erasures: Erasures,
     cursors: PageCursors,
     query: Annotated[ErasureQuery, Query()],
@@ -127,7 +127,7 @@ async def list_erasures(
         StoreUnavailableError,
     ),
 )
-async def read_erasure(*, principal: TenantAdmin, erasures: Erasures, request_id: UUID) -> Response:
+async def read_erasure(*, principal: ErasureAdmin, erasures: Erasures, request_id: UUID) -> Response:
     """Read how far an erasure is, and its receipt once it is complete."""
     erasure = await erasures.get(principal.tenant, request_id)
     if erasure is None:

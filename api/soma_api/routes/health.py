@@ -1,28 +1,23 @@
 """Liveness, readiness and metrics over HTTP."""
 
-import ipaddress
 from dataclasses import replace
-from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from soma_api.dependencies import StoreVisibility, require_operator
+from soma_api.dependencies import ProcessMetrics, RequiresElsewhere, StoreVisibility
 from soma_api.index_completeness import IndexState
-from soma_api.injection import AllServices, services_of
+from soma_api.injection import AllServices
 from soma_api.models.responses import IndexView, json_response
-from soma_api.openapi import KEY_SECURITY
+from soma_api.principals import Role
 from soma_api.probes import BackingPart, check
 from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
 from soma_api.visibility import Visibility
 from soma_schemas.errors import SomaError
-from soma_schemas.metrics import MetricSet
 from soma_schemas.vectors.index_errors import IndexIncompleteError
 
 router = APIRouter(tags=["health"])
-
-_PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 class Alive(BaseModel):
@@ -91,13 +86,6 @@ async def readyz(services: AllServices, visibility: StoreVisibility) -> Response
     )
 
 
-async def _permitted_metrics(request: Request) -> MetricSet:
-    services = services_of(request)
-    if not (services.settings.api.metrics_on_loopback and _is_local(request)):
-        await require_operator(request)
-    return services.metrics.of_process
-
-
 @router.get(
     "/metrics",
     operation_id="metrics",
@@ -106,9 +94,9 @@ async def _permitted_metrics(request: Request) -> MetricSet:
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."},
         **problems(UnauthenticatedError, RoleTooLowError),
     },
-    openapi_extra={"security": [{}, *KEY_SECURITY]},  # on this machine no key is needed
+    dependencies=[Depends(RequiresElsewhere(Role.OPERATOR))],
 )
-async def metrics(request: Request, measured: Annotated[MetricSet, Depends(_permitted_metrics)]) -> Response:
+async def metrics(request: Request, measured: ProcessMetrics) -> Response:
     """Return the metrics of this process, for Prometheus; OpenMetrics, if asked for, has exemplars.
 
     Open to clients on this machine that came through no proxy, unless that is turned off; others need a key
@@ -123,13 +111,3 @@ async def _index(visibility: Visibility) -> IndexState | None:
         return await visibility.index_state()
     except (SomaError, ConnectionError, TimeoutError):
         return None
-
-
-def _is_local(request: Request) -> bool:
-    # A proxy on this machine makes everybody look local; what it adds gives it away.
-    if request.client is None or any(name in request.headers for name in _PROXIED):
-        return False
-    try:
-        return ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False

@@ -27,6 +27,7 @@ class Page(StrEnum):
     COMMANDS = "commands"
     PROBLEMS = "problems"
     METRICS = "metrics"
+    ROLES = "roles"
 
 
 class ShownSetting(Result):
@@ -119,5 +120,6 @@ def docs(
         Page.COMMANDS: reference.command_page,
         Page.PROBLEMS: reference.problems_page,
         Page.METRICS: reference.metrics_page,
+        Page.ROLES: reference.roles_page,
     }
     typer.echo(pages[page](), nl=False)

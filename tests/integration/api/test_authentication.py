@@ -12,28 +12,10 @@ from soma_api.settings import GatewaySettings
 from soma_schemas.settings import PostgresSettings
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/v1/memories"),
-        ("POST", "/v1/memories"),
-        ("POST", "/v1/memories:batch"),
-        ("GET", "/v1/memories/00000000-0000-7000-8000-000000000001"),
-        ("PUT", "/v1/memories/00000000-0000-7000-8000-000000000001"),
-        ("PATCH", "/v1/memories/00000000-0000-7000-8000-000000000001"),
-        ("DELETE", "/v1/memories/00000000-0000-7000-8000-000000000001"),
-        ("PUT", "/v1/memories/{0}/links/{0}".format("00000000-0000-7000-8000-000000000001")),
-        ("DELETE", "/v1/memories/{0}/links/{0}".format("00000000-0000-7000-8000-000000000001")),
-        ("POST", "/v1/search"),
-        ("GET", "/v1/namespaces"),
-        ("GET", "/v1/writes/0:1"),
-        ("GET", "/v1/stats"),
-    ],
-)
-async def test_without_a_key_nothing_answers(gateway: Gateway, method: str, path: str) -> None:
+async def test_who_has_no_key_is_told_how_to_send_one(gateway: Gateway) -> None:
     del gateway.client.headers["Authorization"]
 
-    answer = await gateway.client.request(method, path)
+    answer = await gateway.client.get("/v1/memories")
 
     assert (answer.status_code, body_of(answer)["code"]) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="soma"'

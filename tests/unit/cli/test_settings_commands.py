@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from soma_api.problems import ProblemCode
-from soma_cli.reference import command_page, metrics_page, problems_page, settings_page
+from soma_cli.reference import command_page, metrics_page, problems_page, roles_page, settings_page
 from soma_cli.settings import PROCESSES, EmbeddedApiSettings, Process
 from soma_command import Soma
 from soma_schemas.configuration import describe
@@ -140,6 +140,7 @@ def test_a_default_that_differs_between_processes_is_told_for_each() -> None:
         ("cli.md", "soma config docs commands", command_page),
         ("problems.md", "soma config docs problems", problems_page),
         ("metrics.md", "soma config docs metrics", metrics_page),
+        ("roles.md", "soma config docs roles", roles_page),
     ],
 )
 def test_the_generated_pages_are_current(file: str, command: str, page: object) -> None:
@@ -154,6 +155,7 @@ def test_docs_prints_the_pages(soma: Soma) -> None:
     assert soma("config", "docs", "commands").out == command_page()
     assert soma("config", "docs", "problems").out == problems_page()
     assert soma("config", "docs", "metrics").out == metrics_page()
+    assert soma("config", "docs", "roles").out == roles_page()
 
 
 def test_the_page_of_problems_holds_every_code() -> None:
