@@ -20,10 +20,12 @@ from soma_api.api_keys import ApiKey, new_key
 from soma_api.application import create_application
 from soma_api.freshness import Freshness
 from soma_api.index_completeness import IndexState
+from soma_api.key_uses import KeyUses
 from soma_api.metrics import ApiMetrics
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.principals import Role
 from soma_api.probes import BackingPart, Probe, postgres_probe
+from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
@@ -138,6 +140,7 @@ class Gateway:
     index: CannedIndex
     waiter: WatermarkWaiter
     policies: PoliciesInForce
+    key_uses: KeyUses
     freshness: Freshness
     ends: FixedEnds
     clock: FakeClock
@@ -323,6 +326,7 @@ async def open_gateway(
     index = CannedIndex()
     async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
         policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock or time)
+        key_uses = KeyUses(ApiKeyQueries(Database(pool)).note_uses, clock or time)
         application = create_application(
             Resources(
                 settings=settings,
@@ -334,6 +338,7 @@ async def open_gateway(
                 ends=ends,
                 waiter=waiter,
                 policies=policies,
+                key_uses=key_uses,
                 freshness=freshness,
                 metrics=ApiMetrics(MetricSet()),
                 cursor_secret=CURSOR_SECRET,
@@ -350,6 +355,7 @@ async def open_gateway(
                 index,
                 waiter,
                 policies,
+                key_uses,
                 freshness,
                 ends,
                 time,

@@ -8,6 +8,7 @@ from enum import StrEnum
 from cachetools import TTLCache
 
 from soma_api.api_keys import ApiKey
+from soma_api.key_uses import KeyUses
 from soma_api.problems import NamespaceForbiddenError, RoleTooLowError, UnauthenticatedError
 from soma_schemas.clock import Clock
 from soma_schemas.namespaces import contains
@@ -38,6 +39,8 @@ class StoredKey:
     Attributes:
         namespaces: What it opens, each with all below it; None is everything.
         secret_hash: As `ApiKey.digest` makes it.
+        former_secret_hash: Likewise, of the secret before the last rotation.
+        former_expires_at: Until when that one is good.
     """
 
     key_id: str
@@ -47,6 +50,8 @@ class StoredKey:
     secret_hash: bytes
     expires_at: datetime | None
     revoked_at: datetime | None
+    former_secret_hash: bytes | None = None
+    former_expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +102,12 @@ class Authenticator:
         clock: Tells what has expired.
         cache_seconds: How long a key that was found is not looked up again: how long a revoked key still
             works at most.
+        uses: Told of each use.
     """
 
-    def __init__(self, find: FindKey, clock: Clock, cache_seconds: float) -> None:
+    def __init__(self, find: FindKey, clock: Clock, cache_seconds: float, uses: KeyUses) -> None:
         self._find = find
+        self._uses = uses
         self._clock = clock
         self._cache: TTLCache[str, StoredKey] = TTLCache(_CACHED_KEYS, cache_seconds, timer=clock.monotonic)
 
@@ -117,12 +124,18 @@ class Authenticator:
             raise UnauthenticatedError("the credential is not an API key of ours")
         stored = await self._stored(key.key_id)
         # One answer for an unknown id and a wrong secret: neither tells which ids exist.
-        if stored is None or not key.matches(stored.secret_hash):
+        former = stored is not None and not key.matches(stored.secret_hash)
+        if stored is None or (
+            former and (stored.former_secret_hash is None or not key.matches(stored.former_secret_hash))
+        ):
             raise UnauthenticatedError("the API key is not known")
         if stored.revoked_at is not None and stored.revoked_at <= self._clock.now():
             raise UnauthenticatedError("the API key was revoked")
         if stored.expires_at is not None and stored.expires_at <= self._clock.now():
             raise UnauthenticatedError("the API key has expired")
+        if former and (stored.former_expires_at is None or stored.former_expires_at <= self._clock.now()):
+            raise UnauthenticatedError("the API key was rotated, and this is its former secret")
+        self._uses.note(stored.key_id, former=former)
         return Principal(stored.tenant, stored.role, stored.namespaces, f"key:{stored.key_id}")
 
     async def _stored(self, key_id: str) -> StoredKey | None:

@@ -14,11 +14,13 @@ from psycopg_pool import AsyncConnectionPool
 from soma_api.followed_index import Judge, Searcher
 from soma_api.freshness import Freshness, LogEnds
 from soma_api.index_completeness import Completeness, IndexLook, PointsById
+from soma_api.key_uses import KeyUses
 from soma_api.log_ends import KafkaLogEnds
 from soma_api.metrics import ApiMetrics
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.probes import BackingPart, Probe, kafka_probe, postgres_probe, registry_probe
 from soma_api.publishing import Publisher
+from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database, connection_string, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.settings import ApiSettings
@@ -48,6 +50,7 @@ class Resources:
         index: Tells how complete it is.
         ends: Where the log ends.
         policies: Retention; told of changes by a `WatermarkFeed`.
+        key_uses: Noted of API keys; told to the database meanwhile.
         waiter: How far the sinks are; fed by a `WatermarkFeed`, or in process by `advance`.
         freshness: How old answers may be.
         metrics: Counts.
@@ -63,6 +66,7 @@ class Resources:
     index: IndexLook
     ends: LogEnds
     policies: PoliciesInForce
+    key_uses: KeyUses
     waiter: WatermarkWaiter
     freshness: Freshness
     metrics: ApiMetrics
@@ -116,6 +120,7 @@ async def open_resources(
             expose_pool(pool, PoolName.API, metrics)
             freshness = Freshness(ends, waiter, clock)
             policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock)
+            key_uses = KeyUses(ApiKeyQueries(Database(pool)).note_uses, clock)
             feed = WatermarkFeed(
                 connect=connect,
                 pool=pool,
@@ -138,7 +143,7 @@ async def open_resources(
                 feed.follow(topics)
                 tasks.create_task(index.follow(range(MEMORY_EVENTS.partitions(topics))))
 
-            running = [tasks.create_task(each.run()) for each in (feed, freshness, index)]
+            running = [tasks.create_task(each.run()) for each in (feed, freshness, index, key_uses)]
             running.append(tasks.create_task(ends.run(go_over, clock)))
             if follow is not None:
                 running.append(tasks.create_task(follow(index.judge)))
@@ -153,6 +158,7 @@ async def open_resources(
                 index=index,
                 ends=ends,
                 policies=policies,
+                key_uses=key_uses,
                 waiter=waiter,
                 freshness=freshness,
                 metrics=ApiMetrics(metrics),
@@ -166,6 +172,7 @@ async def open_resources(
             )
             for task in running:
                 task.cancel()
+            await key_uses.tell()
 
 
 def _cursor_secret(settings: ApiSettings) -> bytes:

@@ -73,7 +73,10 @@ def make_services(resources: Resources) -> Services:
         clock=resources.clock,
         metrics=resources.metrics,
         authenticator=Authenticator(
-            ApiKeyQueries(database).find, resources.clock, gateway.api_key_cache_ttl.total_seconds()
+            ApiKeyQueries(database).find,
+            resources.clock,
+            gateway.api_key_cache_ttl.total_seconds(),
+            resources.key_uses,
         ),
         log=log,
         ends=resources.ends,

@@ -1,8 +1,8 @@
-"""API keys in PostgreSQL: made, listed and revoked by the owner of the database, each act on record."""
+"""API keys in PostgreSQL: made, listed, rotated and revoked by the database's owner, each act on record."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -22,7 +22,8 @@ VALUES (%(key_id)s, %(tenant)s, %(role)s, %(namespaces)s::text[], %(digest)s, %(
 """
 
 _LIST = """
-SELECT key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at
+SELECT key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at, rotated_at,
+    former_expires_at, last_used_at, former_last_used_at
 FROM api_keys
 WHERE %(tenant)s::text IS NULL OR tenant = %(tenant)s
 ORDER BY created_at, key_id
@@ -31,7 +32,25 @@ ORDER BY created_at, key_id
 _REVOKE = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s)
 WHERE key_id = %(key_id)s
-RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at
+RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at, rotated_at,
+    former_expires_at, last_used_at, former_last_used_at
+"""
+
+_ROTATE = """
+UPDATE api_keys SET
+    secret_hash = %(digest)s,
+    rotated_at = %(now)s,
+    former_secret_hash = secret_hash,
+    former_expires_at = %(former_expires_at)s,
+    former_last_used_at = NULL
+WHERE key_id = %(key_id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %(now)s)
+RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at, rotated_at,
+    former_expires_at, last_used_at, former_last_used_at
+"""
+
+_DIGEST = """
+SELECT secret_hash FROM api_keys
+WHERE key_id = %(key_id)s AND tenant = %(tenant)s AND revoked_at IS NULL
 """
 
 _RECORD = """
@@ -46,6 +65,10 @@ class KeyRecord:
 
     Attributes:
         namespaces: What it opens, each with all below it; None is everything.
+        rotated_at: When it last got a new secret.
+        former_expires_at: Until when the secret before that one is good.
+        last_used_at: With either secret, to the minute.
+        former_last_used_at: With the former one.
     """
 
     key_id: str
@@ -56,6 +79,10 @@ class KeyRecord:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    rotated_at: datetime | None
+    former_expires_at: datetime | None
+    last_used_at: datetime | None
+    former_last_used_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -123,6 +150,51 @@ def list_keys(dsn: str, tenant: str | None) -> list[KeyRecord]:
             _LIST,
             {"tenant": tenant},
         ).fetchall()
+
+
+def rotate_key(dsn: str, key_id: str, overlap: timedelta, now: datetime) -> tuple[ApiKey, KeyRecord] | None:
+    """Give a key a new secret and return it in the clear, with what is known of the key.
+
+    Args:
+        dsn: Of the database's owner.
+        key_id: The key keeps it, and all that it is allowed.
+        overlap: How long the secret that it had stays good. One before that ends at once.
+        now: Noted as the time of the rotation.
+
+    Returns:
+        None when there is no such key, or it has ended.
+
+    Raises:
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    key = ApiKey(key_id, new_key().secret)
+    with psycopg.connect(dsn) as connection, connection.cursor(row_factory=kwargs_row(_record_of)) as cursor:
+        found = cursor.execute(
+            _ROTATE,
+            {"key_id": key_id, "digest": key.digest(), "now": now, "former_expires_at": now + overlap},
+        ).fetchone()
+        if found is None:
+            return None
+        _record(
+            connection,
+            now,
+            tenant=found.tenant,
+            action="api_key.rotate",
+            key_id=key_id,
+            details=Jsonb({"former_expires_at": (now + overlap).isoformat()}),
+        )
+    return key, found
+
+
+def is_current(dsn: str, key: ApiKey, tenant: str) -> bool:
+    """Say whether a key of this tenant has this secret, and not another one since.
+
+    Raises:
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(_DIGEST, {"key_id": key.key_id, "tenant": tenant}).fetchone()
+    return found is not None and key.matches(found[0])
 
 
 def revoke_key(dsn: str, key_id: str, now: datetime) -> KeyRecord | None:

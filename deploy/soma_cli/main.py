@@ -90,7 +90,7 @@ COMMANDS = (
     Entry(
         "erase", "soma_cli.commands.erase", "Have memories erased with proof, and check the proof.", OPERATION
     ),
-    Entry("keys", "soma_cli.commands.keys", "Create, list and revoke API keys.", OPERATION),
+    Entry("keys", "soma_cli.commands.keys", "Create, list, rotate and revoke API keys.", OPERATION),
     Entry(
         "encryption",
         "soma_cli.commands.encryption",

@@ -108,7 +108,7 @@ class Database:
     async def rows_without_tenant(
         self, statement: LiteralString, values: Mapping[str, Any]
     ) -> list[TupleRow]:
-        """Return rows of what is asked before a tenant is known: API keys.
+        """Return rows of what is asked for no tenant: about API keys.
 
         Raises:
             StoreUnavailableError: The database does not answer, or not in time.

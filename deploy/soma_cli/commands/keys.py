@@ -1,6 +1,6 @@
-"""`soma keys`: create, list and revoke API keys."""
+"""`soma keys`: create, list, rotate and revoke API keys."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -10,17 +10,22 @@ from rich.table import Table
 from rich.text import Text
 
 from soma_api.principals import Role
-from soma_cli.api_key_admin import KeyRecord, NewKey, create_key, list_keys, revoke_key
+from soma_cli.api_key_admin import KeyRecord, NewKey, create_key, list_keys, revoke_key, rotate_key
 from soma_cli.commands.options import AsJson
 from soma_cli.database_errors import told_in_words
 from soma_cli.failures import UsageError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, plain, say, show
+from soma_cli.parsing import seconds_of
 from soma_cli.settings import operator_settings
 from soma_schemas.clock import SystemClock
 from soma_schemas.fields import Namespace, Tenant
 
-app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Create, list, rotate and revoke API keys.", no_args_is_help=True, add_completion=False
+)
+
+_LONGEST_OVERLAP = timedelta(days=366)
 
 _OfTenant = Annotated[
     str | None,
@@ -54,6 +59,23 @@ class ListedKey(Result):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    rotated_at: datetime | None
+    former_expires_at: datetime | None
+    last_used_at: datetime | None
+    former_last_used_at: datetime | None
+
+
+class RotatedKey(Result):
+    """A key with its new secret, in the clear: it is shown this once."""
+
+    api_key: str
+    key_id: str
+    tenant: str
+    former_expires_at: datetime
+
+    def drawn(self) -> RenderableType:
+        """Return the key alone, so that it can be piped."""
+        return Text(self.api_key)
 
 
 class ListedKeys(Result):
@@ -63,7 +85,17 @@ class ListedKeys(Result):
 
     def drawn(self) -> RenderableType:
         """Return a row for each key."""
-        names = ("id", "tenant", "role", "namespaces", "label", "created", "ends")
+        names = (
+            "id",
+            "tenant",
+            "role",
+            "namespaces",
+            "label",
+            "created",
+            "ends",
+            "last used",
+            "former secret",
+        )
         table = Table(*names, box=None, header_style="bold", pad_edge=False)
         for key in self.keys:
             namespaces = "all" if key.namespaces is None else " ".join(key.namespaces)
@@ -75,6 +107,8 @@ class ListedKeys(Result):
                 Text(plain(key.label)),
                 _day(key.created_at),
                 f"revoked {_day(key.revoked_at)}" if key.revoked_at else _day(key.expires_at),
+                _minute(key.last_used_at),
+                _former(key),
             )
         return table
 
@@ -142,6 +176,49 @@ def list_(
 
 
 @app.command()
+def rotate(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(help="Id of the key, from `soma keys list`.", metavar="ID")],
+    *,
+    overlap: Annotated[
+        str,
+        typer.Option(help="How long the former secret stays good, such as `12h`; `0s` ends it."),
+    ] = "1d",
+    as_json: AsJson = False,
+) -> None:
+    """Give an API key a new secret and print it. The key keeps its id and all that it is allowed.
+
+    Both secrets are good until the overlap is over. Change it in every client meanwhile: `soma keys list`
+    says when the former one was last used. A secret before the former one ends at once.
+    """
+    lasting = timedelta(seconds=seconds_of("--overlap", overlap))
+    if lasting > _LONGEST_OVERLAP:
+        raise UsageError("--overlap is longer than a year", remedy="create another key instead")
+    settings, _ = operator_settings(invocation_of(context))
+    with told_in_words(settings.postgres):
+        rotated = rotate_key(settings.postgres.conninfo(), key_id, lasting, SystemClock().now())
+    if rotated is None:
+        raise UsageError("there is no key with this id that is still good", remedy="see `soma keys list`")
+    key, found = rotated
+    if found.former_expires_at is None:
+        raise TypeError("a rotated key has a former secret")
+    if not as_json:
+        say(
+            f"key {key_id} of tenant {found.tenant}; its new secret is shown this once, and the former one "
+            f"is good until {found.former_expires_at:%Y-%m-%d %H:%M} UTC:"
+        )
+    show(
+        RotatedKey(
+            api_key=key.reveal(),
+            key_id=key_id,
+            tenant=found.tenant,
+            former_expires_at=found.former_expires_at,
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
 def revoke(
     context: typer.Context,
     key_id: Annotated[str, typer.Argument(help="Id of the key, from `soma keys list`.", metavar="ID")],
@@ -176,7 +253,22 @@ def _listed(key: KeyRecord) -> ListedKey:
         created_at=key.created_at,
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
+        rotated_at=key.rotated_at,
+        former_expires_at=key.former_expires_at,
+        last_used_at=key.last_used_at,
+        former_last_used_at=key.former_last_used_at,
     )
+
+
+def _former(key: ListedKey) -> str:
+    if key.former_expires_at is None:
+        return ""
+    used = f", used {_minute(key.former_last_used_at)}" if key.former_last_used_at else ""
+    return f"until {_minute(key.former_expires_at)}{used}"
+
+
+def _minute(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _day(moment: datetime | None) -> str:

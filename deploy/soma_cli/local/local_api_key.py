@@ -5,7 +5,7 @@ from pathlib import Path
 
 from soma_api.api_keys import ApiKey
 from soma_api.principals import Role
-from soma_cli.api_key_admin import NewKey, create_key, list_keys
+from soma_cli.api_key_admin import NewKey, create_key, is_current
 from soma_cli.local.home import write_private
 
 
@@ -19,8 +19,7 @@ def local_api_key(path: Path, dsn: str, tenant: str, now: datetime) -> str:
         now: Noted as the time at which a new one was made.
     """
     kept = ApiKey.parse(path.read_text(encoding="ascii").strip()) if path.exists() else None
-    good = {key.key_id for key in list_keys(dsn, tenant) if key.revoked_at is None}
-    if kept is not None and kept.key_id in good:
+    if kept is not None and is_current(dsn, kept, tenant):
         return kept.reveal()
     wanted = NewKey(tenant, Role.ADMIN, label="made by soma up")
     return create_key(dsn, wanted, now, keep=lambda key: write_private(path, key.reveal() + "\n")).reveal()

@@ -123,9 +123,50 @@ def test_a_revoked_key_is_listed_as_ended_and_revoked_once(
     assert row == (1,)
 
 
+def test_a_rotated_key_has_a_new_secret_beside_the_former_one_which_ends(
+    soma: Soma, operator: dict[str, str], owner_dsn: str
+) -> None:
+    made = soma("keys", "create", "--tenant", "acme", "--role", "reader", environment=operator)
+    former = ApiKey.parse(made.out.strip())
+    assert former is not None
+
+    ran = soma("keys", "rotate", former.key_id, "--overlap", "12h", environment=operator)
+    key = ApiKey.parse(ran.out.strip())
+
+    assert (ran.code, key is not None) == (0, True), ran.err
+    assert key is not None
+    assert key.key_id == former.key_id
+    assert "shown this once" in ran.err
+    with psycopg.connect(owner_dsn) as connection:
+        row = connection.execute(
+            "SELECT secret_hash, former_secret_hash, former_expires_at - rotated_at, role FROM api_keys"
+        ).fetchone()
+        record = connection.execute(
+            "SELECT tenant, subject, details ? 'former_expires_at' FROM audit_log"
+            " WHERE action = 'api_key.rotate'"
+        ).fetchall()
+    assert row == (key.digest(), former.digest(), timedelta(hours=12), "reader")
+    assert record == [("acme", key.key_id, True)]
+    listed = soma("keys", "list", environment=operator).out
+    assert "until " in listed
+    assert key.secret not in listed
+
+
+def test_a_key_that_has_ended_is_not_rotated(soma: Soma, operator: dict[str, str]) -> None:
+    created = json.loads(soma("keys", "create", "--tenant", "acme", "--json", environment=operator).out)
+    soma("keys", "revoke", created["key_id"], environment=operator)
+
+    for key_id in (created["key_id"], "0123456789abcdef"):
+        ran = soma("keys", "rotate", key_id, environment=operator)
+        assert (ran.code, ran.out) == (2, "")
+        assert "there is no key with this id that is still good" in ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("keys", "rotate", "0123456789abcdef", "--overlap", "soon"), "--overlap is not a duration"),
+        (("keys", "rotate", "0123456789abcdef", "--overlap", "400d"), "--overlap is longer than a year"),
         (("keys", "create"), "the tenant of the key is not known"),
         (("keys", "create", "--tenant", "Not A Tenant"), "a tenant is 1 to 63 of"),
         (("keys", "create", "--tenant", "acme", "--namespace", "/a"), "segment 1 is empty"),

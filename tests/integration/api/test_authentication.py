@@ -1,7 +1,7 @@
 """Who is let in, and what it says to those who are not."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -9,6 +9,7 @@ from api_gateway import Gateway, body_of, open_gateway
 from soma_api.api_keys import ApiKey, new_key
 from soma_api.principals import Role
 from soma_api.settings import GatewaySettings
+from soma_cli.api_key_admin import list_keys, rotate_key
 from soma_schemas.settings import PostgresSettings
 
 
@@ -64,6 +65,47 @@ async def test_a_key_that_expires_later_is_good_until_then(gateway: Gateway) -> 
     gateway.clock.advance(3600)
 
     assert (await gateway.client.get("/v1/memories")).status_code == 401
+
+
+async def test_the_database_learns_when_each_secret_was_last_used_at_most_once_a_minute(
+    gateway: Gateway,
+) -> None:
+    former = gateway.a_key(Role.READER)
+    overlap = timedelta(days=1)
+    rotated = rotate_key(gateway.owner_dsn, former.key_id, overlap, gateway.clock.now())
+    assert rotated is not None
+    key, _ = rotated
+
+    def used() -> tuple[datetime | None, datetime | None]:
+        found = list_keys(gateway.owner_dsn, None)
+        return next(
+            (each.last_used_at, each.former_last_used_at) for each in found if each.key_id == key.key_id
+        )
+
+    async def use(given: ApiKey) -> None:
+        gateway.use(given)
+        assert (await gateway.client.get("/v1/memories")).status_code == 200
+        await gateway.key_uses.tell()
+
+    first = gateway.clock.now()
+    await use(former)
+    assert used() == (first, first)
+
+    gateway.clock.advance(30)
+    await use(key)
+    assert used() == (first, first)
+
+    gateway.clock.advance(30)
+    await use(key)
+    assert used() == (gateway.clock.now(), first)
+
+
+async def test_a_use_of_a_key_that_is_gone_is_no_error(gateway: Gateway) -> None:
+    gateway.key_uses.note("0123456789abcdef", former=False)
+
+    await gateway.key_uses.tell()
+
+    assert all(each.last_used_at is None for each in list_keys(gateway.owner_dsn, None))
 
 
 async def test_no_answer_shows_the_key(gateway: Gateway) -> None:

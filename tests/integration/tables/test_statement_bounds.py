@@ -324,6 +324,9 @@ def limited(cutoff: str) -> dict[str, Any]:
 
 STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_api.queries.api_key_queries._FIND": {"": Case(220, lambda _: {"key_id": "k"})},
+    "soma_api.queries.api_key_queries._NOTE_USES": {
+        "": Case(320, lambda _: {"key_ids": ["k"], "former": [False], "moments": ["2026-05-01Z"]})
+    },
     "soma_api.queries.dead_letter_queries._GET": {
         "": Case(10, lambda t: {"tenant": t, "dead_letter_id": ids(t, 1)[0]})
     },
@@ -770,6 +773,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             },
         )
     },
+    "soma_cli.api_key_admin._DIGEST": {"": Case(10, lambda t: {"key_id": "k", "tenant": t})},
     "soma_cli.api_key_admin._LIST": {"": Case(11, lambda t: {"tenant": t})},
     "soma_cli.api_key_admin._RECORD": {
         "": Case(
@@ -785,6 +789,17 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_cli.api_key_admin._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
+    "soma_cli.api_key_admin._ROTATE": {
+        "": Case(
+            10,
+            lambda _: {
+                "key_id": "k",
+                "digest": "x",
+                "now": "2026-05-01Z",
+                "former_expires_at": "2026-05-02Z",
+            },
+        )
+    },
     "soma_cli.backups.drilling._MEMORIES": {"": Case(7000)},
     "soma_cli.backups.drilling._VERSIONS": {"": Case(7000)},
     "soma_cli.backups.logged_changes._BURY": {"": Case(30, lambda t: {"key_ids": ids(t, 1), "tenants": [t]})},

@@ -1,11 +1,18 @@
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 import pytest
 
 from fakes import FakeClock
 from soma_api.api_keys import ApiKey, new_key
+from soma_api.key_uses import KeyUse, KeyUses
 from soma_api.principals import Authenticator, Principal, Role, StoredKey
-from soma_api.problems import NamespaceForbiddenError, RoleTooLowError, UnauthenticatedError
+from soma_api.problems import (
+    NamespaceForbiddenError,
+    RoleTooLowError,
+    StoreUnavailableError,
+    UnauthenticatedError,
+)
 
 
 class Directory:
@@ -21,9 +28,11 @@ class Directory:
         role: Role = Role.READER,
         expires_in: timedelta | None = None,
         revoked_in: timedelta | None = None,
+        former: ApiKey | None = None,
+        former_expires_in: timedelta = timedelta(seconds=5),
         clock: FakeClock,
     ) -> ApiKey:
-        key = new_key()
+        key = new_key() if former is None else ApiKey(former.key_id, new_key().secret)
         self.keys[key.key_id] = StoredKey(
             key_id=key.key_id,
             tenant="acme",
@@ -32,6 +41,8 @@ class Directory:
             secret_hash=key.digest(),
             expires_at=None if expires_in is None else clock.now() + expires_in,
             revoked_at=None if revoked_in is None else clock.now() + revoked_in,
+            former_secret_hash=None if former is None else former.digest(),
+            former_expires_at=None if former is None else clock.now() + former_expires_in,
         )
         return key
 
@@ -51,8 +62,21 @@ def directory() -> Directory:
 
 
 @pytest.fixture
-def authenticator(directory: Directory, clock: FakeClock) -> Authenticator:
-    return Authenticator(directory.find, clock, cache_seconds=10)
+def noted() -> dict[KeyUse, datetime]:
+    return {}
+
+
+@pytest.fixture
+def uses(clock: FakeClock, noted: dict[KeyUse, datetime]) -> KeyUses:
+    async def record(uses: Mapping[KeyUse, datetime]) -> None:
+        noted.update(uses)
+
+    return KeyUses(record, clock)
+
+
+@pytest.fixture
+def authenticator(directory: Directory, clock: FakeClock, uses: KeyUses) -> Authenticator:
+    return Authenticator(directory.find, clock, cache_seconds=10, uses=uses)
 
 
 async def test_a_good_key_gives_its_tenant_and_role(
@@ -112,6 +136,106 @@ async def test_a_revoked_key_is_refused(
 
     with pytest.raises(UnauthenticatedError, match="revoked"):
         await authenticator.authenticate(key.reveal())
+
+
+async def test_a_rotated_key_has_two_secrets_until_the_former_one_ends(
+    authenticator: Authenticator, directory: Directory, clock: FakeClock
+) -> None:
+    former = new_key()
+    key = directory.add(former=former, former_expires_in=timedelta(seconds=5), clock=clock)
+
+    for good in (key, former):
+        assert (await authenticator.authenticate(good.reveal())).actor == f"key:{key.key_id}"
+
+    clock.advance(5)
+    await authenticator.authenticate(key.reveal())
+    with pytest.raises(UnauthenticatedError, match="rotated"):
+        await authenticator.authenticate(former.reveal())
+
+
+async def test_a_third_secret_is_as_wrong_as_any(
+    authenticator: Authenticator, directory: Directory, clock: FakeClock
+) -> None:
+    former = new_key()
+    directory.add(former=former, clock=clock)
+
+    with pytest.raises(UnauthenticatedError, match="not known"):
+        await authenticator.authenticate(ApiKey(former.key_id, new_key().secret).reveal())
+
+
+async def test_a_revoked_key_takes_its_former_secret_with_it(
+    authenticator: Authenticator, directory: Directory, clock: FakeClock
+) -> None:
+    former = new_key()
+    directory.add(former=former, revoked_in=timedelta(0), clock=clock)
+
+    with pytest.raises(UnauthenticatedError, match="revoked"):
+        await authenticator.authenticate(former.reveal())
+
+
+async def test_the_last_use_of_each_secret_is_told_once(
+    authenticator: Authenticator,
+    directory: Directory,
+    clock: FakeClock,
+    uses: KeyUses,
+    noted: dict[KeyUse, datetime],
+) -> None:
+    former = new_key()
+    key = directory.add(former=former, clock=clock)
+    for given in (former, key, key):
+        await authenticator.authenticate(given.reveal())
+        clock.advance(1)
+
+    await uses.tell()
+
+    now = clock.now()
+    assert noted == {
+        KeyUse(key.key_id, former=True): now - timedelta(seconds=3),
+        KeyUse(key.key_id, former=False): now - timedelta(seconds=1),
+    }
+    noted.clear()
+    await uses.tell()
+    assert noted == {}
+
+
+async def test_a_refused_key_is_not_noted(
+    authenticator: Authenticator,
+    directory: Directory,
+    clock: FakeClock,
+    uses: KeyUses,
+    noted: dict[KeyUse, datetime],
+) -> None:
+    key = directory.add(expires_in=timedelta(0), clock=clock)
+    for refused in (key, new_key()):
+        with pytest.raises(UnauthenticatedError):
+            await authenticator.authenticate(refused.reveal())
+
+    await uses.tell()
+
+    assert noted == {}
+
+
+async def test_uses_that_could_not_be_told_are_told_later(clock: FakeClock) -> None:
+    told: list[dict[KeyUse, datetime]] = []
+    away = True
+
+    async def record(uses: Mapping[KeyUse, datetime]) -> None:
+        if away:
+            raise StoreUnavailableError("away")
+        told.append(dict(uses))
+
+    uses = KeyUses(record, clock)
+    first = clock.now()
+    uses.note("a", former=False)
+    uses.note("b", former=False)
+    await uses.tell()
+    clock.advance(60)
+    uses.note("a", former=False)
+
+    away = False
+    await uses.tell()
+
+    assert told == [{KeyUse("a", former=False): clock.now(), KeyUse("b", former=False): first}]
 
 
 async def test_a_key_is_not_looked_up_again_while_it_is_remembered(
