@@ -6,13 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from cachetools import LRUCache
 
 from soma_api.problems import StoreUnavailableError
-from soma_schemas.events import ErasureScope
+from soma_api.queries.erasure_selection import ErasureSelection
 
 # How long a database that is away holds up a search of whoever knows what was last open there.
 _ANSWER_SECONDS = 0.25
 _TENANTS = 10_000
-
-Selection = tuple[ErasureScope, str | None]
 
 
 class OpenErasures:
@@ -22,17 +20,17 @@ class OpenErasures:
         read: Reads those of a tenant.
     """
 
-    def __init__(self, read: Callable[[str], Awaitable[Sequence[Selection]]]) -> None:
+    def __init__(self, read: Callable[[str], Awaitable[Sequence[ErasureSelection]]]) -> None:
         self._read = read
-        self._known: LRUCache[str, tuple[Selection, ...]] = LRUCache(_TENANTS)
+        self._known: LRUCache[str, tuple[ErasureSelection, ...]] = LRUCache(_TENANTS)
 
-    async def of(self, tenant: str) -> tuple[Selection, ...]:
+    async def of(self, tenant: str) -> tuple[ErasureSelection, ...]:
         """Return what is selected. While the database is away nothing is accepted: what was last open holds.
 
         Raises:
             StoreUnavailableError: Nobody has asked for the tenant yet, and the database does not answer.
         """
-        known: tuple[Selection, ...] | None = self._known.get(tenant)
+        known: tuple[ErasureSelection, ...] | None = self._known.get(tenant)
         try:
             async with asyncio.timeout(None if known is None else _ANSWER_SECONDS):
                 selected = tuple(await self._read(tenant))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from soma_api.queries.database import Database
+from soma_api.queries.erasure_selection import ErasureSelection
 from soma_schemas.events import ErasureScope
 
 _COLUMNS = """
@@ -16,10 +17,9 @@ _GET = (
     + _COLUMNS
     + "FROM erasures WHERE tenant = %(tenant)s::text AND request_id = %(request_id)s::uuid"
 )
-# One whose selector nobody has found is about nothing that the tables have.
 _OPEN = """
-SELECT scope, selector FROM erasures
-WHERE tenant = %(tenant)s::text AND state <> 'completed' AND (selector IS NOT NULL OR scope = 'TENANT')
+SELECT request_id, scope, selector, selector_sha256 FROM erasures
+WHERE tenant = %(tenant)s::text AND state <> 'completed'
 """
 _PAGE = (
     "SELECT"
@@ -81,14 +81,17 @@ class ErasureQueries:
         rows = await self._database.rows(tenant, _GET, {"request_id": request_id}, prepare=True)
         return StoredErasure(*rows[0]) if rows else None
 
-    async def open(self, tenant: str) -> list[tuple[ErasureScope, str | None]]:
-        """Return scope and selector of the erasures that are not complete.
+    async def open(self, tenant: str) -> list[ErasureSelection]:
+        """Return what the erasures select that are not complete.
 
         Raises:
             StoreUnavailableError: The database does not answer.
         """
         rows = await self._database.rows(tenant, _OPEN, {}, prepare=True)
-        return [(ErasureScope(scope), selector) for scope, selector in rows]
+        return [
+            ErasureSelection(request_id, ErasureScope(scope), selector, digest)
+            for request_id, scope, selector, digest in rows
+        ]
 
     async def page(self, tenant: str, *, after: tuple[str, UUID] | None, limit: int) -> list[StoredErasure]:
         """Return at most `limit` erasures, newest first.

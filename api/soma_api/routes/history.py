@@ -1,7 +1,7 @@
 """The history of memories over HTTP: what changed, what a memory was, and going back to it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -33,7 +33,6 @@ from soma_api.models.history_views import (
 from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize, QueryVersion
 from soma_api.models.requests import StoreMemory
 from soma_api.models.responses import WriteView, json_response
-from soma_api.open_erasures import Selection
 from soma_api.openapi import answers
 from soma_api.principals import Principal
 from soma_api.problems import (
@@ -60,9 +59,7 @@ from soma_api.queries.history_queries import MOST_EVENTS, HistoryEvent, HistoryQ
 from soma_api.queries.memory_queries import Whereabouts
 from soma_api.revisions import UNKNOWN, State, Unknown, revision_after, revisions
 from soma_api.write_responses import Creates
-from soma_schemas.events import ErasureScope
 from soma_schemas.fields import Moment
-from soma_schemas.namespaces import contains
 from soma_schemas.versions import NO_VERSION
 
 router = APIRouter(tags=["history"])
@@ -109,37 +106,27 @@ class _History:
         if not events or len(events) > MOST_EVENTS:
             raise RevisionNotFoundError("the history does not say what the memory was")
         state = revision_after(events)
-        if not await self.may_tell(state) or not isinstance(state, dict):
+        if not await self.may_tell(memory_id, state) or not isinstance(state, dict):
             raise RevisionNotFoundError("the history does not say what the memory was")
         return events[-1], state
 
-    async def may_tell(self, *states: State | Unknown) -> bool:
-        """Say whether all of these states may be told: they lie within reach, and no erasure selects them."""
+    async def may_tell(self, memory_id: UUID, *states: State | Unknown) -> bool:
+        """Say whether these states of a memory may be told: all within reach, none selected by an erasure."""
         selections = await self.erasures.of(self.principal.tenant)
         return all(
             isinstance(state, Unknown)
             or state is None
             or (
                 self.principal.may_access(state["namespace"])
-                and not any(_selects(selection, state) for selection in selections)
+                and not any(
+                    each.selects(memory_id, state["namespace"], state["subject"]) for each in selections
+                )
             )
             for state in states
         )
 
 
 _Histories = Annotated[_History, Depends()]
-
-
-def _selects(selection: Selection, state: Mapping[str, Any]) -> bool:
-    scope, selector = selection
-    match scope:
-        case ErasureScope.SUBJECT:
-            return bool(state["subject"] == selector)
-        case ErasureScope.NAMESPACE:
-            return selector is not None and contains(selector, state["namespace"])
-        case _:
-            # A memory that one selects by its id, or a whole tenant, is not there any more.
-            return False
 
 
 @router.get(
@@ -184,7 +171,7 @@ async def list_history(
         namespace = revision.event.namespace
         reachable = principal.namespaces is None if namespace is None else principal.may_access(namespace)
         if reachable:
-            told = await history.may_tell(state, revision.state)
+            told = await history.may_tell(memory_id, state, revision.state)
             shown.append(event_view(revision, told=told))
         state = revision.state
     shown.reverse()

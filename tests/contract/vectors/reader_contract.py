@@ -15,6 +15,7 @@ from builders import NO_POLICIES
 from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_memory_id, a_point, a_tombstone
 from contract.vectors.engines import Engine
 from fakes import FakeClock
+from soma_api.queries.erasure_selection import ErasureSelection
 from soma_api.queries.vectors.conditions import (
     AnyOf,
     Condition,
@@ -29,7 +30,8 @@ from soma_api.queries.vectors.conditions import (
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question
 from soma_schemas.clock import Clock
-from soma_schemas.events import Decay, RetentionRule
+from soma_schemas.erasure_receipts import selector_digest
+from soma_schemas.events import Decay, ErasureScope, RetentionRule
 from soma_schemas.fields import Kind
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.vectors.bm25 import Bm25Encoder
@@ -221,6 +223,24 @@ class PointReaderContract:
         )
 
         assert {hit.memory.content.key for hit in hits} == {"almost", "matters", "own"}
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_what_was_erased_by_a_digest_alone_is_not_found_and_takes_no_place_among_the_hits(
+        self, engine: Engine, mode: SearchMode
+    ) -> None:
+        request_id = UUID(int=1)
+        erasures = [
+            ErasureSelection(request_id, scope, None, selector_digest(request_id, selector))
+            for scope, selector in ((ErasureScope.SUBJECT, "mira"), (ErasureScope.NAMESPACE, "team/gone"))
+        ]
+        erased = [a_point(subject="mira", text="tea tea") for _ in range(150)]
+        below = [a_point(namespace="team/gone/notes", subject="zoe", text="tea tea") for _ in range(50)]
+        living = [a_point(key=each, subject=each, text="tea and more of it") for each in ("zoe", "ada")]
+        await engine.writer.write([*erased, *below, *living, a_point(key="none", text="tea and more of it")])
+
+        hits = await search(engine, mode=mode, erasures=erasures, top_k=3)
+
+        assert {hit.memory.content.key for hit in hits} == {"zoe", "ada", "none"}
 
     async def test_what_has_ended_takes_no_place_among_the_hits(self, engine: Engine) -> None:
         clock = FakeClock()

@@ -98,7 +98,32 @@ async def test_reads_have_stopped_with_the_answer(gateway: Gateway, admin: dict[
     listed = (await gateway.client.get("/v1/memories")).json()["memories"]
     assert [each["memory_id"] for each in listed] == [str(kept)]
     await gateway.client.post("/v1/search", json={"query": "tea"})
-    assert gateway.search.asked[-1].erasures == ((ErasureScope.SUBJECT, "mira"),)
+    assert [each[1:3] for each in gateway.search.asked[-1].erasures] == [(ErasureScope.SUBJECT, "mira")]
+
+
+async def test_what_a_restored_database_knows_by_its_digest_alone_is_hidden_by_it(gateway: Gateway) -> None:
+    hidden, kept = gateway.given_memory(subject="mira"), gateway.given_memory(subject="zoe")
+    request = ErasureRequested.validated(
+        {
+            "event_id": an_id(),
+            "tenant": "acme",
+            "occurred_at": A_MOMENT,
+            "actor": "officer",
+            "request_id": an_id(),
+            "scope": ErasureScope.SUBJECT,
+            "selector": "mira",
+        }
+    )
+    accept(gateway, request, selector=None, receipt="{}")
+
+    listed = (await gateway.client.get("/v1/memories")).json()["memories"]
+    await gateway.client.post("/v1/search", json={"query": "tea"})
+
+    assert [each["memory_id"] for each in listed] == [str(kept)]
+    (erasure,) = gateway.search.asked[-1].erasures
+    assert (erasure.request_id, erasure.selector) == (request.request_id, None)
+    assert erasure.selects(hidden, "team", "mira")
+    assert not erasure.selects(kept, "team", "zoe")
 
 
 async def test_another_tenant_is_not_concerned(gateway: Gateway, admin: dict[str, str]) -> None:

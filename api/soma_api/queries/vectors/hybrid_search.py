@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
+from soma_api.queries.erasure_selection import ErasureSelection
 from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import Condition, SearchFilter, conditions_of, of_tenant, places_of
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
@@ -15,7 +17,6 @@ from soma_api.queries.vectors.reader import Candidates, PointReader, Question
 from soma_api.queries.vectors.unerased import unerased
 from soma_schemas import tracing
 from soma_schemas.clock import Clock
-from soma_schemas.events import ErasureScope
 from soma_schemas.memories import Content
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.tracing import SpanKind
@@ -28,7 +29,7 @@ from soma_schemas.vectors.points import unit_vector
 # Hybrid search fuses this many of each kind; more changed no ranking among the examples (docs/adr/0005).
 _CANDIDATES = 100
 _FIELDS = (TENANT, VERSION, DOCUMENT)
-# Where importance decays, so many candidates of each kind are looked through for such as have not ended.
+# Where no condition tells what is to be left out, so many candidates of each kind are looked through.
 _MOST_CANDIDATES = 10_000
 
 
@@ -50,7 +51,7 @@ class SearchRequest:
         text: What is asked; only a vector search with a vector of its own can do without.
         vector: Compared instead of the embedded text; of the index's model.
         top_k: Maximum number of hits.
-        erasures: Scope and selector of the open erasures of the tenant: what they select is not found.
+        erasures: The open erasures of the tenant: what they select is not found.
     """
 
     tenant: str
@@ -60,7 +61,7 @@ class SearchRequest:
     mode: SearchMode = SearchMode.HYBRID
     filter: SearchFilter = field(default_factory=SearchFilter)
     top_k: int = 10
-    erasures: Sequence[tuple[ErasureScope, str | None]] = ()
+    erasures: Sequence[ErasureSelection] = ()
 
     def __post_init__(self) -> None:
         if self.text is None and (self.vector is None or self.mode is not SearchMode.VECTOR):
@@ -69,6 +70,18 @@ class SearchRequest:
             raise ValueError("a keyword search has no use for a vector")
         if self.top_k < 1:
             raise ValueError("a search returns at least one hit")
+
+    @property
+    def sifts(self) -> bool:
+        """Say whether some of what is left out meets every condition: what has faded, or an erased digest."""
+        return self.policies.decays or not all(each.is_named for each in self.erasures)
+
+    def leaves_out(self, memory_id: UUID, content: Content, now: datetime) -> bool:
+        """Say whether a memory has ended, or is selected by an open erasure."""
+        deadline = self.policies.deadline_of(content)
+        return (deadline is not None and deadline.at <= now) or any(
+            each.selects(memory_id, content.namespace, content.subject) for each in self.erasures
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +133,8 @@ class Search:
             limit=max(_CANDIDATES, request.top_k) if request.mode is SearchMode.HYBRID else request.top_k,
         )
         with tracing.part("query points", SpanKind.CLIENT, tracing.QDRANT):
-            if request.policies.decays:
-                found = await self._undecayed(request, question)
+            if request.sifts:
+                found = await self._sifted(request, question)
             else:
                 found = await self._reader.candidates(question)
         best = _ranked(request.mode, found, request.top_k)
@@ -131,16 +144,18 @@ class Search:
             )
         # What was deleted, moved out of reach or ended since the candidates were found is left out.
         hits = [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]
-        if request.policies.decays:
+        if request.sifts:
             now = self._clock.now()
-            hits = [hit for hit in hits if not _ended(request.policies, hit.memory.content, now)]
+            hits = [
+                hit for hit in hits if not request.leaves_out(hit.memory.memory_id, hit.memory.content, now)
+            ]
         return hits
 
-    async def _undecayed(self, request: SearchRequest, question: Question) -> Candidates:
-        """Return candidates that have not ended by a decay either, as many as without it where they are.
+    async def _sifted(self, request: SearchRequest, question: Question) -> Candidates:
+        """Return candidates without what no condition leaves out, as many as asked for where there are.
 
-        No engine can compute a decay, so the points themselves are read. As a rule the worker of retention
-        has left none that has ended, and the first look is enough.
+        No engine can compute a decay or a digest, so the points themselves are read. As a rule the worker of
+        retention has left none that is to be left out, and the first look is enough.
         """
         wanted = question.limit
         while True:
@@ -149,17 +164,12 @@ class Search:
                 list({each.id for each in (*found.dense, *found.sparse)}), question.conditions, _FIELDS
             )
             now = self._clock.now()
-            living = {
-                place
-                for place, payload in payloads.items()
-                if (content := memory_of(payload).content) is not None
-                and not _ended(request.policies, content, now)
-            }
-            dense = [each for each in found.dense if each.id in living]
-            sparse = [each for each in found.sparse if each.id in living]
+            kept = {place for place, payload in payloads.items() if _is_kept(request, payload, now)}
+            dense = [each for each in found.dense if each.id in kept]
+            sparse = [each for each in found.sparse if each.id in kept]
             enough = all(
-                len(kept) >= wanted or len(all_found) < question.limit
-                for kept, all_found in ((dense, found.dense), (sparse, found.sparse))
+                len(some) >= wanted or len(all_found) < question.limit
+                for some, all_found in ((dense, found.dense), (sparse, found.sparse))
             )
             if enough or question.limit >= _MOST_CANDIDATES:
                 return Candidates(dense[:wanted], sparse[:wanted])
@@ -192,9 +202,9 @@ def _ranked(mode: SearchMode, found: Candidates, limit: int) -> list[Ranked]:
             return fuse(found.dense, found.sparse, limit)
 
 
-def _ended(policies: TenantPolicies, content: Content, now: datetime) -> bool:
-    deadline = policies.deadline_of(content)
-    return deadline is not None and deadline.at <= now
+def _is_kept(request: SearchRequest, payload: Mapping[str, Any], now: datetime) -> bool:
+    memory_id, _, content = memory_of(payload)
+    return content is not None and not request.leaves_out(memory_id, content, now)
 
 
 def _hit(tenant: str, ranked: Ranked, payload: Mapping[str, Any]) -> SearchHit:
