@@ -9,11 +9,13 @@ import psycopg
 
 from soma_cli.settings import OperatorSettings
 from soma_schemas.clock import SystemClock
+from soma_schemas.encryption.data_keys import KEYS_IN_USE_SECONDS
 from soma_schemas.encryption.master_keys import MasterKeys, WrappedKey
 from soma_schemas.postgres_pool import open_pool
 from soma_streams.data_key_relay import open_relay
 
 _AT_ONCE = 500
+_LOOK_AGAIN_SECONDS = 0.25
 
 _COUNT = """
 SELECT master_key_id, count(*) FROM data_keys WHERE master_key_id IS NOT NULL GROUP BY master_key_id
@@ -32,11 +34,25 @@ _WRAP = """
 UPDATE data_keys SET wrapped = %(wrapped)s, master_key_id = %(master_key_id)s, logged_at = NULL
 WHERE key_id = %(key_id)s AND wrapped = %(former)s
 """
+_RETIRE = """
+UPDATE data_keys SET retired_at = now()
+WHERE master_key_id = %(master_key_id)s::text AND retired_at IS NULL
+"""
+_IN_USE = """
+SELECT coalesce(max(retired_at) > now() - make_interval(secs => %(seconds)s::double precision), false)
+FROM data_keys WHERE master_key_id = %(master_key_id)s::text
+"""
+# The relay brings tombstones of them to the log.
+_DESTROY = """
+UPDATE data_keys SET
+    destroyed_at = now(), retired_at = coalesce(retired_at, now()), logged_at = NULL,
+    wrapped = NULL, master_key_id = NULL, subject = NULL, memory_id = NULL
+WHERE master_key_id = %(master_key_id)s::text
+"""
 _RECORD = """
 INSERT INTO audit_log (actor, action, subject, details)
 VALUES (
-    'operator', 'encryption.rotated', %(master_key_id)s,
-    jsonb_build_object('data_keys', %(count)s::bigint)
+    'operator', %(action)s, %(master_key_id)s, jsonb_build_object('data_keys', %(count)s::bigint)
 )
 """
 
@@ -47,7 +63,7 @@ class DataKeyCounts:
 
     Attributes:
         wrapped: By the id of the master key.
-        destroyed: By erasures.
+        destroyed: By erasures, or because nobody could open them any more.
         unlogged: That the log has yet to get, or of which it has yet to hear that they are destroyed.
     """
 
@@ -108,8 +124,38 @@ def wrap_anew(dsn: str, masters: MasterKeys, advance: Callable[[int], object]) -
                 after = rows[-1][0]
                 total += _wrap(connection, masters, rows)
                 advance(len(rows))
-        connection.execute(_RECORD, {"master_key_id": current, "count": total})
+        _record(connection, "encryption.rotated", current, total)
     return total
+
+
+def retire_wrapped(dsn: str, master_key_id: str, clock: SystemClock, *, destroy: bool) -> int:
+    """Encrypt nothing more with the data keys that a master key wraps, and return how many that concerns.
+
+    Args:
+        dsn: Of the database's owner.
+        master_key_id: The master key, which is lost.
+        clock: Paces the wait until no publisher uses them any more, before they are destroyed.
+        destroy: Take them for destroyed, as an erasure does: what they encrypt is passed over for good.
+
+    Raises:
+        psycopg.Error: The database cannot be reached or refuses.
+    """
+    name = {"master_key_id": master_key_id, "seconds": KEYS_IN_USE_SECONDS}
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        with connection.transaction():
+            count = connection.execute(_RETIRE, name).rowcount
+            _record(connection, "encryption.retired", master_key_id, count)
+        if destroy:
+            while (connection.execute(_IN_USE, name).fetchone() or (False,))[0]:
+                clock.block(_LOOK_AGAIN_SECONDS)
+            with connection.transaction():
+                count = connection.execute(_DESTROY, name).rowcount
+                _record(connection, "encryption.destroyed", master_key_id, count)
+    return count
+
+
+def _record(connection: psycopg.Connection[Any], action: str, master_key_id: str, count: int) -> None:
+    connection.execute(_RECORD, {"action": action, "master_key_id": master_key_id, "count": count})
 
 
 def _wrap(connection: psycopg.Connection[Any], masters: MasterKeys, rows: list[tuple[Any, ...]]) -> int:

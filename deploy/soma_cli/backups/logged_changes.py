@@ -69,6 +69,7 @@ UPDATE data_keys SET retired_at = NULL
 WHERE key_id IN (
     SELECT DISTINCT ON (tenant, subject, memory_id) key_id FROM data_keys AS newest
     WHERE destroyed_at IS NULL AND retired_at IS NOT NULL AND retired_by IS NULL
+        AND master_key_id = ANY (%(master_key_ids)s::text[])
         AND NOT EXISTS (
             SELECT FROM data_keys AS used
             WHERE used.tenant = newest.tenant AND used.retired_at IS NULL
@@ -103,8 +104,14 @@ class LoggedChanges:
     @property
     def lost(self) -> Mapping[str, int]:
         """How many data keys are wrapped with a master key that there is not, by its id."""
-        ids = () if self.masters is None else self.masters.ids
-        return Counter(key.master_key_id for key in self.keys.values() if key.master_key_id not in ids)
+        return Counter(
+            key.master_key_id for key in self.keys.values() if key.master_key_id not in self.master_key_ids
+        )
+
+    @property
+    def master_key_ids(self) -> tuple[str, ...]:
+        """Which master keys there are."""
+        return () if self.masters is None else self.masters.ids
 
 
 def read_logged_changes(
@@ -173,7 +180,7 @@ def put_keys(connection: psycopg.Connection[Any], logged: LoggedChanges) -> None
     connection.execute(_DESTROY_ABSENT if logged.is_the_same else _LOG_ANEW, {"key_ids": list(logged.keys)})
     with connection.cursor() as cursor:
         cursor.executemany(_KEEP, _rows(logged))
-    connection.execute(_USE_THE_NEWEST)
+    connection.execute(_USE_THE_NEWEST, {"master_key_ids": list(logged.master_key_ids)})
 
 
 def put_erasures(connection: psycopg.Connection[Any], logged: LoggedChanges) -> int:
@@ -202,7 +209,7 @@ def _rows(logged: LoggedChanges) -> Iterator[dict[str, Any]]:
     if logged.masters is None:
         return
     for key in logged.keys.values():
-        if key.master_key_id in logged.masters.ids:
+        if key.master_key_id in logged.master_key_ids:
             owner = owner_of(key, logged.masters)
             yield {
                 "key_id": key.key_id,

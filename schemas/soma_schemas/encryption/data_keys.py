@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[TupleRow]
     Pool = psycopg_pool.ConnectionPool[Connection]
 
-# For so long a key may encrypt after an erasure has retired it. The eraser waits for longer.
 KEYS_KEPT_SECONDS = 5.0
+"""For so long a key may encrypt after it was retired."""
+KEYS_IN_USE_SECONDS = KEYS_KEPT_SECONDS + 1.0
+"""Nobody destroys a key that was retired since; a second more, for what a publisher was about to send."""
+
 _MOST_KEPT = 10_000
 _CONNECTIONS = 4
 _KEY_BITS = 256

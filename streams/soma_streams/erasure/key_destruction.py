@@ -7,12 +7,9 @@ on has another key. Those of patches follow with the memories that are found.
 from typing import LiteralString
 from uuid import UUID
 
-from soma_schemas.encryption.data_keys import KEYS_KEPT_SECONDS
+from soma_schemas.encryption.data_keys import KEYS_IN_USE_SECONDS
 from soma_schemas.events import ErasureScope
 from soma_streams.sinks.sessions import Connection
-
-# A publisher may use a key for so long after it was retired; a second more, for what it was about to send.
-_SECONDS_IN_USE = KEYS_KEPT_SECONDS + 1.0
 
 _SELECTED: dict[ErasureScope, LiteralString] = {
     ErasureScope.SUBJECT: "subject = %(selector)s::text",
@@ -86,7 +83,7 @@ async def retire_found(
     await connection.execute(_RETIRE_OF_TARGETS.encode(), name)
     if scope is ErasureScope.SUBJECT:
         await connection.execute(_RETIRE_OF_PAST.encode(), name | {"selector": selector}, prepare=False)
-    row = await (await connection.execute(_IN_USE, name | {"seconds": _SECONDS_IN_USE})).fetchone()
+    row = await (await connection.execute(_IN_USE, name | {"seconds": KEYS_IN_USE_SECONDS})).fetchone()
     return row is not None and bool(row[0])
 
 

@@ -81,7 +81,7 @@ def receipt_of(erasure: Erasure, copies: Sequence[Copy], now: datetime) -> dict[
         },
         "verified": {
             "postgresql": "no row of memories, history, links, outbox or dead letters is left",
-            "vector_index": f"{erasure.index_points} points looked at, none holds content",
+            "vector_index": f"points that hold content: 0 of {erasure.index_points}",
         },
         "log_expires_at": _written(max((now + each.keeps for each in copies), default=now)),
         "remaining_copies": remaining,
@@ -107,7 +107,7 @@ def _note(copy: Copy, erasure: Erasure) -> str | None:
         return None
     match copy.holds:
         case Holds.SEALED_EVENTS:
-            return f"unreadable at once where it was encrypted: {erasure.data_keys} data keys were destroyed"
+            return f"unreadable at once where it was encrypted; data keys destroyed: {erasure.data_keys}"
         case Holds.WRAPPED_KEYS:
             return "the destroyed data keys, wrapped: until then the master key unwraps a copy of this topic"
         case Holds.PLAIN_EVENTS:

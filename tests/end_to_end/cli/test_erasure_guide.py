@@ -3,11 +3,13 @@
 import json
 import shlex
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from pages import shows, steps
 from soma_command import Soma
+from soma_schemas.erasure_receipts import selector_digest
 
 GUIDE = (Path(__file__).parents[3] / "docs/guides/erasure.md").read_text(encoding="utf-8")
 
@@ -40,6 +42,19 @@ def test_the_guide_works(at_home: Soma, tmp_path: Path, monkeypatch: pytest.Monk
     refused = at_home("erase", "verify", "changed.json", "--key", str(key))
     assert refused.code == 1
     assert "the receipt was changed after it was signed" in refused.err
+
+
+def test_the_receipt_in_the_guide_is_genuine_without_any_service(soma: Soma, tmp_path: Path) -> None:
+    receipt, key = tmp_path / "receipt.json", tmp_path / "public.pem"
+    printed = {step.language: step.text for step in steps(GUIDE)}
+    receipt.write_text(printed["json"])
+    key.write_text(printed["pem"])
+
+    checked = soma("erase", "verify", str(receipt), "--key", str(key))
+
+    assert checked.code == 0, checked.err
+    said = json.loads(receipt.read_text())
+    assert said["selector_sha256"] == selector_digest(UUID(said["request_id"]), "customer-1842")
 
 
 def test_the_receipt_in_the_guide_has_the_fields_of_a_real_one(at_home: Soma) -> None:

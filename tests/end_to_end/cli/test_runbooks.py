@@ -1,10 +1,12 @@
 """Each runbook, walked while a stack is in the state that it is about."""
 
+import json
 import os
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -36,7 +38,8 @@ QUICK = {
     # A worker that stands still stays a member for as long as a page is walked.
     "SOMA_DELIVERY__SESSION_TIMEOUT": "600",
 }
-BEGINNINGS = ("## What to do\n", "## It is over when\n")
+
+LOST = "If it is lost for good"
 
 Typing = Callable[[str], Ran]
 
@@ -84,11 +87,15 @@ def publishing(up: Up) -> PublishingSettings:
     return handover_settings(local.environment)
 
 
+def section(page: str, heading: str) -> list[Step]:
+    """What is typed below a heading."""
+    text = (RUNBOOKS / f"{page}.md").read_text(encoding="utf-8")
+    return steps(text.partition(f"## {heading}\n")[2].partition("\n## ")[0])
+
+
 def sections(page: str) -> tuple[list[Step], list[Step]]:
     """What is typed while it lasts, and what shows that it is over."""
-    text = (RUNBOOKS / f"{page}.md").read_text(encoding="utf-8")
-    before, _, after = text.partition(BEGINNINGS[1])
-    return steps(before.partition(BEGINNINGS[0])[2]), steps(after)
+    return section(page, "What to do"), section(page, "It is over when")
 
 
 def missing(step: Step, ran: Ran) -> list[str]:
@@ -240,6 +247,25 @@ def test_a_master_key_that_did_not_come_to_every_host(up: Up, soma: Soma, typed:
     file.write_text(new_master_key() + file.read_text(encoding="ascii"), encoding="ascii")
 
     walked("master-key", typed)
+
+
+def test_a_master_key_that_is_lost_for_good(up: Up, soma: Soma, typed: Typing) -> None:
+    storing = ("store", "Bob drinks milk.", "-n", "runbooks/sealed", "--subject", "bob", "--wait", "60")
+    assert soma(*storing).code == 0
+    (up.home / "secrets" / "master-key").write_text(new_master_key(), encoding="ascii")
+    status = json.loads(soma("encryption", "status", "--json").out)
+    (lost,) = [each["master_key_id"] for each in status["master_keys"] if not each["in_file"]]
+
+    during = [
+        replace(step, text=step.text.replace(" ID ", f" {lost} ")) for step in section("master-key", LOST)
+    ]
+    walk(during, typed, all_is_well=True)
+    walk(section("master-key", "It is over when"), typed, all_is_well=True)
+
+    assert soma(*storing).code == 0
+    left = json.loads(soma("encryption", "status", "--json").out)
+    assert [(each["in_file"], each["data_keys"]) for each in left["master_keys"]] == [(True, 1)]
+    assert soma("encryption", "retire-master-key", lost, "--yes").code == 2
 
 
 def test_a_backup_that_is_old(typed: Typing) -> None:

@@ -70,7 +70,7 @@ async def test_erasing_a_subject_destroys_its_key_and_those_of_its_memories_patc
     assert row["state"] == "completed"
     assert destroyed(place) == gone
     assert row["data_keys"] == 2
-    assert "2 data keys were destroyed" in row["receipt"]
+    assert "data keys destroyed: 2" in row["receipt"]
 
 
 async def test_the_key_of_a_subject_is_retired_with_the_acceptance_and_destroyed_after_its_time(
