@@ -46,7 +46,8 @@ class Migrated(Result):
         log: Where it is now.
         former: The topic that it followed; null where nothing was done.
         settled: Offsets that the sinks still had to pass when it was closed.
-        closed_seconds: For how long writes were refused.
+        closed_seconds: For how long this run had writes refused.
+        resumed: Whether an earlier run had closed the log: writes were refused since then.
         joined: Whether both sinks read the new topic.
         dropped: Topics that were deleted.
     """
@@ -55,6 +56,7 @@ class Migrated(Result):
     former: str | None = None
     settled: int = 0
     closed_seconds: float = 0.0
+    resumed: bool = False
     joined: bool = True
     dropped: tuple[str, ...] = ()
 
@@ -62,9 +64,10 @@ class Migrated(Result):
         """Return a line for each thing done."""
         lines = [f"deleted {name}" for name in self.dropped]
         if self.former is not None:
+            before = ", and before that since an earlier run closed the log" if self.resumed else ""
             lines.append(
                 f"{self.log.topic} follows {self.former}: {self.settled:,} offsets settled first, "
-                f"writes were refused for {self.closed_seconds:.1f} s"
+                f"writes were refused for {self.closed_seconds:.1f} s{before}"
             )
         return Group(*map(Text, lines), self.log.drawn())
 
@@ -146,6 +149,7 @@ async def _move(
         former=layout.name,
         settled=lines.most,
         closed_seconds=round(closed_seconds, 3),
+        resumed=layout.closed,
         joined=both,
     )
 

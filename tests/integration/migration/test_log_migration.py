@@ -198,6 +198,7 @@ async def test_a_log_gets_more_partitions_under_load_and_nothing_acknowledged_is
     assert (nobody[0], given_up[0], done[0], dropped[0]) == (1, 0, 0, 0), (given_up, done, dropped)
     assert "nobody is in" in nobody[2]
     assert given_up[1]["log"]["closed"] is False
+    assert done[1]["resumed"] is True
     assert in_between == {1}
     assert done[1]["log"] == {
         "topic": f"{prefix}memory.events.e2",
