@@ -94,7 +94,7 @@ COMMANDS = (
     Entry(
         "encryption",
         "soma_cli.commands.encryption",
-        "Show and rotate the master key, which wraps the keys of encrypted events.",
+        "Show, rotate and retire master keys, which wrap the keys of encrypted events.",
         OPERATION,
     ),
     Entry(

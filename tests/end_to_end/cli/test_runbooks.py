@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -90,7 +91,7 @@ def publishing(up: Up) -> PublishingSettings:
 def section(page: str, heading: str) -> list[Step]:
     """What is typed below a heading."""
     text = (RUNBOOKS / f"{page}.md").read_text(encoding="utf-8")
-    return steps(text.partition(f"## {heading}\n")[2].partition("\n## ")[0])
+    return steps(re.split(r"\n##+ ", text.partition(f"## {heading}\n")[2])[0])
 
 
 def sections(page: str) -> tuple[list[Step], list[Step]]:
