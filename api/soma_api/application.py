@@ -12,12 +12,13 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import Lifespan
 
 from soma_api import openapi
 from soma_api.docs_page import add_docs_page
-from soma_api.middleware import RequestMiddleware, request_id_of
+from soma_api.middleware import RefusalMiddleware, RequestMiddleware, request_id_of
 from soma_api.problems import (
     ApiError,
     InternalError,
@@ -45,6 +46,7 @@ from soma_api.routes import (
     search,
     writes,
 )
+from soma_api.security_headers import ASKED_BY_BROWSERS, METHODS, READ_BY_BROWSERS, security_headers
 from soma_api.services import make_services
 from soma_schemas.violations import violations_of
 
@@ -90,12 +92,25 @@ def create_application(resources: Resources) -> FastAPI:
     application.add_exception_handler(ApiError, _api_error)
     application.add_exception_handler(RequestValidationError, _invalid_request)
     application.add_exception_handler(HTTPException, _framework_error)
+    # The last that is added is the first that a request meets.
+    application.add_middleware(
+        RefusalMiddleware,
+        max_body_bytes=gateway.max_body_bytes,
+        max_concurrent_requests=gateway.max_concurrent_requests,
+    )
+    if gateway.cors_origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=gateway.cors_origins,
+            allow_methods=METHODS,
+            allow_headers=ASKED_BY_BROWSERS,
+            expose_headers=READ_BY_BROWSERS,
+        )
     application.add_middleware(
         RequestMiddleware,
         clock=resources.clock,
         metrics=resources.metrics,
-        max_body_bytes=gateway.max_body_bytes,
-        max_concurrent_requests=gateway.max_concurrent_requests,
+        security_headers=security_headers(gateway.hsts_max_age),
     )
     return application
 

@@ -1,5 +1,6 @@
 """Swagger UI, served without any other host."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,8 +10,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from soma_api.security_headers import policy_of_page
+
 PATH = "/docs"
 _ASSETS = f"{PATH}/assets"
+_SCRIPT = re.compile("<script>(.*?)</script>", re.DOTALL)
 
 
 def add_docs_page(application: FastAPI) -> None:
@@ -21,10 +25,13 @@ def add_docs_page(application: FastAPI) -> None:
     @application.get(PATH, include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
         root = request.scope.get("root_path", "")
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url=f"{root}{application.openapi_url}",
             title=application.title,
             swagger_js_url=f"{root}{_ASSETS}/swagger-ui-bundle.js",
             swagger_css_url=f"{root}{_ASSETS}/swagger-ui.css",
             swagger_favicon_url=f"{root}{_ASSETS}/favicon.png",
         )
+        (script,) = _SCRIPT.findall(bytes(page.body).decode())
+        page.headers["Content-Security-Policy"] = policy_of_page(script)
+        return page

@@ -1,4 +1,4 @@
-"""The middleware of every request: request id, limits, metrics, log line, and unexpected errors."""
+"""The middleware of every request: request id, security headers, metrics and log line; limits and errors."""
 
 import os
 import re
@@ -18,6 +18,7 @@ from soma_api.problems import (
     OverloadedError,
     problem_response,
 )
+from soma_api.security_headers import Headers
 from soma_schemas import tracing
 from soma_schemas.clock import Clock
 
@@ -39,7 +40,7 @@ def request_id_of(scope: Mapping[str, Any]) -> str:
 
 
 class RequestMiddleware:
-    """Names, bounds, measures and logs every request, and answers HEAD as GET without the body.
+    """Names, measures and logs every request, and answers HEAD as GET without the body.
 
     Nothing that it sees of a request goes into a log.
 
@@ -47,25 +48,14 @@ class RequestMiddleware:
         app: The application itself.
         clock: Measures.
         metrics: Counts.
-        max_body_bytes: Largest body that is taken.
-        max_concurrent_requests: Most requests at once.
+        security_headers: Given to each answer that does not have them.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        clock: Clock,
-        metrics: ApiMetrics,
-        max_body_bytes: int,
-        max_concurrent_requests: int,
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, clock: Clock, metrics: ApiMetrics, security_headers: Headers) -> None:
         self._app = app
         self._clock = clock
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
-        self._max_concurrent_requests = max_concurrent_requests
-        self._in_flight = 0
+        self._security_headers = security_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -86,30 +76,18 @@ class RequestMiddleware:
                 message["body"] = b""
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", []).append(
-                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode())
-                )
+                headers = message.setdefault("headers", [])
+                present = {name for name, _ in headers}
+                headers += [each for each in self._security_headers if each[0] not in present]
+                headers.append((REQUEST_ID_HEADER.lower().encode(), request_id.encode()))
             await send(message)
 
         with _span(scope, method) as span:
-            self._in_flight += 1
             self._metrics.request_started()
             bound = structlog.contextvars.bind_contextvars(request_id=request_id)
             try:
-                try:
-                    self._refuse_early(scope)
-                    await self._app(scope, self._bounded(receive), answer)
-                except ApiError as error:
-                    await problem_response(error, request_id)(scope, receive, answer)
-                except Exception as error:
-                    # The message and the values may hold content; the class and the place never do.
-                    log.error("request_failed", error=type(error).__name__, where=_where(error))  # noqa: TRY400  # no traceback: it would print the message
-                    if status:
-                        raise
-                    internal = InternalError("an error that nobody foresaw; it is in the log")
-                    await problem_response(internal, request_id)(scope, receive, answer)
+                await self._app(scope, receive, answer)
             finally:
-                self._in_flight -= 1
                 seconds = self._clock.monotonic() - started
                 route = _route(scope)
                 self._metrics.request_done(route, method, status, seconds)
@@ -126,6 +104,50 @@ class RequestMiddleware:
                         milliseconds=round(seconds * 1000, 2),
                     )
                 structlog.contextvars.reset_contextvars(**bound)
+
+
+class RefusalMiddleware:
+    """Refuses what is too large or too much, and answers every error as a problem.
+
+    Args:
+        app: The application itself.
+        max_body_bytes: Largest body that is taken.
+        max_concurrent_requests: Most requests at once.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_concurrent_requests: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._max_concurrent_requests = max_concurrent_requests
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        self._in_flight += 1
+        try:
+            self._refuse_early(scope)
+            await self._app(scope, self._bounded(receive), answer)
+        except ApiError as error:
+            await problem_response(error, request_id_of(scope))(scope, receive, answer)
+        except Exception as error:
+            # The message and the values may hold content; the class and the place never do.
+            log.error("request_failed", error=type(error).__name__, where=_where(error))  # noqa: TRY400  # no traceback: it would print the message
+            if begun:
+                raise
+            internal = InternalError("an error that nobody foresaw; it is in the log")
+            await problem_response(internal, request_id_of(scope))(scope, receive, answer)
+        finally:
+            self._in_flight -= 1
 
     def _refuse_early(self, scope: Scope) -> None:
         if self._in_flight > self._max_concurrent_requests and not _is_probe(scope):

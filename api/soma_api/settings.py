@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
 
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
@@ -22,6 +22,13 @@ _LOGIN = "soma_api"
 
 # docs/adr/0040 has the measurements behind this number.
 PACKAGED_WEAK_BELOW = 0.25
+
+
+# What a browser sends as `Origin`: no path, and no wildcard, which would let every page in.
+Origin = Annotated[
+    str,
+    StringConstraints(pattern=r"^https?://(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]{1,5})?$"),
+]
 
 
 class GatewaySettings(SettingsGroup):
@@ -74,6 +81,17 @@ class GatewaySettings(SettingsGroup):
         description="A hit that shares no word with the question is marked `weak` when its cosine is below "
         f"this; -1 marks none. Unset: {PACKAGED_WEAK_BELOW}, as measured, for the packaged model, and no "
         "mark for others.",
+    )
+    cors_origins: list[Origin] = Field(
+        [],
+        description="Origins whose pages may call the API from a browser, such as "
+        '`["https://app.example.com"]`. None: no page of another origin may.',
+    )
+    hsts_max_age: Duration | None = Field(
+        None,
+        gt=timedelta(0),
+        description="Sends `Strict-Transport-Security` with this age. Set it where clients reach the API "
+        "through TLS alone: browsers refuse plain HTTP to this host from then on.",
     )
     docs: bool = Field(True, description="Serve /docs and /openapi.json, without a key.")
     metrics_on_loopback: bool = Field(

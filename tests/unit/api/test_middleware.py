@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from fakes import FakeClock
 from soma_api.metrics import ApiMetrics
-from soma_api.middleware import RequestMiddleware
+from soma_api.middleware import RefusalMiddleware, RequestMiddleware
+from soma_api.security_headers import security_headers
 from soma_schemas.metrics import MetricSet
 from spans import A_TRACE, Spans, a_traceparent, trace_id
 
@@ -27,11 +28,10 @@ class App:
         self.clock = FakeClock()
         self.answer: Answer = self.fine
         self._middleware = RequestMiddleware(
-            self._serve,
+            RefusalMiddleware(self._serve, max_body_bytes=10, max_concurrent_requests=requests),
             clock=self.clock,
             metrics=ApiMetrics(self.metrics),
-            max_body_bytes=10,
-            max_concurrent_requests=requests,
+            security_headers=security_headers(None),
         )
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self._middleware), base_url="http://soma"
