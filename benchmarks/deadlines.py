@@ -19,7 +19,8 @@ from uuid import UUID
 from rich.console import Console
 from rich.table import Table
 
-from soma_api.queries.vectors.conditions import Condition, SearchFilter, conditions_of, of_tenant, places_of
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.vectors.conditions import Condition, conditions_of, of_tenant, places_of
 from soma_api.queries.vectors.living_conditions import living
 from soma_api.queries.vectors.reader import Question
 from soma_cli.local.embedded_index import EmbeddedIndex
@@ -53,10 +54,10 @@ _WORDS = (
 _QUESTIONS, _ROUNDS, _BATCH, _NAMESPACES = 30, 3, 2_000, 40
 
 _FILTERS = {
-    "whole tenant": SearchFilter(),
-    "wide prefix": SearchFilter(namespace_prefix="user"),
-    "narrow prefix": SearchFilter(namespace_prefix="user/3"),
-    "importance >= 0.5": SearchFilter(importance_min=0.5),
+    "whole tenant": selection(),
+    "wide prefix": selection(namespace_prefix="user"),
+    "narrow prefix": selection(namespace_prefix="user/3"),
+    "importance >= 0.5": selection(importance_min=0.5),
 }
 
 

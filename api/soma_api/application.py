@@ -48,7 +48,7 @@ from soma_api.routes import (
 )
 from soma_api.security_headers import ASKED_BY_BROWSERS, METHODS, READ_BY_BROWSERS, security_headers
 from soma_api.services import make_services
-from soma_schemas.violations import violations_of
+from soma_schemas.violations import WITHIN, violations_of
 
 _ROUTERS = (
     memories.router,
@@ -179,7 +179,8 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 def _as_validation_error(finding: dict[str, Any]) -> ValidationError:
     """Return one of FastAPI's findings as pydantic's own, so that one place names what is wrong."""
     reason = finding["msg"] + _hint(finding)
-    kind = PydanticCustomError(finding["type"], "{reason}", {"reason": reason})
+    within = finding.get("ctx", {}).get(WITHIN, "")
+    kind = PydanticCustomError(finding["type"], "{reason}", {"reason": reason, WITHIN: within})
     details = InitErrorDetails(type=kind, loc=tuple(finding["loc"][1:]), input=None)
     return ValidationError.from_exception_data("request", [details])
 
@@ -187,7 +188,7 @@ def _as_validation_error(finding: dict[str, Any]) -> ValidationError:
 def _hint(finding: dict[str, Any]) -> str:
     """Return what to add where a value that looked right to its sender does not arrive as it was written."""
     match finding:
-        case {"loc": ("query", *_), "input": str(value)} if " " in value:
+        case {"loc": ("query", *_), "input": str(value)} if " " in value and not value.startswith("{"):
             return "; in a query `+` is a blank: a plus is written `%2B`"
         case {"loc": ("path", "memory_id" | "to_memory_id"), "type": "uuid_parsing"}:
             return "; `GET /v1/memories?namespace=...&key=...` finds a memory by its key"

@@ -7,6 +7,7 @@ from soma_cli.failures import UsageError
 from soma_schemas.json_text import JsonError, number_of, read_json
 from soma_schemas.moments import of_rfc3339
 
+_EXAMPLES = {"payload": """'{"channel": "chat"}'""", "filter": """'{"importance": {"gte": 0.5}}'"""}
 _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(f"([0-9]{{1,12}})([{''.join(_SECONDS)}])", re.ASCII)
 
@@ -23,8 +24,12 @@ def coordinate_of(text: str) -> list[float]:
         raise UsageError(f"`{text}` is not a coordinate", remedy="join numbers by commas: `1,2.5`") from None
 
 
-def json_object_of(text: str) -> dict[str, object]:
+def json_object_of(what: str, text: str) -> dict[str, object]:
     """Read a JSON object.
+
+    Args:
+        what: It is.
+        text: That holds it.
 
     Raises:
         UsageError: It is none.
@@ -32,9 +37,9 @@ def json_object_of(text: str) -> dict[str, object]:
     try:
         value = read_json(text).value
     except JsonError as error:
-        raise UsageError(f"the payload {error}") from None
+        raise UsageError(f"the {what} {error}") from None
     if not isinstance(value, dict):
-        raise UsageError("the payload is not a JSON object", remedy="""write it as '{"channel": "chat"}'""")
+        raise UsageError(f"the {what} is not a JSON object", remedy=f"write it as {_EXAMPLES[what]}")
     return value
 
 

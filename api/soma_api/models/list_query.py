@@ -10,20 +10,25 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
+from soma_api.models.filter_language import BOUNDS, read_filter
 from soma_api.models.memory_filter import Asked, MemoryFilter
 from soma_api.models.payload_filter import MEANING, compared
 from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize, QueryImportance
 from soma_api.principals import Principal
 from soma_api.problems import InvalidInputError, Source, field_errors_of
-from soma_api.queries.memory_queries import Filters, Memory, Order
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_terms import EVERYTHING, Every, Selection
+from soma_api.queries.memory_queries import Memory, Order
 from soma_schemas.fields import (
     Coordinate,
     StorableString,
     broken,
     json_object,
+    limits_of,
 )
 from soma_schemas.identity import identified
 from soma_schemas.json_text import JsonError, number_of
@@ -43,6 +48,11 @@ def _payload(text: str) -> str:
         raise broken(ViolationCode.TOO_LONG, f"has more than {_MAX_PAYLOAD_BYTES} bytes")
     text = json_object(text)
     compared(json.loads(text))
+    return text
+
+
+def _filter(text: str, info: ValidationInfo) -> str:
+    read_filter(text, limits_of(info))
     return text
 
 
@@ -67,6 +77,11 @@ class ListQuery(MemoryFilter):
         description=f"A JSON object. {MEANING}",
         examples=['{"channel": "chat"}'],
     )
+    filter: Annotated[StorableString, AfterValidator(_filter)] | None = Field(
+        None,
+        description=f"What is true of the memories, in the filter language, as JSON. {BOUNDS}",
+        examples=['{"importance": {"gte": 0.5}, "not": {"tags": {"contains": "draft"}}}'],
+    )
     embeddings: bool = Field(False, description="Also return the vectors that came with memories.")
     sort: Order = Field(Order.UPDATED_DESCENDING, description="A minus puts the newest or greatest first.")
     limit: PageSize = Field(DEFAULT_PAGE_SIZE, description="Memories on a page.")
@@ -84,7 +99,7 @@ class ListQuery(MemoryFilter):
             raise broken(ViolationCode.MISSING_FIELD, "`coordinate_min` and `coordinate_max` come together")
         return self
 
-    def filters(self, principal: Principal, limits: Limits) -> Filters:
+    def selection(self, principal: Principal, limits: Limits) -> Selection:
         """Return what to ask the database.
 
         Raises:
@@ -108,23 +123,28 @@ class ListQuery(MemoryFilter):
                 )
             )
         named = None
+        where = EVERYTHING if self.filter is None else read_filter(self.filter, limits).term()
         if self.namespace is not None:
             named = identified(principal.tenant, self.namespace, self.key, coordinate)
+        # Key and coordinate are asked besides the id: an id can be had without either.
+        if coordinate is not None:
+            where = Every(
+                (*selection(coordinate_min=coordinate, coordinate_max=coordinate).where.terms, where)
+            )
         prefix, allowed = visible_below(principal, self.namespace, self.namespace_prefix)
-        return Filters(
+        return selection(
             namespace=self.namespace,
             namespace_prefix=prefix,
             allowed=allowed,
             memory_ids=None if named is None else [named],
-            # The key is asked besides the id: an id can be had without its key.
             **self.shared(),
-            coordinate=coordinate,
-            tags=self.tags or None,
+            tags=self.tags,
             importance_min=self.importance_min,
             importance_max=self.importance_max,
             payload=compared(json.loads(self.payload or "{}")),
             coordinate_min=low,
             coordinate_max=high,
+            where=where,
         )
 
     def signature(self) -> dict[str, Any]:

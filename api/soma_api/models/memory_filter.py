@@ -48,7 +48,7 @@ class MemoryFilter(BaseModel):
         return self
 
     def shared(self) -> dict[str, Any]:
-        """Return the arguments that `Filters` and `SearchFilter` share, but for the namespaces."""
+        """Return the arguments of `selection` that lists and searches share, but for the namespaces."""
         equal = {name: getattr(self, name) for name in EQUAL}
         return {
             "equal": {name: str(value) for name, value in equal.items() if value is not None},

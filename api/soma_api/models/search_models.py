@@ -5,13 +5,15 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
+from soma_api.models.filter_language import BOUNDS, Where
 from soma_api.models.list_query import visible_below
 from soma_api.models.memory_filter import MemoryFilter
 from soma_api.models.payload_filter import MEANING, SEARCHED, compared
 from soma_api.models.requests import Input, JsonObject, RequestId
 from soma_api.models.responses import IndexView, memory_view
 from soma_api.principals import Principal
-from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_terms import EVERYTHING, NumberRange, Selection
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
 from soma_schemas.fields import (
     Coordinate,
@@ -73,6 +75,10 @@ class FilterBody(MemoryFilter):
         None, description="High corner of the box, which belongs to it."
     )
 
+    where: Where | None = Field(
+        None, description=f"What else is true of the memories, in the filter language. {BOUNDS}"
+    )
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.coordinate_min is None) != (self.coordinate_max is None):
@@ -88,20 +94,20 @@ class FilterBody(MemoryFilter):
         compared(self.payload)
         return self
 
-    def within(self, principal: Principal) -> SearchFilter:
+    def within(self, principal: Principal) -> Selection:
         """Return what to ask the index.
 
         Raises:
             NamespaceForbiddenError: The key does not reach the namespace or the prefix.
         """
         prefix, allowed = visible_below(principal, self.namespace, self.namespace_prefix)
-        return SearchFilter(
+        return selection(
             namespace=self.namespace,
             namespace_prefix=prefix,
             allowed=allowed,
             memory_ids=self.memory_ids,
             **self.shared(),
-            tags=tuple(self.tags),
+            tags=self.tags,
             tags_any=self.tags_any,
             importance_min=self.importance_min,
             importance_max=self.importance_max,
@@ -112,6 +118,7 @@ class FilterBody(MemoryFilter):
             },
             coordinate_min=self.coordinate_min,
             coordinate_max=self.coordinate_max,
+            where=EVERYTHING if self.where is None else self.where.term(),
         )
 
 

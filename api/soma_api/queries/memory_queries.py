@@ -1,8 +1,7 @@
 """Reads memories from PostgreSQL: one, some, or page by page."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
@@ -13,9 +12,9 @@ from psycopg import sql
 
 from soma_api.queries.database import Database
 from soma_api.queries.deadlines import LIVING, Deadlines
-from soma_api.queries.payload_path import has_fields
-from soma_schemas.memories import EQUAL, SELECTED, Content, content_of
-from soma_schemas.vectors.terms import Scalar
+from soma_api.queries.filter_sql import SqlConditions
+from soma_api.queries.filter_terms import Every, IsMemory, Selection, Tagged, conjuncts
+from soma_schemas.memories import SELECTED, Content, content_of
 
 # As many ids as are joined faster than a list is filtered in its order.
 _FEW_TAGGED = 1000
@@ -33,8 +32,6 @@ FROM (
 ) AS held
 WHERE NOT deleted AND {LIVING}
 """  # noqa: S608  # columns of our own
-
-_EQUAL = " AND ".join(f"(%({name})s::text IS NULL OR {name} = %({name})s::text)" for name in EQUAL)
 
 _WHEREABOUTS = f"""
 SELECT memory_id, namespace, version, NOT deleted AND NOT {LIVING}
@@ -85,40 +82,6 @@ class Order(StrEnum):
     def descending(self) -> bool:
         """Say whether the greatest comes first."""
         return self.startswith("-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filters:
-    """Which memories a list holds; None asks nothing.
-
-    Attributes:
-        namespace_prefix: This namespace and all below it.
-        allowed: What the reader may see at all, each with all below it.
-        memory_ids: Only these.
-        equal: Fields of `soma_schemas.memories.EQUAL`, and the value that each must have.
-        tags: All of them.
-        payload: Fields of the payload, by names joined with dots, and the value that each must have.
-        coordinate_min: The low corner of a box of coordinates, as long as `coordinate_max`; both ends count.
-    """
-
-    namespace: str | None = None
-    namespace_prefix: str | None = None
-    allowed: Sequence[str] | None = None
-    memory_ids: Sequence[UUID] | None = None
-    equal: Mapping[str, str] = field(default_factory=dict)
-    coordinate: Sequence[float] | None = None
-    tags: Sequence[str] | None = None
-    importance_min: float | None = None
-    importance_max: float | None = None
-    occurred_from: datetime | None = None
-    occurred_before: datetime | None = None
-    created_from: datetime | None = None
-    created_before: datetime | None = None
-    updated_from: datetime | None = None
-    updated_before: datetime | None = None
-    payload: Mapping[str, Scalar] = field(default_factory=dict)
-    coordinate_min: Sequence[float] | None = None
-    coordinate_max: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +144,7 @@ class MemoryQueries:
     async def page(
         self,
         tenant: str,
-        filters: Filters,
+        wanted: Selection,
         order: Order,
         *,
         after: tuple[Any, UUID] | None,
@@ -192,7 +155,7 @@ class MemoryQueries:
 
         Args:
             tenant: Whose.
-            filters: Which.
+            wanted: Which.
             order: In what order.
             after: The sorting value and the id of the row after which the page begins.
             limit: How many.
@@ -201,20 +164,17 @@ class MemoryQueries:
         Raises:
             StoreUnavailableError: The database does not answer.
         """
-        values = _values(filters) | await self._deadlines.values(tenant)
-        if filters.tags:
-            few = await self._few_tagged(tenant, filters.tags)
-            if few is not None:
-                wanted = filters.memory_ids
-                values["memory_ids"] = (
-                    few if wanted is None else [each for each in wanted if each in set(few)]
-                )
-        values |= {"limit": limit, "embeddings": embeddings, "after_value": None, "after_id": None}
+        where = wanted.where
+        tags = [tag for each in conjuncts(where) if isinstance(each, Tagged) for tag in _only(each.tags)]
+        if tags and (few := await self._few_tagged(tenant, tags)) is not None:
+            where = Every((IsMemory(tuple(few)), *where.terms))
+        conditions = SqlConditions()
+        statement = list_statement(order, conditions.met_by(where), first=after is None)
+        values = _places(wanted) | conditions.values | await self._deadlines.values(tenant)
+        values |= {"limit": limit, "embeddings": embeddings}
         if after is not None:
             values["after_value"], values["after_id"] = after
-        rows = await self._database.rows(
-            tenant, list_statement(order, first=after is None), values, prepare=False
-        )
+        rows = await self._database.rows(tenant, statement, values, prepare=False)
         return list(map(_memory, rows))
 
     async def _few_tagged(self, tenant: str, tags: Sequence[str]) -> list[UUID] | None:
@@ -231,9 +191,14 @@ _TYPES: Mapping[str, LiteralString] = {
 }
 
 
-@cache
-def list_statement(order: Order, *, first: bool) -> sql.Composed:
-    """Return the statement that reads a page in this order: the first one, or one after a row."""
+def list_statement(order: Order, where: sql.Composable, *, first: bool) -> sql.Composed:
+    """Return the statement that reads a page in this order: the first one, or one after a row.
+
+    Args:
+        order: Of the rows.
+        where: What they meet, as `SqlConditions` says it.
+        first: Whether it is the first page.
+    """
     column = sql.Identifier(order.column)
     direction = sql.SQL("DESC") if order.descending else sql.SQL("ASC")
     after: sql.Composable = sql.SQL("true")
@@ -245,12 +210,10 @@ def list_statement(order: Order, *, first: bool) -> sql.Composed:
             beyond=sql.SQL("<") if order.descending else sql.SQL(">"),
             type=sql.SQL(_TYPES[order.column]),
         )
-    # The file is part of the package and holds no value of anybody's.
-    text = (files("soma_api.queries") / "list_memories.sql").read_text("utf-8")
-    return sql.SQL(text).format(
+    return sql.SQL(_list_text()).format(
         columns=sql.SQL(_COLUMNS),
         living=sql.SQL(LIVING),
-        equal=sql.SQL(_EQUAL),
+        where=where,
         after=after,
         order=sql.SQL("{column} {direction}, memory_id {direction}").format(
             column=column, direction=direction
@@ -258,39 +221,25 @@ def list_statement(order: Order, *, first: bool) -> sql.Composed:
     )
 
 
+@cache
+def _list_text() -> LiteralString:
+    # The file is part of the package and holds no value of anybody's.
+    text: LiteralString = (files("soma_api.queries") / "list_memories.sql").read_text("utf-8")
+    return text
+
+
 def _memory(row: Sequence[Any]) -> Memory:
     memory_id, version, *values = row
     return Memory(memory_id, version, content_of(values))
 
 
-def _values(filters: Filters) -> dict[str, Any]:
-    coordinate_min, coordinate_max = filters.coordinate_min, filters.coordinate_max
-    second = coordinate_min is not None and len(coordinate_min) > 1
+def _places(wanted: Selection) -> dict[str, Any]:
     return {
-        "namespace": filters.namespace,
-        "namespace_prefix": filters.namespace_prefix,
-        "allowed": _list(filters.allowed),
-        "memory_ids": _list(filters.memory_ids),
-        **{name: filters.equal.get(name) for name in EQUAL},
-        "coordinate": _list(filters.coordinate),
-        "tags": _list(filters.tags),
-        "importance_min": filters.importance_min,
-        "importance_max": filters.importance_max,
-        "occurred_from": filters.occurred_from,
-        "occurred_before": filters.occurred_before,
-        "created_from": filters.created_from,
-        "created_before": filters.created_before,
-        "updated_from": filters.updated_from,
-        "updated_before": filters.updated_before,
-        "payload": has_fields(filters.payload),
-        "min": _list(coordinate_min),
-        "max": _list(coordinate_max),
-        "min_1": coordinate_min[0] if coordinate_min else None,
-        "max_1": coordinate_max[0] if coordinate_max else None,
-        "min_2": coordinate_min[1] if coordinate_min and second else None,
-        "max_2": coordinate_max[1] if coordinate_max and second else None,
+        "namespace": wanted.namespace,
+        "namespace_prefix": wanted.namespace_prefix,
+        "allowed": None if wanted.allowed is None else list(wanted.allowed),
     }
 
 
-def _list(values: Sequence[Any] | None) -> list[Any] | None:
-    return None if values is None else list(values)
+def _only(values: Sequence[str]) -> Sequence[str]:
+    return values if len(values) == 1 else ()

@@ -147,14 +147,14 @@ async def list_memories(
 
     A memory that changes between two pages may move in the order; every other one is listed exactly once.
     """
-    filters = query.filters(principal, settings.limits)
+    wanted = query.selection(principal, settings.limits)
     belongs_to = {"query": query.signature(), "namespaces": principal.namespaces}
     begin = None
     if query.cursor is not None:
         begin = after(cursors.read(query.cursor, principal.tenant, belongs_to))
     answered = await consistency.ensure()
     found = await memories.page(
-        principal.tenant, filters, query.sort, after=begin, limit=query.limit + 1, embeddings=query.embeddings
+        principal.tenant, wanted, query.sort, after=begin, limit=query.limit + 1, embeddings=query.embeddings
     )
     page = found[: query.limit]
     more = len(found) > query.limit

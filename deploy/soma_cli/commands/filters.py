@@ -9,6 +9,7 @@ import typer
 
 from soma_cli.failures import UsageError
 from soma_cli.naming import OfNamespace
+from soma_cli.parsing import json_object_of
 from soma_schemas.fields import Kind
 
 
@@ -25,11 +26,19 @@ def _filters(
     tags: Annotated[list[str] | None, typer.Option("--tag", "-t", help="With this tag.")] = None,
     subject: Annotated[str | None, typer.Option(help="About this person.", show_default=False)] = None,
     source: Annotated[str | None, typer.Option(help="From exactly this source.", show_default=False)] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            help="What is true of the memories, as JSON in the filter language (docs/guides/search.md).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> dict[str, Any]:
-    """Return the filters that were given, as the API names them.
+    """Return the filters that were given, as the API names them for lists.
 
     Raises:
-        UsageError: Both a namespace and a prefix were given.
+        UsageError: Both a namespace and a prefix were given, or the filter is no JSON object.
     """
     if namespace is not None and prefix is not None:
         raise UsageError("--namespace is one namespace, --prefix one with all below it: give one of them")
@@ -40,7 +49,10 @@ def _filters(
         "tags": tags or None,
         "subject": subject,
         "source": source,
+        "filter": where,
     }
+    if where is not None:
+        json_object_of("filter", where)
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -59,8 +59,10 @@ def search(
         "importance_min": importance_min,
         "occurred_from": spelled_moment_of("--occurred-from", occurred_from),
         "occurred_before": spelled_moment_of("--occurred-before", occurred_before),
-        "payload": None if payload is None else json_object_of(payload),
+        "payload": None if payload is None else json_object_of("payload", payload),
     }
+    where = chosen.pop("filter", None)
+    given["where"] = None if where is None else json_object_of("filter", where)
     wanted = chosen | {name: value for name, value in given.items() if value is not None}
     with open_client(context, url, api_key) as client:
         hits = client.search({"query": query, "mode": mode.value, "top_k": top_k, "filter": wanted})

@@ -102,7 +102,7 @@ def store(
         "key": key,
         "coordinate": None if coordinate is None else coordinate_of(coordinate),
         "memory_id": None if memory_id is None else str(memory_id),
-        "payload": {} if payload is None else json_object_of(payload),
+        "payload": {} if payload is None else json_object_of("payload", payload),
         "subject": subject,
         "source": source,
         "occurred_at": spelled_moment_of("--occurred-at", occurred_at),

@@ -15,9 +15,8 @@ from soma_schemas.vectors.payload import LABELS
 _WORDS_TO_A_NUMBER = 6
 
 # The engine holds the interpreter while it works, so all others wait for one question. A check takes 0.2 to
-# 0.9 microseconds; a range over numbers that share two indexes takes as long as a few (docs/adr/0030).
+# 0.9 microseconds.
 _MOST_CHECKS = 250_000
-_CHECKS_OF_A_RANGE_BY_NAME = 4
 
 # To check what few points meet, on all others, takes two to three times as long as the rest of a question.
 # So few are found first, which takes 0.1 ms, and left out of the answer.
@@ -49,8 +48,8 @@ def search_filter(
     """Return the same filter for walking many points: wide ranges are checked and never walked.
 
     "Not outside of the range" lets through what the range does, but the engine walks no negation. A `Not`
-    that excludes few points is not checked at all. None counts among the checks that are too many: callers
-    cannot ask for one, and that much has ended is no reason to refuse a search.
+    that excludes few points is not checked at all. One that nobody asked for does not count among the checks
+    that are too many: that much has ended is no reason to refuse a search.
 
     Args:
         conditions: At least one of them is neither range nor negation.
@@ -61,30 +60,32 @@ def search_filter(
         SearchTooCostlyError: Walking the fewest and checking the rest on each would take too long.
     """
     positive = [each for each in conditions if not isinstance(each, Not)]
-    wide = _wide(positive, count)
+    negative = [each for each in conditions if isinstance(each, Not)]
+    wide = _wide(positive, sum(_checks(each) for each in negative if each.asked), count)
     must_not = [edge.Filter(must_not=[_condition(each)]) for each in wide]
     left_out: set[UUID] = set()
-    for negation in conditions:
-        if isinstance(negation, Not):
-            excluded = some(filter_of([*positive, *negation.conditions]))
-            if len(excluded) > MOST_LEFT_OUT:
-                must_not.append(filter_of(negation.conditions))
-            else:
-                left_out.update(excluded)
+    for negation in negative:
+        excluded = some(filter_of([*positive, *negation.conditions]))
+        if len(excluded) > MOST_LEFT_OUT:
+            must_not.append(filter_of(negation.conditions))
+        else:
+            left_out.update(excluded)
     return Asked(
         edge.Filter(must=[_condition(each) for each in positive if each not in wide], must_not=[*must_not]),
         frozenset(left_out),
     )
 
 
-def _wide(conditions: Sequence[Condition], count: Callable[[edge.Filter], int]) -> list[Condition]:
+def _wide(
+    conditions: Sequence[Condition], further_checks: int, count: Callable[[edge.Filter], int]
+) -> list[Condition]:
     """Return the ranges that many points meet.
 
     Raises:
         SearchTooCostlyError: As `search_filter`.
     """
-    met = [(each, count(filter_of([each]))) for each in conditions] if len(conditions) > 1 else []
-    checks = sum(_checks(each) for each in conditions) - 1
+    checks = sum(_checks(each) for each in conditions) + further_checks - 1
+    met = [(each, count(filter_of([each]))) for each in conditions] if checks else []
     points = min((number for _, number in met), default=0)
     if checks * points > _MOST_CHECKS:
         raise SearchTooCostlyError(
@@ -99,7 +100,15 @@ def _is_range(condition: Condition) -> bool:
 
 
 def _checks(condition: Condition) -> int:
-    return _CHECKS_OF_A_RANGE_BY_NAME if isinstance(condition, AnyOf) else 1
+    match condition:
+        case AnyOf(alternatives, None):
+            return sum(_checks(each) for some in alternatives for each in some)
+        case AnyOf(_, int(checks)):
+            return checks
+        case Not(conditions):
+            return sum(map(_checks, conditions))
+        case _:
+            return 1
 
 
 def _condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition | edge.Filter:

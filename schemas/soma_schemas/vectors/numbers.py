@@ -7,7 +7,7 @@ says that a code is this field's alone within the point.
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,11 +40,14 @@ class EncodedNumbers:
     lows: Sequence[int]
 
 
-def encoded(numbers: Mapping[str, float]) -> EncodedNumbers:
-    """Return finite numbers, by the names of their fields, as a point holds them."""
+def encoded(numbers: Iterable[tuple[str, float]]) -> EncodedNumbers:
+    """Return finite numbers, with the names of their fields, as a point holds them.
+
+    Of one name, as many are kept as a field has codes.
+    """
     marks, highs, lows = [], [], []
     taken: set[int] = set()
-    for name, number in numbers.items():
+    for name, number in numbers:
         for attempt in range(_CODES):
             code, mark = _place(short_term(name), attempt)
             if code not in taken:

@@ -39,6 +39,9 @@ EMBEDDING: Final = "embedding"
 # Of longer coordinates the rest lies with the numbers of the payload.
 INDEXED_AXES: Final = 4
 
+# Fields that a memory may lack, of which no number field of the point tells.
+_OPTIONAL: Final = ("key", "subject", "source", "tags")
+
 # What of the content lies in the document; the embedding has a field of its own.
 _IN_DOCUMENT: Final = tuple(name for name in FIELDS if name != EMBEDDING)
 
@@ -86,6 +89,11 @@ def term_label(term: str) -> str:
     return _label("payload", term)
 
 
+def presence_label(name: str) -> str:
+    """Return the label of memories that have something in a field which others lack."""
+    return _label("has", name)
+
+
 def axis_field(axis: int) -> str:
     """Return the field of one number of a coordinate, counted from 0, that has an index of its own."""
     return f"coordinate_{axis}"
@@ -120,6 +128,7 @@ def living_payload(
         *_places(tenant, namespace),
         *(equal_label(name, value) for name in EQUAL if (value := getattr(content, name)) is not None),
         *map(tag_label, content.tags),
+        *(presence_label(name) for name in _OPTIONAL if getattr(content, name)),
     ]
     # Its own deadline; most memories have none, and an index that they are in would cost them.
     if content.expires_at is not None:
@@ -130,7 +139,7 @@ def living_payload(
             if axis < INDEXED_AXES:
                 payload[axis_field(axis)] = filter_number(at)
             else:
-                numbers[axis_name(axis)] = at
+                numbers.append((axis_name(axis), filter_number(at)))
     if numbers:
         of_numbers = encoded(numbers)
         terms += of_numbers.marks

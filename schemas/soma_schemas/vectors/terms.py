@@ -21,32 +21,43 @@ _PAYLOADS = json.JSONDecoder(parse_float=Decimal)
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
-def filterable(payload: str) -> tuple[list[str], dict[str, float]]:
+def filterable(payload: str) -> tuple[list[str], list[tuple[str, float]]]:
     """Return the terms and the numbers of a payload.
 
     A field is named by its path, the names of the objects above it joined by dots. A list of scalars counts
-    as a field that has each of its values.
+    as a field that has each of its values. Two fields of one name count both.
 
     Args:
         payload: A JSON object as text.
 
     Returns:
-        One term for each field and value; and the numbers by field name, for ranges.
+        One term for each field, one for each field and value; and the numbers with the names of their fields,
+        for ranges.
     """
     if payload == "{}":
-        return [], {}
+        return [], []
     terms: dict[str, None] = {}
-    numbers: dict[str, float] = {}
-    fields = _scalars("", _PAYLOADS.decode(payload), MAX_FILTERABLE_DEPTH)
+    numbers: list[tuple[str, float]] = []
+    fields = _fields("", _PAYLOADS.decode(payload), MAX_FILTERABLE_DEPTH)
     for path, value in islice(fields, MAX_FILTERABLE_FIELDS):
-        if isinstance(value, list):
-            terms |= dict.fromkeys(term(path, item) for item in value[:MAX_FILTERABLE_FIELDS])
-            continue
-        terms[term(path, value)] = None
-        number = _number(value)
-        if number is not None:
-            numbers[path] = number
+        terms[presence(path)] = None
+        match value:
+            case dict():
+                pass
+            case list():
+                scalars = [item for item in value if not isinstance(item, dict | list)]
+                terms |= dict.fromkeys(term(path, item) for item in scalars[:MAX_FILTERABLE_FIELDS])
+            case _:
+                terms[term(path, value)] = None
+                number = _number(value)
+                if number is not None:
+                    numbers.append((path, number))
     return list(terms), numbers
+
+
+def presence(path: str) -> str:
+    """Return how `there is this field` is spelt. No value's spelling ends in `?`."""
+    return short_term(f"{path}=?")
 
 
 def term(path: str, value: Scalar) -> str:
@@ -76,22 +87,16 @@ def filter_number(number: float) -> float:
     return rounded if math.isfinite(rounded) else number  # the largest numbers would round beyond float64
 
 
-def _scalars(above: str, value: dict[str, Any], parts_left: int) -> Iterator[tuple[str, Any]]:
+def _fields(above: str, value: dict[str, Any], parts_left: int) -> Iterator[tuple[str, Any]]:
     """Yield the fields of an object; `above` is empty, or the names above it with a dot after each."""
     for name, child in value.items():
         left = parts_left - name_parts(name)
         if left < 0:
             continue
         path = above + name
-        match child:
-            case dict():
-                yield from _scalars(f"{path}.", child, left)
-            case list():
-                scalars = [item for item in child if not isinstance(item, dict | list)]
-                if scalars:
-                    yield path, scalars
-            case _:
-                yield path, child
+        yield path, child
+        if isinstance(child, dict):
+            yield from _fields(f"{path}.", child, left)
 
 
 def _spelling(value: Scalar) -> str:

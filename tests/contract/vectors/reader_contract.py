@@ -16,14 +16,14 @@ from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_memory_id,
 from contract.vectors.engines import Engine
 from fakes import FakeClock
 from soma_api.queries.erasure_selection import ErasureSelection
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_terms import NumberRange
 from soma_api.queries.vectors.conditions import (
     AnyOf,
     Condition,
     InRange,
     Not,
-    NumberRange,
     OneOf,
-    SearchFilter,
     conditions_of,
     of_tenant,
 )
@@ -96,7 +96,7 @@ async def search(
 
 async def found(engine: Engine, **wanted: Any) -> set[str | None]:
     """The keys of the memories that a filter lets through, by a search to which everything is near."""
-    hits = await search(engine, mode=SearchMode.VECTOR, filter=SearchFilter(**wanted), top_k=1000)
+    hits = await search(engine, mode=SearchMode.VECTOR, filter=selection(**wanted), top_k=1000)
     return {hit.memory.content.key for hit in hits}
 
 
@@ -109,7 +109,7 @@ async def candidates(
     tenant: str = "acme",
 ) -> Candidates:
     """What the reader itself finds."""
-    conditions = conditions_of(tenant, SearchFilter())
+    conditions = conditions_of(tenant, selection())
     assert conditions is not None
     return await engine.reader.candidates(Question(conditions, of_tenant(tenant), dense, sparse, limit))
 
@@ -511,7 +511,7 @@ class PointReaderContract:
         hits = await search(
             engine,
             mode=SearchMode.VECTOR,
-            filter=SearchFilter(coordinate_min=coordinate_min, coordinate_max=coordinate_max),
+            filter=selection(coordinate_min=coordinate_min, coordinate_max=coordinate_max),
             top_k=100,
         )
 
@@ -632,7 +632,7 @@ class PointReaderContract:
     ) -> None:
         kept, moved = a_point(namespace="team/a", version=3), a_point(namespace="team/b")
         await engine.writer.write([kept, moved])
-        conditions = conditions_of("acme", SearchFilter(namespace_prefix="team/a"))
+        conditions = conditions_of("acme", selection(namespace_prefix="team/a"))
         assert conditions is not None
 
         payloads = await engine.reader.payloads(

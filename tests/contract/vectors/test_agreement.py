@@ -14,7 +14,7 @@ from builders import NO_POLICIES
 from contract.vectors.build import a_state
 from contract.vectors.engines import Engine, ShardEngine, server_engine
 from fakes import FakeClock
-from soma_api.queries.vectors.conditions import SearchFilter
+from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.fields import Kind
@@ -96,7 +96,7 @@ async def test_every_question_has_the_same_hits_with_the_same_scores_on_both_eng
     compared = 0
     for question in questions:
         for mode in SearchMode:
-            for wanted in (SearchFilter(), SearchFilter(namespace_prefix="projects", importance_min=0.6)):
+            for wanted in (selection(), selection(namespace_prefix="projects", importance_min=0.6)):
                 request = SearchRequest(
                     tenant="acme", policies=NO_POLICIES, text=question, mode=mode, filter=wanted, top_k=20
                 )

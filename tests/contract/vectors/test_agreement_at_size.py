@@ -14,7 +14,8 @@ import pytest
 
 from contract.vectors.build import a_point
 from contract.vectors.engines import grpc_engine
-from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.vectors.conditions import conditions_of, of_tenant
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Question
 from soma_cli.local.embedded_index import EmbeddedIndex
@@ -58,7 +59,7 @@ async def test_an_optimized_server_and_the_embedded_index_agree_on_scores(tmp_pa
         assert server.shard.info().indexed_vectors_count >= _POINTS
         compared, missing = 0, {"dense": 0, "sparse": 0}
         for text in questions:
-            for wanted in (SearchFilter(), SearchFilter(importance_min=0.6)):
+            for wanted in (selection(), selection(importance_min=0.6)):
                 conditions = conditions_of("acme", wanted)
                 assert conditions is not None
                 question = Question(

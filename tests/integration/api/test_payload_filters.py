@@ -14,8 +14,9 @@ from contract.vectors.build import A_COLLECTION, AN_AXIS, a_point
 from soma_api.models.json_numbers import with_one_spelling
 from soma_api.models.payload_filter import compared
 from soma_api.models.search_models import FilterBody
-from soma_api.queries.payload_path import has_fields
-from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.payload_path import has_one_of
+from soma_api.queries.vectors.conditions import conditions_of, of_tenant
 from soma_api.queries.vectors.reader import Question
 from soma_cli.local.embedded_index import EmbeddedIndex
 
@@ -60,12 +61,10 @@ async def test_list_and_search_find_what_has_the_fields(seed: int, owner_dsn: st
             model = {place for place, payload in enumerate(payloads) if _has(payload, asked)}
             rows = await connection.execute(
                 "SELECT place - 1 FROM unnest(%s::jsonb[]) WITH ORDINALITY AS held (payload, place) "
-                "WHERE payload @@ %s::jsonpath",
-                (payloads, has_fields(compared(asked))),
+                "WHERE (SELECT bool_and((payload @@ path) IS TRUE) FROM unnest(%s::jsonpath[]) AS path)",
+                (payloads, [has_one_of(path, [value]) for path, value in compared(asked).items()]),
             )
-            conditions = conditions_of(
-                "acme", SearchFilter(payload=compared(FilterBody(payload=asked).payload))
-            )
+            conditions = conditions_of("acme", selection(payload=compared(FilterBody(payload=asked).payload)))
             assert conditions is not None
             hits = await index.candidates(Question(conditions, of_tenant("acme"), AN_AXIS, None, 1000))
 

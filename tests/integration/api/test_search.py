@@ -8,8 +8,9 @@ import pytest
 from api_gateway import Gateway, body_of
 from builders import A_MOMENT, A_TENANT, an_id
 from soma_api.index_completeness import IndexState
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_terms import NumberRange
 from soma_api.queries.memory_queries import Memory
-from soma_api.queries.vectors.conditions import NumberRange, SearchFilter
 from soma_api.queries.vectors.fusion import Explanation
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
 from soma_api.watermark_waiter import SETTLED
@@ -157,7 +158,7 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
             vector=[1.0, 2.0],
             mode=SearchMode.VECTOR,
             top_k=10_000,
-            filter=SearchFilter(
+            filter=selection(
                 namespace_prefix="team",
                 memory_ids=[memory],
                 equal={"key": "tea", "kind": "SEMANTIC", "subject": "ada", "source": "a file"},

@@ -1,12 +1,14 @@
 """Every statement against the migrated database, as the login that runs it; and row-level security."""
 
 import re
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from api_gateway import Gateway
+from builders import A_MOMENT
 from soma_api import watermark_feed
 from soma_api.queries import (
     api_key_queries,
@@ -15,8 +17,51 @@ from soma_api.queries import (
     overview_queries,
     write_queries,
 )
+from soma_api.queries.filter_sql import SqlConditions
+from soma_api.queries.filter_terms import (
+    Axis,
+    Either,
+    Every,
+    FieldIs,
+    Has,
+    IsMemory,
+    Negated,
+    NumberField,
+    NumberRange,
+    NumberWithin,
+    OptionalField,
+    PayloadHas,
+    PayloadIs,
+    PayloadWithin,
+    Tagged,
+    TimeField,
+    TimeRange,
+    TimeWithin,
+)
 from soma_api.queries.memory_queries import Order, list_statement
+from soma_schemas.memories import EQUAL
 
+_A_NUMBER, _A_TIME = NumberRange(at_least=0.5, below=0.7), TimeRange(above=A_MOMENT)
+EVERY_TERM = Every(
+    (
+        *(FieldIs(name, ("a",)) for name in EQUAL),
+        *(FieldIs(name, ("a", "b")) for name in EQUAL),
+        Tagged(("a",)),
+        Tagged(("a", "b")),
+        IsMemory((UUID(int=1),)),
+        *(
+            NumberWithin(of, bounds)
+            for of in (*NumberField, Axis(0))
+            for bounds in (_A_NUMBER, NumberRange())
+        ),
+        *(TimeWithin(of, bounds) for of in TimeField for bounds in (_A_TIME, TimeRange())),
+        *map(Has, OptionalField),
+        PayloadIs("a.b", (1, None)),
+        PayloadWithin("a", _A_NUMBER),
+        PayloadHas("a"),
+        Either((Negated(Tagged(("c",))), Either(()), Every(()))),
+    )
+)
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 
 
@@ -37,7 +82,7 @@ def _statements() -> dict[str, str]:
     for order in Order:
         for first in (True, False):
             found[f"list {order} {'first' if first else 'after'}"] = list_statement(
-                order, first=first
+                order, SqlConditions().met_by(EVERY_TERM), first=first
             ).as_string()
     return found
 

@@ -12,7 +12,7 @@ import importlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from operator import gt
@@ -30,7 +30,10 @@ import soma_cli
 import soma_streams
 from conftest import LocalParts
 from soma_api.queries.database import connection_string
-from soma_api.queries.memory_queries import Filters, Order, _values, list_statement
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_sql import SqlConditions
+from soma_api.queries.filter_terms import Selection
+from soma_api.queries.memory_queries import Order, _places, list_statement
 from soma_cli.local.postgres import Login
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables.migrations import migrate
@@ -215,27 +218,43 @@ def edge_keys(tenant: str) -> dict[str, Any]:
     }
 
 
-def a_list(buffers: int, order: Order = Order.UPDATED_DESCENDING, limit: int = 50, **filters: Any) -> Case:
+def a_list(
+    buffers: int,
+    order: Order = Order.UPDATED_DESCENDING,
+    limit: int = 50,
+    *,
+    first: bool = True,
+    **wanted: Any,
+) -> Case:
     """A page of a list."""
-    page = {"limit": limit, "embeddings": False, "after_value": None, "after_id": None} | ended(7, 9)
+    page = {"limit": limit, "embeddings": False} | ended(7, 9)
+
+    def asked(tenant: str) -> tuple[Selection, SqlConditions, sql.Composable]:
+        chosen = selection(**{n: f(tenant) if callable(f) else f for n, f in wanted.items()})
+        conditions = SqlConditions()
+        return chosen, conditions, conditions.met_by(chosen.where)
+
+    def values(tenant: str) -> dict[str, Any]:
+        chosen, conditions, _ = asked(tenant)
+        return _places(chosen) | conditions.values | page
+
+    # Conditions name their values, so the statement is the same for both tenants.
     return Case(
         buffers,
-        lambda tenant: (
-            _values(Filters(**{n: f(tenant) if callable(f) else f for n, f in filters.items()})) | page
-        ),
+        values,
         kept=False,
-        text=list_statement(order, first=True).as_string(),
+        text=list_statement(order, asked(EARLY)[2], first=first).as_string(),
     )
 
 
-def the_next_page(buffers: int, order: Order, **filters: Any) -> Case:
-    first = a_list(0, order, **filters)
+def the_next_page(buffers: int, order: Order, **wanted: Any) -> Case:
+    following = a_list(buffers, order, first=False, **wanted)
 
     def values(tenant: str) -> dict[str, Any]:
         after = {"after_value": "2026-04-10T00:00Z", "after_id": UUID(int=FIRST[tenant] + ROWS // 2)}
-        return {**first.values(tenant), **after}
+        return {**following.values(tenant), **after}
 
-    return Case(buffers, values, kept=False, text=list_statement(order, first=False).as_string())
+    return replace(following, values=values)
 
 
 def letters(buffers: int, **more: Any) -> Case:

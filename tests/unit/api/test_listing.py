@@ -7,6 +7,7 @@ from builders import A_TENANT
 from soma_api.models.list_query import ListQuery, visible_below
 from soma_api.principals import Principal, Role
 from soma_api.problems import InvalidInputError, NamespaceForbiddenError
+from soma_api.queries.filter_terms import Axis, FieldIs, IsMemory, NumberRange, NumberWithin
 from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.violations import ViolationCode, violations_of
@@ -21,16 +22,19 @@ def a_query(**fields: Any) -> ListQuery:
 
 
 def test_a_key_is_looked_up_by_the_id_that_it_gives_and_compared_as_well() -> None:
-    filters = a_query(namespace="team", key="tea").filters(a_reader(), DEFAULT_LIMITS)
+    wanted = a_query(namespace="team", key="tea").selection(a_reader(), DEFAULT_LIMITS)
 
-    assert filters.memory_ids == [memory_id_for_key(A_TENANT, "team", "tea")]
-    assert filters.equal == {"key": "tea"}
+    assert wanted.where.terms == (
+        IsMemory((memory_id_for_key(A_TENANT, "team", "tea"),)),
+        FieldIs("key", ("tea",)),
+    )
 
 
 def test_a_coordinate_is_looked_up_by_the_id_that_it_gives() -> None:
-    filters = a_query(namespace="team", coordinate="1,-2.5e1").filters(a_reader(), DEFAULT_LIMITS)
+    wanted = a_query(namespace="team", coordinate="1,-2.5e1").selection(a_reader(), DEFAULT_LIMITS)
 
-    assert filters.memory_ids == [memory_id_for_coordinate(A_TENANT, "team", [1.0, -25.0])]
+    assert IsMemory((memory_id_for_coordinate(A_TENANT, "team", [1.0, -25.0]),)) in wanted.where.terms
+    assert NumberWithin(Axis(1), NumberRange(at_least=-25.0, at_most=-25.0)) in wanted.where.terms
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,7 @@ def test_a_coordinate_is_looked_up_by_the_id_that_it_gives() -> None:
 )
 def test_a_coordinate_that_breaks_the_contract_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(InvalidInputError) as refused:
-        a_query(namespace="team", **fields).filters(a_reader(), DEFAULT_LIMITS)
+        a_query(namespace="team", **fields).selection(a_reader(), DEFAULT_LIMITS)
 
     assert {each.source.value for each in refused.value.errors} == {"query"}
 
@@ -55,7 +59,7 @@ def test_a_coordinate_that_breaks_the_contract_is_refused(fields: dict[str, str]
 @pytest.mark.parametrize("field", ["importance_min", "importance_max", "limit", "coordinate_min"])
 def test_a_number_of_a_query_is_one_as_json_has_it(field: str, number: str) -> None:
     with pytest.raises((ValidationError, InvalidInputError)):
-        a_query(**{"coordinate_min": "1", "coordinate_max": "1", field: number}).filters(
+        a_query(**{"coordinate_min": "1", "coordinate_max": "1", field: number}).selection(
             a_reader(), DEFAULT_LIMITS
         )
 
@@ -89,12 +93,12 @@ def test_a_payload_is_asked_for_by_the_number_that_would_be_kept() -> None:
 
 def test_the_installations_limit_of_dimensions_holds_for_queries_too() -> None:
     with pytest.raises(InvalidInputError):
-        a_query(namespace="team", coordinate="1,2,3").filters(a_reader(), Limits(coordinate_dimensions=2))
+        a_query(namespace="team", coordinate="1,2,3").selection(a_reader(), Limits(coordinate_dimensions=2))
 
 
 def test_the_corners_of_a_box_have_as_many_dimensions() -> None:
     with pytest.raises(InvalidInputError) as refused:
-        a_query(coordinate_min="1,2", coordinate_max="1").filters(a_reader(), DEFAULT_LIMITS)
+        a_query(coordinate_min="1,2", coordinate_max="1").selection(a_reader(), DEFAULT_LIMITS)
 
     assert [(each.path, each.code) for each in refused.value.errors] == [
         ("/coordinate_max", ViolationCode.INVALID_VALUE)

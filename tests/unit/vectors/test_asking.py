@@ -5,21 +5,16 @@ from uuid import UUID
 
 import pytest
 
-from soma_api.queries.vectors.conditions import (
-    InRange,
-    Not,
-    NumberRange,
-    SearchFilter,
-    conditions_of,
-    of_tenant,
-)
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_terms import NumberRange, Selection
+from soma_api.queries.vectors.conditions import InRange, Not, conditions_of, of_tenant
 from soma_cli.local.embedded_filters import MOST_LEFT_OUT, search_filter
 from soma_schemas.vectors.index_errors import SearchTooCostlyError
 
 _WIDE = NumberRange(at_least=0.5)
 
 
-def _ask(points: int, wanted: SearchFilter) -> None:
+def _ask(points: int, wanted: Selection) -> None:
     conditions = conditions_of("acme", wanted)
     assert conditions is not None
     search_filter(conditions, lambda _: points, lambda _: ())
@@ -28,30 +23,28 @@ def _ask(points: int, wanted: SearchFilter) -> None:
 @pytest.mark.parametrize(
     ("points", "wanted"),
     [
-        (10_000_000, SearchFilter()),
-        (200_000, SearchFilter(tags=["tea"])),
-        (50_000, SearchFilter(namespace_prefix="team", importance_min=0.5, payload_ranges={"price": _WIDE})),
-        (20_000, SearchFilter(payload_ranges=dict.fromkeys("abc", _WIDE))),
-        (1000, SearchFilter(tags=[str(each) for each in range(64)])),
+        (10_000_000, selection()),
+        (200_000, selection(tags=["tea"])),
+        (50_000, selection(namespace_prefix="team", importance_min=0.5, payload_ranges={"price": _WIDE})),
+        (20_000, selection(payload_ranges=dict.fromkeys("abc", _WIDE))),
+        (1000, selection(tags=[str(each) for each in range(64)])),
     ],
 )
-def test_a_search_that_checks_few_conditions_or_few_memories_is_asked(
-    points: int, wanted: SearchFilter
-) -> None:
+def test_a_search_that_checks_few_conditions_or_few_memories_is_asked(points: int, wanted: Selection) -> None:
     _ask(points, wanted)
 
 
 @pytest.mark.parametrize(
     ("points", "wanted"),
     [
-        (20_000, SearchFilter(payload_ranges=dict.fromkeys("abcd", _WIDE))),
-        (20_000, SearchFilter(tags=[str(each) for each in range(64)])),
-        (20_000, SearchFilter(coordinate_min=[0.0] * 16, coordinate_max=[1.0] * 16)),
-        (100_000, SearchFilter(payload_ranges={"price": _WIDE})),
+        (20_000, selection(payload_ranges=dict.fromkeys("abcd", _WIDE))),
+        (20_000, selection(tags=[str(each) for each in range(64)])),
+        (20_000, selection(coordinate_min=[0.0] * 16, coordinate_max=[1.0] * 16)),
+        (100_000, selection(payload_ranges={"price": _WIDE})),
     ],
 )
 def test_a_search_that_checks_many_conditions_on_many_memories_is_refused(
-    points: int, wanted: SearchFilter
+    points: int, wanted: Selection
 ) -> None:
     with pytest.raises(SearchTooCostlyError, match=f"about {points} memories"):
         _ask(points, wanted)

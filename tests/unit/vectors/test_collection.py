@@ -36,8 +36,8 @@ async def client(tmp_path: Path) -> AsyncIterator[AsyncQdrantClient]:
 def test_its_name_tells_model_size_indexing_and_generation() -> None:
     endpoint = Collection("memories", "BAAI/bge-small-en-v1.5", 384)
 
-    assert _OURS.name() == "memories--wordllama-256-256-i4-g1"
-    assert endpoint.name(3) == "memories--baai-bge-small-en-v1-5-384-i4-g3"
+    assert _OURS.name() == "memories--wordllama-256-256-i5-g1"
+    assert endpoint.name(3) == "memories--baai-bge-small-en-v1-5-384-i5-g3"
 
 
 def test_it_is_recorded_and_known_again() -> None:

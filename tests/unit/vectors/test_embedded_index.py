@@ -12,7 +12,8 @@ import pytest
 
 from contract.vectors.build import A_COLLECTION, A_MOMENT, AN_AXIS, a_point, a_tombstone
 from contract.vectors.engines import ShardEngine
-from soma_api.queries.vectors.conditions import SearchFilter, conditions_of, of_tenant
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.vectors.conditions import conditions_of, of_tenant
 from soma_api.queries.vectors.reader import Question
 from soma_cli.local.embedded_index import EmbeddedIndex, IndexInUseError, translate
 from soma_cli.local.index_folder import IndexFolder
@@ -64,7 +65,7 @@ async def test_what_was_flushed_survives_a_kill_in_the_middle_of_a_write(tmp_pat
     held = [memory_of(each.payload).content for each in stored.values() if each.payload["version"] < 9]
     flushed = {each.key for each in held if each is not None}
     assert flushed == {f"{batch}-{n}" for batch in range(5) for n in range(100)}
-    conditions = conditions_of("acme", SearchFilter(equal={"key": "2-50"}))
+    conditions = conditions_of("acme", selection(equal={"key": "2-50"}))
     assert conditions is not None
     found = await index.candidates(Question(conditions, of_tenant("acme"), AN_AXIS, None, 10))
     assert [each.score for each in found.dense] == pytest.approx([1.0])
@@ -201,7 +202,7 @@ def test_what_the_engine_never_said_before_has_no_meaning() -> None:
 
 async def test_the_engine_still_says_what_is_translated(tmp_path: Path) -> None:
     index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
-    conditions = conditions_of("acme", SearchFilter())
+    conditions = conditions_of("acme", selection())
     assert conditions is not None
 
     with pytest.raises(IndexRefusedError):
@@ -260,12 +261,12 @@ async def test_flushing_does_not_mind_the_engine_renaming_a_file_of_its_log(
 
 
 _RANGES = {
-    "most": (SearchFilter(importance_min=0.1), 90),
-    "few": (SearchFilter(importance_min=0.9), 10),
-    "between": (SearchFilter(importance_min=0.3, importance_max=0.6), 40),
-    "wide and empty": (SearchFilter(importance_min=0.1, occurred_before=A_MOMENT), 0),
-    "of a field that most points lack": (SearchFilter(coordinate_min=[0.0], coordinate_max=[9.0]), 10),
-    "wide and narrow": (SearchFilter(importance_min=0.1, coordinate_min=[0.0], coordinate_max=[9.0]), 9),
+    "most": (selection(importance_min=0.1), 90),
+    "few": (selection(importance_min=0.9), 10),
+    "between": (selection(importance_min=0.3, importance_max=0.6), 40),
+    "wide and empty": (selection(importance_min=0.1, occurred_before=A_MOMENT), 0),
+    "of a field that most points lack": (selection(coordinate_min=[0.0], coordinate_max=[9.0]), 10),
+    "wide and narrow": (selection(importance_min=0.1, coordinate_min=[0.0], coordinate_max=[9.0]), 9),
 }
 
 
@@ -297,7 +298,7 @@ async def test_words_are_as_rare_for_the_only_tenant_as_for_one_among_others(tmp
     )
     await index.write([a_tombstone(memory_id=each, version=101) for each in memories[:15]])
     await index.write([a_point(memory_id=each, text="lemon cake", version=101) for each in memories[15:20]])
-    conditions = conditions_of("acme", SearchFilter())
+    conditions = conditions_of("acme", selection())
     assert conditions is not None
     question = Question(conditions, of_tenant("acme"), None, Bm25Encoder().query("milk lemon salt"), 100)
 

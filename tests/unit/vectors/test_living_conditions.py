@@ -8,16 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.vectors.build import a_content, a_memory_id
-from soma_api.queries.vectors.conditions import (
-    AnyOf,
-    Condition,
-    InRange,
-    IsPoint,
-    Not,
-    OneOf,
-    SearchFilter,
-    places_of,
-)
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_terms import Selection
+from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, Not, OneOf, places_of
 from soma_api.queries.vectors.living_conditions import living
 from soma_schemas.events import RetentionRule
 from soma_schemas.fields import Kind
@@ -67,7 +60,7 @@ POLICIES = st.dictionaries(
     max_size=5,
 )
 FILTERS = st.builds(
-    SearchFilter,
+    Selection,
     namespace=st.sampled_from([None, None, *PLACES]),
     namespace_prefix=st.sampled_from([None, *PLACES]),
     allowed=st.none() | st.lists(st.sampled_from(PLACES), max_size=3, unique=True),
@@ -88,7 +81,7 @@ CONTENTS = st.builds(
 
 @given(POLICIES, FILTERS, st.lists(CONTENTS, min_size=1, max_size=10))
 def test_of_what_a_search_can_find_exactly_the_living_meet_the_conditions(
-    policies: dict[str | None, list[RetentionRule]], wanted: SearchFilter, contents: list[Content]
+    policies: dict[str | None, list[RetentionRule]], wanted: Selection, contents: list[Content]
 ) -> None:
     rules = TenantPolicies(policies)
     places = places_of(wanted)
@@ -100,7 +93,7 @@ def test_of_what_a_search_can_find_exactly_the_living_meet_the_conditions(
             assert meets(conditions, content) == (deadline is None or deadline.at > NOW)
 
 
-EVERYWHERE = SearchFilter()
+EVERYWHERE = selection()
 USERS: dict[str | None, list[RetentionRule]] = {f"user/{number}": [a_rule(9)] for number in range(100)}
 
 
@@ -114,16 +107,16 @@ USERS: dict[str | None, list[RetentionRule]] = {f"user/{number}": [a_rule(9)] fo
         (USERS | {None: [a_rule(5)]}, EVERYWHERE, 3),
         ({None: [a_rule(5, Kind.EPISODIC), a_rule(7, Kind.SEMANTIC)]}, EVERYWHERE, 3),
         # What reaches nothing that is searched is not asked for.
-        ({"a": [a_rule(5)], "b": [a_rule(7)]}, SearchFilter(namespace_prefix="a/b"), 2),
-        ({"a": [a_rule(5)], "a/b": [a_rule(7)]}, SearchFilter(namespace="a/b"), 2),
-        ({"a/b": [a_rule(5)]}, SearchFilter(namespace="a"), 1),
-        ({"a": [a_rule(5)]}, SearchFilter(allowed=["b", "ab"]), 1),
+        ({"a": [a_rule(5)], "b": [a_rule(7)]}, selection(namespace_prefix="a/b"), 2),
+        ({"a": [a_rule(5)], "a/b": [a_rule(7)]}, selection(namespace="a/b"), 2),
+        ({"a/b": [a_rule(5)]}, selection(namespace="a"), 1),
+        ({"a": [a_rule(5)]}, selection(allowed=["b", "ab"]), 1),
         # Kept so long that nothing can have ended.
         ({None: [a_rule(2**39)]}, EVERYWHERE, 1),
     ],
 )
 def test_many_policies_are_few_conditions(
-    policies: dict[str | None, list[RetentionRule]], wanted: SearchFilter, count: int
+    policies: dict[str | None, list[RetentionRule]], wanted: Selection, count: int
 ) -> None:
     assert len(living("acme", TenantPolicies(policies), places_of(wanted), NOW)) == count
 
@@ -131,7 +124,7 @@ def test_many_policies_are_few_conditions(
 def test_a_policy_that_covers_all_that_is_searched_names_no_place() -> None:
     policies = TenantPolicies({"a": [a_rule(5)], "a/z": [a_rule(6)]})
 
-    _, by_policy = living("acme", policies, places_of(SearchFilter(namespace_prefix="a/b")), NOW)
+    _, by_policy = living("acme", policies, places_of(selection(namespace_prefix="a/b")), NOW)
 
     assert isinstance(by_policy, Not)
     assert not any(isinstance(each, OneOf) for each in by_policy.conditions)

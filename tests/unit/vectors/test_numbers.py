@@ -35,7 +35,7 @@ def _holds(point: EncodedNumbers, name: str, **bounds: float) -> bool:
 def test_a_range_holds_the_numbers_that_compare_so_and_no_other_field_of_the_point(
     number: float, other: float, bounds: Mapping[str, float]
 ) -> None:
-    point = encoded({"other": other, "price": number})
+    point = encoded([("other", other), ("price", number)])
 
     assert _holds(point, "price", **bounds) == (
         number >= bounds.get("at_least", -math.inf)
@@ -47,7 +47,15 @@ def test_a_range_holds_the_numbers_that_compare_so_and_no_other_field_of_the_poi
 
 @given(st.dictionaries(st.text(), _finite), st.text())
 def test_a_point_without_the_field_is_in_no_range_of_it(numbers: Mapping[str, float], name: str) -> None:
-    assert _holds(encoded(numbers), name) == (name in numbers)
+    assert _holds(encoded(numbers.items()), name) == (name in numbers)
+
+
+def test_numbers_of_two_fields_of_one_name_are_both_in_ranges_of_it() -> None:
+    point = encoded([("price", 1.0), ("price", 5.0)])
+
+    assert _holds(point, "price", at_most=1.0)
+    assert _holds(point, "price", at_least=5.0)
+    assert not _holds(point, "price", above=1.0, below=5.0)
 
 
 def test_bounds_of_any_range_are_whole_numbers_that_float64_has() -> None:
@@ -61,21 +69,21 @@ def test_bounds_of_any_range_are_whole_numbers_that_float64_has() -> None:
 
 def test_two_fields_that_share_a_code_are_both_in_their_ranges_and_not_in_the_other_s() -> None:
     one, other = _names_with_one_code()
-    point = encoded({one: 1.0, other: 2.0})
+    point = encoded([(one, 1.0), (other, 2.0)])
 
     assert next(spans(other))[0] not in point.marks
     assert _holds(point, one, at_least=1.0, at_most=1.0)
     assert _holds(point, other, at_least=2.0, at_most=2.0)
     assert not _holds(point, one, at_least=2.0, at_most=2.0)
     assert not _holds(point, other, at_least=1.0, at_most=1.0)
-    assert not _holds(encoded({one: 1.0}), other)
+    assert not _holds(encoded([(one, 1.0)]), other)
 
 
 def _names_with_one_code() -> tuple[str, str]:
     seen: dict[int, str] = {}
     for number in itertools.count():
         name = f"field {number}"
-        code = encoded({name: 0.0}).highs[0]
+        code = encoded([(name, 0.0)]).highs[0]
         if code in seen:
             return seen[code], name
         seen[code] = name

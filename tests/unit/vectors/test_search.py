@@ -10,7 +10,9 @@ import pytest
 from builders import NO_POLICIES
 from contract.vectors.build import AN_AXIS, a_point
 from fakes import FakeClock
-from soma_api.queries.vectors.conditions import Condition, NumberRange, OneOf, SearchFilter, conditions_of
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_terms import NumberRange
+from soma_api.queries.vectors.conditions import Condition, OneOf, conditions_of
 from soma_api.queries.vectors.fusion import Candidate, Explanation
 from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, Question
@@ -184,7 +186,7 @@ async def test_what_cannot_be_met_is_not_asked() -> None:
 
     hits = await _search(reader)(
         SearchRequest(
-            tenant="acme", policies=NO_POLICIES, text="tea", filter=SearchFilter(allowed=[], namespace="team")
+            tenant="acme", policies=NO_POLICIES, text="tea", filter=selection(allowed=[], namespace="team")
         )
     )
 
@@ -214,13 +216,13 @@ def test_a_box_without_two_fitting_corners_cannot_be_made(
     coordinate_min: tuple[float, ...] | None, coordinate_max: tuple[float, ...] | None
 ) -> None:
     with pytest.raises(ValueError, match=r"box|corners"):
-        SearchFilter(coordinate_min=coordinate_min, coordinate_max=coordinate_max)
+        selection(coordinate_min=coordinate_min, coordinate_max=coordinate_max)
 
 
 def test_every_filter_adds_its_conditions_to_that_of_the_tenant() -> None:
     conditions = conditions_of(
         "acme",
-        SearchFilter(
+        selection(
             namespace_prefix="team/a",
             tags=["red", "round"],
             payload={"state": "open"},

@@ -6,7 +6,9 @@ from qdrant_client import models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from contract.vectors.build import A_MOMENT, a_memory_id, a_point, a_tombstone
-from soma_api.queries.vectors.conditions import NumberRange, SearchFilter, conditions_of, of_tenant
+from soma_api.queries.filter_shorthand import selection
+from soma_api.queries.filter_terms import NumberRange
+from soma_api.queries.vectors.conditions import conditions_of, of_tenant
 from soma_api.queries.vectors.qdrant import _filter
 from soma_schemas.versions import VERSION_LIMIT
 from soma_streams.sinks.vectors.qdrant import _guard, _struct
@@ -26,7 +28,7 @@ def test_the_guard_compares_with_the_exact_version() -> None:
 def test_every_kind_of_condition_arrives_as_it_was() -> None:
     conditions = conditions_of(
         "acme",
-        SearchFilter(
+        selection(
             namespace_prefix="team/åäö",
             memory_ids=[a_memory_id()],
             tags_any=["red", "round"],

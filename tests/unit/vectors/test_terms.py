@@ -13,6 +13,7 @@ from soma_schemas.vectors.terms import (
     Scalar,
     filter_number,
     filterable,
+    presence,
     term,
 )
 
@@ -22,22 +23,31 @@ _confusing = st.text(alphabet='a1="\\', max_size=4)
 _confusing_scalars = st.sampled_from([None, True, False, 0, 1, 1.0, -0.0, 2**53, float(2**53)]) | _confusing
 
 
+def _values(terms: list[str]) -> list[str]:
+    return [each for each in terms if not each.endswith("=?")]
+
+
 def test_an_empty_payload_has_nothing_to_filter_by() -> None:
-    assert filterable("{}") == ([], {})
+    assert filterable("{}") == ([], [])
 
 
 def test_a_field_is_named_by_its_path() -> None:
     terms, numbers = filterable('{"ticket": {"id": "SRV-1", "size": {"mm": 3}}}')
 
-    assert terms == ['ticket.id="SRV-1"', "ticket.size.mm=3"]
-    assert numbers == {"ticket.size.mm": 3.0}
+    assert _values(terms) == ['ticket.id="SRV-1"', "ticket.size.mm=3"]
+    assert numbers == [("ticket.size.mm", 3.0)]
+
+
+def test_every_field_is_there_whatever_its_value() -> None:
+    terms, _ = filterable('{"a": {"b": null, "c": []}, "d": {}}')
+
+    assert set(terms) - set(_values(terms)) == {presence(path) for path in ("a", "a.b", "a.c", "d")}
 
 
 def test_a_list_has_each_of_its_scalars_and_no_range() -> None:
-    assert filterable('{"labels": ["a", 2, {"no": 1}, ["no"]], "none": []}') == (
-        ['labels="a"', "labels=2"],
-        {},
-    )
+    terms, numbers = filterable('{"labels": ["a", 2, {"no": 1}, ["no"]], "none": []}')
+
+    assert (_values(terms), numbers) == (['labels="a"', "labels=2"], [])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +72,7 @@ def test_a_number_in_a_payload_has_one_term_however_it_is_spelt(other: str) -> N
 def test_a_number_in_a_payload_is_found_by_its_exact_value() -> None:
     terms, _ = filterable('{"a": 0.1, "b": 0.10000000000000000001, "c": 1e30, "d": 12345678901234567890123}')
 
-    assert terms == [
+    assert _values(terms) == [
         term("a", 0.1),
         "b=0.10000000000000000001",
         term("c", 10**30),
@@ -82,7 +92,13 @@ def test_a_number_in_a_payload_is_found_by_its_exact_value() -> None:
     ],
 )
 def test_a_dot_in_a_name_is_as_good_as_an_object(payload: str, names: list[str]) -> None:
-    assert filterable(payload)[0] == names
+    assert _values(filterable(payload)[0]) == names
+
+
+@given(_confusing, _confusing, _confusing_scalars)
+def test_that_a_field_is_there_is_spelt_as_no_value_is(path: str, other: str, value: Scalar) -> None:
+    assert presence(path) != term(other, value)
+    assert path == other or presence(path) != presence(other)
 
 
 @given(_confusing, _confusing_scalars, _confusing, _confusing_scalars)
@@ -110,16 +126,17 @@ def test_what_lies_too_deep_or_comes_too_late_is_left_out() -> None:
     deeper = {"a": deep}
     many = {str(number): number for number in range(MAX_FILTERABLE_FIELDS + 10)}
 
-    assert len(filterable(json.dumps(deep))[0]) == 1
-    assert filterable(json.dumps(deeper)) == ([], {})
-    assert len(filterable(json.dumps(many))[0]) == MAX_FILTERABLE_FIELDS
+    assert len(filterable(json.dumps(deep))[1]) == 1
+    assert filterable(json.dumps(deeper))[1] == []
+    assert presence(".".join("a" * MAX_FILTERABLE_DEPTH)) in filterable(json.dumps(deeper))[0]
+    assert len(_values(filterable(json.dumps(many))[0])) == MAX_FILTERABLE_FIELDS
 
 
 def test_a_number_beyond_floating_point_can_be_looked_up_but_has_no_range() -> None:
     terms, numbers = filterable('{"a": 1' + "0" * 400 + "}")
 
-    assert len(terms) == 1
-    assert numbers == {}
+    assert len(_values(terms)) == 1
+    assert numbers == []
 
 
 @given(_finite, _finite)

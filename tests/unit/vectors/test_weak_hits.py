@@ -12,7 +12,7 @@ import pytest
 from builders import NO_POLICIES
 from contract.vectors.build import a_state
 from fakes import FakeClock
-from soma_api.queries.vectors.conditions import SearchFilter
+from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.settings import PACKAGED_WEAK_BELOW, ApiSettings, GatewaySettings
 from soma_cli.local.embedded_index import EmbeddedIndex
@@ -122,7 +122,7 @@ async def search(tmp_path: Path, embedder: PackagedEmbedder, points: list[Point]
 
 
 async def hits(search: Search, question: str, mode: SearchMode, prefix: str | None = None) -> list[SearchHit]:
-    wanted = SearchFilter(namespace_prefix=prefix)
+    wanted = selection(namespace_prefix=prefix)
     return await search(
         SearchRequest(tenant=TENANT, policies=NO_POLICIES, text=question, mode=mode, filter=wanted)
     )

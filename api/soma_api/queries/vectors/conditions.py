@@ -1,16 +1,43 @@
 """The conditions of a search, in a form that every engine supports."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, assert_never
 from uuid import UUID
 
+from soma_api.queries.filter_terms import (
+    Axis,
+    Either,
+    Every,
+    FieldIs,
+    Has,
+    IsMemory,
+    Leaf,
+    Negated,
+    NumberField,
+    NumberRange,
+    NumberWithin,
+    OptionalField,
+    PayloadHas,
+    PayloadIs,
+    PayloadWithin,
+    Selection,
+    Tagged,
+    Term,
+    TimeRange,
+    TimeWithin,
+)
 from soma_schemas.moments import micros
 from soma_schemas.namespaces import contains
 from soma_schemas.vectors import payload
 from soma_schemas.vectors.numbers import Span, spans
 from soma_schemas.vectors.points import point_id
-from soma_schemas.vectors.terms import Scalar, filter_number, term
+from soma_schemas.vectors.terms import filter_number, presence
+from soma_schemas.vectors.terms import term as spelt
+
+# A range over numbers that share two indexes takes as long as a few others (docs/adr/0030).
+CHECKS_OF_A_NUMBER_BY_NAME: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,79 +67,29 @@ class IsPoint:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """All conditions of at least one alternative hold."""
+    """All conditions of at least one alternative hold.
+
+    Attributes:
+        checks: As long as so many conditions it takes to check it; None: as all that it has.
+    """
 
     alternatives: Sequence[Sequence["Condition"]]
+    checks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """These conditions do not all hold; a number field that a point does not have is in no range."""
+    """These conditions do not all hold; a number field that a point does not have is in no range.
+
+    Attributes:
+        asked: Whether it is part of what somebody asked for.
+    """
 
     conditions: Sequence["Condition"]
+    asked: bool = False
 
 
 Condition = OneOf | InRange | IsPoint | AnyOf | Not
-
-
-@dataclass(frozen=True, slots=True)
-class NumberRange:
-    """Bounds of a number in a memory's payload; None is no bound."""
-
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchFilter:
-    """Which memories a search considers; None asks nothing. Named as the filters of lists are.
-
-    Attributes:
-        namespace_prefix: This namespace and all below it.
-        allowed: What the reader may see at all, each with all below it.
-        memory_ids: Only these.
-        equal: Fields of `soma_schemas.memories.EQUAL`, and the value that each must have.
-        tags: All of them.
-        tags_any: At least one of them.
-        occurred_from: Included; `occurred_before` is not; the other times likewise.
-        payload: Fields of the payload, by names joined with dots, and the value that each must have; a list
-            has each of its scalars.
-        payload_ranges: Number fields of the payload, and their bounds.
-        coordinate_min: The low corner of a box of coordinates, as long as `coordinate_max`; both ends count,
-            and coordinates with more or fewer numbers do not.
-    """
-
-    namespace: str | None = None
-    namespace_prefix: str | None = None
-    allowed: Sequence[str] | None = None
-    memory_ids: Sequence[UUID] | None = None
-    equal: Mapping[str, str] = field(default_factory=dict)
-    tags: Sequence[str] = ()
-    tags_any: Sequence[str] | None = None
-    importance_min: float | None = None
-    importance_max: float | None = None
-    occurred_from: datetime | None = None
-    occurred_before: datetime | None = None
-    created_from: datetime | None = None
-    created_before: datetime | None = None
-    updated_from: datetime | None = None
-    updated_before: datetime | None = None
-    payload: Mapping[str, Scalar] = field(default_factory=dict)
-    payload_ranges: Mapping[str, NumberRange] = field(default_factory=dict)
-    coordinate_min: Sequence[float] | None = None
-    coordinate_max: Sequence[float] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.coordinate_min is None) != (self.coordinate_max is None):
-            raise ValueError("a box of coordinates has both corners")
-        if (
-            self.coordinate_min is not None
-            and self.coordinate_max is not None
-            and len(self.coordinate_min) != len(self.coordinate_max)
-        ):
-            raise ValueError("the corners of a box have as many numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,30 +130,20 @@ def of_tenant(tenant: str) -> OneOf:
     return OneOf([payload.tenant_label(tenant)])
 
 
-def conditions_of(tenant: str, wanted: SearchFilter) -> list[Condition] | None:
+def conditions_of(tenant: str, wanted: Selection) -> list[Condition] | None:
     """Return what a point must meet, all of it, or None when none can.
 
     The first condition names tenant and namespaces in one, and is always there: no filter reaches beyond the
     tenant, and no deleted memory is ever met.
     """
     places = [place.label(tenant) for place in places_of(wanted)]
-    if not places:
+    met = _met_by(tenant, wanted.where)
+    if not places or met is None:
         return None
-    labels = [payload.equal_label(name, value) for name, value in wanted.equal.items()]
-    labels += map(payload.tag_label, wanted.tags)
-    labels += [payload.term_label(term(path, value)) for path, value in wanted.payload.items()]
-    conditions: list[Condition] = [OneOf(places), *(OneOf([label]) for label in labels)]
-    if wanted.tags_any is not None:
-        conditions.append(OneOf(list(map(payload.tag_label, wanted.tags_any))))
-    if wanted.memory_ids is not None:
-        conditions.append(IsPoint([point_id(tenant, each) for each in wanted.memory_ids]))
-    conditions += _ranges(wanted)
-    if any(_is_empty(condition) for condition in conditions):
-        return None
-    return conditions
+    return [OneOf(places), *met]
 
 
-def places_of(wanted: SearchFilter) -> list[Place]:
+def places_of(wanted: Selection) -> list[Place]:
     """Return where memories that a filter lets through can lie; nowhere when nothing is allowed."""
     allowed, exact, prefix = wanted.allowed, wanted.namespace, wanted.namespace_prefix
     if exact is not None:
@@ -192,37 +159,107 @@ def places_of(wanted: SearchFilter) -> list[Place]:
     return [Place(None)]
 
 
-def _ranges(wanted: SearchFilter) -> list[Condition]:
-    ranges: list[Condition] = []
-    if wanted.importance_min is not None or wanted.importance_max is not None:
-        ranges.append(
-            InRange(
-                payload.IMPORTANCE,
-                at_least=_bound(wanted.importance_min),
-                at_most=_bound(wanted.importance_max),
-            )
-        )
-    for name, start, end in (
-        (payload.OCCURRED_AT, wanted.occurred_from, wanted.occurred_before),
-        (payload.CREATED_AT, wanted.created_from, wanted.created_before),
-        (payload.UPDATED_AT, wanted.updated_from, wanted.updated_before),
-    ):
-        if start is not None or end is not None:
-            ranges.append(InRange(name, at_least=_moment(start), below=_moment(end)))
-    ranges += [_number_within(path, bounds) for path, bounds in wanted.payload_ranges.items()]
-    if wanted.coordinate_min is not None and wanted.coordinate_max is not None:
-        count = float(len(wanted.coordinate_min))
-        ranges.append(InRange(payload.DIMENSIONS, at_least=count, at_most=count))
-        for axis, (low, high) in enumerate(zip(wanted.coordinate_min, wanted.coordinate_max, strict=True)):
-            if axis < payload.INDEXED_AXES:
-                bound = InRange(payload.axis_field(axis), at_least=_bound(low), at_most=_bound(high))
-                ranges.append(bound)
-            else:
-                ranges.append(_number_within(payload.axis_name(axis), NumberRange(low, at_most=high)))
-    return ranges
+def _met_by(tenant: str, term: Term) -> list[Condition] | None:
+    """Return what the points meet of which a term is true: all of it, or None when it is true of none."""
+    match term:
+        case Every(terms):
+            found: list[Condition] = []
+            for each in terms:
+                met = _met_by(tenant, each)
+                if met is None:
+                    return None
+                found += met
+            return found
+        case Either(terms):
+            possible = [met for each in terms if (met := _met_by(tenant, each)) is not None]
+            return _any_of(possible)
+        case Negated(negated):
+            met = _met_by(tenant, negated)
+            if met is None:
+                return []
+            return [Not(met, asked=True)] if met else None
+        case _:
+            return _leaf(tenant, term)
 
 
-def _number_within(name: str, bounds: NumberRange) -> Condition:
+def _any_of(alternatives: Sequence[list[Condition]]) -> list[Condition] | None:
+    if not alternatives:
+        return None
+    if not all(alternatives):
+        return []
+    if len(alternatives) == 1:
+        return alternatives[0]
+    labels: list[str] = []
+    others: list[list[Condition]] = []
+    for each in alternatives:
+        match each:
+            # One look at a point's labels finds whether it has one of several.
+            case [OneOf(some)]:
+                labels += some
+            case _:
+                others.append(each)
+    if not others:
+        return [OneOf(labels)]
+    return [AnyOf([*([[OneOf(labels)]] if labels else []), *others])]
+
+
+def _leaf(tenant: str, term: Leaf) -> list[Condition] | None:
+    match term:
+        case FieldIs(field, values):
+            return _one_of([payload.equal_label(field, each) for each in values])
+        case Tagged(tags):
+            return _one_of(list(map(payload.tag_label, tags)))
+        case IsMemory(memory_ids):
+            return [IsPoint([point_id(tenant, each) for each in memory_ids])] if memory_ids else None
+        case NumberWithin(Axis(number), bounds) if number >= payload.INDEXED_AXES:
+            return _number_within(payload.axis_name(number), _rounded(bounds))
+        case NumberWithin(of, bounds):
+            return [_in_range(_field(of), _rounded(bounds))]
+        case TimeWithin(of, times):
+            return [_in_range(of.value, _moments(times))]
+        case Has(field):
+            return [_has(field)]
+        case PayloadIs(path, scalars):
+            return _one_of([payload.term_label(spelt(path, each)) for each in scalars])
+        case PayloadWithin(path, bounds):
+            return _number_within(path, bounds)
+        case PayloadHas(path):
+            return [OneOf([payload.term_label(presence(path))])]
+        case _:
+            assert_never(term)
+
+
+def _one_of(labels: list[str]) -> list[Condition] | None:
+    return [OneOf(labels)] if labels else None
+
+
+def _has(field: OptionalField) -> Condition:
+    match field:
+        case OptionalField.COORDINATE:
+            return InRange(payload.DIMENSIONS, at_least=1.0)
+        case OptionalField.EXPIRES_AT:
+            return InRange(payload.EXPIRES_AT, at_least=float(micros(datetime.min.replace(tzinfo=UTC))))
+        case _:
+            return OneOf([payload.presence_label(field.value)])
+
+
+def _field(of: NumberField | Axis) -> str:
+    match of:
+        case Axis(number):
+            return payload.axis_field(number)
+        case NumberField.IMPORTANCE:
+            return payload.IMPORTANCE
+        case NumberField.DIMENSIONS:
+            return payload.DIMENSIONS
+
+
+def _in_range(field: str, bounds: NumberRange) -> InRange:
+    return InRange(
+        field, at_least=bounds.at_least, above=bounds.above, at_most=bounds.at_most, below=bounds.below
+    )
+
+
+def _number_within(name: str, bounds: NumberRange) -> list[Condition] | None:
     found = spans(
         name,
         at_least=bounds.at_least,
@@ -230,13 +267,13 @@ def _number_within(name: str, bounds: NumberRange) -> Condition:
         at_most=bounds.at_most,
         below=bounds.below,
     )
-    return AnyOf(
-        [
-            [OneOf([payload.term_label(mark)]), AnyOf([_within(span) for span in some])]
-            for mark, some in found
-            if some
-        ]
-    )
+    alternatives: list[list[Condition]] = [
+        [OneOf([payload.term_label(mark)]), AnyOf([_within(span) for span in some])]
+        for mark, some in found
+        if some
+    ]
+    # Most points lack the marks, so that the spans are looked at on few.
+    return [AnyOf(alternatives, checks=CHECKS_OF_A_NUMBER_BY_NAME)] if alternatives else None
 
 
 def _within(span: Span) -> list[Condition]:
@@ -246,21 +283,28 @@ def _within(span: Span) -> list[Condition]:
     return [InRange(name, at_least=float(first), at_most=float(last)) for name, (first, last) in halves]
 
 
+def _rounded(bounds: NumberRange) -> NumberRange:
+    """Return bounds as the numbers are that they are compared with."""
+    return NumberRange(
+        at_least=_bound(bounds.at_least),
+        above=_bound(bounds.above),
+        at_most=_bound(bounds.at_most),
+        below=_bound(bounds.below),
+    )
+
+
 def _bound(number: float | None) -> float | None:
     return filter_number(number) if number is not None else None
 
 
+def _moments(times: TimeRange) -> NumberRange:
+    return NumberRange(
+        at_least=_moment(times.at_least),
+        above=_moment(times.above),
+        at_most=_moment(times.at_most),
+        below=_moment(times.below),
+    )
+
+
 def _moment(moment: datetime | None) -> float | None:
     return float(micros(moment)) if moment is not None else None
-
-
-def _is_empty(condition: Condition) -> bool:
-    match condition:
-        case OneOf(labels=labels):
-            return not labels
-        case IsPoint(ids=ids):
-            return not ids
-        case AnyOf(alternatives=alternatives):
-            return not alternatives
-        case InRange() | Not():
-            return False

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from soma_api.queries.erasure_selection import ErasureSelection
+from soma_api.queries.filter_terms import Selection
 from soma_api.queries.memory_queries import Memory
-from soma_api.queries.vectors.conditions import Condition, SearchFilter, conditions_of, of_tenant, places_of
+from soma_api.queries.vectors.conditions import Condition, conditions_of, of_tenant, places_of
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
 from soma_api.queries.vectors.living_conditions import living
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question
@@ -59,7 +60,7 @@ class SearchRequest:
     text: str | None = None
     vector: Sequence[float] | None = None
     mode: SearchMode = SearchMode.HYBRID
-    filter: SearchFilter = field(default_factory=SearchFilter)
+    filter: Selection = Selection()  # noqa: RUF009  # frozen
     top_k: int = 10
     erasures: Sequence[ErasureSelection] = ()
 
