@@ -33,6 +33,7 @@ from soma_api.problems import (
 from soma_api.resources import Resources
 from soma_api.route_permissions import RoutePermission, permissions
 from soma_api.routes import (
+    audit_log,
     dead_letters,
     erasures,
     graph,
@@ -61,6 +62,7 @@ _ROUTERS = (
     retention.router,
     dead_letters.router,
     erasures.router,
+    audit_log.router,
     lag.router,
     health.router,
 )

@@ -25,6 +25,7 @@ from soma_api.policies_in_force import PoliciesInForce
 from soma_api.policy_changes import PolicyChanges
 from soma_api.principals import Principal, Role
 from soma_api.problems import ConditionUnsupportedError, NamespaceForbiddenError
+from soma_api.queries.audit_log_queries import AuditLogQueries
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
 from soma_api.queries.erasure_queries import ErasureQueries
 from soma_api.queries.history_queries import HistoryQueries
@@ -67,6 +68,7 @@ Policies = Annotated[PoliciesInForce, Depends(_given(lambda services: services.p
 Writes = Annotated[WriteQueries, Depends(_given(lambda services: services.writes))]
 Overview = Annotated[OverviewQueries, Depends(_given(lambda services: services.overview))]
 DeadLetters = Annotated[DeadLetterQueries, Depends(_given(lambda services: services.dead_letters))]
+AuditLog = Annotated[AuditLogQueries, Depends(_given(lambda services: services.audit_log))]
 Erasures = Annotated[ErasureQueries, Depends(_given(lambda services: services.erasures))]
 ErasuresInProgress = Annotated[OpenErasures, Depends(_given(lambda services: services.open_erasures))]
 ErasureRequests = Annotated[ErasureRequesting, Depends(_given(lambda services: services.erasure_requests))]
@@ -156,6 +158,7 @@ Writer = Annotated[Principal, Depends(Requires(Role.WRITER))]
 Operator = Annotated[Principal, Depends(Requires(Role.OPERATOR))]
 # What cannot be read has no namespace to hold somebody to.
 DeadLetterOperator = Annotated[Principal, Depends(Requires(Role.OPERATOR, whole_tenant="dead letters"))]
+AuditLogAdmin = Annotated[Principal, Depends(Requires(Role.ADMIN, whole_tenant="entries of the audit log"))]
 # A person is spoken of in every namespace, and a history row may have lain in another one.
 ErasureAdmin = Annotated[Principal, Depends(Requires(Role.ADMIN, whole_tenant="erasures"))]
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.principals import Principal
 from soma_api.publishing import EventLog
+from soma_api.queries.audit_log_queries import AuditLogQueries
 from soma_api.queries.policy_queries import PolicyQueries, SaidOfPolicy
 from soma_schemas.clock import Clock
 from soma_schemas.events import RetentionPolicySet
@@ -24,6 +25,7 @@ class PolicyChanges:
 
     Attributes:
         log: Takes them.
+        audit_log: Has who lifts a policy: the log's tombstone names nobody.
         queries: Tells how far their sink is.
         policies: In the memory of this process.
         clock: Paces the looking.
@@ -31,6 +33,7 @@ class PolicyChanges:
     """
 
     log: EventLog
+    audit_log: AuditLogQueries
     queries: PolicyQueries
     policies: PoliciesInForce
     clock: Clock
@@ -43,11 +46,14 @@ class PolicyChanges:
         namespace: str | None,
         said: SaidOfPolicy,
         now: datetime,
+        *,
+        request_id: str,
     ) -> Position:
         """Publish a policy, or where nothing is said its end, and return where it lies.
 
         Raises:
             LogUnavailableError: The log did not acknowledge it.
+            StoreUnavailableError: That it is lifted cannot be put on record.
         """
         tenant = principal.tenant
         record: RetentionPolicySet | Tombstone
@@ -64,6 +70,13 @@ class PolicyChanges:
                 }
             )
         else:
+            await self.audit_log.add(
+                tenant,
+                actor=principal.actor,
+                action="retention_policy.lift",
+                subject=namespace,
+                request_id=request_id,
+            )
             record = Tombstone(event_id, RetentionPolicySet.key_of(tenant, namespace))
         (position,) = await self.log.send([record], MEMORY_POLICIES, event_id)
         return position

@@ -15,6 +15,7 @@ from soma_api.principals import Authenticator
 from soma_api.probes import BackingPart, Probe
 from soma_api.publishing import EventLog
 from soma_api.queries.api_key_queries import ApiKeyQueries
+from soma_api.queries.audit_log_queries import AuditLogQueries
 from soma_api.queries.database import Database
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
 from soma_api.queries.deadlines import Deadlines
@@ -51,6 +52,7 @@ class Services:
     writes: WriteQueries
     overview: OverviewQueries
     dead_letters: DeadLetterQueries
+    audit_log: AuditLogQueries
     erasures: ErasureQueries
     open_erasures: OpenErasures
     erasure_requests: ErasureRequesting
@@ -68,6 +70,7 @@ def make_services(resources: Resources) -> Services:
     topics = resources.settings.topics
     log = EventLog(resources.publisher, timeout=gateway.publish_timeout.total_seconds())
     erasures = ErasureQueries(database)
+    audit_log = AuditLogQueries(database)
     return Services(
         settings=resources.settings,
         clock=resources.clock,
@@ -94,6 +97,7 @@ def make_services(resources: Resources) -> Services:
         policy_queries=policy_queries,
         policy_changes=PolicyChanges(
             log=log,
+            audit_log=audit_log,
             queries=policy_queries,
             policies=resources.policies,
             clock=resources.clock,
@@ -102,6 +106,7 @@ def make_services(resources: Resources) -> Services:
         writes=WriteQueries(database, topics),
         overview=OverviewQueries(database, deadlines),
         dead_letters=DeadLetterQueries(database),
+        audit_log=audit_log,
         erasures=erasures,
         open_erasures=OpenErasures(erasures.open),
         erasure_requests=ErasureRequesting(

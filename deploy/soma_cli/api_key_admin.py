@@ -1,4 +1,4 @@
-"""API keys in PostgreSQL: made, listed, rotated and revoked by the database's owner, each act on record."""
+"""API keys in PostgreSQL: made, listed, rotated and revoked by its owner; the table puts that on record."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,9 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import kwargs_row
-from psycopg.types.json import Jsonb
 
 from soma_api.api_keys import ApiKey, new_key
 from soma_api.principals import Role
-
-_ACTOR = "operator"
 
 _CREATE = """
 INSERT INTO api_keys
@@ -51,11 +48,6 @@ RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revok
 _DIGEST = """
 SELECT secret_hash FROM api_keys
 WHERE key_id = %(key_id)s AND tenant = %(tenant)s AND revoked_at IS NULL
-"""
-
-_RECORD = """
-INSERT INTO audit_log (happened_at, tenant, actor, action, subject, details)
-VALUES (%(now)s, %(tenant)s, %(actor)s, %(action)s, %(key_id)s, %(details)s)
 """
 
 
@@ -125,15 +117,6 @@ def create_key(
                 "label": wanted.label,
             },
         )
-        allowed = {"role": wanted.role.value, "label": wanted.label}
-        _record(
-            connection,
-            now,
-            tenant=wanted.tenant,
-            action="api_key.create",
-            key_id=key.key_id,
-            details=Jsonb(allowed),
-        )
         if keep is not None:
             keep(key)
     return key
@@ -175,14 +158,6 @@ def rotate_key(dsn: str, key_id: str, overlap: timedelta, now: datetime) -> tupl
         ).fetchone()
         if found is None:
             return None
-        _record(
-            connection,
-            now,
-            tenant=found.tenant,
-            action="api_key.rotate",
-            key_id=key_id,
-            details=Jsonb({"former_expires_at": (now + overlap).isoformat()}),
-        )
     return key, found
 
 
@@ -204,28 +179,8 @@ def revoke_key(dsn: str, key_id: str, now: datetime) -> KeyRecord | None:
         psycopg.Error: The database cannot be reached or refuses.
     """
     with psycopg.connect(dsn) as connection, connection.cursor(row_factory=kwargs_row(_record_of)) as cursor:
-        found = cursor.execute(
-            _REVOKE,
-            {"key_id": key_id, "now": now},
-        ).fetchone()
-        if found is not None and found.revoked_at == now:
-            _record(
-                connection,
-                now,
-                tenant=found.tenant,
-                action="api_key.revoke",
-                key_id=key_id,
-                details=Jsonb({}),
-            )
-    return found
+        return cursor.execute(_REVOKE, {"key_id": key_id, "now": now}).fetchone()
 
 
 def _record_of(role: str, namespaces: list[str] | None, **columns: Any) -> KeyRecord:
     return KeyRecord(role=Role(role), namespaces=None if namespaces is None else tuple(namespaces), **columns)
-
-
-def _record(connection: psycopg.Connection[Any], now: datetime, **act: Any) -> None:
-    connection.execute(
-        _RECORD,
-        {"now": now, "actor": _ACTOR, **act},
-    )

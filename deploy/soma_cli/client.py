@@ -31,6 +31,7 @@ from soma_cli.api_responses import (
     Written,
     WrittenMany,
 )
+from soma_cli.audit_log import AuditEntries
 from soma_cli.connection import Connection
 from soma_cli.erasures import Erasure, ErasureList
 from soma_cli.failures import FindingsError
@@ -341,6 +342,20 @@ class SomaClient:
             ApiUnreachableError: It gives no answer.
         """
         return self._ask(ErasureList, "GET", "/v1/erasures", asked={"limit": limit})
+
+    def audit_log(self, action: str | None, limit: int) -> AuditEntries:
+        """Return the newest administrative acts on the key's tenant.
+
+        Args:
+            action: Of this kind alone.
+            limit: How many.
+
+        Raises:
+            ApiRefusedError: The API says no.
+            ApiUnreachableError: It gives no answer.
+        """
+        asked = {"limit": limit} | ({} if action is None else {"action": action})
+        return self._ask(AuditEntries, "GET", "/v1/audit", asked=asked)
 
     def search(self, body: Mapping[str, Any]) -> Hits:
         """Return the best hits.

@@ -90,6 +90,12 @@ COMMANDS = (
     Entry(
         "erase", "soma_cli.commands.erase", "Have memories erased with proof, and check the proof.", OPERATION
     ),
+    Entry(
+        "audit",
+        "soma_cli.commands.audit",
+        "List administrative acts, newest first: those on the key's tenant, or all.",
+        OPERATION,
+    ),
     Entry("keys", "soma_cli.commands.keys", "Create, list, rotate and revoke API keys.", OPERATION),
     Entry(
         "encryption",

@@ -105,6 +105,26 @@ class Database:
 
         return await self._answer(ask)
 
+    async def write(self, tenant: str, statement: LiteralString, values: Mapping[str, Any]) -> None:
+        """Run a statement that adds a row within a tenant; it may run twice, when the answer is lost.
+
+        Args:
+            tenant: Set for the transaction; also the parameter `tenant` of the statement.
+            statement: One that the login may run.
+            values: Its other parameters.
+
+        Raises:
+            StoreUnavailableError: The database does not answer, or not in time.
+        """
+
+        async def add(connection: psycopg.AsyncConnection) -> list[TupleRow]:
+            async with connection.transaction():
+                await connection.execute(_SET_TENANT, {"tenant": tenant})
+                await connection.execute(statement, {**values, "tenant": tenant})
+            return []
+
+        await self._answer(add)
+
     async def rows_without_tenant(
         self, statement: LiteralString, values: Mapping[str, Any]
     ) -> list[TupleRow]:

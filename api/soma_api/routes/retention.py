@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from soma_api import headers
@@ -17,6 +17,7 @@ from soma_api.dependencies import (
     Settings,
 )
 from soma_api.json_body import JsonBody
+from soma_api.middleware import request_id_of
 from soma_api.models.responses import json_response
 from soma_api.models.retention_models import (
     PlanBody,
@@ -93,6 +94,7 @@ async def list_retention_policies(*, principal: Operator, asked: PoliciesAsked) 
 )
 async def set_retention_policy(
     *,
+    request: Request,
     principal: Operator,
     changes: ChangesOfPolicies,
     settings: Settings,
@@ -110,7 +112,9 @@ async def set_retention_policy(
     `POST /v1/retention-policies:plan` says which before.
     """
     seconds = headers.preferred_wait(prefer, settings.api.max_wait.total_seconds())
-    change = _Change(principal, idempotency_key or new_id(now), namespace, _said(policy), now)
+    change = _Change(
+        principal, idempotency_key or new_id(now), namespace, _said(policy), now, request_id_of(request.scope)
+    )
     return await _publish(change, changes, seconds)
 
 
@@ -123,6 +127,7 @@ async def set_retention_policy(
 )
 async def lift_retention_policy(
     *,
+    request: Request,
     principal: Operator,
     changes: ChangesOfPolicies,
     settings: Settings,
@@ -133,7 +138,14 @@ async def lift_retention_policy(
 ) -> Response:
     """Lift the policy of a namespace, or of the tenant. The next one above decides from then on."""
     seconds = headers.preferred_wait(prefer, settings.api.max_wait.total_seconds())
-    change = _Change(principal, idempotency_key or new_id(now), namespace, SaidOfPolicy(), now)
+    change = _Change(
+        principal,
+        idempotency_key or new_id(now),
+        namespace,
+        SaidOfPolicy(),
+        now,
+        request_id_of(request.scope),
+    )
     return await _publish(change, changes, seconds)
 
 
@@ -163,12 +175,18 @@ class _Change:
     namespace: str | None
     said: SaidOfPolicy
     now: datetime
+    request_id: str
 
 
 async def _publish(change: _Change, changes: PolicyChanges, wait_seconds: float | None) -> Response:
     _require(change.principal, change.namespace)
     position = await changes.publish(
-        change.principal, change.event_id, change.namespace, change.said, change.now
+        change.principal,
+        change.event_id,
+        change.namespace,
+        change.said,
+        change.now,
+        request_id=change.request_id,
     )
     in_force = None
     answered = {}

@@ -14,6 +14,14 @@ from soma_schemas.tables import require_whole
 # Any constant will do, as long as every migrator takes the same one.
 _MIGRATION_LOCK = 0x50_4D_41_01
 
+_RECORD = """
+INSERT INTO audit_log (actor, action, subject, details)
+VALUES (
+    'login:' || session_user, 'database.migrate', %(revision)s::text,
+    jsonb_build_object('applied', %(applied)s::text[])
+)
+"""
+
 
 # What else happens in the transaction of a migration, before it and after it.
 Around = Callable[[psycopg.Connection[Any]], AbstractContextManager[None]]
@@ -44,7 +52,7 @@ def migrate(
     """
     with psycopg.connect(dsn) as connection:
         require(connection)
-    return _run(dsn, lambda config: command.upgrade(config, "head"), around)
+    return _run(dsn, lambda config: command.upgrade(config, "head"), around, record=True)
 
 
 def downgrade(dsn: str, revision: str) -> list[str]:
@@ -55,7 +63,9 @@ def downgrade(dsn: str, revision: str) -> list[str]:
     return _run(dsn, lambda config: command.downgrade(config, revision))
 
 
-def _run(dsn: str, act: Callable[[Config], None], around: Around = _nothing) -> list[str]:
+def _run(
+    dsn: str, act: Callable[[Config], None], around: Around = _nothing, *, record: bool = False
+) -> list[str]:
     passed: list[str] = []
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=sqlalchemy.NullPool
@@ -63,8 +73,11 @@ def _run(dsn: str, act: Callable[[Config], None], around: Around = _nothing) -> 
     with engine.connect() as connection:
         # Of the session, not of the transaction: it must outlive a revision that commits on its own.
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
-        with around(cast("psycopg.Connection[Any]", connection.connection.driver_connection)):
+        driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        with around(driver):
             act(_config(connection=connection, passed=passed))
+        if record and passed:
+            driver.execute(_RECORD, {"revision": passed[-1], "applied": passed})
         connection.commit()
     return passed
 

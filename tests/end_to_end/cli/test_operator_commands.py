@@ -99,9 +99,15 @@ def test_a_key_is_shown_once_and_kept_as_a_digest(
     assert row is not None
     assert row[:5] == ("acme", "reader", ["team/a", "team/b"], key.digest(), "for the dashboard")
     assert abs(row[5] - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=5)  # noqa: TID251  # the real clock is what the command reads
-    assert record == (
-        "acme", "operator", "api_key.create", {"role": "reader", "label": "for the dashboard"},
-    )  # fmt: skip
+    assert record is not None
+    tenant, actor, action, details = record
+    assert (tenant, actor.partition(":")[0], action) == ("acme", "login", "api_key.create")
+    assert details.pop("expires_at") == row[5].isoformat()
+    assert details == {
+        "role": "reader",
+        "label": "for the dashboard",
+        "namespaces": ["team/a", "team/b"],
+    }
     assert key.secret not in soma("keys", "list", "--json", environment=operator).out
 
 
@@ -162,9 +168,30 @@ def test_a_key_that_has_ended_is_not_rotated(soma: Soma, operator: dict[str, str
         assert "there is no key with this id that is still good" in ran.err
 
 
+def test_what_was_done_to_keys_is_listed_with_who_did_it(
+    soma: Soma, operator: dict[str, str], owner_dsn: str
+) -> None:
+    del owner_dsn
+    created = json.loads(soma("keys", "create", "--tenant", "acme", "--json", environment=operator).out)
+    soma("keys", "revoke", created["key_id"], environment=operator)
+
+    listed = json.loads(soma("audit", "--all", "--json", environment=operator).out)["entries"]
+    one = json.loads(
+        soma("audit", "--all", "--action", "api_key.create", "--json", environment=operator).out
+    )["entries"]
+    shown = soma("audit", "--all", environment=operator).out
+
+    assert [each["action"] for each in listed] == ["api_key.revoke", "api_key.create"]
+    assert [each["action"] for each in one] == ["api_key.create"]
+    assert {each["tenant"] for each in listed} == {"acme"}
+    assert "api_key.revoke" in shown
+    assert created["api_key"] not in shown + json.dumps(listed)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("audit", "--all", "--url", "http://127.0.0.1:1"), "--all asks the database, not the API"),
         (("keys", "rotate", "0123456789abcdef", "--overlap", "soon"), "--overlap is not a duration"),
         (("keys", "rotate", "0123456789abcdef", "--overlap", "400d"), "--overlap is longer than a year"),
         (("keys", "create"), "the tenant of the key is not known"),

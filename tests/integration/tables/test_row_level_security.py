@@ -150,8 +150,9 @@ def test_tagged_memories_are_those_of_the_tenant(api_dsn: str) -> None:
         "SELECT soma_count_shard()",
         "SELECT * FROM api_keys",
         "INSERT INTO api_keys VALUES ('k', 'acme', 'admin', null, '', now())",
-        "SELECT * FROM audit_log",
         "UPDATE audit_log SET actor = 'nobody'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
         "SELECT * FROM memory_history_2026_03",
         "SELECT soma_ensure_history_partition('2026-03-01')",
         "ALTER TABLE memories DISABLE ROW LEVEL SECURITY",
@@ -215,7 +216,7 @@ def test_a_reader_adds_to_the_audit_log_for_its_own_tenant_only(api_dsn: str, ow
         connection.execute(add, [None])
 
     with psycopg.connect(owner_dsn) as owner:
-        assert fetch(owner, "SELECT tenant FROM audit_log") == [("acme",)]
+        assert fetch(owner, "SELECT tenant FROM audit_log WHERE actor = 'key-acme'") == [("acme",)]
 
 
 @pytest.mark.parametrize(
@@ -302,6 +303,81 @@ def test_whoever_operates_decides_about_letters_of_every_tenant(owner_dsn: str) 
 
     assert decided.rowcount == 3
     assert outcomes == [("acme", "applied"), ("other", "applied")]
+
+
+def test_a_reader_sees_of_the_audit_log_what_was_done_to_its_tenant(api_dsn: str, owner_dsn: str) -> None:
+    with psycopg.connect(owner_dsn) as owner:
+        for tenant in ("acme", "other", None):
+            owner.execute("INSERT INTO audit_log (tenant, actor, action) VALUES (%s, 'a', 'b')", [tenant])
+
+    with reader(api_dsn, "acme") as connection:
+        assert fetch(connection, "SELECT tenant FROM audit_log") == [("acme",)]
+    for nobody in (None, ""):
+        with reader(api_dsn, nobody) as connection:
+            assert fetch(connection, "SELECT FROM audit_log") == []
+
+
+def on_record(owner_dsn: str, *actions: str) -> list[tuple[Any, ...]]:
+    """Return tenant, actor, action and subject of what was put on record, oldest first."""
+    with psycopg.connect(owner_dsn) as owner:
+        return fetch(
+            owner,
+            "SELECT tenant, actor, action, subject FROM audit_log WHERE action LIKE ANY (%s) ORDER BY id",
+            list(actions),
+        )
+
+
+def test_a_change_of_a_key_is_on_record_whoever_makes_it(owner_dsn: str) -> None:
+    with psycopg.connect(owner_dsn) as owner:
+        owner.execute(
+            "INSERT INTO api_keys (key_id, tenant, role, secret_hash, created_at, label)"
+            " VALUES ('k', 'acme', 'reader', 'the hash', now(), 'a label')"
+        )
+        owner.execute("UPDATE api_keys SET last_used_at = now()")
+        owner.execute("UPDATE api_keys SET role = 'admin'")
+        owner.execute("UPDATE api_keys SET role = 'admin', label = 'a label'")
+        owner.execute(
+            "UPDATE api_keys SET secret_hash = 'another', former_secret_hash = secret_hash,"
+            " former_expires_at = now()"
+        )
+        for _ in range(2):
+            owner.execute("UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())")
+        owner.execute("DELETE FROM api_keys")
+        (login,) = fetch(owner, "SELECT 'login:' || session_user")[0]
+
+    found = on_record(owner_dsn, "api_key.%")
+
+    acts = ("create", "change", "rotate", "revoke", "delete")
+    assert found == [("acme", login, f"api_key.{act}", "k") for act in acts]
+    with psycopg.connect(owner_dsn) as owner:
+        said = str(fetch(owner, "SELECT details FROM audit_log"))
+    assert "'role': 'admin'" in said
+    assert "hash" not in said
+
+
+def test_policies_and_erasures_are_on_record_as_the_log_tells_them(worker_dsn: str, owner_dsn: str) -> None:
+    with psycopg.connect(worker_dsn) as worker:
+        for namespace in ("", "team/a"):
+            worker.execute(
+                "INSERT INTO retention_policies (tenant, namespace, rules, actor, set_at, version)"
+                " VALUES ('acme', %s, '[]', 'key:1', now(), 1)",
+                [namespace],
+            )
+        worker.execute("DELETE FROM retention_policies WHERE namespace = 'team/a'")
+        worker.execute(
+            "INSERT INTO erasures (tenant, request_id, scope, selector, actor, requested_at, accepted_at,"
+            " before_versions, state) VALUES ('acme', '00000000-0000-0000-0000-000000000007', 'SUBJECT',"
+            " 'mira', 'key:2', now(), now(), '{}', 'accepted')"
+        )
+
+    assert on_record(owner_dsn, "retention_policy.%", "erasure.%") == [
+        ("acme", "key:1", "retention_policy.set", None),
+        ("acme", "key:1", "retention_policy.set", "team/a"),
+        ("acme", "memory.policies", "retention_policy.lifted", "team/a"),
+        ("acme", "key:2", "erasure.requested", "00000000-0000-0000-0000-000000000007"),
+    ]
+    with psycopg.connect(owner_dsn) as owner:
+        assert "mira" not in str(fetch(owner, "SELECT details FROM audit_log"))
 
 
 @pytest.mark.usefixtures("two_tenants")

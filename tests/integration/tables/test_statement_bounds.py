@@ -346,6 +346,18 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_api.queries.api_key_queries._NOTE_USES": {
         "": Case(320, lambda _: {"key_ids": ["k"], "former": [False], "moments": ["2026-05-01Z"]})
     },
+    "soma_api.queries.audit_log_queries._PAGE": {
+        "": Case(
+            60,
+            lambda t: {"tenant": t, "before": None, "action": None, "subject": None, "limit": 51},
+        )
+    },
+    "soma_api.queries.audit_log_queries._ADD": {
+        "": Case(
+            96,
+            lambda t: {"tenant": t, "actor": "a", "action": "a", "subject": "s", "request_id": "r"},
+        )
+    },
     "soma_api.queries.dead_letter_queries._GET": {
         "": Case(10, lambda t: {"tenant": t, "dead_letter_id": ids(t, 1)[0]})
     },
@@ -794,19 +806,6 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_cli.api_key_admin._DIGEST": {"": Case(10, lambda t: {"key_id": "k", "tenant": t})},
     "soma_cli.api_key_admin._LIST": {"": Case(11, lambda t: {"tenant": t})},
-    "soma_cli.api_key_admin._RECORD": {
-        "": Case(
-            96,
-            lambda t: {
-                "now": "2026-05-01Z",
-                "tenant": t,
-                "actor": "a",
-                "action": "a",
-                "key_id": "k",
-                "details": "{}",
-            },
-        )
-    },
     "soma_cli.api_key_admin._REVOKE": {"": Case(10, lambda _: {"key_id": "k", "now": "2026-05-01Z"})},
     "soma_cli.api_key_admin._ROTATE": {
         "": Case(
@@ -819,6 +818,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             },
         )
     },
+    "soma_cli.audit_log_admin._NEWEST": {"": Case(60, lambda _: {"action": None, "limit": 20}, kept=False)},
     "soma_cli.backups.drilling._MEMORIES": {"": Case(7000)},
     "soma_cli.backups.drilling._VERSIONS": {"": Case(7000)},
     "soma_cli.backups.logged_changes._BURY": {"": Case(30, lambda t: {"key_ids": ids(t, 1), "tenants": [t]})},
@@ -837,7 +837,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         )
     },
     "soma_cli.backups.logged_changes._LOG_ANEW": {"": Case(10, lambda t: {"key_ids": ids(t, 1)})},
-    "soma_cli.backups.logged_changes._USE_THE_NEWEST": {"": Case(10)},
+    "soma_cli.backups.logged_changes._USE_THE_NEWEST": {"": Case(10, lambda _: {"master_key_ids": ["k"]})},
     "soma_cli.backups.making.REMEMBER": {"": Case(10, a_backup)},
     "soma_cli.backups.making._KEPT": {"": Case(10, lambda _: {"limit": 10})},
     "soma_cli.backups.making._RECORD": {"": Case(15, a_backup)},
@@ -846,7 +846,9 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.backups.table_contents._WATERMARKS": {"": Case(10)},
     "soma_cli.data_key_admin._COUNT": {"": Case(10)},
     "soma_cli.data_key_admin._COUNT_OTHERS": {"": Case(10)},
-    "soma_cli.data_key_admin._RECORD": {"": Case(96, lambda _: {"master_key_id": "k", "count": 1})},
+    "soma_cli.data_key_admin._RECORD": {
+        "": Case(96, lambda _: {"action": "encryption.rotated", "master_key_id": "k", "count": 1})
+    },
     "soma_cli.data_key_admin._WRAP": {
         "": Case(
             10,
