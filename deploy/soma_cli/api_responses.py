@@ -256,6 +256,8 @@ class Explanation(Answer):
 
     dense: float | None
     bm25: float | None
+    dense_z_score: float | None = None
+    bm25_z_score: float | None = None
 
 
 class Hit(Answer):

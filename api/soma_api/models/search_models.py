@@ -174,9 +174,14 @@ class ExplanationView(BaseModel):
     """What a score is made of."""
 
     dense: float | None = Field(
-        description="Cosine between question and memory; null when it was not compared or not near enough."
+        description="Cosine between question and memory; null when it was not compared."
     )
     bm25: float | None = Field(description="How well the words match; null when none does.")
+    dense_z_score: float | None = Field(
+        description="How far `dense` lies above the mean of the candidates, in standard deviations. The "
+        "score of a hybrid search is the mean of this and `bm25_z_score`; null in other searches."
+    )
+    bm25_z_score: float | None = Field(description="The same of `bm25`, which is 0 where no word matches.")
 
 
 class HitView(BaseModel):

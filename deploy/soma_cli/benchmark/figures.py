@@ -3,8 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 from soma_cli.benchmark.questions import Name
+
+_RESAMPLES = 2_000
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -38,6 +41,21 @@ class Asked:
     def is_answered(self, at: int) -> bool:
         """Say whether any answer is among the first `at` that were found."""
         return not set(self.answers).isdisjoint(self.found[:at])
+
+
+def bootstrap_interval(values: Sequence[float], percent: float = 95) -> tuple[float, float]:
+    """Return between which bounds the mean of as many such values lies, with so many percent.
+
+    The bounds are percentiles of the means of resamples, drawn with replacement; the same each time.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    random = Random(0)  # noqa: S311  # the same each time is what is wanted
+    count = len(values)
+    means = [sum(random.choices(values, k=count)) / count for _ in range(_RESAMPLES)] if values else []
+    outside = (100 - percent) / 2
+    return percentile(means, outside), percentile(means, 100 - outside)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -63,20 +63,35 @@ def count_below(client: SomaClient, namespace: str) -> int:
 
 
 def ask(
-    client: SomaClient, questions: Sequence[Question], mode: str, top_k: int, advance: Advance
+    client: SomaClient,
+    questions: Sequence[Question],
+    mode: str,
+    top_k: int,
+    advance: Advance,
+    *,
+    below: str | None,
 ) -> list[Asked]:
-    """Search for every question in one mode, among the copies of the examples, and return what was found."""
+    """Search for every question in one mode, and return what was found.
+
+    Args:
+        client: Of the tenant that is asked.
+        questions: What is asked.
+        mode: By what memories are found.
+        top_k: How many hits are looked at.
+        advance: Told of each question.
+        below: The namespace that holds the copies which the questions are about; None: they are about
+            whatever is there.
+    """
     asked = []
     for question in questions:
-        prefix = question.namespace_prefix
-        within = RECALL if prefix is None else f"{RECALL}/{prefix}"
+        within = "/".join(part for part in (below, question.namespace_prefix) if part is not None)
         wanted = {
             "query": question.text,
             "mode": mode,
             "top_k": top_k,
-            "filter": {"namespace_prefix": within},
+            "filter": {"namespace_prefix": within} if within else {},
         }
-        found = [name_of(hit.memory, RECALL) for hit in client.search(wanted).hits]
+        found = [name_of(hit.memory, below) for hit in client.search(wanted).hits]
         asked.append(Asked(question.text, question.answers, found))
         advance(1)
     return asked

@@ -1,14 +1,16 @@
 """`soma bench`: measure recall, latency, search and reads."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.benchmark.figures import Asked, mean, percentile
+from soma_cli.benchmark.figures import Asked, bootstrap_interval, mean, percentile
 from soma_cli.benchmark.memories import example_memories, made_up_memories
 from soma_cli.benchmark.questions import read_questions
 from soma_cli.benchmark.runs import (
@@ -36,27 +38,45 @@ app = typer.Typer(
     help="Measure recall, latency, search and reads.", no_args_is_help=True, add_completion=False
 )
 
-_MEMORIES = "assistant-month.jsonl"
-_QUESTIONS = "assistant-month-questions.jsonl"
 _TOP_K = 10
+
+
+class ExampleSet(StrEnum):
+    """A set of example memories with questions about them."""
+
+    MONTH = "assistant-month"
+    CONVERSATIONS = "conversations"
+
+    @property
+    def memories(self) -> str:
+        """Return the file of its memories."""
+        return f"{self.value}.jsonl"
+
+    @property
+    def questions(self) -> str:
+        """Return the file of its questions."""
+        return f"{self.value}-questions.jsonl"
 
 
 class ModeRecall(Result):
     """How well one mode finds what answers the questions; shares from 0 to 1.
 
     `recall_at_N` is the share of answers among the first N, averaged over questions; `answered_at_N` is the
-    share of questions with at least one answer there.
+    share of questions with at least one answer there. `recall_at_N_interval` is where that average would lie
+    for 95 of 100 other samples of such questions, by resampling these.
     """
 
     mode: Mode
     recall_at_5: float
+    recall_at_5_interval: tuple[float, float]
     recall_at_10: float
+    recall_at_10_interval: tuple[float, float]
     answered_at_5: float
     answered_at_10: float
 
 
 class Recall(Result):
-    """How well each mode finds what answers the example questions."""
+    """How well each mode finds what answers the questions."""
 
     questions: int
     modes: list[ModeRecall]
@@ -65,12 +85,31 @@ class Recall(Result):
     def drawn(self) -> RenderableType:
         """Return a row for each mode."""
         table = Table(
-            "mode", "recall@5", "recall@10", "answered@5", "answered@10", box=None, header_style="bold"
+            "mode",
+            "recall@5",
+            "95 %",
+            "recall@10",
+            "95 %",
+            "answered@5",
+            "answered@10",
+            box=None,
+            header_style="bold",
         )
         for row in self.modes:
-            shares = (row.recall_at_5, row.recall_at_10, row.answered_at_5, row.answered_at_10)
-            table.add_row(row.mode.value, *(f"{share:.3f}" for share in shares))
+            table.add_row(
+                row.mode.value,
+                f"{row.recall_at_5:.3f}",
+                _interval(row.recall_at_5_interval),
+                f"{row.recall_at_10:.3f}",
+                _interval(row.recall_at_10_interval),
+                f"{row.answered_at_5:.3f}",
+                f"{row.answered_at_10:.3f}",
+            )
         return table
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    return " - ".join(f"{bound:.2f}" for bound in bounds)
 
 
 class Times(Result):
@@ -111,25 +150,47 @@ class ReadTimes(Result):
 
 @app.command()
 def recall(
-    context: typer.Context, *, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
+    context: typer.Context,
+    *,
+    examples: Annotated[ExampleSet, typer.Option(help="Which examples to ask about.")] = ExampleSet.MONTH,
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A file of your own questions about memories that are stored; docs/examples/README.md "
+            "describes its lines.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Ask the example questions in every mode, and report the recall.
+    """Ask questions in every mode, and report the recall with its 95 % bootstrap intervals.
 
-    First stores the example memories below `bench/recall`.
+    First stores the example memories below `bench/recall`, and nothing with questions of your own.
     """
-    questions = read_questions(example(_QUESTIONS))
-    memories = example_memories(example(_MEMORIES), RECALL)
+    memories: list[dict[str, Any]] = []
+    below = None
+    if questions is None:
+        below = f"{RECALL}/{examples.value}"
+        memories = example_memories(example(examples.memories), below)
+        wanted = read_questions(example(examples.questions))
+    else:
+        wanted = read_questions(questions, copied=False)
     with open_client(context, url, api_key) as client:
-        with progress(f"Storing {len(memories):,} memories", len(memories)) as advance:
-            load(client, memories, SystemClock(), advance)
-        with progress(f"Asking {len(questions)} questions", len(questions) * len(Mode)) as advance:
-            asked = {mode: ask(client, questions, mode.value, _TOP_K, advance) for mode in Mode}
+        if memories:
+            with progress(f"Storing {len(memories):,} memories", len(memories)) as advance:
+                load(client, memories, SystemClock(), advance)
+        with progress(f"Asking {len(wanted)} questions", len(wanted) * len(Mode)) as advance:
+            asked = {mode: ask(client, wanted, mode.value, _TOP_K, advance, below=below) for mode in Mode}
     answered = {each.question for row in asked.values() for each in row if each.is_answered(_TOP_K)}
     show(
         Recall(
-            questions=len(questions),
+            questions=len(wanted),
             modes=[_mode_recall(mode, row) for mode, row in asked.items()],
-            unanswered=[question.text for question in questions if question.text not in answered],
+            unanswered=[question.text for question in wanted if question.text not in answered],
         ),
         as_json=as_json,
     )
@@ -148,7 +209,9 @@ def latency(
 
     They are below `bench/latency`; another run replaces them.
     """
-    memories = list(made_up_memories(example_memories(example(_MEMORIES), LATENCY), count, LATENCY))
+    memories = list(
+        made_up_memories(example_memories(example(ExampleSet.MONTH.memories), LATENCY), count, LATENCY)
+    )
     clock = SystemClock()
     with open_client(context, url, api_key) as client:
         events = iter(lambda: new_id(clock.now()), None)
@@ -173,10 +236,10 @@ def search(
     clock = SystemClock()
     with open_client(context, url, api_key) as client:
         if count_below(client, SEARCH) < memories:
-            examples = example_memories(example(_MEMORIES), SEARCH)
+            examples = example_memories(example(ExampleSet.MONTH.memories), SEARCH)
             with progress(f"Storing {memories:,} memories", memories) as advance:
                 load(client, made_up_memories(examples, memories, SEARCH), clock, advance)
-        asked = searches(read_questions(example(_QUESTIONS)), count)
+        asked = searches(read_questions(example(ExampleSet.MONTH.questions)), count)
         seconds = time_searches(client, [each.body for each in asked], clock)
         there = count_below(client, SEARCH)
     kinds: dict[str, list[float]] = {}
@@ -208,7 +271,7 @@ def reads(
     """
     clock = SystemClock()
     with open_client(context, url, api_key) as client:
-        examples = example_memories(example(_MEMORIES), READS)
+        examples = example_memories(example(ExampleSet.MONTH.memories), READS)
         with progress(f"Storing {memories:,} memories", memories) as advance:
             positions = store_all(client, made_up_memories(examples, memories, READS), advance)
         seconds = time_reads(client, positions[-1], count, clock)
@@ -217,10 +280,13 @@ def reads(
 
 
 def _mode_recall(mode: Mode, asked: Sequence[Asked]) -> ModeRecall:
+    five, ten = ([each.recall(at) for each in asked] for at in (5, 10))
     return ModeRecall(
         mode=mode,
-        recall_at_5=mean([each.recall(5) for each in asked]),
-        recall_at_10=mean([each.recall(10) for each in asked]),
+        recall_at_5=mean(five),
+        recall_at_5_interval=bootstrap_interval(five),
+        recall_at_10=mean(ten),
+        recall_at_10_interval=bootstrap_interval(ten),
         answered_at_5=mean([each.is_answered(5) for each in asked]),
         answered_at_10=mean([each.is_answered(10) for each in asked]),
     )

@@ -28,7 +28,7 @@ from soma_api.queries.vectors.conditions import (
     of_tenant,
 )
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
-from soma_api.queries.vectors.reader import Candidates, PointReader, Question
+from soma_api.queries.vectors.reader import Candidates, PointReader, Question, Unscored
 from soma_schemas.clock import Clock
 from soma_schemas.erasure_receipts import selector_digest
 from soma_schemas.events import Decay, ErasureScope, RetentionRule
@@ -69,6 +69,7 @@ class _Slow:
         self._clock = clock
         self._reader = reader
         self.payloads = reader.payloads
+        self.scores = reader.scores
 
     async def candidates(self, question: Question) -> Candidates:
         found = await self._reader.candidates(question)
@@ -302,6 +303,42 @@ class PointReaderContract:
 
         assert await found(engine, namespace_prefix="team") == {"ours"}
         assert await found(engine, namespace_prefix="notes") == set()
+
+    async def test_points_that_are_named_score_as_they_do_as_candidates(self, engine: Engine) -> None:
+        points = [
+            a_point(dense=(0.6, 0.8, 0.0, 0.0), text="tea and cake"),
+            a_point(dense=(0.0, 1.0, 0.0, 0.0), text="tea"),
+            a_point(dense=AN_AXIS, text="coffee"),
+        ]
+        await engine.writer.write([*points, a_point(tenant="globex", text="tea")])
+        conditions = conditions_of("acme", selection())
+        assert conditions is not None
+        question = Question(conditions, of_tenant("acme"), AN_AXIS, _BM25.query("tea cake"), 10)
+        found = await engine.reader.candidates(question)
+
+        ids = [point.id for point in points]
+        scored = await engine.reader.scores(question, Unscored(ids[1:], ids))
+
+        assert dict(scored.dense) == pytest.approx(
+            {each: score for each, score in found.dense if each in ids[1:]}, abs=1e-6
+        )
+        assert dict(scored.sparse) == pytest.approx(dict(found.sparse), abs=1e-6)
+        assert len(scored.sparse) == 2
+
+    async def test_points_that_do_not_meet_the_conditions_have_no_score(self, engine: Engine) -> None:
+        theirs, elsewhere = a_point(tenant="globex"), a_point(namespace="other")
+        await engine.writer.write([theirs, elsewhere])
+        conditions = conditions_of("acme", selection(namespace="team/notes"))
+        assert conditions is not None
+        question = Question(conditions, of_tenant("acme"), AN_AXIS, _BM25.query("tea"), 10)
+        named = [theirs.id, elsewhere.id]
+
+        assert await engine.reader.scores(question, Unscored(named, named)) == Candidates([], [])
+
+    async def test_no_points_are_scored_without_asking(self, engine: Engine) -> None:
+        question = Question([of_tenant("acme")], of_tenant("acme"), AN_AXIS, _BM25.query("tea"), 10)
+
+        assert await engine.reader.scores(question, Unscored([], [])) == Candidates()
 
     @pytest.mark.parametrize(
         ("wanted", "keys"),

@@ -107,7 +107,12 @@ async def test_hits_come_best_first_with_what_their_scores_are_made_of(gateway: 
     hits = body_of(answer)["hits"]
     assert answer.status_code == 200
     assert [hit["score"] for hit in hits] == [5.0, 1.0]
-    assert hits[0]["explanation"] == {"dense": 0.5, "bm25": None}
+    assert hits[0]["explanation"] == {
+        "dense": 0.5,
+        "bm25": None,
+        "dense_z_score": None,
+        "bm25_z_score": None,
+    }
     assert [hit["weak"] for hit in hits] == [False, True]
     assert hits[0]["memory"]["payload"] == {"a": 1}
     assert "embedding" not in hits[0]["memory"]

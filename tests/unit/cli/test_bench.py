@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canned_api import CannedApi
-from soma_cli.benchmark.figures import Asked, percentile
+from soma_cli.benchmark.figures import Asked, bootstrap_interval, percentile
 from soma_cli.benchmark.memories import example_memories, made_up_memories
 from soma_cli.benchmark.questions import Name, copied_id, read_questions
+from soma_cli.commands.bench import ExampleSet
 from soma_cli.examples import example
 from soma_command import Soma
 
@@ -31,6 +32,27 @@ def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed(
 
 def test_percentiles_of_a_hundred_values() -> None:
     assert [percentile(range(1, 101), percent) for percent in (50, 95, 99, 100)] == [50, 95, 99, 100]
+
+
+def test_an_interval_holds_the_mean_and_narrows_with_more_values() -> None:
+    few, many = ([0.0, 1.0] * count for count in (5, 500))
+
+    low, high = bootstrap_interval(few)
+    lower, higher = bootstrap_interval(many)
+
+    assert low < lower < 0.5 < higher < high
+    # A mean of 1,000 coins lies within two standard errors, 0.0316 each way, for 95 of 100 samples.
+    assert (lower, higher) == pytest.approx((0.469, 0.531), abs=0.005)
+    assert bootstrap_interval(few) == (low, high)
+
+
+def test_values_that_are_all_alike_have_no_width() -> None:
+    assert bootstrap_interval([0.7] * 9) == pytest.approx((0.7, 0.7))
+
+
+def test_no_values_have_no_interval() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        bootstrap_interval([])
 
 
 def test_no_values_have_no_percentile() -> None:
@@ -57,24 +79,62 @@ def test_recall_is_the_share_of_answers_that_were_found_in_time(
     assert (asked.recall(at), asked.is_answered(at)) == (recall, is_answered)
 
 
-def test_every_answer_of_the_examples_is_among_the_memories() -> None:
-    memories = example_memories(example("assistant-month.jsonl"), "bench/recall")
+@pytest.mark.parametrize("examples", ExampleSet)
+def test_every_answer_of_the_examples_is_among_the_memories(examples: ExampleSet) -> None:
+    memories = example_memories(example(examples.memories), "bench/recall")
 
     names = {
-        Name(
-            None if "memory_id" in memory else memory["namespace"].removeprefix("bench/recall/"),
+        Name(None, None, None, UUID(memory["memory_id"]))
+        if "memory_id" in memory
+        else Name(
+            memory["namespace"].removeprefix("bench/recall/"),
             memory.get("key"),
             tuple(memory["coordinate"]) if "coordinate" in memory else None,
-            UUID(memory["memory_id"]) if "memory_id" in memory else None,
+            None,
         )
         for memory in memories
     }
     answers = {
-        answer
-        for question in read_questions(example("assistant-month-questions.jsonl"))
-        for answer in question.answers
+        answer for question in read_questions(example(examples.questions)) for answer in question.answers
     }
     assert answers <= names
+
+
+def test_own_questions_are_asked_about_what_is_there_and_nothing_is_stored(
+    soma: Soma, api: CannedApi, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text(
+        json.dumps({"question": "tea?", "answers": [{"namespace": "team/notes", "key": "a"}]})
+        + "\n"
+        + json.dumps(
+            {"question": "cake?", "namespace_prefix": "team", "answers": [{"memory_id": str(UUID(int=9))}]}
+        )
+    )
+    for _ in range(6):
+        api.answers({"hits": [], "index": {"complete": True, "filled": 1.0}})
+
+    ran = soma(
+        "bench", "recall", "--questions", str(file), "--json",
+        environment={"SOMA_URL": api.url, "SOMA_API_KEY": "k"},
+    )  # fmt: skip
+
+    assert ran.code == 0, ran.err
+    figures = json.loads(ran.out)
+    assert figures["questions"] == 2
+    assert figures["modes"][0]["recall_at_10_interval"] == [0.0, 0.0]
+    assert figures["unanswered"] == ["tea?", "cake?"]
+    assert [asked.body["filter"] for asked in api.asked] == [{}, {"namespace_prefix": "team"}] * 3
+
+
+def test_a_file_that_holds_no_questions_is_misuse(soma: Soma, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "tea?", "answers": []}\n')
+
+    ran = soma("bench", "recall", "--questions", str(file))
+
+    assert ran.code == 2
+    assert "line 1 of" in ran.err
 
 
 def test_a_copy_never_has_the_id_of_its_original(tmp_path: Path) -> None:

@@ -9,16 +9,38 @@ from soma_api.queries.vectors.fusion import Candidate, Explanation, fuse, rank_b
 A, B, C = UUID(int=1), UUID(int=2), UUID(int=3)
 
 
-def test_the_score_is_the_weighted_cosine_plus_bm25_over_both_lists() -> None:
-    ranked = fuse([Candidate(A, 0.5), Candidate(B, 0.4)], [Candidate(B, 6.0), Candidate(C, 4.5)], 10, 10.0)
+def test_the_score_is_the_mean_of_how_far_each_part_lies_above_the_candidates() -> None:
+    ranked = fuse([Candidate(A, 0.6), Candidate(B, 0.4)], [Candidate(B, 6.0)], 10)
 
-    assert [(each.id, each.score) for each in ranked] == [(B, 10.0), (A, 5.0), (C, 4.5)]
+    assert [each.score for each in ranked] == pytest.approx([0.0, 0.0])
+    assert [each.explanation.dense_z_score for each in ranked] == pytest.approx([1.0, -1.0])
+    assert [each.explanation.bm25_z_score for each in ranked] == pytest.approx([-1.0, 1.0])
+
+
+def test_neither_part_outweighs_the_other_by_its_scale() -> None:
+    dense = [Candidate(A, 0.5), Candidate(B, 0.4), Candidate(C, 0.1)]
+    sparse = [Candidate(A, 1.0), Candidate(B, 3.0), Candidate(C, 2.0)]
+    louder = [Candidate(each, 50 * score) for each, score in sparse]
+
+    assert [each.score for each in fuse(dense, sparse, 3)] == pytest.approx(
+        [each.score for each in fuse(dense, louder, 3)]
+    )
 
 
 def test_each_score_tells_what_it_is_made_of() -> None:
     ranked = {each.id: each.explanation for each in fuse([Candidate(A, 0.5)], [Candidate(B, 6.0)], 10)}
 
-    assert ranked == {A: Explanation(0.5, None), B: Explanation(None, 6.0)}
+    assert ranked == {A: Explanation(0.5, None, 1.0, -1.0), B: Explanation(None, 6.0, -1.0, 1.0)}
+
+
+def test_what_no_candidate_has_counts_nothing() -> None:
+    assert [each.score for each in fuse([Candidate(A, 0.5)], [], 10)] == [0.0]
+
+
+def test_a_part_that_is_the_same_of_all_says_nothing() -> None:
+    ranked = fuse([Candidate(A, 0.3 + 1e-9), Candidate(B, 0.3)], [Candidate(B, 2.0)], 10)
+
+    assert [(each.id, each.score) for each in ranked] == [(B, 0.5), (A, -0.5)]
 
 
 def test_equal_scores_stand_in_the_order_of_ids_whatever_order_they_came_in() -> None:
@@ -51,10 +73,10 @@ def test_nothing_found_is_nothing_ranked() -> None:
 
 
 def test_only_the_best_are_returned() -> None:
-    dense, sparse = [Candidate(A, 0.5), Candidate(B, 0.4)], [Candidate(C, 9.0)]
+    dense, sparse = [Candidate(A, 0.5), Candidate(B, 0.4), Candidate(C, 0.6)], [Candidate(C, 9.0)]
 
     assert [each.id for each in fuse(dense, sparse, 2)] == [C, A]
-    assert [each.id for each in rank_by_nearness(dense, 1)] == [A]
+    assert [each.id for each in rank_by_nearness(dense, 1)] == [C]
     assert [each.id for each in rank_by_words(sparse, 1)] == [C]
 
 

@@ -15,7 +15,7 @@ from soma_api.queries.filter_terms import NumberRange
 from soma_api.queries.vectors.conditions import Condition, OneOf, conditions_of
 from soma_api.queries.vectors.fusion import Candidate, Explanation
 from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
-from soma_api.queries.vectors.reader import Candidates, Question
+from soma_api.queries.vectors.reader import Candidates, Question, Unscored
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.payload import prefix_label, tenant_label
@@ -48,8 +48,12 @@ class Embedder:
 class ScriptedReader:
     """An engine that answers what a test has written down."""
 
-    def __init__(self, found: Candidates, points: Sequence[Point] = ()) -> None:
+    def __init__(
+        self, found: Candidates, points: Sequence[Point] = (), more: Candidates | None = None
+    ) -> None:
         self._found = found
+        self._more = more or Candidates()
+        self.unscored: list[Unscored] = []
         self._points = {point.id: point.payload for point in points}
         self.questions: list[Question] = []
 
@@ -57,6 +61,15 @@ class ScriptedReader:
         """Answer."""
         self.questions.append(question)
         return self._found
+
+    async def scores(self, question: Question, unscored: Unscored) -> Candidates:
+        """Answer what was written down for these."""
+        del question
+        self.unscored.append(unscored)
+        return Candidates(
+            [each for each in self._more.dense if each.id in unscored.dense],
+            [each for each in self._more.sparse if each.id in unscored.sparse],
+        )
 
     async def payloads(
         self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
@@ -81,15 +94,47 @@ def _search(reader: ScriptedReader, embedder: Embedder | None = None) -> Search:
 
 async def test_a_hit_carries_the_memory_its_score_and_the_parts_of_the_score() -> None:
     tea, coffee = a_point(key="tea", text="tea", version=5), a_point(key="coffee")
-    found = Candidates([Candidate(tea.id, 0.5)], [Candidate(tea.id, 2.0), Candidate(coffee.id, 9.0)])
+    found = Candidates([Candidate(tea.id, 0.75)], [Candidate(tea.id, 9.0), Candidate(coffee.id, 2.0)])
+    more = Candidates([Candidate(coffee.id, 0.25)])
 
-    hits = await _search(ScriptedReader(found, [tea, coffee]))(asked(text="tea"))
+    hits = await _search(ScriptedReader(found, [tea, coffee], more))(asked(text="tea"))
 
     assert [(hit.memory.content.key, hit.score, hit.explanation) for hit in hits] == [
-        ("coffee", 9.0, Explanation(None, 9.0)),
-        ("tea", 7.0, Explanation(0.5, 2.0)),
+        ("tea", 1.0, Explanation(0.75, 9.0, 1.0, 1.0)),
+        ("coffee", -1.0, Explanation(0.25, 2.0, -1.0, -1.0)),
     ]
-    assert (hits[1].memory.content.text, hits[1].memory.version) == ("tea", 5)
+    assert (hits[0].memory.content.text, hits[0].memory.version) == ("tea", 5)
+
+
+async def test_every_candidate_of_a_hybrid_search_is_scored_on_both() -> None:
+    near, both, matching = (a_point(key=key) for key in ("near", "both", "matching"))
+    found = Candidates(
+        [Candidate(near.id, 0.5), Candidate(both.id, 0.4)],
+        [Candidate(both.id, 3.0), Candidate(matching.id, 2.0)],
+    )
+    more = Candidates([Candidate(matching.id, 0.3)], [Candidate(near.id, 1.0)])
+    reader = ScriptedReader(found, [near, both, matching], more)
+
+    hits = await _search(reader)(asked(text="tea"))
+
+    assert reader.unscored == [Unscored([matching.id], [near.id])]
+    assert {hit.memory.content.key: (hit.explanation.dense, hit.explanation.bm25) for hit in hits} == {
+        "near": (0.5, 1.0),
+        "both": (0.4, 3.0),
+        "matching": (0.3, 2.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"), [(SearchMode.VECTOR, "tea"), (SearchMode.KEYWORD, "tea"), (SearchMode.HYBRID, "the")]
+)
+async def test_what_was_not_asked_for_is_not_scored(mode: SearchMode, text: str) -> None:
+    tea = a_point(key="tea")
+    reader = ScriptedReader(Candidates([Candidate(tea.id, 0.5)], [Candidate(tea.id, 2.0)]), [tea])
+
+    await _search(reader)(asked(text=text, mode=mode))
+
+    assert reader.unscored == []
 
 
 async def test_a_memory_that_has_gone_since_it_was_a_candidate_is_left_out() -> None:

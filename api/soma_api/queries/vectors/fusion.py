@@ -1,12 +1,12 @@
 """Fusion of vector and keyword scores into one: pure, the same for every engine."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-# docs/adr/0005 has the measurements behind this number.
-DENSE_WEIGHT = 10.0
+_ALIKE = 1e-6
 
 
 class Candidate(NamedTuple):
@@ -21,12 +21,17 @@ class Explanation:
     """What a score is made of.
 
     Attributes:
-        dense: Cosine between question and memory, -1 to 1; None when it was not compared or not near enough.
+        dense: Cosine between question and memory, -1 to 1; None when it was not compared.
         bm25: How well the words match, 0 or more; None when none does, or words were not asked for.
+        dense_z_score: How far the cosine lies above the mean of the candidates, in standard deviations; only
+            where both parts make the score.
+        bm25_z_score: The same of the words.
     """
 
     dense: float | None
     bm25: float | None
+    dense_z_score: float | None = None
+    bm25_z_score: float | None = None
 
     def is_weak(self, below: float | None) -> bool | None:
         """Say whether no word speaks for the hit and little nearness does: docs/adr/0040.
@@ -50,25 +55,39 @@ class Ranked(NamedTuple):
     explanation: Explanation
 
 
-def fuse(
-    dense: Sequence[Candidate],
-    sparse: Sequence[Candidate],
-    limit: int,
-    dense_weight: float = DENSE_WEIGHT,
-) -> list[Ranked]:
-    """Return the best of the union of both lists, best first: `dense_weight * cosine + bm25`.
+def fuse(dense: Sequence[Candidate], sparse: Sequence[Candidate], limit: int) -> list[Ranked]:
+    """Return the best candidates, best first, by the mean of the z-scores of cosine and BM25.
 
-    What is missing in one list counts 0 there. Equal scores stand in the order of their ids, so that the same
-    question has the same answer.
+    Each score says how far it lies above the mean of all candidates, in standard deviations, so that neither
+    kind outweighs the other by its scale: docs/adr/0072. Equal scores stand in the order of their ids, so
+    that the same question has the same answer.
+
+    Args:
+        dense: The cosines of the candidates; a missing one counts 0.
+        sparse: The scores of those that have a word; a missing one is 0.
+        limit: As many are returned at most.
     """
-    cosines = dict(dense)
-    keywords = dict(sparse)
-    scores = [(each, dense_weight * cosine + keywords.get(each, 0.0)) for each, cosine in dense]
-    scores += [(each, score) for each, score in sparse if each not in cosines]
+    cosines, keywords = dict(dense), dict(sparse)
+    every = list(cosines | keywords)
+    near = _z_scores([cosines.get(each, 0.0) for each in every])
+    matching = _z_scores([keywords.get(each, 0.0) for each in every])
+    parts = dict(zip(every, zip(near, matching, strict=True), strict=True))
+    scores = [(each, (by_meaning + by_words) / 2) for each, (by_meaning, by_words) in parts.items()]
     return [
-        Ranked(each, score, Explanation(cosines.get(each), keywords.get(each)))
+        Ranked(each, score, Explanation(cosines.get(each), keywords.get(each), *parts[each]))
         for each, score in _best(scores, limit)
     ]
+
+
+def _z_scores(values: Sequence[float]) -> list[float]:
+    if not values:
+        return []
+    mean = math.fsum(values) / len(values)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+    # Values that are alike but for rounding say nothing.
+    if deviation <= _ALIKE * max(map(abs, values)):
+        return [0.0] * len(values)
+    return [(value - mean) / deviation for value in values]
 
 
 def rank_by_nearness(dense: Sequence[Candidate], limit: int) -> list[Ranked]:

@@ -14,7 +14,7 @@ from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import Condition, conditions_of, of_tenant, places_of
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
 from soma_api.queries.vectors.living_conditions import living
-from soma_api.queries.vectors.reader import Candidates, PointReader, Question
+from soma_api.queries.vectors.reader import Candidates, PointReader, Question, Unscored
 from soma_api.queries.vectors.unerased import unerased
 from soma_schemas import tracing
 from soma_schemas.clock import Clock
@@ -27,7 +27,7 @@ from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.payload import DOCUMENT, TENANT, VERSION, memory_of
 from soma_schemas.vectors.points import unit_vector
 
-# Hybrid search fuses this many of each kind; more changed no ranking among the examples (docs/adr/0005).
+# Hybrid search fuses this many of each kind, each scored on both (docs/adr/0072).
 _CANDIDATES = 100
 _FIELDS = (TENANT, VERSION, DOCUMENT)
 # Where no condition tells what is to be left out, so many candidates of each kind are looked through.
@@ -138,6 +138,8 @@ class Search:
                 found = await self._sifted(request, question)
             else:
                 found = await self._reader.candidates(question)
+            if request.mode is SearchMode.HYBRID:
+                found = await self._complete(question, found)
         best = _ranked(request.mode, found, request.top_k)
         with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
             payloads = await self._reader.payloads(
@@ -175,6 +177,18 @@ class Search:
             if enough or question.limit >= _MOST_CANDIDATES:
                 return Candidates(dense[:wanted], sparse[:wanted])
             question = replace(question, limit=min(4 * question.limit, _MOST_CANDIDATES))
+
+    async def _complete(self, question: Question, found: Candidates) -> Candidates:
+        """Return the candidates with what each scores on both: what words found may be near as well."""
+        near, matching = {each.id for each in found.dense}, {each.id for each in found.sparse}
+        unscored = Unscored(
+            [] if question.dense is None else [each.id for each in found.sparse if each.id not in near],
+            [] if question.sparse is None else [each.id for each in found.dense if each.id not in matching],
+        )
+        if not unscored.dense and not unscored.sparse:
+            return found
+        more = await self._reader.scores(question, unscored)
+        return Candidates([*found.dense, *more.dense], [*found.sparse, *more.sparse])
 
     def _living(self, request: SearchRequest) -> list[Condition]:
         return living(request.tenant, request.policies, places_of(request.filter), self._clock.now())

@@ -9,7 +9,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoint, Not, OneOf
 from soma_api.queries.vectors.fusion import Candidate
-from soma_api.queries.vectors.reader import Candidates, Question
+from soma_api.queries.vectors.reader import Candidates, Question, Unscored
 from soma_schemas.errors import SomaError, told
 from soma_schemas.vectors.index_errors import IndexUnavailableError
 from soma_schemas.vectors.payload import LABELS
@@ -32,19 +32,35 @@ class QdrantReader:
     async def candidates(self, question: Question) -> Candidates:
         """Return both kinds of candidates, asked for in one request."""
         where = _filter(question.conditions)
+        return await self._asked(question, where, where, question.limit, question.limit)
+
+    async def scores(self, question: Question, unscored: Unscored) -> Candidates:
+        """Return what a question scores these points at."""
+        near = _filter([IsPoint(unscored.dense), *question.conditions])
+        matching = _filter([IsPoint(unscored.sparse), *question.conditions])
+        return await self._asked(question, near, matching, len(unscored.dense), len(unscored.sparse))
+
+    async def _asked(
+        self,
+        question: Question,
+        near: models.Filter,
+        matching: models.Filter,
+        most_near: int,
+        most_matching: int,
+    ) -> Candidates:
         requests: dict[str, models.QueryRequest] = {}
-        if question.dense is not None:
+        if question.dense is not None and most_near:
             requests[DENSE] = models.QueryRequest(
-                query=list(question.dense), using=DENSE, filter=where, limit=question.limit
+                query=list(question.dense), using=DENSE, filter=near, limit=most_near
             )
-        if question.sparse is not None:
+        if question.sparse is not None and most_matching:
             requests[SPARSE] = models.QueryRequest(
                 query=models.SparseVector(
                     indices=list(question.sparse.indices), values=list(question.sparse.values)
                 ),
                 using=SPARSE,
-                filter=where,
-                limit=question.limit,
+                filter=matching,
+                limit=most_matching,
                 params=models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter([question.corpus]))),
             )
         if not requests:

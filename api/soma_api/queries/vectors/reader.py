@@ -39,11 +39,32 @@ class Candidates:
     sparse: Sequence[Candidate] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """Candidates of one kind, whose score in the other is wanted.
+
+    Attributes:
+        dense: To be compared with the question's vector.
+        sparse: To be compared with its words.
+    """
+
+    dense: Sequence[UUID]
+    sparse: Sequence[UUID]
+
+
 class PointReader(Protocol):
     """Finds points; one contract suite runs on every engine."""
 
     async def candidates(self, question: Question) -> Candidates:
         """Return the nearest points, and those with matching words, in one round trip."""
+        ...
+
+    async def scores(self, question: Question, unscored: Unscored) -> Candidates:
+        """Return what a question scores these points at, in one round trip.
+
+        A point that matches no word, has no vector or does not meet the conditions any more has no score. How
+        many there are is bounded by `unscored` alone.
+        """
         ...
 
     async def payloads(
