@@ -23,14 +23,15 @@ from soma_api.index_completeness import IndexState
 from soma_api.key_uses import KeyUses
 from soma_api.metrics import ApiMetrics
 from soma_api.policies_in_force import PoliciesInForce
-from soma_api.principals import Role
 from soma_api.probes import BackingPart, Probe, postgres_probe
 from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
 from soma_api.resources import Resources
-from soma_api.settings import ApiSettings, GatewaySettings
+from soma_api.roles import Role
+from soma_api.settings import ApiSettings, GatewaySettings, OidcSettings
+from soma_api.tokens import open_tokens
 from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
 from soma_schemas.events import MemoryEvent, Record, RetentionRule, SizeCap
@@ -310,6 +311,7 @@ async def open_gateway(
     owner_dsn: str,
     gateway: GatewaySettings | None = None,
     collector: CollectorPlace | None = None,
+    oidc: OidcSettings | None = None,
     probes: Mapping[BackingPart, Probe] | None = None,
     clock: Clock | None = None,
     address: tuple[str, int] = ("127.0.0.1", 50_000),
@@ -319,6 +321,7 @@ async def open_gateway(
         postgres=postgres,
         api=gateway or GatewaySettings(api_key_cache_ttl=timedelta(0)),
         collector=collector or CollectorPlace(),
+        oidc=oidc or OidcSettings(),
     )
     time = FakeClock()
     publisher, search, ends, waiter = RecordingPublisher(), CannedSearch(), FixedEnds(), WatermarkWaiter()
@@ -339,6 +342,7 @@ async def open_gateway(
                 waiter=waiter,
                 policies=policies,
                 key_uses=key_uses,
+                tokens=open_tokens(settings.oidc, clock or time),
                 freshness=freshness,
                 metrics=ApiMetrics(MetricSet()),
                 cursor_secret=CURSOR_SECRET,

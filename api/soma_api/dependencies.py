@@ -23,7 +23,7 @@ from soma_api.namespace_access import NamespaceAccess
 from soma_api.open_erasures import OpenErasures
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.policy_changes import PolicyChanges
-from soma_api.principals import Principal, Role
+from soma_api.principals import Principal
 from soma_api.problems import ConditionUnsupportedError, NamespaceForbiddenError
 from soma_api.queries.audit_log_queries import AuditLogQueries
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
@@ -34,6 +34,7 @@ from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.write_queries import WriteQueries
+from soma_api.roles import Role
 from soma_api.services import Services
 from soma_api.settings import ApiSettings
 from soma_api.visibility import Visibility

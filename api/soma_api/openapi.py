@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from soma_api.json_body import JsonBody
 from soma_api.problems import (
     ApiError,
+    IdentityProviderUnavailableError,
     InternalError,
     OverloadedError,
     Problem,
@@ -21,7 +22,13 @@ from soma_api.problems import (
 from soma_api.route_permissions import RoutePermission, dependencies_of, permissions, routes_of
 
 _SCHEMAS = "#/components/schemas/"
-_ALWAYS = (UnauthenticatedError, RoleTooLowError, OverloadedError, InternalError)
+_ALWAYS = (
+    UnauthenticatedError,
+    IdentityProviderUnavailableError,
+    RoleTooLowError,
+    OverloadedError,
+    InternalError,
+)
 _SCHEMES = ("bearer", "apiKey")
 _MAX_STALENESS = "Soma-Max-Staleness"
 _STALENESS = {
@@ -61,8 +68,12 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
     )
     components = document.setdefault("components", {})
     components["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `soma_...`."},
-        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key, `soma_...`, or a token (JWT) of the OpenID provider.",
+        },
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
     }
     schemas = components.setdefault("schemas", {})
     bodies = dict(_bodies(routers))

@@ -1,35 +1,19 @@
-"""Principals and their permissions (a tenant, a role, namespaces), and the check of API keys."""
+"""Principals and their permissions (a tenant, a role, namespaces), and the check of credentials."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from cachetools import TTLCache
 
 from soma_api.api_keys import ApiKey
 from soma_api.key_uses import KeyUses
 from soma_api.problems import NamespaceForbiddenError, RoleTooLowError, UnauthenticatedError
+from soma_api.roles import Role
 from soma_schemas.clock import Clock
 from soma_schemas.namespaces import contains
 
 _CACHED_KEYS = 10_000
-
-
-class Role(StrEnum):
-    """What a key may do; each may also do what those before it may."""
-
-    READER = "reader"  # read and search
-    WRITER = "writer"  # publish memories
-    OPERATOR = "operator"  # see lag, metrics and dead letters; set how long memories are kept
-    ADMIN = "admin"  # have memories erased with proof
-
-    def covers(self, wanted: "Role") -> bool:
-        """Say whether this role may do what another may."""
-        return _ORDER.index(self) >= _ORDER.index(wanted)
-
-
-_ORDER = tuple(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +75,7 @@ class Principal:
             raise RoleTooLowError(f"this takes the role {role}, and the key has {self.role}")
 
 
+ReadToken = Callable[[str], Awaitable[Principal]]
 FindKey = Callable[[str], Awaitable[StoredKey | None]]
 
 
@@ -103,9 +88,18 @@ class Authenticator:
         cache_seconds: How long a key that was found is not looked up again: how long a revoked key still
             works at most.
         uses: Told of each use.
+        read_token: Checks what is no API key; None where API keys alone are taken.
     """
 
-    def __init__(self, find: FindKey, clock: Clock, cache_seconds: float, uses: KeyUses) -> None:
+    def __init__(
+        self,
+        find: FindKey,
+        clock: Clock,
+        cache_seconds: float,
+        uses: KeyUses,
+        read_token: ReadToken | None = None,
+    ) -> None:
+        self._read_token = read_token
         self._find = find
         self._uses = uses
         self._clock = clock
@@ -116,10 +110,13 @@ class Authenticator:
 
         Raises:
             UnauthenticatedError: There is none, or it is unknown, expired or revoked.
+            IdentityProviderUnavailableError: It is a token, and the keys of its provider are not known.
         """
         if credential is None:
             raise UnauthenticatedError("the request has no API key")
         key = ApiKey.parse(credential)
+        if key is None and self._read_token is not None:
+            return await self._read_token(credential)
         if key is None:
             raise UnauthenticatedError("the credential is not an API key of ours")
         stored = await self._stored(key.key_id)

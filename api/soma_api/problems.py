@@ -3,7 +3,8 @@
 ApiError
 ├── InvalidInputError, NotJsonError, UnsupportedMediaTypeError, BodyTooLargeError   the body or the query
 ├── InvalidHeaderError, ConditionUnsupportedError, InvalidCursorError              other parts of the request
-├── UnauthenticatedError, RoleTooLowError, NamespaceForbiddenError, TenantMismatchError
+├── UnauthenticatedError, IdentityProviderUnavailableError                         who asks, and what they may
+├── RoleTooLowError, NamespaceForbiddenError, TenantMismatchError
 ├── RouteNotFoundError, MethodNotAllowedError
 ├── MemoryNotFoundError, WriteNotFoundError, DeadLetterNotFoundError
 ├── NamespaceUnknownError, NamespaceMismatchError                                  a change to a memory
@@ -63,6 +64,7 @@ class ProblemCode(StrEnum):
     NOT_YET_VISIBLE = "not_yet_visible"
     TOO_STALE = "too_stale"
     LOG_UNAVAILABLE = "log_unavailable"
+    IDENTITY_PROVIDER_UNAVAILABLE = "identity_provider_unavailable"
     ENCRYPTION_UNAVAILABLE = "encryption_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
     INDEX_UNAVAILABLE = "index_unavailable"
@@ -219,13 +221,28 @@ class InvalidCursorError(ApiError):
 
 
 class UnauthenticatedError(ApiError):
-    """The request has no API key, or an invalid one."""
+    """The request has no credential, or an invalid one."""
 
-    status, problem, title = 401, ProblemCode.UNAUTHENTICATED, "A valid API key is required"
-    remedy = "Send `Authorization: Bearer soma_...`; `soma keys create` creates a key."
+    status, problem, title = 401, ProblemCode.UNAUTHENTICATED, "A valid credential is required"
+    remedy = (
+        "Send `Authorization: Bearer` with an API key, `soma_...`, or a token of the provider in "
+        "SOMA_OIDC__ISSUER; `soma keys create` creates a key."
+    )
 
     def __init__(self, message: str) -> None:
         super().__init__(message, headers={"WWW-Authenticate": 'Bearer realm="soma"'})
+
+
+class IdentityProviderUnavailableError(ApiError):
+    """The request has a token, and the keys of the provider that signed it cannot be had."""
+
+    status, problem, title = (
+        503,
+        ProblemCode.IDENTITY_PROVIDER_UNAVAILABLE,
+        "The provider of tokens does not respond",
+    )
+    retryable = True
+    remedy = "Retry after `Retry-After`. API keys still work. If it goes on, check SOMA_OIDC__JWKS_URL."
 
 
 class RoleTooLowError(ApiError):

@@ -25,6 +25,7 @@ from soma_api.queries.database import Database, connection_string, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.settings import ApiSettings
 from soma_api.start_checks import check_database, check_database_later
+from soma_api.tokens import Tokens, open_tokens
 from soma_api.watermark_feed import WatermarkFeed
 from soma_api.watermark_waiter import WatermarkWaiter
 from soma_schemas.clock import Clock
@@ -51,6 +52,7 @@ class Resources:
         ends: Where the log ends.
         policies: Retention; told of changes by a `WatermarkFeed`.
         key_uses: Noted of API keys; told to the database meanwhile.
+        tokens: Checks those of the OpenID provider; None where API keys alone are taken.
         waiter: How far the sinks are; fed by a `WatermarkFeed`, or in process by `advance`.
         freshness: How old answers may be.
         metrics: Counts.
@@ -67,6 +69,7 @@ class Resources:
     ends: LogEnds
     policies: PoliciesInForce
     key_uses: KeyUses
+    tokens: Tokens | None
     waiter: WatermarkWaiter
     freshness: Freshness
     metrics: ApiMetrics
@@ -159,6 +162,7 @@ async def open_resources(
                 ends=ends,
                 policies=policies,
                 key_uses=key_uses,
+                tokens=open_tokens(settings.oidc, clock),
                 waiter=waiter,
                 freshness=freshness,
                 metrics=ApiMetrics(metrics),

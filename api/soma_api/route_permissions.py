@@ -9,7 +9,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from soma_api.dependencies import Requires, RequiresElsewhere
-from soma_api.principals import Role
+from soma_api.roles import Role
 
 DependencyT = TypeVar("DependencyT")
 

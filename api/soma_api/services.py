@@ -80,6 +80,7 @@ def make_services(resources: Resources) -> Services:
             resources.clock,
             gateway.api_key_cache_ttl.total_seconds(),
             resources.key_uses,
+            None if resources.tokens is None else resources.tokens.authenticate,
         ),
         log=log,
         ends=resources.ends,

@@ -1,10 +1,12 @@
 """The settings of the HTTP API."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
 
+from soma_api.roles import Role
+from soma_schemas.http_clients import stays_here
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     Duration,
@@ -24,11 +26,80 @@ _LOGIN = "soma_api"
 PACKAGED_WEAK_BELOW = 0.25
 
 
+SigningAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+
 # What a browser sends as `Origin`: no path, and no wildcard, which would let every page in.
 Origin = Annotated[
     str,
     StringConstraints(pattern=r"^https?://(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]{1,5})?$"),
 ]
+
+
+class OidcSettings(SettingsGroup):
+    """Which OpenID provider's tokens are taken beside API keys, and what their claims mean."""
+
+    issuer: str | None = Field(
+        None,
+        min_length=1,
+        description="`iss` of the tokens that are taken. Unset: API keys alone are taken.",
+    )
+    audience: str | None = Field(
+        None, min_length=1, description="What `aud` of a token has to be or hold. Needed with an issuer."
+    )
+    jwks_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Where the issuer publishes its keys (`jwks_uri` of its discovery document); `https`, "
+        "but on this machine. Needed with an issuer.",
+    )
+    algorithms: list[SigningAlgorithm] = Field(
+        ["RS256", "ES256"],
+        min_length=1,
+        description="Signatures that are taken: RS, PS, ES or EdDSA; none with a shared secret.",
+    )
+    leeway: Duration = Field(
+        timedelta(seconds=30),
+        ge=timedelta(0),
+        le=timedelta(minutes=10),
+        description="How far the clocks of issuer and API may differ.",
+    )
+    jwks_ttl: Duration = Field(
+        timedelta(minutes=5),
+        ge=timedelta(seconds=10),
+        description="How long keys are used before they are asked for again: how long a withdrawn key "
+        "still counts. A token with an unknown key has them asked for at once, at most every 10 s.",
+    )
+    jwks_grace: Duration = Field(
+        timedelta(hours=1),
+        ge=timedelta(0),
+        description="How much longer keys are used while the issuer does not answer. Then tokens get 503 "
+        "`identity_provider_unavailable`; API keys go on.",
+    )
+    tenant_claim: str = Field("tenant", min_length=1, description="Claim with the tenant.")
+    role_claim: str = Field(
+        "role", min_length=1, description="Claim with the role, or with a list, of which the highest counts."
+    )
+    roles: dict[str, Role] = Field(
+        {},
+        description='Which values of that claim are which role, such as `{"memory-admins": "admin"}`. None: '
+        "they are the roles' own names.",
+    )
+    namespaces_claim: str | None = Field(
+        None,
+        min_length=1,
+        description="Claim with a list of namespaces, each with all below it; it has to be there. Unset: a "
+        "token opens all namespaces of its tenant.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.issuer is not None and (self.audience is None or self.jwks_url is None):
+            raise ValueError("an issuer needs an audience and the address of its keys")
+        if self.jwks_url is not None and self.jwks_url.startswith("http:") and not stays_here(self.jwks_url):
+            raise ValueError("keys that come without TLS can be anybody's: jwks_url needs https")
+        return self
 
 
 class GatewaySettings(SettingsGroup):
@@ -138,6 +209,7 @@ class ApiSettings(PublishingSettings):
         NextEmbedderSettings(), description="What the index is being rebuilt for."
     )
     api: GatewaySettings = Field(GatewaySettings(), description="How the API answers.")
+    oidc: OidcSettings = Field(OidcSettings(), description="Tokens of an OpenID provider.")
     collector: CollectorPlace = Field(CollectorPlace(), description="The lag collector.")
 
     @property

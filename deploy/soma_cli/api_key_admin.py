@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import kwargs_row
 
 from soma_api.api_keys import ApiKey, new_key
-from soma_api.principals import Role
+from soma_api.roles import Role
 
 _CREATE = """
 INSERT INTO api_keys

@@ -10,8 +10,8 @@ from typing import Any
 from typer.core import TyperGroup
 
 from soma_api.application import route_permissions
-from soma_api.principals import Role
 from soma_api.problems import ApiError
+from soma_api.roles import Role
 from soma_api.route_permissions import RoutePermission
 from soma_cli.main import COMMANDS
 from soma_cli.metrics_catalogue import METRICS_OF, series_of, users_of_metrics

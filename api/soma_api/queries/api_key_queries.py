@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from soma_api.key_uses import KeyUse
-from soma_api.principals import Role, StoredKey
+from soma_api.principals import StoredKey
 from soma_api.queries.database import Database
+from soma_api.roles import Role
 
 _FIND = """
 SELECT key_id, tenant, role, namespaces, secret_hash, expires_at, revoked_at, former_secret_hash,

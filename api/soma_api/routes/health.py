@@ -10,9 +10,9 @@ from soma_api.dependencies import ProcessMetrics, RequiresElsewhere, StoreVisibi
 from soma_api.index_completeness import IndexState
 from soma_api.injection import AllServices
 from soma_api.models.responses import IndexView, json_response
-from soma_api.principals import Role
 from soma_api.probes import BackingPart, check
 from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
+from soma_api.roles import Role
 from soma_api.visibility import Visibility
 from soma_schemas.errors import SomaError
 from soma_schemas.vectors.index_errors import IndexIncompleteError

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_cli.api_key_admin import KeyRecord, NewKey, create_key, list_keys, revoke_key, rotate_key
 from soma_cli.commands.options import AsJson
 from soma_cli.database_errors import told_in_words

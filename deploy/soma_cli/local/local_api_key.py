@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from soma_api.api_keys import ApiKey
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_cli.api_key_admin import NewKey, create_key, is_current
 from soma_cli.local.home import write_private
 

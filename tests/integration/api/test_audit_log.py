@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from api_gateway import Gateway, body_of
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_cli.api_key_admin import NewKey, create_key, revoke_key
 
 

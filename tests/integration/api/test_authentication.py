@@ -7,7 +7,7 @@ import pytest
 
 from api_gateway import Gateway, body_of, open_gateway
 from soma_api.api_keys import ApiKey, new_key
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_api.settings import GatewaySettings
 from soma_cli.api_key_admin import list_keys, rotate_key
 from soma_schemas.settings import PostgresSettings

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from api_gateway import Gateway
 from builders import A_MOMENT, A_TENANT, an_id
-from soma_api.principals import Role
+from soma_api.roles import Role
 
 
 def as_operator(gateway: Gateway, **key: Any) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from api_gateway import Gateway
 from builders import A_MOMENT, an_id
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_schemas.clock import yield_now
 from soma_schemas.erasure_receipts import selector_digest
 from soma_schemas.events import ErasureRequested, ErasureScope

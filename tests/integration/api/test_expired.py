@@ -11,7 +11,7 @@ import pytest
 
 from api_gateway import Gateway, body_of
 from builders import A_MOMENT, A_TENANT, an_id
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_schemas.events import Decay, MemoryStored, RetentionRule
 from soma_schemas.fields import Kind
 from soma_schemas.memories import Content

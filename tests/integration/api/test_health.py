@@ -4,8 +4,8 @@ import pytest
 
 from api_gateway import Gateway, body_of, open_gateway
 from soma_api.index_completeness import IndexState
-from soma_api.principals import Role
 from soma_api.probes import BackingPart, Probe
+from soma_api.roles import Role
 from soma_api.settings import GatewaySettings
 from soma_schemas.settings import PostgresSettings
 

@@ -8,7 +8,7 @@ import pytest
 from api_gateway import Gateway, body_of, open_gateway
 from canned_api import CannedApi
 from own_processes import a_free_port
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import PostgresSettings
 

@@ -18,7 +18,7 @@ from api_gateway import open_gateway
 from conftest import LocalParts
 from soma_api.api_keys import ApiKey
 from soma_api.application import api_document
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_api.serving import bind, serve
 from soma_api.settings import GatewaySettings
 from soma_api.watermark_waiter import SETTLED

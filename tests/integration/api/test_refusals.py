@@ -8,7 +8,7 @@ import pytest
 
 from api_gateway import Gateway, body_of
 from builders import A_TENANT, an_id
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
 
 GOOD: dict[str, Any] = {"namespace": "team/notes", "text": "tea at four"}

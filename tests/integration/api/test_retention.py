@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from api_gateway import Gateway, body_of
 from builders import A_TENANT
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_schemas.events import RetentionPolicySet, RetentionRule, SizeCap
 from soma_schemas.producer import Tombstone
 from soma_schemas.topics import MEMORY_POLICIES

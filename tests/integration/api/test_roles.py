@@ -6,7 +6,7 @@ import pytest
 
 from api_gateway import Gateway, body_of
 from soma_api.application import api_document, route_permissions
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_api.route_permissions import RoutePermission
 
 ROUTES = route_permissions()

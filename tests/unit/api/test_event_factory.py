@@ -6,13 +6,14 @@ import pytest
 from builders import A_MOMENT, A_TENANT, an_id
 from soma_api.event_factory import EventFactory
 from soma_api.models.requests import BatchItem, PatchMemory, PutLink, StoreMemory
-from soma_api.principals import Principal, Role
+from soma_api.principals import Principal
 from soma_api.problems import (
     InvalidHeaderError,
     InvalidInputError,
     NamespaceForbiddenError,
     TenantMismatchError,
 )
+from soma_api.roles import Role
 from soma_schemas.events import PatchField
 from soma_schemas.identity import memory_id_for_key
 from soma_schemas.limits import DEFAULT_LIMITS

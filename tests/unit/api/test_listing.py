@@ -5,9 +5,10 @@ from pydantic import ValidationError
 
 from builders import A_TENANT
 from soma_api.models.list_query import ListQuery, visible_below
-from soma_api.principals import Principal, Role
+from soma_api.principals import Principal
 from soma_api.problems import InvalidInputError, NamespaceForbiddenError
 from soma_api.queries.filter_terms import Axis, FieldIs, IsMemory, NumberRange, NumberWithin
+from soma_api.roles import Role
 from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.violations import ViolationCode, violations_of

@@ -6,13 +6,14 @@ import pytest
 from fakes import FakeClock
 from soma_api.api_keys import ApiKey, new_key
 from soma_api.key_uses import KeyUse, KeyUses
-from soma_api.principals import Authenticator, Principal, Role, StoredKey
+from soma_api.principals import Authenticator, Principal, StoredKey
 from soma_api.problems import (
     NamespaceForbiddenError,
     RoleTooLowError,
     StoreUnavailableError,
     UnauthenticatedError,
 )
+from soma_api.roles import Role
 
 
 class Directory:
