@@ -1,7 +1,7 @@
 """Responses of the API as the commands show them. Unknown fields are kept and printed with --json."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -258,6 +258,8 @@ class Explanation(Answer):
     bm25: float | None
     dense_z_score: float | None = None
     bm25_z_score: float | None = None
+    importance_boost: float | None = None
+    recency_boost: float | None = None
 
 
 class Hit(Answer):
@@ -293,12 +295,23 @@ class Hits(Answer):
 
     def drawn(self) -> RenderableType:
         """Return each hit with its score, its name, and its text below; and what to know of them all."""
-        lines = [line for hit in self.hits for line in _hit(hit)] or [Text("nothing found")]
-        if self.hits and all(hit.weak for hit in self.hits):
-            lines.insert(0, Text("nothing fits well; the nearest are\n", "yellow"))
+        lines = list(hit_lines(self.hits))
         if not self.index.complete:
             lines.append(Text(f"memories may be missing here: {self.index.words()}", "yellow"))
         return Group(*lines)
+
+
+class SearchAnswer(Answer):
+    """What one search of several found."""
+
+    hits: list[Hit]
+
+
+class Answers(Answer):
+    """What several searches found, in their order."""
+
+    answers: list[SearchAnswer]
+    index: IndexState
 
 
 class NamespaceCount(Answer):
@@ -364,9 +377,24 @@ def _told(event: HistoryEvent) -> Iterator[RenderableType]:
         yield Text(plain(f"    {change.field}: {words[0]} > {words[1]}"))
 
 
+def hit_lines(hits: Sequence[Hit]) -> Iterator[RenderableType]:
+    """Yield each hit with its score, its name, and its text below; and what to know of them all."""
+    if not hits:
+        yield Text("nothing found")
+    elif all(hit.weak for hit in hits):
+        yield Text("nothing fits well; the nearest are\n", "yellow")
+    for hit in hits:
+        yield from _hit(hit)
+
+
 def _hit(hit: Hit) -> Iterator[RenderableType]:
     memory, why = hit.memory, hit.explanation
-    parts = [("meaning", why.dense), ("words", why.bm25)]
+    parts = [
+        ("meaning", why.dense),
+        ("words", why.bm25),
+        ("importance", why.importance_boost),
+        ("recency", why.recency_boost),
+    ]
     reasons = [f"{name} {value:.2f}" for name, value in parts if value is not None]
     if hit.weak:
         reasons.append("weak")

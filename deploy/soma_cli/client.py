@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from soma_cli.api_responses import (
     Answer,
+    Answers,
     History,
     Hits,
     Link,
@@ -368,6 +369,18 @@ class SomaClient:
             ApiUnreachableError: It gives no answer.
         """
         return self._ask(Hits, "POST", "/v1/search", body=body)
+
+    def search_many(self, searches: Sequence[Mapping[str, Any]]) -> Answers:
+        """Return the answers of several searches, in their order.
+
+        Args:
+            searches: As `search` takes them.
+
+        Raises:
+            ApiRefusedError: The API says no to one of them.
+            ApiUnreachableError: It gives no answer.
+        """
+        return self._ask(Answers, "POST", "/v1/search:batch", body={"searches": list(searches)})
 
     def store_many(self, memories: Sequence[Mapping[str, Any]], *, event_id: UUID) -> WrittenMany:
         """Store memories in order: all are sent, or, when one is wrong, none.

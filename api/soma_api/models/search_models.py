@@ -1,5 +1,6 @@
 """The models of a search and of its hits."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,6 +16,7 @@ from soma_api.principals import Principal
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import EVERYTHING, NumberRange, Selection
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
+from soma_api.queries.vectors.reranking import Boost, Threshold
 from soma_schemas.fields import (
     Coordinate,
     Embedding,
@@ -30,6 +32,9 @@ from soma_schemas.retention import TenantPolicies
 from soma_schemas.violations import ViolationCode
 
 MAX_TOP_K = 10_000
+MAX_BOOST = 1000.0
+MAX_HALF_LIFE_SECONDS = 100 * 366 * 86_400
+MAX_SEARCHES = 20
 _MAX_TERMS = 64
 
 _A_SEARCH: JsonDict = {
@@ -122,6 +127,27 @@ class FilterBody(MemoryFilter):
         )
 
 
+class ThresholdBody(Input):
+    """The least that parts of a score may be. A hit without the part is left out."""
+
+    dense: Annotated[Finite, Field(ge=-1.0, le=1.0)] | None = Field(None, description="Least cosine.")
+    bm25: Annotated[Finite, Field(gt=0.0)] | None = Field(None, description="Least match of words.")
+
+
+class BoostBody(Input):
+    """What is added to scores. The 100 best candidates of each kind, or `top_k`, are considered."""
+
+    importance: Annotated[Finite, Field(ge=0.0, le=MAX_BOOST)] = Field(
+        0.0, description="Added for importance 1, in proportion for others."
+    )
+    recency: Annotated[Finite, Field(ge=0.0, le=MAX_BOOST)] = Field(
+        0.0, description="Added to what happens now; half of it after each half-life."
+    )
+    half_life_seconds: Annotated[int, Field(strict=True, ge=1, le=MAX_HALF_LIFE_SECONDS)] = Field(
+        30 * 86_400, description="Half-life of recency, by `occurred_at`; 30 days unless given."
+    )
+
+
 class SearchBody(Input):
     """A search."""
 
@@ -140,6 +166,8 @@ class SearchBody(Input):
         10, description="Maximum number of hits."
     )
     filter: FilterBody = Field(FilterBody(), description="Which memories are considered.")
+    threshold: ThresholdBody = Field(ThresholdBody(), description="What the parts of a hit's score reach.")
+    boost: BoostBody | None = Field(None, description="What is added to scores; null adds nothing.")
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
@@ -167,7 +195,25 @@ class SearchBody(Input):
             mode=self.mode,
             filter=self.filter.within(principal),
             top_k=self.top_k,
+            threshold=Threshold(self.threshold.dense, self.threshold.bm25),
+            boost=None
+            if self.boost is None
+            else Boost(
+                self.boost.importance,
+                self.boost.recency,
+                timedelta(seconds=self.boost.half_life_seconds),
+            ),
         )
+
+
+class SearchBatch(Input):
+    """Several searches."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"searches": [_A_SEARCH]}]})
+
+    searches: Annotated[list[SearchBody], Field(min_length=1, max_length=MAX_SEARCHES)] = Field(
+        description=f"At most {MAX_SEARCHES}."
+    )
 
 
 class ExplanationView(BaseModel):
@@ -182,6 +228,12 @@ class ExplanationView(BaseModel):
         "score of a hybrid search is the mean of this and `bm25_z_score`; null in other searches."
     )
     bm25_z_score: float | None = Field(description="The same of `bm25`, which is 0 where no word matches.")
+    importance_boost: float | None = Field(
+        description="What `boost.importance` added to the score; null without a boost."
+    )
+    recency_boost: float | None = Field(
+        description="What `boost.recency` added to the score; null without a boost."
+    )
 
 
 class HitView(BaseModel):
@@ -200,6 +252,19 @@ class HitsView(BaseModel):
     """The best hits, best first, and whether the index has everything that they could be among."""
 
     hits: list[HitView]
+    index: IndexView
+
+
+class AnswerView(BaseModel):
+    """What one search of several found, best first."""
+
+    hits: list[HitView]
+
+
+class AnswersView(BaseModel):
+    """The answers in the order of the searches, and whether the index has everything."""
+
+    answers: list[AnswerView]
     index: IndexView
 
 

@@ -1,5 +1,6 @@
 """Searching over HTTP."""
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from soma_api.dependencies import (
 )
 from soma_api.json_body import JsonBody
 from soma_api.models.responses import json_response
-from soma_api.models.search_models import HitsView, SearchBody, hit_view
+from soma_api.models.search_models import AnswersView, HitsView, SearchBatch, SearchBody, hit_view
 from soma_api.openapi import answers
 from soma_api.problems import (
     ApiError,
@@ -43,30 +44,32 @@ from soma_schemas.violations import ViolationCode
 router = APIRouter(tags=["search"])
 
 _Body = Annotated[SearchBody, Depends(JsonBody(SearchBody))]
+_Batch = Annotated[SearchBatch, Depends(JsonBody(SearchBatch))]
 
 # What the index and the embedder raise. Anything else is a mistake of ours, and says so.
 _FAILURES = (SomaError, ConnectionError, TimeoutError)
+
+
+_PROBLEMS = (
+    NotJsonError,
+    UnsupportedMediaTypeError,
+    BodyTooLargeError,
+    InvalidInputError,
+    InvalidHeaderError,
+    NamespaceForbiddenError,
+    SearchTooCostlyError,
+    NotYetVisibleError,
+    TooStaleError,
+    IndexUnavailableError,
+    StoreUnavailableError,
+)
 
 
 @router.post(
     "/v1/search",
     operation_id="search",
     response_model=HitsView,
-    responses=answers(
-        HitsView,
-        {},
-        NotJsonError,
-        UnsupportedMediaTypeError,
-        BodyTooLargeError,
-        InvalidInputError,
-        InvalidHeaderError,
-        NamespaceForbiddenError,
-        SearchTooCostlyError,
-        NotYetVisibleError,
-        TooStaleError,
-        IndexUnavailableError,
-        StoreUnavailableError,
-    ),
+    responses=answers(HitsView, {}, *_PROBLEMS),
 )
 async def search(
     *,
@@ -95,13 +98,60 @@ async def search(
     return json_response({"hits": found, "index": index}, 200, answered)
 
 
-def translated(error: Exception) -> ApiError:
-    """Return what a failure of the index or the embedder means to the caller."""
+@router.post(
+    "/v1/search:batch",
+    operation_id="search_batch",
+    response_model=AnswersView,
+    responses=answers(AnswersView, {}, *_PROBLEMS),
+)
+async def search_batch(
+    *,
+    principal: Reader,
+    consistency: ReadsIndex,
+    visibility: StoreVisibility,
+    search_index: SearchIndex,
+    erasures: ErasuresInProgress,
+    settings: Settings,
+    policies: Policies,
+    batch: _Batch,
+) -> Response:
+    """Search several times in one request. The answers have the order of the searches.
+
+    If one search cannot be answered, none is; the problem names it.
+    """
+    in_force, open_erasures = await policies.of(principal.tenant), await erasures.of(principal.tenant)
+    asked = [replace(body.request(principal, in_force), erasures=open_erasures) for body in batch.searches]
+    answered = await consistency.ensure()
+    try:
+        index = await visibility.index_state()
+    except _FAILURES as error:
+        raise translated(error) from error
+    # All are waited for, also after one has failed: none goes on behind an answer.
+    found = await asyncio.gather(*map(search_index, asked), return_exceptions=True)
+    views = []
+    for number, hits in enumerate(found):
+        if isinstance(hits, _FAILURES):
+            raise translated(hits, f"/searches/{number}") from hits
+        if isinstance(hits, BaseException):
+            raise hits
+        views.append({"hits": [hit_view(hit, settings.weak_below) for hit in hits]})
+    return json_response({"answers": views, "index": index}, 200, answered)
+
+
+def translated(error: Exception, place: str = "") -> ApiError:
+    """Return what a failure of the index or the embedder means to the caller.
+
+    Args:
+        error: The failure.
+        place: Of the search in the body, as a JSON pointer.
+    """
     match error:
         case UnfitVectorError():
-            return _refused("/vector", str(error))
+            return _refused(f"{place}/vector", str(error))
         case EmbeddingRefusedError():
-            return _refused("/query", "the embedder does not take this text")
+            return _refused(f"{place}/query", "the embedder does not take this text")
+        case index_errors.SearchTooCostlyError() if place:
+            return SearchTooCostlyError(f"{error}, in `{place}`")
         case index_errors.SearchTooCostlyError():
             return SearchTooCostlyError(str(error))
         case _:

@@ -1,16 +1,27 @@
 """`soma search`: find memories by meaning, by words, or by both."""
 
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
+from soma_cli.api_responses import Hit, IndexState, hit_lines
+from soma_cli.arguments import text_of
+from soma_cli.client import SomaClient
 from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
-from soma_cli.output import show
-from soma_cli.parsing import json_object_of, spelled_moment_of
+from soma_cli.failures import UsageError
+from soma_cli.output import Result, plain, show
+from soma_cli.parsing import json_object_of, seconds_of, spelled_moment_of
 
 app = typer.Typer(add_completion=False)
+
+# As many as the API takes in one request.
+_BATCH = 20
 
 
 class Mode(StrEnum):
@@ -21,12 +32,46 @@ class Mode(StrEnum):
     KEYWORD = "keyword"
 
 
+class QueryHits(Result):
+    """What one query of a file found."""
+
+    query: str
+    hits: list[Hit]
+
+    def drawn(self) -> RenderableType:
+        """Return the query, and its hits below."""
+        return Group(Text(plain(self.query), "bold"), *hit_lines(self.hits))
+
+
+class FileHits(Result):
+    """What the queries of a file found, in their order; `complete`: whether the index has everything."""
+
+    queries: list[QueryHits]
+    complete: bool
+
+    def drawn(self) -> RenderableType:
+        """Return each query with its hits."""
+        lines = [each.drawn() for each in self.queries]
+        if not self.complete:
+            lines.append(Text("memories may be missing here: the index is being filled", "yellow"))
+        return Group(*lines)
+
+
 @app.command()
 @choosing_memories
 def search(
     context: typer.Context,
-    query: Annotated[str, typer.Argument(help="Text to search for.")],
+    query: Annotated[str | None, typer.Argument(help="Text to search for.", show_default=False)] = None,
     *,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Search for each line of this file instead, with the same options.",
+            show_default=False,
+        ),
+    ] = None,
     mode: Annotated[
         Mode, typer.Option(help="vector: by meaning. keyword: by words. hybrid: by both.")
     ] = Mode.HYBRID,
@@ -46,6 +91,22 @@ def search(
     payload: Annotated[
         str | None, typer.Option(help="A JSON object whose fields the payload has.", show_default=False)
     ] = None,
+    min_meaning: Annotated[
+        float | None,
+        typer.Option(min=-1.0, max=1.0, help="Lowest `meaning` of a result.", show_default=False),
+    ] = None,
+    min_words: Annotated[
+        float | None, typer.Option(min=0.0, help="Lowest `words` of a result.", show_default=False)
+    ] = None,
+    boost_importance: Annotated[
+        float,
+        typer.Option(min=0.0, max=1000.0, help="Added to the score of a memory of importance 1."),
+    ] = 0.0,
+    boost_recency: Annotated[
+        float,
+        typer.Option(min=0.0, max=1000.0, help="Added to the score of what happens now."),
+    ] = 0.0,
+    half_life: Annotated[str, typer.Option(help="Age at which half of --boost-recency is left.")] = "30d",
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
@@ -55,6 +116,8 @@ def search(
     Prints each hit with its score and the parts of the score. Scores are comparable only within one search.
     A hit is weak, and probably irrelevant, if it shares no word with the query and its meaning is far away.
     """
+    if (query is None) == (file is None):
+        raise UsageError("a search wants either a text or --file")
     given = {
         "importance_min": importance_min,
         "occurred_from": spelled_moment_of("--occurred-from", occurred_from),
@@ -64,6 +127,41 @@ def search(
     where = chosen.pop("filter", None)
     given["where"] = None if where is None else json_object_of("filter", where)
     wanted = chosen | {name: value for name, value in given.items() if value is not None}
+    asked: dict[str, Any] = {"mode": mode.value, "top_k": top_k, "filter": wanted}
+    bounds = {"dense": min_meaning, "bm25": min_words or None}
+    if any(bound is not None for bound in bounds.values()):
+        asked["threshold"] = bounds
+    if boost_importance or boost_recency:
+        asked["boost"] = {
+            "importance": boost_importance,
+            "recency": boost_recency,
+            "half_life_seconds": seconds_of("--half-life", half_life),
+        }
+    result: Result
     with open_client(context, url, api_key) as client:
-        hits = client.search({"query": query, "mode": mode.value, "top_k": top_k, "filter": wanted})
-    show(hits, as_json=as_json)
+        if file is None:
+            result = client.search({"query": query} | asked)
+        else:
+            result = _search_all(client, _queries(file), asked)
+    show(result, as_json=as_json)
+
+
+def _queries(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except ValueError:
+        raise UsageError(f"{text_of(str(file), 'replace')} is not text in UTF-8") from None
+    return [line for line in lines if line.strip()]
+
+
+def _search_all(client: SomaClient, queries: Sequence[str], asked: dict[str, Any]) -> FileHits:
+    found: list[QueryHits] = []
+    states: list[IndexState] = []
+    for start in range(0, len(queries), _BATCH):
+        some = queries[start : start + _BATCH]
+        answer = client.search_many([{"query": each} | asked for each in some])
+        found += [
+            QueryHits(query=each, hits=one.hits) for each, one in zip(some, answer.answers, strict=True)
+        ]
+        states.append(answer.index)
+    return FileHits(queries=found, complete=all(state.complete for state in states))

@@ -1,5 +1,6 @@
 """What a search asks of the index, and what its answers look like."""
 
+from datetime import timedelta
 from typing import Any
 from unittest.mock import ANY
 
@@ -13,6 +14,7 @@ from soma_api.queries.filter_terms import NumberRange
 from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.fusion import Explanation
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
+from soma_api.queries.vectors.reranking import Boost, Threshold
 from soma_api.watermark_waiter import SETTLED
 from soma_schemas.fields import Kind
 from soma_schemas.memories import Content
@@ -112,6 +114,8 @@ async def test_hits_come_best_first_with_what_their_scores_are_made_of(gateway: 
         "bm25": None,
         "dense_z_score": None,
         "bm25_z_score": None,
+        "importance_boost": None,
+        "recency_boost": None,
     }
     assert [hit["weak"] for hit in hits] == [False, True]
     assert hits[0]["memory"]["payload"] == {"a": 1}
@@ -126,6 +130,58 @@ async def test_a_question_alone_is_a_hybrid_search_for_ten(gateway: Gateway) -> 
             tenant=A_TENANT, policies=ANY, text="what does Ada drink?", mode=SearchMode.HYBRID, top_k=10
         )
     ]
+
+
+async def test_a_threshold_and_a_boost_reach_the_index(gateway: Gateway) -> None:
+    body = {"threshold": {"dense": 0.3, "bm25": 1}, "boost": {"recency": 2, "half_life_seconds": 60}}
+    await gateway.client.post("/v1/search", json=A_QUESTION | body)
+
+    (asked,) = gateway.search.asked
+    assert asked.threshold == Threshold(0.3, 1.0)
+    assert asked.boost == Boost(0.0, 2.0, timedelta(seconds=60))
+
+
+async def test_several_searches_are_answered_in_their_order(gateway: Gateway) -> None:
+    gateway.search.hits = [a_hit(5.0)]
+
+    answer = await gateway.client.post(
+        "/v1/search:batch", json={"searches": [A_QUESTION, A_QUESTION | {"mode": "keyword"}]}
+    )
+
+    body = body_of(answer)
+    assert answer.status_code == 200
+    assert [[hit["score"] for hit in each["hits"]] for each in body["answers"]] == [[5.0], [5.0]]
+    assert body["index"].keys() == {"complete", "filled"}
+    assert [asked.mode for asked in gateway.search.asked] == [SearchMode.HYBRID, SearchMode.KEYWORD]
+    assert {asked.tenant for asked in gateway.search.asked} == {A_TENANT}
+
+
+@pytest.mark.parametrize(
+    ("searches", "path", "code"),
+    [
+        ([], "/searches", "empty"),
+        ([A_QUESTION] * 21, "/searches", "too_long"),
+        ([A_QUESTION, A_QUESTION | {"top_k": 0}], "/searches/1/top_k", "out_of_range"),
+        ([A_QUESTION | {"filter": {"where": {"kind": {}}}}], "/searches/0/filter/where/kind", "empty"),
+    ],
+)
+async def test_a_batch_of_which_one_search_is_wrong_is_refused_and_nothing_is_asked(
+    gateway: Gateway, searches: list[dict[str, Any]], path: str, code: str
+) -> None:
+    answer = await gateway.client.post("/v1/search:batch", json={"searches": searches})
+
+    assert answer.status_code == 422
+    assert [(each["path"], each["code"]) for each in body_of(answer)["errors"]] == [(path, code)]
+    assert gateway.search.asked == []
+
+
+async def test_a_search_of_a_batch_that_costs_too_much_is_named(gateway: Gateway) -> None:
+    gateway.search.raises = SearchTooCostlyError("the search would check too much")
+
+    answer = await gateway.client.post("/v1/search:batch", json={"searches": [A_QUESTION, A_QUESTION]})
+
+    assert (answer.status_code, body_of(answer)["code"]) == (422, "search_too_costly")
+    assert "in `/searches/0`" in body_of(answer)["detail"]
 
 
 async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> None:

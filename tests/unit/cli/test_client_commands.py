@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -409,6 +410,51 @@ def test_hits_that_are_all_weak_are_said_to_be_the_nearest_only(
 
     assert weak.startswith("nothing fits well; the nearest are\n\n  1.25  team/notes")
     assert unknown.startswith("  1.25  team/notes")
+
+
+def test_bounds_and_boosts_of_a_search_are_sent_as_the_options_say(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers({"hits": [], "index": {"complete": True, "filled": 1.0}})
+
+    ran = soma(
+        "search", "tea", "--min-meaning", "0.3", "--boost-recency", "1.5", "--half-life", "12h",
+        environment=at,
+    )  # fmt: skip
+
+    assert ran.code == 0, ran.err
+    assert api.asked[0].body["threshold"] == {"dense": 0.3, "bm25": None}
+    assert api.asked[0].body["boost"] == {"importance": 0.0, "recency": 1.5, "half_life_seconds": 43_200}
+
+
+def test_the_lines_of_a_file_are_searched_for_in_batches(
+    soma: Soma, api: CannedApi, at: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "queries.txt"
+    file.write_text("\n".join(["tea", "", *(f"query {number}" for number in range(24))]))
+    complete = {"complete": True, "filled": 1.0}
+    for count in (20, 5):
+        api.answers({"answers": [{"hits": []}] * count, "index": complete})
+
+    ran = soma("search", "--file", str(file), "-k", "3", "--json", environment=at)
+
+    assert ran.code == 0, ran.err
+    queries = json.loads(ran.out)["queries"]
+    assert [each["query"] for each in queries[:2]] == ["tea", "query 0"]
+    assert len(queries) == 25
+    assert [(asked.path, len(asked.body["searches"])) for asked in api.asked] == [
+        ("/v1/search:batch", 20),
+        ("/v1/search:batch", 5),
+    ]
+    assert {search["top_k"] for asked in api.asked for search in asked.body["searches"]} == {3}
+
+
+@pytest.mark.parametrize("arguments", [(), ("tea", "--file", __file__)])
+def test_a_search_has_a_text_or_a_file(soma: Soma, at: dict[str, str], arguments: tuple[str, ...]) -> None:
+    ran = soma("search", *arguments, environment=at)
+
+    assert ran.code == 2
+    assert "either a text or --file" in ran.err
 
 
 @pytest.mark.parametrize(

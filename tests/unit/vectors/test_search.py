@@ -16,6 +16,7 @@ from soma_api.queries.vectors.conditions import Condition, OneOf, conditions_of
 from soma_api.queries.vectors.fusion import Candidate, Explanation
 from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, Question, Unscored
+from soma_api.queries.vectors.reranking import Boost, Threshold
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.payload import prefix_label, tenant_label
@@ -135,6 +136,31 @@ async def test_what_was_not_asked_for_is_not_scored(mode: SearchMode, text: str)
     await _search(reader)(asked(text=text, mode=mode))
 
     assert reader.unscored == []
+
+
+async def test_a_boost_chooses_among_more_candidates_than_are_returned() -> None:
+    near, important = a_point(key="near", importance=0.1), a_point(key="important", importance=0.9)
+    found = Candidates([Candidate(near.id, 0.9), Candidate(important.id, 0.8)])
+    reader = ScriptedReader(found, [near, important])
+
+    hits = await _search(reader)(
+        asked(text="tea", mode=SearchMode.VECTOR, top_k=1, boost=Boost(importance=1.0))
+    )
+
+    assert [question.limit for question in reader.questions] == [100]
+    assert [(hit.memory.content.key, hit.explanation.importance_boost) for hit in hits] == [
+        ("important", 0.9)
+    ]
+
+
+async def test_a_threshold_leaves_out_candidates_before_the_best_are_chosen() -> None:
+    near, matching = a_point(key="near"), a_point(key="matching")
+    found = Candidates([Candidate(near.id, 0.9), Candidate(matching.id, 0.2)], [Candidate(matching.id, 9.0)])
+    reader = ScriptedReader(found, [near, matching])
+
+    hits = await _search(reader)(asked(text="tea", top_k=1, threshold=Threshold(dense=0.5)))
+
+    assert [hit.memory.content.key for hit in hits] == ["near"]
 
 
 async def test_a_memory_that_has_gone_since_it_was_a_candidate_is_left_out() -> None:

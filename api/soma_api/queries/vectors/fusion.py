@@ -26,12 +26,16 @@ class Explanation:
         dense_z_score: How far the cosine lies above the mean of the candidates, in standard deviations; only
             where both parts make the score.
         bm25_z_score: The same of the words.
+        importance_boost: What the memory's importance added; None where it was not asked for.
+        recency_boost: The same of when it happened.
     """
 
     dense: float | None
     bm25: float | None
     dense_z_score: float | None = None
     bm25_z_score: float | None = None
+    importance_boost: float | None = None
+    recency_boost: float | None = None
 
     def is_weak(self, below: float | None) -> bool | None:
         """Say whether no word speaks for the hit and little nearness does: docs/adr/0040.
@@ -75,7 +79,7 @@ def fuse(dense: Sequence[Candidate], sparse: Sequence[Candidate], limit: int) ->
     scores = [(each, (by_meaning + by_words) / 2) for each, (by_meaning, by_words) in parts.items()]
     return [
         Ranked(each, score, Explanation(cosines.get(each), keywords.get(each), *parts[each]))
-        for each, score in _best(scores, limit)
+        for each, score in best(scores, limit)
     ]
 
 
@@ -92,15 +96,16 @@ def _z_scores(values: Sequence[float]) -> list[float]:
 
 def rank_by_nearness(dense: Sequence[Candidate], limit: int) -> list[Ranked]:
     """Return the nearest first; the score is the cosine."""
-    return [Ranked(each, score, Explanation(score, None)) for each, score in _best(dense, limit)]
+    return [Ranked(each, score, Explanation(score, None)) for each, score in best(dense, limit)]
 
 
 def rank_by_words(sparse: Sequence[Candidate], limit: int) -> list[Ranked]:
     """Return the best match of words first; the score is that of BM25."""
-    return [Ranked(each, score, Explanation(None, score)) for each, score in _best(sparse, limit)]
+    return [Ranked(each, score, Explanation(None, score)) for each, score in best(sparse, limit)]
 
 
-def _best(scores: Sequence[tuple[UUID, float]], limit: int) -> list[tuple[UUID, float]]:
+def best(scores: Sequence[tuple[UUID, float]], limit: int) -> list[tuple[UUID, float]]:
+    """Return the best, best first; equal scores in the order of their ids."""
     if len(scores) > limit:
         # Numbers alone are sorted ten times as fast, and leave few to be sorted by both.
         least = sorted((score for _, score in scores), reverse=True)[limit - 1]

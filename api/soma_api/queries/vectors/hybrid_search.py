@@ -15,6 +15,7 @@ from soma_api.queries.vectors.conditions import Condition, conditions_of, of_ten
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
 from soma_api.queries.vectors.living_conditions import living
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question, Unscored
+from soma_api.queries.vectors.reranking import BOOST_FIELDS, Boost, Threshold, above, boosted
 from soma_api.queries.vectors.unerased import unerased
 from soma_schemas import tracing
 from soma_schemas.clock import Clock
@@ -52,6 +53,8 @@ class SearchRequest:
         text: What is asked; only a vector search with a vector of its own can do without.
         vector: Compared instead of the embedded text; of the index's model.
         top_k: Maximum number of hits.
+        threshold: What the parts of a hit's score reach.
+        boost: What is added to scores; None: nothing.
         erasures: The open erasures of the tenant: what they select is not found.
     """
 
@@ -62,7 +65,14 @@ class SearchRequest:
     mode: SearchMode = SearchMode.HYBRID
     filter: Selection = Selection()  # noqa: RUF009  # frozen
     top_k: int = 10
+    threshold: Threshold = Threshold()  # noqa: RUF009  # frozen
+    boost: Boost | None = None
     erasures: Sequence[ErasureSelection] = ()
+
+    @property
+    def considers_more(self) -> bool:
+        """Say whether the best are chosen among more candidates than are returned."""
+        return self.mode is SearchMode.HYBRID or self.boost is not None
 
     def __post_init__(self) -> None:
         if self.text is None and (self.vector is None or self.mode is not SearchMode.VECTOR):
@@ -131,7 +141,7 @@ class Search:
             of_tenant(request.tenant),
             dense,
             words,
-            limit=max(_CANDIDATES, request.top_k) if request.mode is SearchMode.HYBRID else request.top_k,
+            limit=max(_CANDIDATES, request.top_k) if request.considers_more else request.top_k,
         )
         with tracing.part("query points", SpanKind.CLIENT, tracing.QDRANT):
             if request.sifts:
@@ -140,7 +150,7 @@ class Search:
                 found = await self._reader.candidates(question)
             if request.mode is SearchMode.HYBRID:
                 found = await self._complete(question, found)
-        best = _ranked(request.mode, found, request.top_k)
+        best = await self._best(request, question, found)
         with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
             payloads = await self._reader.payloads(
                 [each.id for each in best], conditions + self._living(request), _FIELDS
@@ -177,6 +187,19 @@ class Search:
             if enough or question.limit >= _MOST_CANDIDATES:
                 return Candidates(dense[:wanted], sparse[:wanted])
             question = replace(question, limit=min(4 * question.limit, _MOST_CANDIDATES))
+
+    async def _best(self, request: SearchRequest, question: Question, found: Candidates) -> list[Ranked]:
+        """Return the best candidates that reach the threshold, after boosts."""
+        if request.boost is None and request.threshold == Threshold():
+            return _ranked(request.mode, found, request.top_k)
+        ranked = above(request.threshold, _ranked(request.mode, found, len(found.dense) + len(found.sparse)))
+        if request.boost is None:
+            return ranked[: request.top_k]
+        with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
+            points = await self._reader.payloads(
+                [each.id for each in ranked], question.conditions, BOOST_FIELDS
+            )
+        return boosted(ranked, points, request.boost, self._clock.now(), request.top_k)
 
     async def _complete(self, question: Question, found: Candidates) -> Candidates:
         """Return the candidates with what each scores on both: what words found may be near as well."""

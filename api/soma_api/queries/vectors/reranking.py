@@ -1,0 +1,89 @@
+"""What a search does with its candidates once they have scores: bounds on the parts, and boosts. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from soma_api.queries.vectors.fusion import Explanation, Ranked, best
+from soma_schemas.moments import micros
+from soma_schemas.vectors.payload import IMPORTANCE, OCCURRED_AT
+
+# What a boost has to know of a point.
+BOOST_FIELDS: Final = (IMPORTANCE, OCCURRED_AT)
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The least that parts of a score may be; None is no bound. A part that a hit lacks is below every bound.
+
+    Attributes:
+        dense: Of the cosine.
+        bm25: Of the match of words.
+    """
+
+    dense: float | None = None
+    bm25: float | None = None
+
+    def is_met_by(self, explanation: Explanation) -> bool:
+        """Say whether a hit's parts are high enough."""
+        return all(
+            least is None or (part is not None and part >= least)
+            for least, part in ((self.dense, explanation.dense), (self.bm25, explanation.bm25))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Boost:
+    """What is added to the score of a memory beside its parts.
+
+    Attributes:
+        importance: So much for a memory of importance 1, in proportion for others.
+        recency: So much for a memory that happens now; half of it after each half-life.
+        half_life: Of recency; longer than nothing.
+    """
+
+    importance: float = 0.0
+    recency: float = 0.0
+    half_life: timedelta = timedelta(days=30)
+
+
+def above(threshold: Threshold, ranked: Iterable[Ranked]) -> list[Ranked]:
+    """Return what meets a threshold, in the same order."""
+    return [each for each in ranked if threshold.is_met_by(each.explanation)]
+
+
+def boosted(
+    ranked: Sequence[Ranked],
+    points: Mapping[UUID, Mapping[str, Any]],
+    boost: Boost,
+    now: datetime,
+    limit: int,
+) -> list[Ranked]:
+    """Return the best after boosts, best first. What `points` lacks has gone meanwhile.
+
+    Args:
+        ranked: With their scores.
+        points: `BOOST_FIELDS` of each.
+        boost: What is added.
+        now: When a memory would be as recent as can be; later ones are as well.
+        limit: As many are returned at most.
+    """
+    told = {}
+    for each in ranked:
+        point = points.get(each.id)
+        if point is not None:
+            age = max(0, micros(now) - point[OCCURRED_AT]) / micros_of(boost.half_life)
+            by_importance, by_recency = boost.importance * point[IMPORTANCE], boost.recency * 0.5**age
+            told[each.id] = Ranked(
+                each.id,
+                each.score + by_importance + by_recency,
+                replace(each.explanation, importance_boost=by_importance, recency_boost=by_recency),
+            )
+    return [told[each] for each, _ in best([(each.id, each.score) for each in told.values()], limit)]
+
+
+def micros_of(duration: timedelta) -> int:
+    """Return a duration in microseconds."""
+    return duration // timedelta(microseconds=1)
