@@ -185,7 +185,7 @@ def _dsn(local_parts: LocalParts, login: Login) -> str:
     return local_parts.parts.postgres.dsn(login)
 
 
-_TABLES = (
+TABLES = (
     "memories",
     "memory_history",
     "memory_links",
@@ -205,7 +205,7 @@ _TABLES = (
 )
 _FILLED = sql.SQL(" UNION ALL ").join(
     sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(table), sql.Identifier(table))
-    for table in _TABLES
+    for table in TABLES
 )
 
 

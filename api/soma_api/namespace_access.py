@@ -52,15 +52,17 @@ class NamespaceAccess:
 
         The database has the word. A memory that was just written may not be visible yet: then the request's
         word counts, unless the key covers only some namespaces, because nothing would show that the memory
-        does not lie outside of them.
+        does not lie outside of them. Such a key is told the same of what lies outside and of what is not
+        there.
 
         Args:
             memory_id: What is to be changed.
             given: What the request says, if anything.
 
         Raises:
-            MemoryNotFoundError: It was deleted or has expired, or lies where this key does not reach.
-            NamespaceUnknownError: It is not visible yet, and the request does not say, or may not.
+            MemoryNotFoundError: It was deleted or has expired.
+            NamespaceUnknownError: It is not visible yet, and the request does not say, or may not; or it lies
+                where this key does not reach.
             NamespaceMismatchError: It lies elsewhere than the request says.
             NamespaceForbiddenError: The request names a namespace that this key does not cover.
             StoreUnavailableError: The database does not answer.
@@ -69,16 +71,18 @@ class NamespaceAccess:
         if given is not None:
             principal.require_access(given)
         found = (await self.memories.whereabouts(principal.tenant, [memory_id])).get(memory_id)
+        if principal.namespaces is not None and (
+            found is None or found.namespace is None or self._is_outside(found)
+        ):
+            raise NamespaceUnknownError("the memory is not visible yet, and nothing says where it lies")
         # Whatever the request says: a change would bring back what nobody can read any more.
         if found is not None and found.expired:
             raise MemoryNotFoundError("the memory has expired")
         if found is not None and found.namespace is not None:
-            if not principal.may_access(found.namespace):
-                raise MemoryNotFoundError("there is no such memory")
             if given is not None and given != found.namespace:
                 raise NamespaceMismatchError("the memory lies in another namespace than the request says")
             return found.namespace
-        if given is not None and principal.namespaces is None:
+        if given is not None:
             return given
         if found is not None:
             raise MemoryNotFoundError("the memory was deleted")
@@ -87,7 +91,8 @@ class NamespaceAccess:
     async def check_replaced(self, events: Sequence[MemoryStored]) -> None:
         """Return when storing these memories replaces nothing that lies outside of what the key covers.
 
-        A key or a coordinate ties an id to its namespace; an id alone could be anybody's.
+        A key or a coordinate ties an id to its namespace; an id alone could be anybody's. It is one that
+        nobody can compute: an id that is made of a key or a coordinate is not valid without it.
 
         Raises:
             NamespaceForbiddenError: One would replace a memory elsewhere.
@@ -132,12 +137,20 @@ class NamespaceAccess:
     async def check_target(self, memory_id: UUID) -> None:
         """Return when an edge may point to a memory: it has not expired and the key covers it.
 
+        It need not be visible yet, unless the key covers only some namespaces: it is told the same of what
+        lies outside of them and of what is not there.
+
         Raises:
             MemoryNotFoundError: It has, or the key does not.
             StoreUnavailableError: The database does not answer.
         """
-        found = await self.memories.whereabouts(self.principal.tenant, [memory_id])
-        if any(held.expired or self._is_outside(held) for held in found.values()):
+        found = (await self.memories.whereabouts(self.principal.tenant, [memory_id])).get(memory_id)
+        limited = self.principal.namespaces is not None
+        if found is None or found.namespace is None:
+            refused = limited
+        else:
+            refused = found.expired or self._is_outside(found)
+        if refused:
             raise MemoryNotFoundError("there is no such memory to link to")
 
     async def _any_outside(self, memory_ids: Sequence[UUID]) -> bool:

@@ -15,7 +15,6 @@ from soma_cli.output import plain
 class AuditEntry(Answer):
     """One administrative act; no tenant where it is about the whole installation, or about the own tenant."""
 
-    id: int
     happened_at: datetime
     tenant: str | None = None
     actor: str

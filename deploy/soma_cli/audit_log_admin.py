@@ -6,7 +6,7 @@ from psycopg.rows import class_row
 from soma_cli.audit_log import AuditEntries, AuditEntry
 
 _NEWEST = """
-SELECT id, happened_at, tenant, actor, action, subject, details, request_id
+SELECT happened_at, tenant, actor, action, subject, details, request_id
 FROM audit_log
 WHERE %(action)s::text IS NULL OR action = %(action)s::text
 ORDER BY id DESC

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize
+from soma_api.queries.audit_log_queries import AuditEntry
 
 _AN_ENTRY: dict[str, Any] = {
-    "id": 42,
     "happened_at": "2026-03-02T12:00:00Z",
     "actor": "login:soma_owner",
     "action": "api_key.rotate",
@@ -23,7 +23,6 @@ class AuditEntryView(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_AN_ENTRY]})
 
-    id: int
     happened_at: datetime = Field(description="When it was put on record.")
     actor: str = Field(
         description="Who: `key:ID` of an API key, `login:NAME` of the database, or what a command was told."
@@ -54,3 +53,8 @@ class AuditLogPage(BaseModel):
 
     entries: list[AuditEntryView]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null at the end.")
+
+
+def audit_entry_view(entry: AuditEntry) -> dict[str, Any]:
+    """Return an act as the API shows it: without its number, which would count the acts of others."""
+    return {name: value for name, value in entry._asdict().items() if name != "id"}

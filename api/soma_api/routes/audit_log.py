@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import AuditLog, AuditLogAdmin, PageCursors
-from soma_api.models.audit_views import AuditLogPage, AuditLogQuery
+from soma_api.models.audit_views import AuditLogPage, AuditLogQuery, audit_entry_view
 from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
@@ -54,4 +54,4 @@ async def list_audit_log(
     next_cursor = None
     if len(found) > query.limit:
         next_cursor = cursors.make(principal.tenant, belongs_to, (page[-1].id,))
-    return json_response({"entries": [each._asdict() for each in page], "next_cursor": next_cursor})
+    return json_response({"entries": [audit_entry_view(each) for each in page], "next_cursor": next_cursor})

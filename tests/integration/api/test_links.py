@@ -73,9 +73,14 @@ async def test_a_link_neither_starts_nor_ends_outside_of_what_the_key_covers(gat
     inside, outside = gateway.given_memory(namespace="team/a"), gateway.given_memory(namespace="board")
     gateway.use(gateway.a_key(namespaces=["team"]))
 
-    for here, there in ((inside, outside), (outside, inside)):
+    for here, there, code in (
+        (inside, outside, "memory_not_found"),
+        (inside, an_id(), "memory_not_found"),
+        (outside, inside, "namespace_unknown"),
+        (an_id(), inside, "namespace_unknown"),
+    ):
         answer = await gateway.client.put(f"/v1/memories/{here}/links/{there}", json={"type": "about"})
-        assert (answer.status_code, body_of(answer)["code"]) == (404, "memory_not_found")
+        assert (answer.status_code, body_of(answer)["code"]) == (404, code)
     assert gateway.published == []
 
 
