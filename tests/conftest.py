@@ -188,6 +188,7 @@ def _dsn(local_parts: LocalParts, login: Login) -> str:
 TABLES = (
     "memories",
     "memory_history",
+    "memory_replays",
     "memory_links",
     "sink_watermarks",
     "dead_letters",

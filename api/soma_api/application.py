@@ -34,6 +34,7 @@ from soma_api.resources import Resources
 from soma_api.route_permissions import RoutePermission, permissions
 from soma_api.routes import (
     audit_log,
+    changes,
     dead_letters,
     erasures,
     graph,
@@ -57,6 +58,7 @@ _ROUTERS = (
     links.router,
     graph.router,
     history.router,
+    changes.router,
     writes.router,
     overview.router,
     retention.router,
@@ -91,6 +93,7 @@ def create_application(resources: Resources) -> FastAPI:
 
     application = _Application(docs=gateway.docs, lifespan=lifespan)
     application.state.services = services
+    application.state.end_streams = services.changes.close
     application.add_exception_handler(ApiError, _api_error)
     application.add_exception_handler(RequestValidationError, _invalid_request)
     application.add_exception_handler(HTTPException, _framework_error)

@@ -7,11 +7,13 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Self, TypeVar
 
 from fastapi import Depends, Header, Query, Request
 
 from soma_api import headers
+from soma_api.change_feed import ChangeFeed
 from soma_api.consistency import PositionWait, ReadConsistency
 from soma_api.cursors import Cursors
 from soma_api.erasure_requests import ErasureRequesting
@@ -62,6 +64,7 @@ def _given(pick: Callable[[Services], ServiceT]) -> Callable[[Request], Awaitabl
 Settings = Annotated[ApiSettings, Depends(_given(lambda services: services.settings))]
 StoreVisibility = Annotated[Visibility, Depends(_given(lambda services: services.visibility))]
 EndsOfLog = Annotated[LogEnds, Depends(_given(lambda services: services.ends))]
+ChangesApplied = Annotated[ChangeFeed, Depends(_given(lambda services: services.changes))]
 Memories = Annotated[MemoryQueries, Depends(_given(lambda services: services.memories))]
 Histories = Annotated[HistoryQueries, Depends(_given(lambda services: services.histories))]
 Links = Annotated[LinkQueries, Depends(_given(lambda services: services.links))]
@@ -154,7 +157,8 @@ def _credential_of(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
-Reader = Annotated[Principal, Depends(Requires(Role.READER))]
+_require_reader = Requires(Role.READER)
+Reader = Annotated[Principal, Depends(_require_reader)]
 Writer = Annotated[Principal, Depends(Requires(Role.WRITER))]
 Operator = Annotated[Principal, Depends(Requires(Role.OPERATOR))]
 # What cannot be read has no namespace to hold somebody to.
@@ -162,6 +166,14 @@ DeadLetterOperator = Annotated[Principal, Depends(Requires(Role.OPERATOR, whole_
 AuditLogAdmin = Annotated[Principal, Depends(Requires(Role.ADMIN, whole_tenant="entries of the audit log"))]
 # A person is spoken of in every namespace, and a history row may have lain in another one.
 ErasureAdmin = Annotated[Principal, Depends(Requires(Role.ADMIN, whole_tenant="erasures"))]
+
+
+async def _checked_again(request: Request) -> Callable[[], Awaitable[Principal]]:
+    return partial(_require_reader, request)
+
+
+# Raises as soon as the key of a request that goes on for long is not good any more.
+CheckedAgain = Annotated[Callable[[], Awaitable[Principal]], Depends(_checked_again)]
 
 NamespaceQuery = Annotated[
     Namespace | None,

@@ -37,7 +37,7 @@ REQUESTS = API_METRICS.counter(
 )
 REQUEST_SECONDS = API_METRICS.histogram(
     "soma_api_request_seconds",
-    "Time from a request's first byte to its answer's last one, waits included.",
+    "Time from a request's first byte to its answer's last one, waits included; of a stream to its first.",
     labels={"route": _ROUTES, "method": _METHOD},
 )
 IN_FLIGHT = API_METRICS.gauge(

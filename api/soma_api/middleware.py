@@ -28,6 +28,8 @@ _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 _TRACE_HEADERS = frozenset(name.encode() for name in tracing.CARRIED)
 _UNTEMPLATED_ROUTES = frozenset({"/docs", "/openapi.json"})
+# Their answers go on for hours, which says nothing of how fast they are: the time to the beginning counts.
+_STREAMS = frozenset({"/v1/changes"})
 _SERVER_ERROR = 500
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,12 @@ def request_id_of(scope: Mapping[str, Any]) -> str:
     """Return the id that the middleware gave to a request."""
     request_id: str = scope["state"]["request_id"]
     return request_id
+
+
+def is_head(scope: Mapping[str, Any]) -> bool:
+    """Return whether a request asks for the headers alone, though its route sees a GET."""
+    head: bool = scope["state"]["head"]
+    return head
 
 
 class RequestMiddleware:
@@ -67,15 +75,17 @@ class RequestMiddleware:
         method = scope["method"]
         # A route for GET is one for HEAD (RFC 9110 section 9.3.2), and need not know of it.
         scope = {**scope, "method": "GET"} if method == "HEAD" else scope
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, head=method == "HEAD")
         status = 0
+        began: float | None = None
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, began
             if method == "HEAD" and message["type"] == "http.response.body":
                 message["body"] = b""
             if message["type"] == "http.response.start":
                 status = message["status"]
+                began = self._clock.monotonic()
                 headers = message.setdefault("headers", [])
                 present = {name for name, _ in headers}
                 headers += [each for each in self._security_headers if each[0] not in present]
@@ -88,8 +98,9 @@ class RequestMiddleware:
             try:
                 await self._app(scope, receive, answer)
             finally:
-                seconds = self._clock.monotonic() - started
                 route = _route(scope)
+                ended = began if began is not None and route in _STREAMS else self._clock.monotonic()
+                seconds = ended - started
                 self._metrics.request_done(route, method, status, seconds)
                 span.rename(f"{method} {route}")
                 span.set({"http.route": route, "http.response.status_code": status})

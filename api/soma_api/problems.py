@@ -474,8 +474,8 @@ def field_errors_of(
     ]
 
 
-def problem_response(error: ApiError, request_id: str) -> Response:
-    """Render an error for the caller."""
+def problem_of(error: ApiError, request_id: str) -> dict[str, Any]:
+    """Return an error as `Problem` describes it."""
     problem: dict[str, Any] = {
         "type": _TYPE + error.code,
         "title": error.title,
@@ -489,12 +489,16 @@ def problem_response(error: ApiError, request_id: str) -> Response:
         problem["remedy"] = error.remedy
     if error.errors:
         problem["errors"] = [each.model_dump(mode="json") for each in error.errors]
+    return problem | error.members
+
+
+def problem_response(error: ApiError, request_id: str) -> Response:
+    """Render an error for the caller."""
     headers = dict(error.headers)
     if error.retryable:
         headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
-    return Response(
-        orjson.dumps(problem | error.members), error.status, headers=headers, media_type=PROBLEM_JSON
-    )
+    body = orjson.dumps(problem_of(error, request_id))
+    return Response(body, error.status, headers=headers, media_type=PROBLEM_JSON)
 
 
 def problems(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from soma_api.change_feed import ChangeFeed
 from soma_api.cursors import Cursors
 from soma_api.erasure_requests import ErasureRequesting
 from soma_api.followed_index import Searcher
@@ -16,6 +17,7 @@ from soma_api.probes import BackingPart, Probe
 from soma_api.publishing import EventLog
 from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.audit_log_queries import AuditLogQueries
+from soma_api.queries.change_queries import ChangeQueries
 from soma_api.queries.database import Database
 from soma_api.queries.dead_letter_queries import DeadLetterQueries
 from soma_api.queries.deadlines import Deadlines
@@ -43,6 +45,7 @@ class Services:
     log: EventLog
     ends: LogEnds
     visibility: Visibility
+    changes: ChangeFeed
     memories: MemoryQueries
     links: LinkQueries
     histories: HistoryQueries
@@ -91,6 +94,7 @@ def make_services(resources: Resources) -> Services:
             metrics=resources.metrics,
             clock=resources.clock,
         ),
+        changes=ChangeFeed(ChangeQueries(database, topics), resources.waiter, gateway.max_change_streams),
         memories=MemoryQueries(database, deadlines),
         links=LinkQueries(database, deadlines),
         histories=HistoryQueries(database),

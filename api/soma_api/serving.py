@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import structlog
@@ -59,7 +59,7 @@ async def serve(
     """Serve until `stop` is set, then finish the requests under way within the drain time.
 
     Args:
-        application: As `create_application` returns it.
+        application: As `create_application` returns it; its `state.end_streams` ends what has no end.
         settings: Where to listen, and how long to drain.
         stop: Set it to stop.
         listening: A socket that was bound before; without one, the settings' address is bound.
@@ -83,12 +83,13 @@ async def serve(
     host, port = own.getsockname()[:2]
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[own]))
-        stopping = tasks.create_task(_stop(server, stop))
+        stopping = tasks.create_task(_stop(server, stop, application.state.end_streams))
         log.info("api_listening", host=host, port=port)
         await serving
         stopping.cancel()
 
 
-async def _stop(server: uvicorn.Server, stop: asyncio.Event) -> None:
+async def _stop(server: uvicorn.Server, stop: asyncio.Event, end_streams: Callable[[], None]) -> None:
     await stop.wait()
     server.should_exit = True
+    end_streams()

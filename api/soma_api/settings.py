@@ -145,6 +145,12 @@ class GatewaySettings(SettingsGroup):
         ge=1,
         description="Maximum number of concurrent requests; more get 503 `overloaded`.",
     )
+    max_change_streams: int = Field(
+        100,
+        ge=1,
+        description="Maximum number of clients that follow `/v1/changes` at the same time; more get 503 "
+        "`overloaded`. Each counts as a concurrent request.",
+    )
     weak_below: float | None = Field(
         None,
         ge=-1.0,

@@ -23,6 +23,14 @@ class _Wait:
     woken: "asyncio.Future[None]"
 
 
+@dataclass(eq=False, slots=True)
+class _Watch:
+    """Somebody who waits for anything that a sink settles."""
+
+    group: str
+    woken: "asyncio.Future[None]"
+
+
 class WatermarkWaiter:
     """Knows the next offset of each sink and partition, and wakes whoever waits for one.
 
@@ -42,6 +50,7 @@ class WatermarkWaiter:
         self.epoch = epoch
         self._next_versions: dict[_Place, int] = {}
         self._waiting: dict[_Place, set[_Wait]] = {}
+        self._watching: set[_Watch] = set()
         self._somebody = asyncio.Event()
         self.informed = False
 
@@ -102,6 +111,27 @@ class WatermarkWaiter:
             self._forget(wait)
         return True
 
+    def settled(self, group: str) -> dict[int, int]:
+        """Return the version below which a sink has settled everything, by partition, as far as is known."""
+        return {partition: version for (of, partition), version in self._next_versions.items() if of == group}
+
+    async def wait_beyond(self, group: str, seen: Mapping[int, int]) -> None:
+        """Wait until a sink has settled more than it had, in any partition.
+
+        Args:
+            group: The sink.
+            seen: As `settled` returned it.
+        """
+        watch = _Watch(group, self._loop.create_future())
+        self._watching.add(watch)
+        self._somebody.set()
+        try:
+            if self.settled(group) == seen:
+                await watch.woken
+        finally:
+            self._watching.discard(watch)
+            self._nobody()
+
     async def somebody_waits(self) -> None:
         """Return as soon as anybody waits."""
         await self._somebody.wait()
@@ -123,6 +153,9 @@ class WatermarkWaiter:
             return
         self._next_versions[place] = next_version
         self._wake(place, next_version)
+        for watch in self._watching:
+            if watch.group == place[0] and not watch.woken.done():
+                watch.woken.set_result(None)
 
     def _wake(self, place: _Place, next_version: int) -> None:
         for wait in list(self._waiting.get(place, ())):
@@ -136,5 +169,8 @@ class WatermarkWaiter:
             waits.discard(wait)
             if not waits:
                 del self._waiting[place]
-        if not self._waiting:
+        self._nobody()
+
+    def _nobody(self) -> None:
+        if not self._waiting and not self._watching:
             self._somebody.clear()

@@ -225,6 +225,38 @@ class History(Answer):
         return Group(*lines, *([Text("there are more", "yellow")] if self.next_cursor else []))
 
 
+class ChangePlace(Answer):
+    """How far a stream of changes was told."""
+
+    id: str
+
+
+class AppliedChange(Answer):
+    """An applied event, and its memory as it is now: null where it is gone, or a later change has it."""
+
+    event_type: str
+    memory_id: UUID
+    namespace: str | None
+    version: int
+    position: str
+    event_id: UUID
+    actor: str
+    logged_at: datetime
+    memory: Memory | None
+
+    def drawn(self) -> RenderableType:
+        """Return it in a line."""
+        memory = self.memory
+        name = str(self.memory_id) if memory is None else memory.name()
+        said = "" if memory is None else f"  {one_line(memory.text, _TEXT_WIDTH)}"
+        return Text.assemble(
+            (f"{_moment(self.logged_at)}  ", "dim"),
+            (plain(self.event_type), "cyan"),
+            plain(f"  {self.namespace or '-'}  {one_line(name, 60)}{said}"),
+            (plain(f"  by {self.actor}"), "dim"),
+        )
+
+
 class MemoryRevision(Answer):
     """A memory as it was from an event on."""
 

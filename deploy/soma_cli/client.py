@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import httpx
+from httpx_sse import ServerSentEvent, connect_sse
 from pydantic import ValidationError
 
 from soma_cli.api_responses import (
@@ -41,6 +43,8 @@ from soma_schemas.http_clients import client_options, usable_environment
 from soma_schemas.versions import Position
 
 _TIMEOUT_SECONDS = 30.0
+# A stream says something every 15 seconds.
+_STREAM_TIMEOUT = httpx.Timeout(_TIMEOUT_SECONDS, read=60.0)
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 
@@ -57,16 +61,25 @@ class ApiRefusedError(FindingsError):
     Attributes:
         status: The HTTP status.
         problem: The stable name of the kind of problem; empty when it is none of the API's own.
+        retryable: Whether the same request can succeed later.
     """
 
     code = "api_refused"
 
     def __init__(
-        self, message: str, findings: tuple[str, ...], *, status: int, problem: str, remedy: str | None
+        self,
+        message: str,
+        findings: tuple[str, ...],
+        *,
+        status: int,
+        problem: str,
+        remedy: str | None,
+        retryable: bool = False,
     ) -> None:
         super().__init__(message, findings, remedy=remedy)
         self.status = status
         self.problem = problem
+        self.retryable = retryable
 
 
 class SomaClient:
@@ -284,6 +297,29 @@ class SomaClient:
             body={"version": version},
             headers=_prefer(wait_seconds),
         )
+
+    def changes(self, asked: Mapping[str, Any]) -> Iterator[ServerSentEvent]:
+        """Yield the messages of the stream of changes, until the API ends it.
+
+        Args:
+            asked: Where to begin, of which namespace, and whether to go on for ever, as the API names it.
+
+        Raises:
+            ApiRefusedError: The API says no, at the beginning or later.
+            ApiUnreachableError: It gives no answer, or none any more.
+        """
+        with (
+            self._reaching(),
+            connect_sse(self._http, "GET", "/v1/changes", params=asked, timeout=_STREAM_TIMEOUT) as stream,
+        ):
+            if stream.response.is_error:
+                stream.response.read()
+                raise _refusal(stream.response)
+            for message in stream.iter_sse():
+                if message.event == "end":
+                    problem = message.json()
+                    raise _refused(int(problem["status"]), problem)
+                yield message
 
     def list(self, asked: Mapping[str, Any]) -> MemoryList:
         """Return one page of memories.
@@ -513,7 +549,7 @@ class SomaClient:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        try:
+        with self._reaching():
             return self._http.request(
                 method,
                 path,
@@ -521,6 +557,11 @@ class SomaClient:
                 content=None if body is None else json.dumps(body).encode(),
                 headers={**({} if body is None else {"Content-Type": "application/json"}), **(headers or {})},
             )
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
         except httpx.TimeoutException as error:
             raise ApiUnreachableError(
                 f"{self._url} did not answer within {_TIMEOUT_SECONDS:.0f} s",
@@ -554,13 +595,18 @@ def _refusal(response: httpx.Response) -> ApiRefusedError:
             problem="",
             remedy="check that the address is that of the API",
         )
+    return _refused(response.status_code, problem)
+
+
+def _refused(status: int, problem: Mapping[str, Any]) -> ApiRefusedError:
     findings = tuple(
         f"{fault.get('path') or 'request'}: {fault.get('message')}" for fault in problem.get("errors") or ()
     )
     return ApiRefusedError(
         str(problem.get("detail") or problem.get("title")),
         findings,
-        status=response.status_code,
+        status=status,
         problem=str(problem["code"]),
         remedy=problem.get("remedy"),
+        retryable=problem.get("retryable") is True,
     )

@@ -38,6 +38,7 @@ COMMANDS = (
         "Show what happened to a memory, the newest first; or what it was at a time or a version.",
         MEMORIES,
     ),
+    Entry("tail", "soma_cli.commands.tail", "Follow what is applied to memories and links.", MEMORIES),
     Entry("revert", "soma_cli.commands.revert", "Store a memory as it was at an earlier version.", MEMORIES),
     Entry("link", "soma_cli.commands.link", "Link one memory to another.", MEMORIES),
     Entry(

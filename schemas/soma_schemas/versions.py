@@ -30,6 +30,12 @@ class Position(NamedTuple):
         return pack_version(self.epoch, self.offset)
 
     @classmethod
+    def of_version(cls, partition: int, version: int) -> Self:
+        """Return where the event of a version lies in a partition."""
+        epoch, offset = unpack_version(version)
+        return cls(partition, offset, epoch)
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Read `partition:offset`, or from the second epoch on `epoch:partition:offset`.
 

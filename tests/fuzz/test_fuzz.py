@@ -13,7 +13,7 @@ from own_processes import api_with_vectors, postgres_worker
 from soma_schemas.settings import PublishingSettings
 
 SEED = 5
-RECORDS = 2_000
+RECORDS = 1_000
 
 
 def test_whatever_is_written_to_the_log_stops_nothing_and_both_groups_judge_it_alike(

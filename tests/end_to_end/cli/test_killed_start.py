@@ -130,21 +130,23 @@ def test_a_first_start_survives_the_kill_of_each_part_in_the_middle_of_each_step
     start_killing(home, STEPS, Soma(home, capfd))
 
 
-@pytest.mark.parametrize(
-    "phase",
-    [
-        "listening",
-        pytest.param("spawned", marks=pytest.mark.long),
-        pytest.param("ready", marks=pytest.mark.long),
-    ],
-)
+# One part after the other is killed in `test_local_stack`, and each step of a start in `integration/local`.
+@pytest.mark.long
+@pytest.mark.parametrize("phase", PHASES)
 def test_a_start_survives_the_kill_of_each_part_at_each_phase(
     arranged_home: Path, capfd: pytest.CaptureFixture[str], phase: str
 ) -> None:
     start_killing(arranged_home, PHASES[phase], Soma(arranged_home, capfd))
 
 
-@pytest.mark.parametrize("line", ["kafka: starting", "registry: starting", "kafka: ready"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "registry: starting",
+        pytest.param("kafka: starting", marks=pytest.mark.long),
+        pytest.param("kafka: ready", marks=pytest.mark.long),
+    ],
+)
 def test_ctrl_c_while_it_starts_leaves_nothing_running(arranged_home: Path, line: str) -> None:
     with soma_starting(arranged_home) as starting:
         eventually_now(starting.said, lambda lines: line in lines, seconds=_SECONDS)

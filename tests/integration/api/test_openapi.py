@@ -87,6 +87,8 @@ def served(local_parts: LocalParts) -> Iterator[Served]:
 @schema.parametrize()
 @settings(max_examples=25)
 def test_every_answer_is_one_that_the_description_has(case: Case[Any], served: Any) -> None:
+    if case.path == "/v1/changes":
+        case.query = {**(case.query or {}), "follow": "false"}  # or the answer has no end
     answer = case.call_and_validate(
         base_url=served.url,
         headers={"Authorization": f"Bearer {served.key.reveal()}"},

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from builders import A_MOMENT, A_TENANT, an_id, stored
 from conftest import LocalParts
 from cranked_sinks import Sinks
 from dead_letter_makers import RawLog
+from soma_api.change_feed import Beginning, ChangeFeed
+from soma_api.queries.change_queries import AppliedChange, ChangeQueries
+from soma_api.queries.database import Database, database_pool
+from soma_api.watermark_waiter import WatermarkWaiter
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
@@ -209,6 +214,33 @@ async def test_an_event_that_both_gave_up_on_is_applied_as_if_it_had_never_faile
         "outcome": "applied",
     }
     assert (report.published, report.dead_letters) == (1, 2)
+
+
+async def test_whoever_follows_changes_is_told_of_a_replay_that_was_applied(
+    site: Site, local_parts: LocalParts
+) -> None:
+    event = stored(key="tea", text=LONG)
+    (first,) = site.log.send([site.log.an_event(event)])
+    async with site.sinks.running(records=SMALL):
+        await site.dead_letters(1)
+    api = local_parts.parts.postgres.settings(Login.API)
+    async with database_pool(api, timedelta(seconds=60)) as pool:
+        queries = ChangeQueries(Database(pool), site.settings.topics)
+        feed = ChangeFeed(queries, WatermarkWaiter(), 1)
+        place = await feed.begin(Beginning.NOW)
+
+        async with site.sinks.running():
+            report = await site.replay()
+        told: list[AppliedChange] = []
+        while not (batch := await feed.next(A_TENANT, place, 0)).at_end:
+            told += batch.changes
+            place = batch.place
+
+    (replayed,) = report.events
+    (change,) = told
+    assert (change.memory_id, change.version) == (event.memory_id, first.version)
+    assert change.position == replayed.position
+    assert change.position != first
 
 
 async def test_poison_that_is_replayed_comes_back_as_a_new_dead_letter_and_keeps_its_first_place(

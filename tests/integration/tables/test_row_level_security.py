@@ -17,6 +17,7 @@ TENANT_TABLES = [
     "tenant_counts",
     "retention_policies",
     "erasures",
+    "memory_replays",
 ]
 
 
@@ -37,6 +38,10 @@ def two_tenants(owner_dsn: str) -> str:
                 "INSERT INTO memory_history (partition, version, logged_at, tenant, memory_id, outcome)"
                 " VALUES (0, %s, '2026-03-02Z', %s, %s, 'applied')",
                 [number, tenant, A_MEMORY],
+            )
+            owner.execute(
+                "INSERT INTO memory_replays VALUES (0, %s, %s, 0, %s, '2026-03-02Z')",
+                [number, tenant, number],
             )
             owner.execute(
                 "INSERT INTO memory_links VALUES (%s, %s, 'about', %s, 1, 1, false)",
@@ -253,6 +258,7 @@ def test_a_worker_may_not(worker_dsn: str, statement: str) -> None:
         "retention_notices",
         "outbox",
         "erasures",
+        "memory_replays",
     ],
 )
 @pytest.mark.usefixtures("two_tenants")

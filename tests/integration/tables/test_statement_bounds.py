@@ -42,7 +42,7 @@ from soma_streams.replay.session import open_session
 from soma_streams.replay.stored_dead_letters import Filters as LetterFilters
 from soma_streams.replay.stored_dead_letters import Status
 from soma_streams.sinks.dead_letter_rows import DeadLetterRow
-from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow, OutboxRow
+from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow, OutboxRow, ReplayRow
 from soma_streams.sinks.sessions import Pool, RowType, Sessions
 from soma_streams.sinks.statements import statement
 
@@ -57,6 +57,7 @@ ROW_TYPES: dict[str, tuple[str, type[tuple[Any, ...]]]] = {
     "history_row": ("memory_history", HistoryRow),
     "dead_letter_row": ("dead_letters", DeadLetterRow),
     "outbox_row": ("outbox", OutboxRow),
+    "replay_row": ("memory_replays", ReplayRow),
 }
 
 # Rows number %s to %s. Tenant `early` is among the others; half of the others are one large tenant.
@@ -83,6 +84,8 @@ INSERT INTO memory_history (
 SELECT
     n % 6, 1099511627776 + n, at, tenant, id, 'applied', 'users/' || n % 40 || '/notes', 'MemoryStored'
 FROM wanted;
+INSERT INTO memory_replays
+SELECT n % 6, 1099511627776 + n, tenant, n % 6, 1099511627776 + n, at FROM wanted WHERE n % 10 = 0;
 INSERT INTO memory_links
 SELECT tenant, id, 'about', lpad(to_hex(n + 1), 32, '0')::uuid, 1, 1099511627776 + n, false, '{}' FROM wanted;
 INSERT INTO dead_letters (
@@ -177,6 +180,17 @@ def due(tenant: str) -> str:
 
 def keys(tenant: str, count: int) -> dict[str, Any]:
     return {"tenants": [tenant] * count, "memory_ids": ids(tenant, count)}
+
+
+def spans_of(tenant: str) -> dict[str, Any]:
+    """5,000 places of the log, in all partitions."""
+    first = pack_version(1, FIRST[tenant])
+    return {
+        "partitions": list(range(6)),
+        "first": [first] * 6,
+        "ends": [first + 5000] * 6,
+        "limit": 20,
+    }
 
 
 def a_span(tenant: str) -> dict[str, Any]:
@@ -407,6 +421,10 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             600, lambda t: {"tenant": t, "memory_ids": ids(t, 100), "embeddings": False} | ended(7, 9)
         )
     },
+    "soma_api.queries.change_queries._ENDS": {
+        "": Case(30, lambda _: {"group": "soma-postgres", "topic": "memory.events"})
+    },
+    "soma_api.queries.change_queries._CHANGES": {"six spans": Case(3000, spans_of, kept=False)},
     "soma_api.queries.history_queries._PAGE": {
         "": Case(
             60, lambda t: {"tenant": t, "memory_id": ids(t, 1)[0], "before": 2**62, "limit": 50}, kept=False
@@ -559,6 +577,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "100 again": Case(800, recorded()),
     },
     "soma_streams/sinks/postgres/write_outbox.sql": {"of 100": Case(1000, offered("outbox_row", 100))},
+    "soma_streams/sinks/postgres/record_replays.sql": {"of 100": Case(1000, offered("replay_row", 100))},
     "soma_streams/sinks/postgres/write_links.sql": {
         "100": Case(3000, written("link_row", version="version + 1000000"))
     },
@@ -1020,7 +1039,11 @@ Connections = Mapping[Role, psycopg.AsyncConnection[Any]]
 async def sessions(settings: Mapping[Login, PostgresSettings]) -> AsyncIterator[Connections]:
     """A session of each role, as the processes open theirs."""
     async with AsyncExitStack() as opened:
-        pool: Pool = AsyncConnectionPool(settings[Login.WORKER].conninfo(), min_size=1, open=False)
+        # psycopg prepares nothing, or it would deallocate everything after a rollback.
+        unprepared = {"prepare_threshold": None}
+        pool: Pool = AsyncConnectionPool(
+            settings[Login.WORKER].conninfo(), kwargs=unprepared, min_size=1, open=False
+        )
         await opened.enter_async_context(pool)
         sinks = Sessions(pool, *(RowType(name, row) for name, (_, row) in ROW_TYPES.items()))
         reader = connection_string(settings[Login.API], timedelta(minutes=1))
@@ -1036,7 +1059,6 @@ async def sessions(settings: Mapping[Login, PostgresSettings]) -> AsyncIterator[
             ),
         }
         for connection in connections.values():
-            # psycopg prepares nothing, or it would deallocate everything after a rollback.
             connection.prepare_threshold = None
         yield connections
 

@@ -32,6 +32,7 @@ def test_an_address_that_is_taken_is_refused() -> None:
 async def test_an_idle_connection_stays_open_as_long_as_is_set() -> None:
     settings = GatewaySettings(port=0, keep_alive=timedelta(seconds=1))
     application, stop = FastAPI(), asyncio.Event()
+    application.state.end_streams = lambda: None
     application.get("/")(lambda: "here")
     with bind(settings) as listening:
         serving = asyncio.create_task(serve(application, settings, stop, listening))

@@ -29,13 +29,14 @@ from soma_streams.delivery.state import (
 )
 from soma_streams.sinks.binary_encoding import NO_ELEMENTS, Elements, encode_texts, encode_uuids
 from soma_streams.sinks.postgres.native_rows import NativeRows
-from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow, OutboxRow
+from soma_streams.sinks.postgres.row_types import HistoryRow, LinkRow, MemoryRow, OutboxRow, ReplayRow
 from soma_streams.sinks.postgres.rows import (
     changes_of,
     history_months,
     history_rows,
     link_state,
     outbox_rows,
+    replay_rows,
     replayed_versions,
     whole_state,
 )
@@ -64,6 +65,7 @@ class PostgresSink:
             RowType("link_row", LinkRow),
             RowType("history_row", HistoryRow),
             RowType("outbox_row", OutboxRow),
+            RowType("replay_row", ReplayRow),
         )
         self._group = group
         self._limits = limits
@@ -230,6 +232,9 @@ class PostgresSink:
                 words = self._sessions.parameter(connection, "history_row", rows, history)
                 values = {"rows": words, "replayed": replayed_versions(folded.settlements, unapplied)}
                 await connection.execute(statement("postgres/record_history"), values)
+            if replays := replay_rows(folded.settlements):
+                offered = self._sessions.parameter(connection, "replay_row", replays)
+                await connection.execute(statement("postgres/record_replays"), {"rows": offered})
             await advance(connection, [watermark] if watermark is not None else [])
 
     async def _upsert(

@@ -60,6 +60,17 @@ class OutboxRow(NamedTuple):
     content: Json
 
 
+class ReplayRow(NamedTuple):
+    """Where an event was applied as a replayed dead letter; see table memory_replays."""
+
+    at_partition: Integer
+    at_version: Integer
+    tenant: Text
+    partition: Integer
+    version: Integer
+    logged_at: Moment
+
+
 class HistoryRow(NamedTuple):
     """What became of an event; see table memory_history."""
 

@@ -31,7 +31,7 @@ from soma_streams.delivery.state import (
     Settlement,
     Unapplied,
 )
-from soma_streams.sinks.postgres.row_types import CONTENT, HistoryRow, LinkRow, OutboxRow, Row
+from soma_streams.sinks.postgres.row_types import CONTENT, HistoryRow, LinkRow, OutboxRow, ReplayRow, Row
 
 _CONTENT = attrgetter(*CONTENT)
 # What ExpiredMemory says of the memory's last content, and what of its end.
@@ -81,6 +81,22 @@ def replayed_versions(settlements: Iterable[Settlement], unapplied: Iterable[Una
     """Return the versions of the events that are replayed dead letters."""
     replayed = [each.logged.version for each in settlements if each.logged.is_replayed]
     return replayed + [each.version for each in unapplied if isinstance(each, Erased) and each.is_replayed]
+
+
+def replay_rows(settlements: Iterable[Settlement]) -> list[ReplayRow]:
+    """Return where replayed dead letters were applied."""
+    return [
+        ReplayRow(
+            at_partition=logged.position.partition,
+            at_version=logged.position.version,
+            tenant=logged.event.tenant,
+            partition=logged.origin.partition,
+            version=logged.version,
+            logged_at=logged.logged_at,
+        )
+        for each in settlements
+        if each.outcome is Outcome.APPLIED and (logged := each.logged).is_replayed
+    ]
 
 
 def outbox_rows(settlements: Iterable[Settlement]) -> list[OutboxRow]:
