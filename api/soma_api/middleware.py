@@ -212,7 +212,7 @@ def _span(scope: Scope, method: str) -> AbstractContextManager[tracing.Span]:
 
 def _route(scope: Scope) -> str:
     """Return the template of the route, of which there are few; never the path, of which there is no end."""
-    template = getattr(scope.get("route"), "path", None)
+    template = getattr(scope.get("route"), "path_format", None)
     if isinstance(template, str):
         return template
     return scope["path"] if scope["path"] in _UNTEMPLATED_ROUTES else UNMATCHED_ROUTE

@@ -103,7 +103,7 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
 def _bodies(routers: Sequence[APIRouter]) -> Iterator[tuple[tuple[str, str], JsonBody[Any]]]:
     for method, route in routes_of(routers):
         for body in dependencies_of(route, JsonBody):
-            yield (route.path, method.lower()), body
+            yield (route.path_format, method.lower()), body
 
 
 def _security(permission: RoutePermission) -> list[dict[str, list[str]]]:

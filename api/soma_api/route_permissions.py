@@ -55,7 +55,7 @@ def permissions(routers: Sequence[APIRouter]) -> Iterator[RoutePermission]:
         wanted = [*dependencies_of(route, Requires), *(each.requires for each in elsewhere)]
         yield RoutePermission(
             method=method,
-            path=route.path,
+            path=route.path_format,
             summary=(route.description or "").partition(".")[0],
             role=max((each.role for each in wanted), key=tuple(Role).index, default=None),
             whole_tenant=any(each.whole_tenant is not None for each in wanted),

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
 from soma_api import headers
@@ -49,6 +50,16 @@ from soma_api.write_responses import Creates
 from soma_schemas.memories import MemoryView
 
 router = APIRouter(tags=["memories"])
+
+
+class _IdConvertor(StringConvertor):
+    """A segment without a colon: what follows a colon is another route's, whose methods are its own."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("id", _IdConvertor())
+_ONE = "/v1/memories/{memory_id:id}"
 
 _Memory = Annotated[StoreMemory, Depends(JsonBody(StoreMemory))]
 _Batch = Annotated[StoreBatch, Depends(JsonBody(StoreBatch))]
@@ -164,7 +175,7 @@ async def list_memories(
 
 
 @router.get(
-    "/v1/memories/{memory_id}",
+    _ONE,
     operation_id="read_memory",
     response_model=MemoryView,
     responses=answers(MemoryView, {}, *_READ, InvalidInputError, MemoryNotFoundError)
@@ -194,7 +205,7 @@ async def read_memory(
 
 
 @router.put(
-    "/v1/memories/{memory_id}",
+    _ONE,
     operation_id="put_memory",
     status_code=202,
     response_model=WriteView,
@@ -225,7 +236,7 @@ async def put_memory(
 
 
 @router.patch(
-    "/v1/memories/{memory_id}",
+    _ONE,
     operation_id="patch_memory",
     status_code=202,
     response_model=WriteView,
@@ -257,7 +268,7 @@ async def patch_memory(
 
 
 @router.delete(
-    "/v1/memories/{memory_id}",
+    _ONE,
     operation_id="delete_memory",
     status_code=202,
     response_model=WriteView,

@@ -11,7 +11,7 @@ import pytest
 from api_gateway import Gateway, open_gateway
 from builders import A_MOMENT, A_TENANT, an_id
 from event_stream import followed
-from soma_api.principals import Role
+from soma_api.roles import Role
 from soma_api.settings import GatewaySettings
 from soma_schemas.groups import SinkGroup
 from soma_schemas.settings import PostgresSettings

@@ -281,6 +281,15 @@ async def test_an_unknown_path_and_a_wrong_method_are_problems_too(gateway: Gate
     assert nowhere.headers["content-type"] == wrong.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_method_of_another_route_is_none_behind_a_colon(gateway: Gateway) -> None:
+    path = f"/v1/memories/{an_id()}:revert"
+
+    for method in ("GET", "PUT", "PATCH", "DELETE"):
+        wrong = await gateway.client.request(method, path)
+        assert (wrong.status_code, body_of(wrong)["code"]) == (405, "method_not_allowed")
+        assert wrong.headers["Allow"] == "POST"
+
+
 @pytest.mark.parametrize(
     "query", ["occurred_from=2026-03-02T09:15:00+01:00", "coordinate=1e+2", "importance_min=1e+0"]
 )

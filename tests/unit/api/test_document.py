@@ -67,7 +67,7 @@ def test_a_body_that_a_route_reads_is_described(route: APIRoute) -> None:
     described = [
         operation.get("requestBody", {}).get("content", {}).keys()
         for path, method, operation in OPERATIONS
-        if path == route.path and method.upper() in (route.methods or ())
+        if path == route.path_format and method.upper() in (route.methods or ())
     ]
 
     assert [set(each) for each in described] == [set(read[0].media_types) if read else set()]
