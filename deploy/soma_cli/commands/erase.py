@@ -1,7 +1,7 @@
 """`soma erase`: have memories erased with proof, and check the proof."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID, uuid4
 
 import typer
@@ -42,72 +42,75 @@ class UnfinishedError(SomaError):
     code = "erasure_unfinished"
 
 
-@app.command()
-def subject(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The subject, as memories name it.", metavar="SUBJECT")],
-    *,
-    yes: Yes = False,
-    wait: Patience = 60,
-    receipt: ToReceipt = None,
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Erase all memories about a person, and what memories said while they were about them."""
-    with open_client(context, url, api_key) as client:
-        _erase(client, {"subject": name}, wait, receipt, yes=yes, as_json=as_json)
+def _memory_id(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a valid UUID.") from None
 
 
-@app.command()
-def memory(
-    context: typer.Context,
-    memory_id: Annotated[UUID, typer.Argument(help="Id of the memory.", metavar="ID")],
-    *,
-    yes: Yes = False,
-    wait: Patience = 60,
-    receipt: ToReceipt = None,
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Erase one memory with its history; also one that was deleted before."""
-    with open_client(context, url, api_key) as client:
-        _erase(client, {"memory_id": str(memory_id)}, wait, receipt, yes=yes, as_json=as_json)
+class _Scope(NamedTuple):
+    """What can be erased: a command of its own, each with the same options.
+
+    Attributes:
+        field: Names it in a request.
+        argument: What it is called by on the command line.
+        told: What erasing it does.
+    """
+
+    field: str
+    argument: Any
+    told: str
 
 
-@app.command()
-def namespace(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The namespace.", metavar="NAMESPACE")],
-    *,
-    yes: Yes = False,
-    wait: Patience = 60,
-    receipt: ToReceipt = None,
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Erase a namespace and all below it."""
-    with open_client(context, url, api_key) as client:
-        _erase(client, {"namespace": name}, wait, receipt, yes=yes, as_json=as_json)
+_SCOPES = {
+    "subject": _Scope(
+        "subject",
+        typer.Argument(help="The subject, as memories name it.", metavar="SUBJECT"),
+        "Erase all memories about a person, and what memories said while they were about them.",
+    ),
+    "memory": _Scope(
+        "memory_id",
+        typer.Argument(help="Id of the memory.", metavar="ID", parser=_memory_id),
+        "Erase one memory with its history; also one that was deleted before.",
+    ),
+    "namespace": _Scope(
+        "namespace",
+        typer.Argument(help="The namespace.", metavar="NAMESPACE"),
+        "Erase a namespace and all below it.",
+    ),
+    "tenant": _Scope(
+        "tenant",
+        typer.Argument(help="The tenant of the API key.", metavar="TENANT"),
+        "Erase everything of a tenant.",
+    ),
+}
 
 
-@app.command()
-def tenant(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The tenant of the API key.", metavar="TENANT")],
-    *,
-    yes: Yes = False,
-    wait: Patience = 60,
-    receipt: ToReceipt = None,
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Erase everything of a tenant."""
-    with open_client(context, url, api_key) as client:
-        _erase(client, {"tenant": name}, wait, receipt, yes=yes, as_json=as_json)
+def _add(name: str, scope: _Scope) -> None:
+    @app.command(name, help=scope.told)
+    def erase(
+        context: typer.Context,
+        which: Annotated[str, scope.argument],
+        *,
+        yes: Yes = False,
+        wait: Patience = 60,
+        receipt: ToReceipt = None,
+        url: Url = None,
+        api_key: ApiKey = None,
+        as_json: AsJson = False,
+    ) -> None:
+        if not yes:
+            show(NotErased(what=scope.field, which=which), as_json=as_json)
+            say("Nothing was erased. It cannot be undone: add --yes to do it.")
+            return
+        with open_client(context, url, api_key) as client:
+            erasure = client.erase({scope.field: which}, request_id=uuid4())
+            _tell(client, erasure, wait, receipt, as_json=as_json)
+
+
+for _name, _scope in _SCOPES.items():
+    _add(_name, _scope)
 
 
 @app.command("show")
@@ -151,23 +154,6 @@ def verify(
 ) -> None:
     """Check a receipt with the public key of whoever signed it; asks no service."""
     show(Checked.of(file, key), as_json=as_json)
-
-
-def _erase(
-    client: SomaClient,
-    wanted: dict[str, str],
-    wait: int,
-    receipt: Path | None,
-    *,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    if not yes:
-        ((what, which),) = wanted.items()
-        show(NotErased(what=what, which=which), as_json=as_json)
-        say("Nothing was erased. It cannot be undone: add --yes to do it.")
-        return
-    _tell(client, client.erase(wanted, request_id=uuid4()), wait, receipt, as_json=as_json)
 
 
 def _tell(client: SomaClient, erasure: Erasure, wait: int, receipt: Path | None, *, as_json: bool) -> None:
