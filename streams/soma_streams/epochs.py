@@ -1,9 +1,10 @@
 """Has a worker go over to the next epoch of the log: it ends in order, and begins again on the new topic."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from random import Random
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -15,8 +16,8 @@ from soma_schemas.settings import TopicSettings
 from soma_schemas.topic_admin import log_in_force
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_streams.cancellation import done_before, end
-from soma_streams.delivery.retry import Retry
 from soma_streams.settings import DeliveringSettings
+from soma_streams.worker_parts import retry_at_start
 
 _LOOK_SECONDS = 1.0
 _ANSWER_SECONDS = 10.0
@@ -24,14 +25,28 @@ _ANSWER_SECONDS = 10.0
 _log = structlog.get_logger("soma_streams.epochs")
 
 S = TypeVar("S", bound=DeliveringSettings)
+S_contra = TypeVar("S_contra", bound=DeliveringSettings, contravariant=True)
+
+
+class Work(Protocol[S_contra]):
+    """A worker's work, until an event is set."""
+
+    async def __call__(
+        self, settings: S_contra, *, clock: Clock, random: Random, metrics: MetricSet, stop: asyncio.Event
+    ) -> None:
+        """Do it until `stop` is set.
+
+        Raises:
+            Exception: What made going on impossible.
+        """
 
 
 async def through_epochs(
     settings: S,
-    work: Callable[[S, MetricSet, asyncio.Event], Awaitable[None]],
+    work: Work[S],
     *,
-    retry: Retry,
     clock: Clock,
+    random: Random,
     metrics: MetricSet,
     stop: asyncio.Event,
 ) -> None:
@@ -41,15 +56,16 @@ async def through_epochs(
 
     Args:
         settings: As declared.
-        work: Does it, with settings of the topics as they are now, until the event is set that it is given.
-        retry: Waits for the brokers at the start.
+        work: Does it in one epoch, with settings of the topics as they are then.
         clock: Paces the looking.
+        random: Jitter.
         metrics: Of the process.
         stop: Ends the work.
 
     Raises:
         Exception: What the work raises.
     """
+    retry = retry_at_start(settings, clock, random)
     found: list[TopicSettings] = []
 
     async def look() -> None:
@@ -65,7 +81,7 @@ async def through_epochs(
         waiting = asyncio.create_task(_end_in_time(current, clock, stop, ending))
         try:
             with metrics.for_a_time() as of_epoch:
-                await work(current, of_epoch, ending)
+                await work(current, clock=clock, random=random, metrics=of_epoch, stop=ending)
         finally:
             await end(waiting)
         if not ending.is_set():

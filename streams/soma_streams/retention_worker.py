@@ -44,12 +44,7 @@ async def work_retention(
         MasterKeyError: The file of the master key cannot be read, or holds no key.
         Exception: What made going on impossible; what is unsettled comes again.
     """
-
-    async def work(current: RetentionWorkerSettings, of_epoch: MetricSet, ending: asyncio.Event) -> None:
-        await _work_retention(current, clock=clock, random=random, metrics=of_epoch, stop=ending)
-
-    at_start = retry_at_start(settings, clock, random)
-    await through_epochs(settings, work, retry=at_start, clock=clock, metrics=metrics, stop=stop)
+    await through_epochs(settings, _work_retention, clock=clock, random=random, metrics=metrics, stop=stop)
 
 
 async def _work_retention(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from random import Random
 
 import structlog
@@ -76,12 +77,7 @@ async def work_postgres(
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
     """
-
-    async def work(current: PostgresWorkerSettings, of_epoch: MetricSet, ending: asyncio.Event) -> None:
-        await _work_postgres(current, clock=clock, random=random, metrics=of_epoch, stop=ending)
-
-    at_start = retry_at_start(settings, clock, random)
-    await through_epochs(settings, work, retry=at_start, clock=clock, metrics=metrics, stop=stop)
+    await through_epochs(settings, _work_postgres, clock=clock, random=random, metrics=metrics, stop=stop)
 
 
 async def _work_postgres(
@@ -165,22 +161,8 @@ async def work_vectors(
     Raises:
         Exception: What made going on impossible; what is unsettled comes again.
     """
-
-    async def work(current: VectorWorkerSettings, of_epoch: MetricSet, ending: asyncio.Event) -> None:
-        await _work_vectors(
-            current,
-            writer=writer,
-            embedder=embedder,
-            collection=collection,
-            clock=clock,
-            random=random,
-            metrics=of_epoch,
-            stop=ending,
-            beside=beside,
-        )
-
-    at_start = retry_at_start(settings, clock, random)
-    await through_epochs(settings, work, retry=at_start, clock=clock, metrics=metrics, stop=stop)
+    work = partial(_work_vectors, writer=writer, embedder=embedder, collection=collection, beside=beside)
+    await through_epochs(settings, work, clock=clock, random=random, metrics=metrics, stop=stop)
 
 
 async def _work_vectors(

@@ -12,6 +12,7 @@ from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import Loaded
 from soma_schemas.metrics import MetricSet
 from soma_streams import retention_worker, workers
+from soma_streams.epochs import S, Work
 from soma_streams.garbage_collection import collect_rarely
 from soma_streams.settings import PostgresWorkerSettings, RetentionWorkerSettings, VectorWorkerSettings
 from soma_streams.worker_parts import retry_at_start, started
@@ -23,15 +24,7 @@ async def work_postgres(loaded: Loaded[PostgresWorkerSettings]) -> None:
     Raises:
         Exception: What made going on impossible.
     """
-    tell_and_trace(loaded, "soma-postgres-worker")
-    collect_rarely()
-    await workers.work_postgres(
-        loaded.settings,
-        clock=SystemClock(),
-        random=jitter(),
-        metrics=MetricSet.of_process(),
-        stop=stopped_by_signal(),
-    )
+    await _work(loaded, "soma-postgres-worker", workers.work_postgres)
 
 
 async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
@@ -78,9 +71,13 @@ async def work_retention(loaded: Loaded[RetentionWorkerSettings]) -> None:
     Raises:
         Exception: What made going on impossible.
     """
-    tell_and_trace(loaded, "soma-retention-worker")
+    await _work(loaded, "soma-retention-worker", retention_worker.work_retention)
+
+
+async def _work(loaded: Loaded[S], service: str, work: Work[S]) -> None:
+    tell_and_trace(loaded, service)
     collect_rarely()
-    await retention_worker.work_retention(
+    await work(
         loaded.settings,
         clock=SystemClock(),
         random=jitter(),
