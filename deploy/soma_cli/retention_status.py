@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import psycopg
 
 from soma_schemas.fields import Kind
-from soma_schemas.retention import RuleInForce, TenantPolicies, as_columns
+from soma_schemas.retention import TenantPolicies
+from soma_schemas.ruled_places import REACHED, RuledPlace, reached_by
 
 _POLICIES = "SELECT tenant, namespace, rules, cap, set_at FROM retention_policies"
 
@@ -19,23 +20,13 @@ GROUP BY tenant, namespace, kind
 HAVING sum(number) > 0
 """
 
-_OVERDUE = """
+_OVERDUE = f"""
 SELECT count(*), min(ended)
 FROM (
     SELECT expires_at FROM memories WHERE expires_at <= %(now)s::timestamptz AND NOT deleted
     UNION ALL
     SELECT greatest(due.updated_at + (%(now)s::timestamptz - reached.cutoff), place.ends_from)
-    FROM unnest(
-        %(tenants)s::text[], %(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[],
-        %(half_lives)s::bigint[], %(floors)s::float8[], %(shortest)s::bigint[], %(ends_from)s::timestamptz[]
-    ) AS place (tenant, namespace, kind, cutoff, half_life, lowest, shortest, ends_from)
-    CROSS JOIN LATERAL soma_importances(place.tenant, place.namespace, place.kind) AS counted (hundredths)
-    CROSS JOIN LATERAL (
-        SELECT soma_cutoff(
-            %(now)s::timestamptz, place.cutoff, place.half_life, place.lowest, place.shortest,
-            counted.hundredths
-        ) AS cutoff
-    ) AS reached
+    FROM {REACHED}
     CROSS JOIN LATERAL (
         SELECT updated_at FROM memories
         WHERE tenant = place.tenant
@@ -49,7 +40,7 @@ FROM (
         OFFSET 0
     ) AS due
 ) AS overdue (ended)
-"""
+"""  # noqa: S608  # put together from a constant
 
 _HISTORY = """
 SELECT min(right(relname, 7)), max(right(relname, 7))
@@ -95,7 +86,7 @@ def retention_state(conninfo: str, now: datetime) -> RetentionState:
     with psycopg.connect(conninfo, options="-c enable_seqscan=off") as connection:
         policies = connection.execute(_POLICIES).fetchall()
         reached, above_cap = _reached(connection, policies, now)
-        ((overdue, oldest),) = connection.execute(_OVERDUE, {"now": now, **reached}).fetchall()
+        ((overdue, oldest),) = connection.execute(_OVERDUE, reached).fetchall()
         ((told,),) = connection.execute(_TOLD).fetchall()
         ((queued,),) = connection.execute(_QUEUED).fetchall()
         ((first, last),) = connection.execute(_HISTORY).fetchall()
@@ -112,21 +103,15 @@ def _reached(
         by_tenant.setdefault(tenant, []).append((namespace, rules, cap, set_at))
     in_force = {tenant: TenantPolicies.of_rows(each) for tenant, each in by_tenant.items()}
     sizes: Counter[tuple[str, str]] = Counter()
-    ruled: list[tuple[str, str, str, RuleInForce]] = []
+    ruled: list[RuledPlace] = []
     for tenant, namespace, kind, number in connection.execute(_PLACES):
         sizes[tenant, namespace] += number
         decides = in_force[tenant].rule_for(namespace, Kind(kind)) if tenant in in_force else None
         if decides is not None:
-            ruled.append((tenant, namespace, kind, decides))
-    reached = as_columns([decides.ended(now) for *_, decides in ruled]) | {
-        "tenants": [tenant for tenant, *_ in ruled],
-        "places": [namespace for _, namespace, *_ in ruled],
-        "kinds": [kind for *_, kind, _ in ruled],
-        "ends_from": [decides.ends_from for *_, decides in ruled],
-    }
+            ruled.append(RuledPlace(tenant, namespace, Kind(kind), decides, decides.ended(now)))
     above = sum(
         max(0, number - cap.max_memories)
         for (tenant, namespace), number in sizes.items()
         if tenant in in_force and (cap := in_force[tenant].cap_for(namespace)) is not None
     )
-    return reached, above
+    return reached_by(ruled, now), above

@@ -10,7 +10,8 @@ from soma_api.queries.database import Database
 from soma_schemas.events import RetentionRule, SizeCap
 from soma_schemas.fields import Kind
 from soma_schemas.groups import SinkGroup
-from soma_schemas.retention import RuleInForce, TenantPolicies, as_columns
+from soma_schemas.retention import TenantPolicies
+from soma_schemas.ruled_places import REACHED, RuledPlace, reached_by
 from soma_schemas.versions import Position
 
 _IN_FORCE = """
@@ -40,31 +41,17 @@ GROUP BY namespace, kind
 HAVING sum(number) > 0
 """
 
-# Driven by the places: in each, of each importance, what changed longest ago is the first of an index.
-_REACHED = """
-FROM unnest(
-    %(places)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[], %(half_lives)s::bigint[],
-    %(floors)s::float8[], %(shortest)s::bigint[], %(ends_from)s::timestamptz[]
-) AS place (namespace, kind, cutoff, half_life, lowest, shortest, ends_from)
-CROSS JOIN LATERAL soma_importances(%(tenant)s::text, place.namespace, place.kind) AS counted (hundredths)
-CROSS JOIN LATERAL (
-    SELECT soma_cutoff(
-        %(now)s::timestamptz, place.cutoff, place.half_life, place.lowest, place.shortest, counted.hundredths
-    ) AS cutoff
-) AS reached
-"""
-
 _DUE = f"""
 SELECT
     count(*) FILTER (WHERE due.ends_at <= %(now)s::timestamptz),
     count(*) FILTER (WHERE due.ends_at <= %(now)s::timestamptz + interval '1 day'),
     count(*) FILTER (WHERE due.ends_at <= %(now)s::timestamptz + interval '7 days'),
     count(*) FILTER (WHERE due.ends_at <= %(now)s::timestamptz + interval '30 days')
-{_REACHED}
+FROM {REACHED}
 CROSS JOIN LATERAL (
     SELECT greatest(updated_at + (%(now)s::timestamptz - reached.cutoff), place.ends_from) AS ends_at
     FROM memories
-    WHERE tenant = %(tenant)s::text
+    WHERE tenant = place.tenant
         AND NOT deleted
         AND namespace = place.namespace
         AND kind = place.kind
@@ -73,17 +60,17 @@ CROSS JOIN LATERAL (
         AND expires_at IS NULL
     OFFSET 0
 ) AS due
-"""  # noqa: S608  # put together from the constant above, as the next one is
+"""  # noqa: S608  # put together from constants, as the next one is
 
 _FIRST = f"""
 SELECT due.memory_id, place.namespace, due.key, place.kind, due.beginning, due.updated_at, due.ends_at
-{_REACHED}
+FROM {REACHED}
 CROSS JOIN LATERAL (
     SELECT
         memory_id, key, left(text, 120) AS beginning, updated_at,
         greatest(updated_at + (%(now)s::timestamptz - reached.cutoff), place.ends_from) AS ends_at
     FROM memories
-    WHERE tenant = %(tenant)s::text
+    WHERE tenant = place.tenant
         AND NOT deleted
         AND namespace = place.namespace
         AND kind = place.kind
@@ -222,7 +209,7 @@ class PolicyQueries:
         before = _deciding(listed)
         others = [policy for policy in listed if policy.namespace != namespace]
         after = _deciding([*others, Policy(namespace, said.rules, said.cap, "", now)])
-        reached: list[tuple[str, str, RuleInForce]] = []
+        reached: list[RuledPlace] = []
         sizes: Counter[str] = Counter()
         for place, kind, number in await self._database.rows(
             tenant, _PLACES, {"prefix": namespace}, prepare=False
@@ -230,14 +217,8 @@ class PolicyQueries:
             sizes[place] += number
             decides = after.rule_for(place, Kind(kind))
             if decides is not None and decides != before.rule_for(place, Kind(kind)):
-                reached.append((place, kind, decides))
-        values = as_columns([decides.limits(now) for _, _, decides in reached]) | {
-            "places": [place for place, _, _ in reached],
-            "kinds": [kind for _, kind, _ in reached],
-            "ends_from": [decides.ends_from for _, _, decides in reached],
-            "now": now,
-            "most": _SAMPLES,
-        }
+                reached.append(RuledPlace(tenant, place, Kind(kind), decides, decides.limits(now)))
+        values = reached_by(reached, now) | {"most": _SAMPLES}
         ((*due,),) = await self._database.rows(tenant, _DUE, values, prepare=False)
         first = await self._database.rows(tenant, _FIRST, values, prepare=False)
         names = ("memory_id", "namespace", "key", "kind", "text", "updated_at", "ends_at")

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from soma_schemas.fields import Kind
-from soma_schemas.retention import Limits, RuleInForce, TenantPolicies, as_columns
+from soma_schemas.retention import RuleInForce, TenantPolicies
+from soma_schemas.ruled_places import REACHED, RuledPlace, reached_by
 from soma_streams.sinks.sessions import Connection
 
 # With OFFSET 0 the planner does not read whole tables because they were small when the plan was made.
@@ -37,48 +37,29 @@ WHERE expires_at > %(now)s::timestamptz AND expires_at <= %(until)s::timestamptz
 ORDER BY expires_at, tenant, memory_id
 LIMIT %(most)s::bigint
 """
-# Of each importance the memories that changed longest ago are the beginning of a range of the index.
-_ENDED_BY_POLICY = """
+_ENDED_BY_POLICY = f"""
 SELECT held.*
-FROM unnest(
-    %(namespaces)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[], %(half_lives)s::bigint[],
-    %(floors)s::float8[], %(shortest)s::bigint[]
-) AS place (namespace, kind, cutoff, half_life, lowest, shortest)
-CROSS JOIN LATERAL
-    public.soma_importances(%(tenant)s::text, place.namespace, place.kind) AS counted (hundredths)
+FROM {REACHED}
 CROSS JOIN LATERAL (
     SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at, importance
     FROM public.memories
-    WHERE tenant = %(tenant)s::text AND namespace = place.namespace AND kind = place.kind
+    WHERE tenant = place.tenant AND namespace = place.namespace AND kind = place.kind
         AND expires_at IS NULL AND NOT deleted
         AND importance_hundredths = counted.hundredths
-        AND updated_at <= public.soma_cutoff(
-            %(now)s::timestamptz, place.cutoff, place.half_life, place.lowest, place.shortest,
-            counted.hundredths
-        )
+        AND updated_at <= reached.cutoff
     ORDER BY updated_at, memory_id
     LIMIT %(most)s::bigint
 ) AS held
 LIMIT %(most)s::bigint
-"""
+"""  # noqa: S608  # put together from a constant, as the next one is
 # A rule that ends nothing yet leaves its whole notice period to what is older.
-_UNTOLD_BY_POLICY = """
+_UNTOLD_BY_POLICY = f"""
 SELECT held.*
-FROM unnest(
-    %(namespaces)s::text[], %(kinds)s::text[], %(cutoffs)s::timestamptz[], %(half_lives)s::bigint[],
-    %(floors)s::float8[], %(shortest)s::bigint[], %(notices)s::bigint[], %(ends_from)s::timestamptz[]
-) AS place (namespace, kind, cutoff, half_life, lowest, shortest, notice, ends_from)
-CROSS JOIN LATERAL
-    public.soma_importances(%(tenant)s::text, place.namespace, place.kind) AS counted (hundredths)
-CROSS JOIN LATERAL (
-    SELECT public.soma_cutoff(
-        %(now)s::timestamptz, place.cutoff, place.half_life, place.lowest, place.shortest, counted.hundredths
-    ) AS cutoff
-) AS reached
+FROM {REACHED}
 CROSS JOIN LATERAL (
     SELECT tenant, memory_id, version, namespace, kind, updated_at, expires_at, importance
     FROM public.memories
-    WHERE tenant = %(tenant)s::text AND namespace = place.namespace AND kind = place.kind
+    WHERE tenant = place.tenant AND namespace = place.namespace AND kind = place.kind
         AND expires_at IS NULL AND NOT deleted
         AND importance_hundredths = counted.hundredths
         AND updated_at <= reached.cutoff + place.notice * interval '1 second'
@@ -96,7 +77,7 @@ CROSS JOIN LATERAL (
     LIMIT %(most)s::bigint
 ) AS held
 LIMIT %(most)s::bigint
-"""
+"""  # noqa: S608
 # Where a tenant has memories, along the primary key.
 _PLACES = """
 SELECT namespace, kind FROM public.namespace_counts
@@ -134,14 +115,6 @@ class AgingMemory:
 Page = Sequence[AgingMemory]
 
 
-class _Place(NamedTuple):
-    """Memories of one namespace and kind, with the rule that decides about them."""
-
-    namespace: str
-    kind: Kind
-    decides: RuleInForce
-
-
 async def ended_by_themselves(connection: Connection, now: datetime, most: int) -> AsyncIterator[Page]:
     """Yield the memories whose own deadline has passed, the oldest first."""
     async for page in _along_deadlines(connection, _ENDED_BY_THEMSELVES, {"now": now}, most):
@@ -161,9 +134,9 @@ async def ended_by_policy(
     connection: Connection, tenant: str, policies: TenantPolicies, now: datetime, most: int
 ) -> AsyncIterator[Page]:
     """Yield the memories of a tenant whose deadline by policy has passed."""
-    async for places in _places(connection, tenant, policies):
-        values = _of(tenant, places, [each.decides.ended(now) for each in places], now)
-        async for page in _until_nothing_new(connection, _ENDED_BY_POLICY, values, most):
+    async for ruled in _places(connection, tenant, policies):
+        places = [RuledPlace(tenant, *each, each[-1].ended(now)) for each in ruled]
+        async for page in _until_nothing_new(connection, _ENDED_BY_POLICY, reached_by(places, now), most):
             yield page
 
 
@@ -171,16 +144,14 @@ async def untold_by_policy(
     connection: Connection, tenant: str, policies: TenantPolicies, now: datetime, most: int
 ) -> AsyncIterator[Page]:
     """Yield the memories of a tenant whose notice period by policy has begun, untold ones alone."""
-    async for each in _places(connection, tenant, policies):
-        places = [place for place in each if place.decides.rule.notice_seconds]
-        if not places:
-            continue
-        values = _of(tenant, places, [place.decides.limits(now) for place in places], now) | {
-            "notices": [place.decides.rule.notice_seconds for place in places],
-            "ends_from": [place.decides.ends_from for place in places],
-        }
-        async for page in _until_nothing_new(connection, _UNTOLD_BY_POLICY, values, most):
-            yield page
+    async for ruled in _places(connection, tenant, policies):
+        told = [each for each in ruled if each[-1].rule.notice_seconds]
+        places = [RuledPlace(tenant, *each, each[-1].limits(now)) for each in told]
+        if places:
+            async for page in _until_nothing_new(
+                connection, _UNTOLD_BY_POLICY, reached_by(places, now), most
+            ):
+                yield page
 
 
 async def _along_deadlines(
@@ -219,7 +190,7 @@ async def _page(connection: Connection, query: str, values: dict[str, object]) -
 
 async def _places(
     connection: Connection, tenant: str, policies: TenantPolicies
-) -> AsyncIterator[Sequence[_Place]]:
+) -> AsyncIterator[Sequence[tuple[str, Kind, RuleInForce]]]:
     after = {"after_namespace": "", "after_kind": ""}
     while True:
         rows = await connection.execute(_PLACES, {"tenant": tenant, "most": _PLACES_AT_ONCE, **after})
@@ -229,19 +200,9 @@ async def _places(
         ruled = [
             (namespace, Kind(kind), policies.rule_for(namespace, Kind(kind))) for namespace, kind in found
         ]
-        if places := [_Place(namespace, kind, rule) for namespace, kind, rule in ruled if rule is not None]:
+        if places := [(namespace, kind, rule) for namespace, kind, rule in ruled if rule is not None]:
             yield places
         after = {"after_namespace": found[-1][0], "after_kind": found[-1][1]}
-
-
-def _of(tenant: str, places: Sequence[_Place], limits: Sequence[Limits], now: datetime) -> dict[str, object]:
-    return {
-        "tenant": tenant,
-        "now": now,
-        "namespaces": [place.namespace for place in places],
-        "kinds": [place.kind.value for place in places],
-        **as_columns(limits),
-    }
 
 
 def moved(moment: datetime, seconds: int) -> datetime:
