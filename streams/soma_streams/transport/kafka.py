@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]  # see abo
 from aiokafka.coordinator.assignors.roundrobin import (  # type: ignore[import-untyped]  # see above
     RoundRobinPartitionAssignor,
 )
+from aiokafka.coordinator.protocol import ConsumerProtocol  # type: ignore[import-untyped]  # see above
 from aiokafka.errors import (  # type: ignore[import-untyped]  # see above
     ConsumerStoppedError,
     IllegalGenerationError,
@@ -32,6 +33,7 @@ __all__ = [
     "RebalanceInProgressError",
     "RoundRobinPartitionAssignor",
     "UnknownMemberIdError",
+    "assigned_topics",
     "size_bytes",
     "to_records",
 ]
@@ -55,6 +57,11 @@ def to_records(drained: Iterable[ConsumerRecord]) -> tuple[Record, ...]:
             for record in drained
         ]
     )
+
+
+def assigned_topics(assignment: bytes) -> set[str]:
+    """Return the topics that an assignment has partitions of."""
+    return {topic for topic, _ in ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions()}
 
 
 def size_bytes(drained: Iterable[ConsumerRecord]) -> int:

@@ -27,6 +27,7 @@ from .kafka import (
     RebalanceInProgressError,
     RoundRobinPartitionAssignor,
     UnknownMemberIdError,
+    assigned_topics,
     size_bytes,
     to_records,
 )
@@ -38,6 +39,7 @@ from .transport_errors import MissingTopicError, RecordsGoneError
 _T = TypeVar("_T")
 _WATCH_SECONDS = 1.0
 _RECONNECT_SECONDS = 0.5
+_REJOIN_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +129,27 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 log.warning("brokers_away", reason=type(error).__name__)
                 await self.sleep(_RECONNECT_SECONDS)
             else:
+                self._refuse_former_assignments()
                 return
+
+    def _refuse_former_assignments(self) -> None:
+        """Join again when the group assigns topics that are not read any more.
+
+        Brokers give a static member that comes back what it had, and do not look at what it reads now, until
+        the group's leader joins a second time. aiokafka takes such an assignment for an error without remedy.
+        """
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001  # no public way to it
+        accept = coordinator._on_join_complete  # noqa: SLF001  # see above
+
+        async def judge(generation: int, member_id: str, protocol: str, assignment: bytes) -> None:
+            former = assigned_topics(assignment) - self._ensure_consumer().subscription()
+            if former:
+                log.info("former_assignment_refused", topics=sorted(former))
+                await self.sleep(_REJOIN_SECONDS)
+            else:
+                await accept(generation, member_id, protocol, assignment)
+
+        coordinator._on_join_complete = judge  # noqa: SLF001  # see above
 
     @property
     def _receiver(self) -> Receiver:

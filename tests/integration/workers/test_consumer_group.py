@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -157,6 +157,42 @@ async def test_a_named_instance_that_restarts_in_time_causes_no_rebalance(cluste
             await eventually_so(lambda: cluster.committed(name, topic, moved) == 1)
             assert partitions(back) == {moved}
         assert generation(stays) == joined
+
+
+@pytest.mark.parametrize("instances", [("a",), ("a", "b", "c")])
+async def test_named_instances_go_over_to_another_topic_within_their_session(
+    cluster: Cluster, instances: tuple[str, ...]
+) -> None:
+    former, topic = (cluster.create_topic(partitions=partitions) for partitions in (3, 4))
+    name = a_name("group")
+
+    async def all_assigned(of: str, stack: AsyncExitStack) -> None:
+        # All at once: a group that comes together again waits for every member it knows.
+        groups = await asyncio.gather(
+            *(
+                stack.enter_async_context(
+                    started(
+                        a_group(cluster, of, name, instance_id=each, session_timeout=timedelta(minutes=10))
+                    )
+                )
+                for each in instances
+            )
+        )
+        await eventually_so(
+            lambda: sorted(number for group in groups for number in partitions(group)),
+            lambda seen: seen == list(range(3 if of == former else 4)),
+        )
+
+    async with AsyncExitStack() as running:
+        await all_assigned(former, running)
+    async with AsyncExitStack() as running:
+        await all_assigned(topic, running)
+        for partition in range(4):
+            cluster.produce(topic, [b"x"], partition=partition)
+        await eventually_so(
+            lambda: [cluster.committed(name, topic, partition) for partition in range(4)],
+            lambda seen: seen == [1] * 4,
+        )
 
 
 class AwayFor(MemorySink):
