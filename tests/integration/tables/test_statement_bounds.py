@@ -152,11 +152,14 @@ def positions(tenant: str, count: int) -> dict[str, Any]:
     }
 
 
-def places_of() -> dict[str, Any]:
-    """All that a tenant has, each with its kind."""
+def places_of(tenant: str, ends_from: str = "2026-05-01Z") -> dict[str, Any]:
+    """All that a tenant has, each with its kind, and rules that end what they do from a time on."""
     return {
+        "tenants": [tenant] * 40,
         "namespaces": [f"users/{number}/notes" for number in range(40)],
         "kinds": ["EPISODIC"] * 40,
+        "notices": [0] * 40,
+        "ends_from": [ends_from] * 40,
     }
 
 
@@ -334,12 +337,8 @@ def ended(*ttls: int) -> dict[str, Any]:
 def planned(tenant: str) -> dict[str, Any]:
     """A policy of the tenant that ends nothing yet."""
     return {
-        "tenant": tenant,
-        "tenants": [tenant] * 40,
-        "places": [f"users/{number}/notes" for number in range(40)],
-        "kinds": ["EPISODIC"] * 40,
+        **places_of(tenant),
         **limited("2025-11-01Z"),
-        "ends_from": ["2026-05-01Z"] * 40,
         "now": "2026-05-01Z",
         "most": 5,
     }
@@ -717,13 +716,13 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_streams.retention.due_memories._ENDED_BY_POLICY": {
         "ten of forty namespaces": Case(
-            1300, lambda t: {**places_of(), **limited(due(t)), "now": "2026-05-01Z", "most": 500}
+            1300, lambda t: {**places_of(t), **limited(due(t)), "now": "2026-05-01Z", "most": 500}
         ),
         # All that is there is old, and nothing of it is for these rules to end.
         "nothing of a kind": Case(
             300,
-            lambda _: {
-                **places_of(),
+            lambda t: {
+                **places_of(t),
                 "kinds": ["SEMANTIC"] * 40,
                 **limited("2027-01-01Z"),
                 "now": "2026-05-01Z",
@@ -731,17 +730,15 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             },
         ),
         "nothing that has faded": Case(
-            600, lambda _: {**places_of(), **limited("2025-11-01Z"), "now": "2026-05-01Z", "most": 500}
+            600, lambda t: {**places_of(t), **limited("2025-11-01Z"), "now": "2026-05-01Z", "most": 500}
         ),
     },
     "soma_streams.retention.due_memories._UNTOLD_BY_POLICY": {
         "ten of forty namespaces": Case(
             1300,
             lambda t: {
-                **places_of(),
+                **places_of(t, ends_from="2027-01-01Z"),
                 **limited(due(t)),
-                "notices": [0] * 40,
-                "ends_from": ["2027-01-01Z"] * 40,
                 "now": "2026-05-01Z",
                 "most": 500,
             },
@@ -865,9 +862,12 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.backups.table_contents._WATERMARKS": {"": Case(10)},
     "soma_cli.data_key_admin._COUNT": {"": Case(10)},
     "soma_cli.data_key_admin._COUNT_OTHERS": {"": Case(10)},
+    "soma_cli.data_key_admin._DESTROY": {"": Case(10, lambda _: {"master_key_id": "k"})},
+    "soma_cli.data_key_admin._IN_USE": {"": Case(10, lambda _: {"master_key_id": "k", "seconds": 6.0})},
     "soma_cli.data_key_admin._RECORD": {
         "": Case(96, lambda _: {"action": "encryption.rotated", "master_key_id": "k", "count": 1})
     },
+    "soma_cli.data_key_admin._RETIRE": {"": Case(10, lambda _: {"master_key_id": "k"})},
     "soma_cli.data_key_admin._WRAP": {
         "": Case(
             10,
