@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from soma_cli.backups.backup_errors import NotRestorableError
 from soma_cli.backups.manifest import Manifest, TopicExtent
+from soma_schemas.clock import Clock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import MEMORY_EVENTS, TOPICS
@@ -14,6 +15,9 @@ from soma_streams.log_state import log_state
 
 # The vector index says itself how far it is, and goes on from there.
 TABLE_GROUPS = tuple(group for group in SinkGroup if group is not SinkGroup.VECTORS)
+
+_FORGOTTEN_SECONDS = 120.0
+_LOOK_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,27 @@ async def look_at_groups(kafka: KafkaSettings, settings: TopicSettings) -> Mappi
             "it again; members that died are forgotten within a minute",
         )
     return {names[name]: group for name, group in seen.groups.items()}
+
+
+async def until_forgotten(kafka: KafkaSettings, settings: TopicSettings, clock: Clock) -> None:
+    """Return once the brokers have forgotten the workers of a stack that was stopped.
+
+    Those are static members, which do not leave: they stay until their session ends.
+
+    Raises:
+        BrokerError: No broker answers.
+        NotRestorableError: Somebody is there after two minutes.
+    """
+    until = clock.monotonic() + _FORGOTTEN_SECONDS
+    while True:
+        try:
+            await look_at_groups(kafka, settings)
+        except NotRestorableError:
+            if clock.monotonic() > until:
+                raise
+            await clock.sleep(_LOOK_AGAIN_SECONDS)
+        else:
+            return
 
 
 def continuations(

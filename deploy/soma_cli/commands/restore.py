@@ -15,7 +15,7 @@ from rich.text import Text
 
 from soma_cli.backups.archive_file import open_archive
 from soma_cli.backups.encrypted_stream import read_key_file
-from soma_cli.backups.log_positions import Continuation
+from soma_cli.backups.log_positions import Continuation, until_forgotten
 from soma_cli.backups.logged_changes import LoggedChanges
 from soma_cli.backups.point_in_time import plan_point, restore_point
 from soma_cli.backups.restoring import Plan, plan_restore, require_known
@@ -25,7 +25,7 @@ from soma_cli.connection import named_places
 from soma_cli.database_errors import told_in_words
 from soma_cli.failures import FindingsError, UsageError
 from soma_cli.invocation import Invocation, invocation_of
-from soma_cli.output import Result, progress, say, show
+from soma_cli.output import Result, progress, say, show, waiting_for
 from soma_cli.parsing import moment_of
 from soma_cli.settings import KNOWN, OperatorSettings, operator_settings
 from soma_cli.tasks import in_thread
@@ -277,9 +277,11 @@ async def _beside_stores(
             environment = {**root.environment, **as_environment(parts.places(Login.OWNER)), **key}
             settings = load(OperatorSettings, environment=environment, known=KNOWN).settings
             # Where PostgreSQL's data is lost, so are the schemas, which the registry keeps there.
-            await in_thread(partial(register_released, settings.registry))
+            await in_thread(partial(register_released, settings.kafka, settings.registry))
             # A version that came since may have declared more topics.
             await apply_visibly(open_admin(settings.kafka), settings.topics, clock)
+            with waiting_for("the brokers to forget the workers that were stopped"):
+                await until_forgotten(settings.kafka, settings.topics, clock)
             restored = await in_thread(partial(run, settings))
             await parts.postgres.grant_roles()
             say("Stopping Kafka, the registry and PostgreSQL; `soma up` starts them with the workers.")

@@ -119,7 +119,7 @@ class Stack:
         topics = Step("topics", observe, self._apply_topics, [self.parts.kafka])
         tables = Step("tables", observe, self._prepare_tables, [self.parts.postgres])
         key = Step("key", observe, self._keep_key, [tables])
-        schemas = Step("schemas", observe, self._register_schemas, [self.parts.registry])
+        schemas = Step("schemas", observe, self._register_schemas, [self.parts.registry, self.parts.kafka])
         needs = [tables, topics, schemas]
         # Our processes wait for brokers and a registry that are away, so that on a home that is arranged they
         # load while those start; on another one they would find topics and schemas missing, and end.
@@ -213,7 +213,9 @@ class Stack:
 
     async def _register_schemas(self) -> None:
         if not self._arranged.is_current():
-            await in_thread(partial(register_released, self.parts.registry.settings()))
+            await in_thread(
+                partial(register_released, self.parts.kafka.settings(), self.parts.registry.settings())
+            )
 
     async def _prepare_tables(self) -> None:
         if not self._arranged.is_current():
@@ -321,16 +323,24 @@ def _migrate(dsn: str) -> None:
         raise error.orig or error from error
 
 
-def register_released(settings: RegistrySettings) -> None:
-    """Register every released schema for the topics of a local stack.
+def register_released(kafka: KafkaSettings, registry: RegistrySettings) -> None:
+    """Register every released schema for the topics of a local stack, also those of later epochs of its log.
 
     Raises:
+        BrokerError: The brokers cannot be reached.
         RegistryError: The registry refuses one or cannot be reached.
     """
-    from soma_schemas.registry import open_registry, register_schemas  # noqa: PLC0415  # loaded while parts start
+    from soma_schemas.log_epochs import epochs_of  # noqa: PLC0415  # loaded while parts start
+    from soma_schemas.registry import open_registry, register_schemas  # noqa: PLC0415  # see above
+    from soma_schemas.topic_admin import cluster_of, open_admin  # noqa: PLC0415  # see above
 
-    with open_registry(settings) as registry:
-        register_schemas(registry, TopicSettings())
+    declared = TopicSettings()
+    with open_admin(kafka) as admin:
+        epochs = epochs_of(cluster_of(admin), declared)
+    with open_registry(registry) as client:
+        # The first epoch's first, as they were registered: the registry counts its ids.
+        for topics in {declared.epoch: declared, **epochs}.values():
+            register_schemas(client, topics)
 
 
 @asynccontextmanager
