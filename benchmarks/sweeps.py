@@ -88,7 +88,7 @@ async def _counted(pages: AsyncIterator[Sequence[object]]) -> int:
 async def _find(stage: Stage, count: int) -> Table:
     """Time what the sweeper asks, where nothing is due and where ten memories are."""
     year = int(timedelta(days=365).total_seconds())
-    slow, quick = Decay(half_life_seconds=year, floor=0.05), Decay(half_life_seconds=year // 40, floor=0.05)
+    slow, quick = (Decay(half_life_seconds=year // part, floor=0.05) for part in (1, 4))
     crowd = count // _NAMESPACES
     asked = {
         "a rule of time, nothing due": (_found_by_rule, _policies(_rule(10_000))),

@@ -43,6 +43,7 @@ def a_memory(**fields: Any) -> dict[str, Any]:
         "created_at": "2026-03-02T07:48:01Z",
         "updated_at": "2026-03-02T07:48:01Z",
         "expires_at": None,
+        "ends_at": None,
         "access_count": 0,
         "last_accessed_at": None,
     } | fields

@@ -59,8 +59,8 @@ class Memory(Answer, MemoryView):
                 yield name, value
         yield "occurred", f"{_moment(self.occurred_at)} by {self.actor}"
         yield "changed", f"{_moment(self.updated_at)}, version {self.version}"
-        if self.expires_at is not None:
-            yield "expires", _moment(self.expires_at)
+        if self.ends_at is not None:
+            yield "ends", _moment(self.ends_at) + ("" if self.expires_at else ", by policy")
         if self.payload:
             yield "payload", _json(self.payload)
 

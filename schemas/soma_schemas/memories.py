@@ -109,6 +109,7 @@ _A_MEMORY: JsonDict = {
     "created_at": "2026-03-02T09:00:00.123000Z",
     "updated_at": "2026-03-02T09:00:00.123000Z",
     "expires_at": None,
+    "ends_at": "2026-05-31T09:00:00.123000Z",
     "access_count": 0,
     "last_accessed_at": None,
 }
@@ -136,7 +137,12 @@ class MemoryView(BaseModel):
     occurred_at: datetime = Field(description="When it happened, by the producer's word.")
     created_at: datetime = Field(description="When the log received it first.")
     updated_at: datetime = Field(description="When the log received the last change.")
-    expires_at: datetime | None
+    expires_at: datetime | None = Field(description="Its own deadline.")
+    ends_at: datetime | None = Field(
+        None,
+        description="When it ends: at `expires_at`, or where that is null, as the retention policy in force "
+        "says, which may change without the memory; null: it is kept. A cap may end it before.",
+    )
     access_count: int
     last_accessed_at: datetime | None
     embedding: list[float] | None = Field(

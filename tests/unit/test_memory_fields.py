@@ -65,7 +65,7 @@ def test_what_can_be_null_can_be_cleared(field: PatchField) -> None:
 
 
 def test_the_view_shows_every_field() -> None:
-    assert set(MemoryView.model_fields) == {*FIELDS, "memory_id", "version"}
+    assert set(MemoryView.model_fields) == {*FIELDS, "memory_id", "version", "ends_at"}
 
 
 @pytest.mark.parametrize("model", [ListQuery, FilterBody])

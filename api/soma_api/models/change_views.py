@@ -13,6 +13,7 @@ from soma_api.problems import ApiError, problem_of
 from soma_api.queries.change_queries import AppliedChange
 from soma_api.queries.memory_queries import Memory
 from soma_schemas.memories import MemoryView
+from soma_schemas.retention import TenantPolicies
 
 
 class AppliedChangeView(BaseModel):
@@ -50,10 +51,15 @@ class AppliedChangeView(BaseModel):
     )
 
 
-def change_message(change: AppliedChange, memory: Memory | None) -> bytes:
+def change_message(change: AppliedChange, memory: Memory | None, policies: TenantPolicies) -> bytes:
     """Return a change as a message of `text/event-stream`, with `AppliedChangeView` as its data.
 
     The format is that of the HTML standard, section 9.2.5, "Parsing an event stream".
+
+    Args:
+        change: The change.
+        memory: What is shown of the memory, if anything.
+        policies: In force for its tenant.
     """
     data = {
         "event_type": change.event_type,
@@ -64,7 +70,7 @@ def change_message(change: AppliedChange, memory: Memory | None) -> bytes:
         "event_id": change.event_id,
         "actor": change.actor,
         "logged_at": change.logged_at,
-        "memory": None if memory is None else memory_view(memory),
+        "memory": None if memory is None else memory_view(memory, policies),
     }
     return b"event: change\ndata: " + _json(data) + b"\n\n"
 

@@ -268,11 +268,17 @@ class AnswersView(BaseModel):
     index: IndexView
 
 
-def hit_view(hit: SearchHit, weak_below: float | None) -> dict[str, Any]:
-    """Return a hit as `HitView` describes it; cosines below `weak_below` are little nearness."""
+def hit_view(hit: SearchHit, policies: TenantPolicies, weak_below: float | None) -> dict[str, Any]:
+    """Return a hit as `HitView` describes it.
+
+    Args:
+        hit: The hit.
+        policies: In force for its tenant.
+        weak_below: Cosines below are little nearness.
+    """
     return {
         "score": hit.score,
         "explanation": hit.explanation,
         "weak": hit.explanation.is_weak(weak_below),
-        "memory": memory_view(hit.memory),
+        "memory": memory_view(hit.memory, policies),
     }

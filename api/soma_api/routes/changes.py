@@ -9,11 +9,12 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import StreamingResponse
 
 from soma_api.change_feed import Batch, Beginning, ChangeFeed, Place
-from soma_api.dependencies import ChangesApplied, CheckedAgain, Memories, Reader
+from soma_api.dependencies import ChangesApplied, CheckedAgain, Memories, Policies, Reader
 from soma_api.middleware import is_head, request_id_of
 from soma_api.models.change_views import AppliedChangeView, change_message, end_message, place_message
 from soma_api.models.list_query import visible_below
 from soma_api.openapi import answers
+from soma_api.policies_in_force import PoliciesInForce
 from soma_api.principals import Principal
 from soma_api.problems import (
     ApiError,
@@ -46,6 +47,7 @@ class _Follower:
 
     feed: ChangeFeed
     memories: MemoryQueries
+    policies: PoliciesInForce
     principal: Principal
     namespace: str | None
     prefix: str | None
@@ -70,9 +72,13 @@ class _Follower:
     async def _told(self, batch: Batch) -> list[bytes]:
         changes = [each for each in batch.changes if self._covers(each.namespace)]
         last = {each.memory_id: each for each in changes}
-        living = await self._living(last) if last else {}
+        if not last:
+            return []
+        living, policies = await self._living(last), await self.policies.of(self.principal.tenant)
         return [
-            change_message(each, living.get(each.memory_id) if last[each.memory_id] is each else None)
+            change_message(
+                each, living.get(each.memory_id) if last[each.memory_id] is each else None, policies
+            )
             for each in changes
         ]
 
@@ -116,6 +122,7 @@ async def follow_changes(
     check: CheckedAgain,
     feed: ChangesApplied,
     memories: Memories,
+    policies: Policies,
     since: Annotated[
         str,
         Query(
@@ -150,7 +157,7 @@ async def follow_changes(
     visible_below(principal, namespace, namespace_prefix)
     begin = last_event_id or since
     place = await feed.begin(Beginning(begin)) if begin in set(Beginning) else Place.parse(begin)
-    follower = _Follower(feed, memories, principal, namespace, namespace_prefix, for_ever=follow)
+    follower = _Follower(feed, memories, policies, principal, namespace, namespace_prefix, for_ever=follow)
     feed.require_room()
     headers = {"Cache-Control": "no-store"}
     if is_head(request.scope):

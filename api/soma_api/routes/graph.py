@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from soma_api.dependencies import Links, Memories, PageCursors, Reader, ReadsRecords
+from soma_api.dependencies import Links, Memories, PageCursors, Policies, Reader, ReadsRecords
 from soma_api.link_walks import Cost, LinksRead, neighbourhood, shortest_path
 from soma_api.models.list_query import visible_below
 from soma_api.models.query_parameters import (
@@ -101,6 +101,7 @@ async def list_neighbors(
     walk: _Walk,
     consistency: ReadsRecords,
     memories: Memories,
+    policies: Policies,
     memory_id: UUID,
     direction: Annotated[
         Direction, Query(description="Walk links as they point, against that, or both ways.")
@@ -118,11 +119,12 @@ async def list_neighbors(
     await require_readable(memories, principal, [memory_id])
     near = await neighbourhood(memory_id, walk.along(direction), depth=depth, limit=limit)
     held = await memories.some(principal.tenant, [each.memory_id for each in near.reached])
+    in_force = await policies.of(principal.tenant)
     shown = [
         {
             "depth": len(each.way),
             "way": list(map(link_view, each.way)),
-            "memory": memory_view(held[each.memory_id]),
+            "memory": memory_view(held[each.memory_id], in_force),
         }
         for each in near.reached
         # What ended, or moved out of reach, since the links were read is left out.
@@ -142,6 +144,7 @@ async def find_path(
     walk: _Walk,
     consistency: ReadsRecords,
     memories: Memories,
+    policies: Policies,
     start: Annotated[UUID, Query(alias="from", description="Where the path begins.")],
     goal: Annotated[UUID, Query(alias="to", description="Where it ends.")],
     direction: Annotated[
@@ -167,10 +170,11 @@ async def find_path(
     if path is None:
         raise PathNotFoundError("no links that may be walked lead from the one memory to the other")
     held = await require_readable(memories, principal, path.memory_ids)
+    in_force = await policies.of(principal.tenant)
     shown = {
         "cost": path.cost,
         "links": list(map(link_view, path.links)),
-        "memories": [memory_view(held[memory_id]) for memory_id in path.memory_ids],
+        "memories": [memory_view(held[memory_id], in_force) for memory_id in path.memory_ids],
     }
     return json_response(shown, 200, answered)
 

@@ -13,6 +13,7 @@ from soma_api.dependencies import (
     Memories,
     NamespaceQuery,
     PageCursors,
+    Policies,
     Reader,
     ReadsRecords,
     Settings,
@@ -150,6 +151,7 @@ async def list_memories(
     principal: Reader,
     consistency: ReadsRecords,
     memories: Memories,
+    policies: Policies,
     cursors: PageCursors,
     settings: Settings,
     query: Annotated[ListQuery, Query()],
@@ -170,7 +172,8 @@ async def list_memories(
     page = found[: query.limit]
     more = len(found) > query.limit
     next_cursor = cursors.make(principal.tenant, belongs_to, sort_key(page[-1], query.sort)) if more else None
-    views = [memory_view(memory, embeddings=query.embeddings) for memory in page]
+    in_force = await policies.of(principal.tenant)
+    views = [memory_view(memory, in_force, embeddings=query.embeddings) for memory in page]
     return json_response({"memories": views, "next_cursor": next_cursor}, 200, answered)
 
 
@@ -186,6 +189,7 @@ async def read_memory(
     principal: Reader,
     consistency: ReadsRecords,
     memories: Memories,
+    policies: Policies,
     memory_id: UUID,
     if_none_match: headers.IfNoneMatch = None,
     embeddings: Annotated[
@@ -201,7 +205,8 @@ async def read_memory(
     answered["ETag"] = headers.entity_tag(memory.version)
     if headers.is_unchanged(if_none_match, memory.version):
         return Response(status_code=304, headers=answered)
-    return json_response(memory_view(memory, embeddings=embeddings), 200, answered)
+    view = memory_view(memory, await policies.of(principal.tenant), embeddings=embeddings)
+    return json_response(view, 200, answered)
 
 
 @router.put(

@@ -94,7 +94,7 @@ async def search(
         hits = await search_index(asked)
     except _FAILURES as error:
         raise translated(error) from error
-    found = [hit_view(hit, settings.weak_below) for hit in hits]
+    found = [hit_view(hit, asked.policies, settings.weak_below) for hit in hits]
     return json_response({"hits": found, "index": index}, 200, answered)
 
 
@@ -134,7 +134,7 @@ async def search_batch(
             raise translated(hits, f"/searches/{number}") from hits
         if isinstance(hits, BaseException):
             raise hits
-        views.append({"hits": [hit_view(hit, settings.weak_below) for hit in hits]})
+        views.append({"hits": [hit_view(hit, in_force, settings.weak_below) for hit in hits]})
     return json_response({"answers": views, "index": index}, 200, answered)
 
 

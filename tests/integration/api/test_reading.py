@@ -45,6 +45,7 @@ async def test_a_memory_is_read_as_it_is(gateway: Gateway) -> None:
         "created_at": "2026-03-02T09:00:00Z",
         "updated_at": "2026-03-02T09:00:00Z",
         "expires_at": "2027-01-01T00:00:00Z",
+        "ends_at": "2027-01-01T00:00:00Z",
         "access_count": 0,
         "last_accessed_at": None,
     }

@@ -127,6 +127,30 @@ async def test_the_policies_in_force_are_listed_that_reach_what_the_key_covers(g
     assert (every[0]["rules"], every[0]["actor"]) == ([a_rule(7)], "tester")
 
 
+async def test_a_memory_says_when_it_ends_wherever_it_is_shown(gateway: Gateway) -> None:
+    now = gateway.clock.now()
+    day, week = now + timedelta(days=1), now + timedelta(days=7)
+    gateway.given_policy(in_force(7 * DAY), namespace="team")
+    own = gateway.given_memory(namespace="team", updated_at=now, expires_at=day)
+    ruled = gateway.given_memory(namespace="team", updated_at=now)
+    kept = gateway.given_memory(namespace="other", updated_at=now)
+    with psycopg.connect(gateway.worker_dsn) as connection:
+        connection.execute(
+            "INSERT INTO memory_links VALUES ('acme', %s, 'about', %s, 1, 1, false, '{}')", [own, ruled]
+        )
+
+    ends = {str(own): day.isoformat(), str(ruled): week.isoformat(), str(kept): None}
+    read = [body_of(await gateway.client.get(f"/v1/memories/{each}")) for each in ends]
+    listed = body_of(await gateway.client.get("/v1/memories"))["memories"]
+    near = body_of(await gateway.client.get(f"/v1/memories/{own}/neighbors"))["neighbors"]
+    path = body_of(await gateway.client.get("/v1/paths", params={"from": str(own), "to": str(ruled)}))
+
+    for shown in (read, listed, [each["memory"] for each in near], path["memories"]):
+        assert shown
+        told = {each["memory_id"]: each["ends_at"] for each in shown}
+        assert told == {each: (ends[each] or "").replace("+00:00", "Z") or None for each in told}
+
+
 async def test_a_plan_says_how_many_end_when_and_which_go_first(gateway: Gateway) -> None:
     now = gateway.clock.now()
 
