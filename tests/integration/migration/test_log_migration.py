@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,10 @@ async def migrated(operator: dict[str, str], *options: str) -> tuple[int | None,
 async def killed_at(said: str, operator: dict[str, str], *options: str) -> None:
     running = await begun(operator, *options)
     assert running.stderr is not None
+    seen = b""
     while said.encode() not in (line := await running.stderr.readline()):
-        assert line, f"it never said {said}"
+        seen += line
+        assert line, f"it never said {said}: {seen.decode()}"
     running.kill()
     await running.wait()
 
@@ -173,6 +176,11 @@ async def test_a_log_gets_more_partitions_under_load_and_nothing_acknowledged_is
             await eventually_so(lambda: len(load.written), lambda count: count == 8)
             early = next(iter(load.written.values()))[1]
 
+            async def is_searchable(position: Position) -> bool:
+                return bool((await client.get(f"/v1/writes/{position}")).json().get("searchable"))
+
+            # Both sinks are in their groups then.
+            await eventually(partial(is_searchable, early))
             await killed_at("Closing", operator, "--partitions", "7")
             given_up = await migrated(operator, "--abort")
             await killed_at("Draining", operator, "--partitions", "7")
@@ -187,10 +195,7 @@ async def test_a_log_gets_more_partitions_under_load_and_nothing_acknowledged_is
         found = {key: await load.of(key, position) for key, (_, position) in load.written.items()}
         early_state = (await client.get(f"/v1/writes/{early}")).json()
 
-        async def searchable() -> bool:
-            return bool((await client.get(f"/v1/writes/{direct.position}")).json().get("searchable"))
-
-        await eventually(searchable)
+        await eventually(partial(is_searchable, direct.position))
         dropped = await migrated(operator, "--drop")
         header = header_of(await index.read([HEADER_ID]))
 
