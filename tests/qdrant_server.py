@@ -424,7 +424,7 @@ class _Points(wire.PointsServicer):
                 limit=request.limit,
                 filter=_edge_filter(request.filter) if request.HasField("filter") else None,
                 with_payload=_with_payload(request),
-                with_vector=request.with_vectors.enable,
+                with_vector=list(request.with_vectors.include.names) or request.with_vectors.enable,
             )
         )
         following = RestToGrpc.convert_extended_point_id(str(offset)) if offset is not None else None

@@ -16,7 +16,7 @@ from soma_api.principals import Principal
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import EVERYTHING, NumberRange, Selection
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
-from soma_api.queries.vectors.reranking import Boost, Threshold
+from soma_api.queries.vectors.reranking import Boost, Context, Threshold
 from soma_schemas.fields import (
     Coordinate,
     Embedding,
@@ -35,6 +35,8 @@ MAX_TOP_K = 10_000
 MAX_BOOST = 1000.0
 MAX_HALF_LIFE_SECONDS = 100 * 366 * 86_400
 MAX_SEARCHES = 20
+MAX_CONTEXT = 16
+MAX_DIVERSE = 100
 _MAX_TERMS = 64
 
 _A_SEARCH: JsonDict = {
@@ -148,6 +150,18 @@ class BoostBody(Input):
     )
 
 
+class ContextBody(Input):
+    """What a question is asked in the light of: its vector is moved towards theirs, its words stay."""
+
+    text: Text | None = Field(None, description="A text, such as what was said before.")
+    memory_ids: Annotated[list[RequestId], Field(max_length=MAX_CONTEXT)] = Field(
+        [], description="Memories. Those that the key does not cover are as good as not named."
+    )
+    weight: Annotated[Finite, Field(ge=0.0, le=1.0)] = Field(
+        0.3, description="How far: 0 leaves the question as it is, 1 leaves the context alone."
+    )
+
+
 class SearchBody(Input):
     """A search."""
 
@@ -168,6 +182,12 @@ class SearchBody(Input):
     filter: FilterBody = Field(FilterBody(), description="Which memories are considered.")
     threshold: ThresholdBody = Field(ThresholdBody(), description="What the parts of a hit's score reach.")
     boost: BoostBody | None = Field(None, description="What is added to scores; null adds nothing.")
+    diversity: Annotated[Finite, Field(ge=0.0, le=1.0)] = Field(
+        0.0,
+        description="How much hits are to differ from each other in meaning; 0 orders by score alone. "
+        f"With it, `top_k` is at most {MAX_DIVERSE}.",
+    )
+    context: ContextBody | None = Field(None, description="What the question is asked in the light of.")
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
@@ -175,6 +195,10 @@ class SearchBody(Input):
             raise broken(ViolationCode.MISSING_FIELD, f"a {self.mode} search wants a `query`")
         if self.vector is not None and self.mode is SearchMode.KEYWORD:
             raise broken(ViolationCode.INVALID_VALUE, "a keyword search has no use for a `vector`")
+        if self.context is not None and self.mode is SearchMode.KEYWORD:
+            raise broken(ViolationCode.INVALID_VALUE, "a keyword search has no use for a `context`")
+        if self.diversity > 0.0 and self.top_k > MAX_DIVERSE:
+            raise broken(ViolationCode.OUT_OF_RANGE, f"with `diversity`, `top_k` is at most {MAX_DIVERSE}")
         return self
 
     def request(self, principal: Principal, policies: TenantPolicies) -> SearchRequest:
@@ -195,6 +219,10 @@ class SearchBody(Input):
             mode=self.mode,
             filter=self.filter.within(principal),
             top_k=self.top_k,
+            diversity=self.diversity,
+            context=None
+            if self.context is None
+            else Context(self.context.text, tuple(self.context.memory_ids), self.context.weight),
             threshold=Threshold(self.threshold.dense, self.threshold.bm25),
             boost=None
             if self.boost is None

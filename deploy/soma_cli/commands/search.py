@@ -106,6 +106,14 @@ def search(
         float,
         typer.Option(min=0.0, max=1000.0, help="Added to the score of what happens now."),
     ] = 0.0,
+    diversity: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="How much results are to differ from each other in meaning."),
+    ] = 0.0,
+    in_context: Annotated[
+        str | None,
+        typer.Option("--context", help="A text in whose light the query is meant.", show_default=False),
+    ] = None,
     half_life: Annotated[str, typer.Option(help="Age at which half of --boost-recency is left.")] = "30d",
     url: Url = None,
     api_key: ApiKey = None,
@@ -137,6 +145,10 @@ def search(
             "recency": boost_recency,
             "half_life_seconds": seconds_of("--half-life", half_life),
         }
+    if diversity:
+        asked["diversity"] = diversity
+    if in_context is not None:
+        asked["context"] = {"text": in_context}
     result: Result
     with open_client(context, url, api_key) as client:
         if file is None:

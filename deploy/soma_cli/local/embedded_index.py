@@ -307,6 +307,27 @@ class EmbeddedIndex:
         }
         return Candidates(found.get(DENSE, ()), found.get(SPARSE, ()))
 
+    async def vectors(
+        self, ids: Sequence[UUID], conditions: Sequence[Condition]
+    ) -> Mapping[UUID, Sequence[float]]:
+        """Return the dense vectors of those of these points that meet the conditions and have one."""
+        if not ids:
+            return {}
+        request = edge.ScrollRequest(
+            limit=len(ids),
+            filter=filter_of([IsPoint(ids), *conditions]),
+            with_payload=False,
+            with_vector=[DENSE],
+        )
+        with _translated():
+            records, _ = self._shard.scroll(request)
+        found: dict[UUID, Sequence[float]] = {}
+        for record in records:
+            vectors: Any = record.vector
+            if vectors and DENSE in vectors:
+                found[_uuid(record.id)] = vectors[DENSE]
+        return found
+
     async def payloads(
         self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
     ) -> Mapping[UUID, Mapping[str, Any]]:

@@ -29,13 +29,14 @@ from soma_api.queries.vectors.conditions import (
 )
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question, Unscored
+from soma_api.queries.vectors.reranking import Context
 from soma_schemas.clock import Clock
 from soma_schemas.erasure_receipts import selector_digest
 from soma_schemas.events import Decay, ErasureScope, RetentionRule
 from soma_schemas.fields import Kind
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.vectors.bm25 import Bm25Encoder
-from soma_schemas.vectors.payload import DIMENSIONS, IMPORTANCE, tag_label
+from soma_schemas.vectors.payload import DIMENSIONS, IMPORTANCE, memory_of, tag_label
 from soma_schemas.vectors.points import Point, point_id, unit_vector
 from soma_schemas.vectors.progress import Header, LogIdentity
 
@@ -70,6 +71,7 @@ class _Slow:
         self._reader = reader
         self.payloads = reader.payloads
         self.scores = reader.scores
+        self.vectors = reader.vectors
 
     async def candidates(self, question: Question) -> Candidates:
         found = await self._reader.candidates(question)
@@ -334,6 +336,45 @@ class PointReaderContract:
         named = [theirs.id, elsewhere.id]
 
         assert await engine.reader.scores(question, Unscored(named, named)) == Candidates([], [])
+
+    async def test_vectors_are_told_of_points_that_meet_the_conditions_and_of_no_others(
+        self, engine: Engine
+    ) -> None:
+        own, other = a_point(dense=(0.6, 0.8, 0.0, 0.0)), a_point(dense=AN_AXIS)
+        theirs, elsewhere = a_point(tenant="globex"), a_point(namespace="other")
+        gone = a_tombstone()
+        await engine.writer.write([own, other, theirs, elsewhere, gone])
+        conditions = conditions_of("acme", selection(namespace="team/notes"))
+        assert conditions is not None
+
+        told = await engine.reader.vectors([own.id, theirs.id, elsewhere.id, gone.id], conditions)
+
+        assert told.keys() == {own.id}
+        assert list(told[own.id]) == pytest.approx([0.6, 0.8, 0.0, 0.0], abs=1e-6)
+        assert await engine.reader.vectors([], conditions) == {}
+
+    async def test_the_context_of_a_question_is_what_its_reader_may_see(self, engine: Engine) -> None:
+        near, far = a_point(key="near", dense=AN_AXIS), a_point(key="far", dense=(0.0, 1.0, 0.0, 0.0))
+        hints = [
+            a_point(memory_id=a_memory_id(), namespace=namespace, tenant=tenant, dense=(0.0, 1.0, 0.0, 0.0))
+            for namespace, tenant in (("team/notes", "acme"), ("hidden", "acme"), ("team/notes", "globex"))
+        ]
+        await engine.writer.write([near, far, *hints])
+        ids = [memory_of(hint.payload).memory_id for hint in hints]
+
+        async def first(*memory_ids: UUID) -> str | None:
+            hits = await search(
+                engine,
+                mode=SearchMode.VECTOR,
+                filter=selection(allowed=["team"], equal={"kind": "EPISODIC"}),
+                context=Context(memory_ids=memory_ids, weight=0.9),
+                top_k=10,
+            )
+            return next(hit.memory.content.key for hit in hits if hit.memory.content.key is not None)
+
+        assert await first() == "near"
+        assert await first(ids[0]) == "far"
+        assert await first(*ids[1:]) == "near"
 
     async def test_no_points_are_scored_without_asking(self, engine: Engine) -> None:
         question = Question([of_tenant("acme")], of_tenant("acme"), AN_AXIS, _BM25.query("tea"), 10)

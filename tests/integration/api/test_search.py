@@ -14,7 +14,7 @@ from soma_api.queries.filter_terms import NumberRange
 from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.fusion import Explanation
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
-from soma_api.queries.vectors.reranking import Boost, Threshold
+from soma_api.queries.vectors.reranking import Boost, Context, Threshold
 from soma_api.watermark_waiter import SETTLED
 from soma_schemas.fields import Kind
 from soma_schemas.memories import Content
@@ -132,13 +132,21 @@ async def test_a_question_alone_is_a_hybrid_search_for_ten(gateway: Gateway) -> 
     ]
 
 
-async def test_a_threshold_and_a_boost_reach_the_index(gateway: Gateway) -> None:
-    body = {"threshold": {"dense": 0.3, "bm25": 1}, "boost": {"recency": 2, "half_life_seconds": 60}}
+async def test_what_is_done_with_candidates_reaches_the_index(gateway: Gateway) -> None:
+    memory = an_id()
+    body = {
+        "threshold": {"dense": 0.3, "bm25": 1},
+        "boost": {"recency": 2, "half_life_seconds": 60},
+        "diversity": 0.5,
+        "context": {"text": "at four", "memory_ids": [str(memory)]},
+    }
     await gateway.client.post("/v1/search", json=A_QUESTION | body)
 
     (asked,) = gateway.search.asked
     assert asked.threshold == Threshold(0.3, 1.0)
     assert asked.boost == Boost(0.0, 2.0, timedelta(seconds=60))
+    assert asked.diversity == 0.5
+    assert asked.context == Context("at four", (memory,), 0.3)
 
 
 async def test_several_searches_are_answered_in_their_order(gateway: Gateway) -> None:
@@ -245,6 +253,9 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
         (A_QUESTION | {"top_k": 1.5}, "/top_k", "wrong_type"),
         (A_QUESTION | {"filter": {"colour": "green"}}, "/filter/colour", "unknown_field"),
         (A_QUESTION | {"colour": "green"}, "/colour", "unknown_field"),
+        (A_QUESTION | {"diversity": 0.5, "top_k": 101}, "", "out_of_range"),
+        (A_QUESTION | {"mode": "keyword", "context": {"text": "a"}}, "", "invalid_value"),
+        (A_QUESTION | {"context": {"weight": 2}}, "/context/weight", "out_of_range"),
         (A_QUESTION | {"mode": "psychic"}, "/mode", "invalid_value"),
         ({}, "", "missing_field"),
         ({"mode": "hybrid", "vector": [1.0]}, "", "missing_field"),

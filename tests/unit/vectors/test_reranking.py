@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from soma_api.queries.vectors.fusion import Explanation, Ranked
-from soma_api.queries.vectors.reranking import Boost, Threshold, above, boosted
+from soma_api.queries.vectors.reranking import Boost, Threshold, above, boosted, diverse, shifted
 from soma_schemas.moments import micros
 
 A, B, C = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -74,3 +74,26 @@ def test_only_the_best_after_boosts_are_returned_and_what_has_gone_is_not() -> N
     found = boosted(hits, {B: told(), C: told(1.0)}, Boost(importance=5.0), NOW, 1)
 
     assert [each.id for each in found] == [C]
+
+
+def test_diversity_weighs_scores_against_likeness() -> None:
+    hits = [a_hit(A, 3.0), a_hit(B, 2.9), a_hit(C, 1.0)]
+    vectors = {A: [1.0, 0.0], B: [1.0, 0.0], C: [0.0, 1.0]}
+
+    assert [each.id for each in diverse(hits, vectors, 0.0, 3)] == [A, B, C]
+    assert [each.id for each in diverse(hits, vectors, 0.6, 3)] == [A, C, B]
+    assert diverse(hits, vectors, 0.6, 2) == [hits[0], hits[2]]
+
+
+def test_what_has_no_vector_is_near_to_nothing() -> None:
+    hits = [a_hit(A, 3.0), a_hit(B, 2.9), a_hit(C, 2.8)]
+
+    assert [each.id for each in diverse(hits, {A: [1.0], B: [1.0]}, 0.9, 2)] == [A, C]
+    assert diverse([], {}, 0.5, 3) == []
+
+
+def test_a_question_moves_towards_the_mean_of_its_context() -> None:
+    assert shifted([1.0, 0.0], [], 0.9) == [1.0, 0.0]
+    assert shifted([1.0, 0.0], [[0.0, 1.0]], 0.0) == [1.0, 0.0]
+    assert shifted([1.0, 0.0], [[0.0, 1.0], [0.0, 1.0]], 1.0) == [0.0, 1.0]
+    assert shifted([1.0, 0.0], [[-1.0, 0.0]], 0.5) is None

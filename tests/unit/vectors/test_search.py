@@ -16,7 +16,7 @@ from soma_api.queries.vectors.conditions import Condition, OneOf, conditions_of
 from soma_api.queries.vectors.fusion import Candidate, Explanation
 from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, Question, Unscored
-from soma_api.queries.vectors.reranking import Boost, Threshold
+from soma_api.queries.vectors.reranking import Boost, Context, Threshold
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.payload import prefix_label, tenant_label
@@ -55,6 +55,8 @@ class ScriptedReader:
         self._found = found
         self._more = more or Candidates()
         self.unscored: list[Unscored] = []
+        self._dense = {point.id: point.dense for point in points}
+        self.vectors_asked: list[tuple[Sequence[UUID], Sequence[Condition]]] = []
         self._points = {point.id: point.payload for point in points}
         self.questions: list[Question] = []
 
@@ -71,6 +73,13 @@ class ScriptedReader:
             [each for each in self._more.dense if each.id in unscored.dense],
             [each for each in self._more.sparse if each.id in unscored.sparse],
         )
+
+    async def vectors(
+        self, ids: Sequence[UUID], conditions: Sequence[Condition]
+    ) -> Mapping[UUID, Sequence[float]]:
+        """Answer."""
+        self.vectors_asked.append((ids, conditions))
+        return {each: dense for each in ids if (dense := self._dense.get(each)) is not None}
 
     async def payloads(
         self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
@@ -151,6 +160,38 @@ async def test_a_boost_chooses_among_more_candidates_than_are_returned() -> None
     assert [(hit.memory.content.key, hit.explanation.importance_boost) for hit in hits] == [
         ("important", 0.9)
     ]
+
+
+async def test_diversity_puts_what_is_new_before_what_is_alike() -> None:
+    first, alike = a_point(key="first"), a_point(key="alike")
+    new = a_point(key="new", dense=(0.0, 1.0, 0.0, 0.0))
+    found = Candidates([Candidate(first.id, 0.9), Candidate(alike.id, 0.8), Candidate(new.id, 0.5)])
+    reader = ScriptedReader(found, [first, alike, new])
+
+    async def keys(diversity: float) -> list[str | None]:
+        hits = await _search(reader)(asked(text="tea", mode=SearchMode.VECTOR, top_k=2, diversity=diversity))
+        return [hit.memory.content.key for hit in hits]
+
+    assert await keys(0.0) == ["first", "alike"]
+    assert await keys(0.7) == ["first", "new"]
+
+
+async def test_a_context_of_text_moves_the_vector_and_leaves_the_words() -> None:
+    reader = ScriptedReader(Candidates())
+
+    await _search(reader)(asked(text="tea", context=Context(text="the", weight=0.5)))
+    await _search(reader)(
+        asked(
+            text="tea",
+            mode=SearchMode.VECTOR,
+            vector=(0.0, 1.0, 0.0, 0.0),
+            context=Context(text="tea", weight=0.5),
+        )
+    )
+
+    unmoved, moved = reader.questions
+    assert unmoved.dense == list(AN_AXIS)  # the text says nothing
+    assert moved.dense == pytest.approx([0.5**0.5, 0.5**0.5, 0.0, 0.0])
 
 
 async def test_a_threshold_leaves_out_candidates_before_the_best_are_chosen() -> None:
@@ -273,6 +314,7 @@ async def test_what_cannot_be_met_is_not_asked() -> None:
         {"mode": SearchMode.HYBRID, "vector": AN_AXIS},
         {"mode": SearchMode.KEYWORD, "text": "tea", "vector": AN_AXIS},
         {"text": "tea", "top_k": 0},
+        {"mode": SearchMode.KEYWORD, "text": "tea", "context": Context(text="cake")},
     ],
 )
 def test_a_request_that_makes_no_sense_cannot_be_made(request_fields: dict[str, Any]) -> None:

@@ -15,7 +15,16 @@ from soma_api.queries.vectors.conditions import Condition, conditions_of, of_ten
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
 from soma_api.queries.vectors.living_conditions import living
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question, Unscored
-from soma_api.queries.vectors.reranking import BOOST_FIELDS, Boost, Threshold, above, boosted
+from soma_api.queries.vectors.reranking import (
+    BOOST_FIELDS,
+    Boost,
+    Context,
+    Threshold,
+    above,
+    boosted,
+    diverse,
+    shifted,
+)
 from soma_api.queries.vectors.unerased import unerased
 from soma_schemas import tracing
 from soma_schemas.clock import Clock
@@ -26,7 +35,7 @@ from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import Embedder
 from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.payload import DOCUMENT, TENANT, VERSION, memory_of
-from soma_schemas.vectors.points import unit_vector
+from soma_schemas.vectors.points import point_id, unit_vector
 
 # Hybrid search fuses this many of each kind, each scored on both (docs/adr/0072).
 _CANDIDATES = 100
@@ -55,6 +64,8 @@ class SearchRequest:
         top_k: Maximum number of hits.
         threshold: What the parts of a hit's score reach.
         boost: What is added to scores; None: nothing.
+        diversity: How much hits are to differ from each other, 0 to 1.
+        context: What the question is asked in the light of; None: nothing.
         erasures: The open erasures of the tenant: what they select is not found.
     """
 
@@ -67,18 +78,22 @@ class SearchRequest:
     top_k: int = 10
     threshold: Threshold = Threshold()  # noqa: RUF009  # frozen
     boost: Boost | None = None
+    diversity: float = 0.0
+    context: Context | None = None
     erasures: Sequence[ErasureSelection] = ()
 
     @property
     def considers_more(self) -> bool:
         """Say whether the best are chosen among more candidates than are returned."""
-        return self.mode is SearchMode.HYBRID or self.boost is not None
+        return self.mode is SearchMode.HYBRID or self.boost is not None or self.diversity > 0.0
 
     def __post_init__(self) -> None:
         if self.text is None and (self.vector is None or self.mode is not SearchMode.VECTOR):
             raise ValueError(f"a {self.mode} search wants a text")
         if self.vector is not None and self.mode is SearchMode.KEYWORD:
             raise ValueError("a keyword search has no use for a vector")
+        if self.context is not None and self.mode is SearchMode.KEYWORD:
+            raise ValueError("a keyword search has no use for a context")
         if self.top_k < 1:
             raise ValueError("a search returns at least one hit")
 
@@ -134,7 +149,7 @@ class Search:
             return []
         conditions += unerased(request.tenant, request.erasures)
         with tracing.part("embed"):
-            dense = await self._dense(request) if request.mode is not SearchMode.KEYWORD else None
+            dense = await self._shifted(request) if request.mode is not SearchMode.KEYWORD else None
         words = self._bm25.query(request.text or "") if request.mode is not SearchMode.VECTOR else None
         question = Question(
             conditions + self._living(request),
@@ -190,16 +205,22 @@ class Search:
 
     async def _best(self, request: SearchRequest, question: Question, found: Candidates) -> list[Ranked]:
         """Return the best candidates that reach the threshold, after boosts."""
+        most = request.top_k if request.diversity == 0.0 else len(found.dense) + len(found.sparse)
         if request.boost is None and request.threshold == Threshold():
-            return _ranked(request.mode, found, request.top_k)
-        ranked = above(request.threshold, _ranked(request.mode, found, len(found.dense) + len(found.sparse)))
-        if request.boost is None:
-            return ranked[: request.top_k]
-        with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
-            points = await self._reader.payloads(
-                [each.id for each in ranked], question.conditions, BOOST_FIELDS
-            )
-        return boosted(ranked, points, request.boost, self._clock.now(), request.top_k)
+            ranked = _ranked(request.mode, found, most)
+        else:
+            ranked = _ranked(request.mode, found, len(found.dense) + len(found.sparse))
+            ranked = above(request.threshold, ranked)[: None if request.boost else most]
+        ids = [each.id for each in ranked]
+        if request.boost is not None:
+            with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
+                points = await self._reader.payloads(ids, question.conditions, BOOST_FIELDS)
+            ranked = boosted(ranked, points, request.boost, self._clock.now(), most)
+        if request.diversity > 0.0:
+            with tracing.part("read points", SpanKind.CLIENT, tracing.QDRANT):
+                vectors = await self._reader.vectors(ids, question.conditions)
+            ranked = diverse(ranked, vectors, request.diversity, request.top_k)
+        return ranked
 
     async def _complete(self, question: Question, found: Candidates) -> Candidates:
         """Return the candidates with what each scores on both: what words found may be near as well."""
@@ -216,6 +237,28 @@ class Search:
     def _living(self, request: SearchRequest) -> list[Condition]:
         return living(request.tenant, request.policies, places_of(request.filter), self._clock.now())
 
+    async def _shifted(self, request: SearchRequest) -> Sequence[float] | None:
+        """Return the question's vector, moved by its context."""
+        dense, context = await self._dense(request), request.context
+        if dense is None or context is None:
+            return dense
+        near: list[Sequence[float]] = []
+        if context.text is not None and (own := await self._embedded(context.text)) is not None:
+            near.append(own)
+        # Whatever the filter: a context lies where the reader may look, and that is all.
+        visible = Selection(allowed=request.filter.allowed)
+        conditions = conditions_of(request.tenant, visible)
+        if context.memory_ids and conditions is not None:
+            conditions += unerased(request.tenant, request.erasures)
+            conditions += living(request.tenant, request.policies, places_of(visible), self._clock.now())
+            ids = [point_id(request.tenant, each) for each in context.memory_ids]
+            if request.sifts:
+                now = self._clock.now()
+                payloads = await self._reader.payloads(ids, conditions, _FIELDS)
+                ids = [each for each, payload in payloads.items() if _is_kept(request, payload, now)]
+            near += (await self._reader.vectors(ids, conditions)).values()
+        return shifted(dense, near, context.weight)
+
     async def _dense(self, request: SearchRequest) -> Sequence[float] | None:
         if request.vector is not None:
             if len(request.vector) != self._embedder.dimensions:
@@ -224,7 +267,9 @@ class Search:
                     f"{self._embedder.dimensions}"
                 )
             return unit_vector(request.vector)
-        text = request.text or ""
+        return await self._embedded(request.text or "")
+
+    async def _embedded(self, text: str) -> Sequence[float] | None:
         if self._embedder.in_process:
             return unit_vector(self._embedder.embed_query(text))
         return unit_vector(await asyncio.to_thread(self._embedder.embed_query, text))

@@ -79,6 +79,27 @@ class QdrantReader:
             records = await self._client.retrieve(self._alias, [str(each) for each in ids], with_payload=True)
         return {UUID(str(record.id)): record.payload or {} for record in records}
 
+    async def vectors(
+        self, ids: Sequence[UUID], conditions: Sequence[Condition]
+    ) -> Mapping[UUID, Sequence[float]]:
+        """Return the dense vectors of those of these points that meet the conditions and have one."""
+        if not ids:
+            return {}
+        with _translated():
+            records, _ = await self._client.scroll(
+                self._alias,
+                scroll_filter=_filter([IsPoint(ids), *conditions]),
+                limit=len(ids),
+                with_payload=False,
+                with_vectors=[DENSE],
+            )
+        found: dict[UUID, Sequence[float]] = {}
+        for record in records:
+            vectors: Any = record.vector
+            if vectors and DENSE in vectors:
+                found[UUID(str(record.id))] = vectors[DENSE]
+        return found
+
     async def payloads(
         self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
     ) -> Mapping[UUID, Mapping[str, Any]]:

@@ -67,6 +67,12 @@ class PointReader(Protocol):
         """
         ...
 
+    async def vectors(
+        self, ids: Sequence[UUID], conditions: Sequence[Condition]
+    ) -> Mapping[UUID, Sequence[float]]:
+        """Return the dense vectors of those of these points that meet the conditions and have one."""
+        ...
+
     async def payloads(
         self, ids: Sequence[UUID], conditions: Sequence[Condition], fields: Sequence[str]
     ) -> Mapping[UUID, Mapping[str, Any]]:
