@@ -101,6 +101,7 @@ def create_application(resources: Resources) -> FastAPI:
     application.add_middleware(
         RefusalMiddleware,
         max_body_bytes=gateway.max_body_bytes,
+        body_seconds=gateway.body_timeout.total_seconds(),
         max_concurrent_requests=gateway.max_concurrent_requests,
     )
     if gateway.cors_origins:

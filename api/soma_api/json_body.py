@@ -15,7 +15,7 @@ from soma_api.problems import (
     UnsupportedMediaTypeError,
     field_errors_of,
 )
-from soma_schemas.json_text import JsonError, may_hold_what_no_double_is, read_json
+from soma_schemas.json_text import JsonError, may_hold_what_no_double_is, read_json, repeats_a_name
 from soma_schemas.violations import Violation, ViolationCode, violations_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -80,6 +80,10 @@ def parsed(model: type[ModelT], body: bytes, context: Mapping[str, Any]) -> Mode
             read_json(body)
         except JsonError as error:
             errors = field_errors_of([Violation(error.within, error.code, str(error))])
+    if not errors and repeats_a_name(body):
+        errors = field_errors_of(
+            [Violation("", ViolationCode.INVALID_VALUE, "has an object with a name twice")]
+        )
     if not errors:
         return value
     if _is_no_json(errors):

@@ -1,5 +1,6 @@
 """The middleware of every request: request id, security headers, metrics and log line; limits and errors."""
 
+import asyncio
 import os
 import re
 import traceback
@@ -14,6 +15,7 @@ from soma_api.metrics import UNMATCHED_ROUTE, ApiMetrics
 from soma_api.problems import (
     ApiError,
     BodyTooLargeError,
+    BodyTooSlowError,
     InternalError,
     OverloadedError,
     problem_response,
@@ -118,16 +120,20 @@ class RequestMiddleware:
 
 
 class RefusalMiddleware:
-    """Refuses what is too large or too much, and answers every error as a problem.
+    """Refuses what is too large, too slow or too much, and answers every error as a problem.
 
     Args:
         app: The application itself.
         max_body_bytes: Largest body that is taken.
+        body_seconds: How long a body may take to arrive.
         max_concurrent_requests: Most requests at once.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_concurrent_requests: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, body_seconds: float, max_concurrent_requests: int
+    ) -> None:
         self._app = app
+        self._body_seconds = body_seconds
         self._max_body_bytes = max_body_bytes
         self._max_concurrent_requests = max_concurrent_requests
         self._in_flight = 0
@@ -171,10 +177,24 @@ class RefusalMiddleware:
 
     def _bounded(self, receive: Receive) -> Receive:
         taken = 0
+        arrived = False
+        deadline: float | None = None
 
         async def bounded() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, arrived, deadline
+            if arrived:
+                return await receive()  # whether the client goes away: there is no end to that
+            if deadline is None:
+                deadline = asyncio.get_running_loop().time() + self._body_seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                # What is still to come would be taken for the next request.
+                raise BodyTooSlowError(
+                    f"the body took longer than {self._body_seconds:g} s", headers={"Connection": "close"}
+                ) from None
+            arrived = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > self._max_body_bytes:
                 raise self._too_large()

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from soma_api.json_body import JsonBody
 from soma_api.problems import (
     ApiError,
+    BodyTooSlowError,
     IdentityProviderUnavailableError,
     InternalError,
     OverloadedError,
@@ -93,6 +94,9 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
                 del operation["responses"]["422"]
             if (path, method) in bodies:
                 operation["requestBody"] = _described(bodies[path, method])
+                operation["responses"] |= {
+                    str(status): answer for status, answer in problems(BodyTooSlowError).items()
+                }
             if security := _security(permitted[path, method]):
                 operation["security"] = security
             if any(each["name"] == _MAX_STALENESS for each in operation.get("parameters", ())):

@@ -2,6 +2,7 @@
 
 ApiError
 ├── InvalidInputError, NotJsonError, UnsupportedMediaTypeError, BodyTooLargeError   the body or the query
+├── BodyTooSlowError
 ├── InvalidHeaderError, ConditionUnsupportedError, InvalidCursorError              other parts of the request
 ├── UnauthenticatedError, IdentityProviderUnavailableError                         who asks, and what they may
 ├── RoleTooLowError, NamespaceForbiddenError, TenantMismatchError
@@ -38,6 +39,7 @@ class ProblemCode(StrEnum):
     NOT_JSON = "not_json"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     BODY_TOO_LARGE = "body_too_large"
+    BODY_TOO_SLOW = "body_too_slow"
     INVALID_HEADER = "invalid_header"
     CONDITION_UNSUPPORTED = "condition_unsupported"
     INVALID_CURSOR = "invalid_cursor"
@@ -196,6 +198,14 @@ class BodyTooLargeError(ApiError):
 
     status, problem, title = 413, ProblemCode.BODY_TOO_LARGE, "The body is too large"
     remedy = "Send smaller batches, or raise SOMA_API__MAX_BODY_BYTES."
+
+
+class BodyTooSlowError(ApiError):
+    """The body did not arrive in time."""
+
+    status, problem, title = 408, ProblemCode.BODY_TOO_SLOW, "The body did not arrive in time"
+    retryable = True
+    remedy = "Send it again, over a faster connection or in smaller batches, or raise SOMA_API__BODY_TIMEOUT."
 
 
 class InvalidHeaderError(ApiError):

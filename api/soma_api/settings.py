@@ -140,6 +140,11 @@ class GatewaySettings(SettingsGroup):
         description="Maximum size of a request body. A full batch of large memories needs more, and as "
         "much memory.",
     )
+    body_timeout: Duration = Field(
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        description="How long a request's body may take to arrive; a slower one gets 408 `body_too_slow`.",
+    )
     max_concurrent_requests: int = Field(
         1000,
         ge=1,

@@ -96,6 +96,24 @@ def may_hold_what_no_double_is(text: bytes) -> bool:
     return _FAR_FROM_ONE.search(text) is not None
 
 
+def repeats_a_name(text: bytes) -> bool:
+    """Say whether an object in valid JSON has one name twice: readers differ in which of the two counts."""
+    try:
+        json.loads(text, object_pairs_hook=_unique)
+    except _RepeatedNameError:
+        return True
+    return False
+
+
+class _RepeatedNameError(Exception):
+    """An object has a name twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise _RepeatedNameError
+
+
 def too_large() -> JsonError:
     """Return the error for a number beyond the largest double."""
     return JsonError(*_TOO_LARGE)

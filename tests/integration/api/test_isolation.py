@@ -23,6 +23,7 @@ from soma_api.application import api_document, route_permissions
 from soma_api.roles import Role
 from soma_api.watermark_waiter import SETTLED
 from soma_schemas.events import RetentionRule
+from soma_schemas.groups import SinkGroup
 from soma_schemas.identity import memory_id_for_key
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.versions import Position, pack_version
@@ -76,6 +77,9 @@ FORGED: dict[str, Sequence[Any]] = {
     "cost": ["inverse_weight"],
     "min_weight": ["0.1"],
     "at": [A_TIME.isoformat()],
+    "since": ["beginning", "now", "canary"],
+    "follow": ["false"],
+    "Last-Event-ID": ["canary"],
     "version": [THEIR_VERSION],
     "status": ["open"],
     "consumer_group": ["canary-group"],
@@ -88,6 +92,8 @@ FORGED: dict[str, Sequence[Any]] = {
     "If-None-Match": [f'"{THEIR_VERSION}"', "*"],
     "Prefer": ["wait=0"],
 }
+# Given with every request to a route, unless it is what is forged.
+ALWAYS = {"/v1/changes": {"since": "beginning", "follow": "false"}}
 TIMES = re.compile(r"(occurred|created|updated|failed)_(from|before)")
 
 A_MEMORY = {"namespace": "mine", "text": "tea"}
@@ -117,6 +123,9 @@ BODIES: dict[tuple[str, str], Sequence[Any]] = {
         {"query": "canary"},
         {"query": "canary", "filter": {"namespace": THEIR_NAMESPACE}},
         {"query": "canary", "filter": {"subject": "canary-person"}},
+    ],
+    ("POST", "/v1/search:batch"): [
+        {"searches": [{"query": "canary"}, {"query": "canary", "filter": {"namespace": THEIR_NAMESPACE}}]}
     ],
     ("PUT", "/v1/retention-policies"): [{"rules": [A_RULE]}],
     ("POST", "/v1/retention-policies:plan"): [{"rules": [A_RULE]}],
@@ -167,6 +176,7 @@ def asks() -> Iterator[Ask]:
         wanted = {each["name"]: forged(each["name"])[0] for each in parameters if each.get("required")}
         for path in paths_of(permission.path, given["path"]):
             query = {name: wanted[name] for name in given["query"] if name in wanted}
+            query |= ALWAYS.get(permission.path, {})
             bodies = BODIES[route] if "requestBody" in operation else [None]
             for body in bodies:
                 yield Ask(route, path, query, body=body)
@@ -304,6 +314,12 @@ class Worlds:
             for group in SETTLED:
                 for partition in gateway.ends.offsets:
                     gateway.waiter.advance(group, partition, 1000)
+            with psycopg.connect(self._worker_dsn) as worker:
+                for partition in gateway.ends.offsets:
+                    worker.execute(
+                        "INSERT INTO sink_watermarks VALUES (%s, 'memory.events', %s, 1, 1000, %s)",
+                        [SinkGroup.POSTGRES, partition, A_MOMENT],
+                    )
             key = gateway.a_key(Role.ADMIN, tenant=who.tenant, namespaces=who.namespaces)
             gateway.use(key)
             with psycopg.connect(self._owner_dsn) as owner:
@@ -364,6 +380,7 @@ BLIND = {
     ("POST", "/v1/memories:batch"),
     ("PUT", "/v1/memories/{memory_id}"),
     ("POST", "/v1/search"),
+    ("POST", "/v1/search:batch"),
     ("PUT", "/v1/retention-policies"),
     ("DELETE", "/v1/retention-policies"),
     ("POST", "/v1/erasures"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +16,7 @@ from schemathesis import Case
 from schemathesis.checks import CHECKS, load_all_checks
 
 from api_gateway import open_gateway
-from conftest import LocalParts
+from conftest import Counting, LocalParts
 from soma_api.api_keys import ApiKey
 from soma_api.application import api_document
 from soma_api.roles import Role
@@ -84,9 +85,41 @@ def served(local_parts: LocalParts) -> Iterator[Served]:
     thread.join(30)
 
 
+# How many requests were sent, and as whom.
+SENT: Counter[str] = Counter()
+
+
 @schema.parametrize()
 @settings(max_examples=25)
 def test_every_answer_is_one_that_the_description_has(case: Case[Any], served: Any) -> None:
+    call(case, served)
+    SENT["with an admin's key"] += 1
+
+
+@schema.parametrize()
+@settings(max_examples=10)
+def test_without_a_credential_nothing_is_told_and_every_answer_is_described(
+    case: Case[Any], served: Any
+) -> None:
+    SENT["without a credential"] += 1
+    # What schemathesis makes up as a credential is as good as none.
+    answer = case.call(base_url=served.url, headers={"Authorization": "Bearer soma_made_up"})
+    case.validate_response(answer, excluded_checks=NOT_ASKED)
+
+    if case.path.startswith("/v1/"):
+        assert answer.status_code in {401, 405}, answer.text
+
+
+@pytest.mark.long
+@schema.parametrize()
+@settings(max_examples=600)
+def test_every_answer_is_described_however_long_one_tries(case: Case[Any], served: Any) -> None:
+    call(case, served)
+    SENT["with an admin's key"] += 1
+
+
+def call(case: Case[Any], served: Served) -> None:
+    """Send a request as an admin, and hold the answer to the description."""
     if case.path == "/v1/changes":
         case.query = {**(case.query or {}), "follow": "false"}  # or the answer has no end
     answer = case.call_and_validate(
@@ -96,3 +129,10 @@ def test_every_answer_is_one_that_the_description_has(case: Case[Any], served: A
     )
 
     assert answer.status_code != 500
+
+
+def test_how_much_was_tried(counting: Counting) -> None:
+    for whom, number in SENT.items():
+        counting(f"requests made up from the description, {whom}", number)
+
+    assert len(SENT) == 2

@@ -36,6 +36,34 @@ async def test_a_body_that_is_no_json(gateway: Gateway) -> None:
     assert (problem["status"], problem["code"], problem["retryable"]) == (400, "not_json", False)
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"namespace": "team/a", "text": "tea", "text": "coffee"}', 422),
+        (b'{"namespace": "team/a", "text": "tea", "payload": {"a": {"b": 1, "b": 2}}}', 422),
+        (b'{"namespace": "team/a", "text": "tea", "payload": {"a": 1, "\\u0061": 2}}', 422),
+        (b'{"namespace": "team/a", "text": "t\xff\xfe"}', 400),
+        (b'{"namespace": "team/a", "text": "\xed\xa0\x80"}', 400),
+        (b"[" * 200_000, 400),
+        (b'{"a":' * 200_000, 400),
+        (b'{"namespace": "team/a", "text": "tea", "payload": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001, 400),
+        (b'{"namespace": "team/a", "text": "tea", "importance": 1' + b"0" * 100_000 + b"}", 422),
+        (b'{"namespace": "team/a", "text": "tea", "payload": {"a": ' + b"9" * 5000 + b"}}", 422),
+        (b'{"namespace": "team/a", "text": "tea", "payload": {"a": 1e-999}}', 422),
+    ],
+)
+async def test_a_body_that_is_made_to_be_read_in_two_ways_or_not_at_all(
+    gateway: Gateway, body: bytes, status: int
+) -> None:
+    answer = await gateway.client.post(
+        "/v1/memories", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert (answer.status_code, body_of(answer)["retryable"]) == (status, False), answer.text[:500]
+    assert len(answer.content) < 2000
+    assert gateway.published == []
+
+
 async def test_a_body_of_another_media_type(gateway: Gateway) -> None:
     answer = await gateway.client.post("/v1/memories", content=b"a=b", headers={"Content-Type": "text/plain"})
 
@@ -269,6 +297,13 @@ async def test_without_a_key_nothing_is_told_about_the_body(gateway: Gateway) ->
     problem = await refusal(gateway, b"{")
 
     assert problem["code"] == "unauthenticated"
+
+
+async def test_a_wrong_method_is_told_those_of_the_path_that_is_meant(gateway: Gateway) -> None:
+    answer = await gateway.client.request("TRACE", f"/v1/memories/{an_id()}:revert")
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert (await gateway.client.post("/docs")).status_code == 405
 
 
 async def test_an_unknown_path_and_a_wrong_method_are_problems_too(gateway: Gateway) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -27,14 +28,16 @@ class App:
         self.metrics = MetricSet()
         self.clock = FakeClock()
         self.answer: Answer = self.fine
-        self._middleware = RequestMiddleware(
-            RefusalMiddleware(self._serve, max_body_bytes=10, max_concurrent_requests=requests),
+        self.middleware = RequestMiddleware(
+            RefusalMiddleware(
+                self._serve, max_body_bytes=10, body_seconds=0.05, max_concurrent_requests=requests
+            ),
             clock=self.clock,
             metrics=ApiMetrics(self.metrics),
             security_headers=security_headers(None),
         )
         self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self._middleware), base_url="http://soma"
+            transport=httpx.ASGITransport(self.middleware), base_url="http://soma"
         )
 
     async def fine(self, request: Request) -> Response:
@@ -115,6 +118,28 @@ async def test_a_body_that_does_not_say_how_large_it_is_is_cut_off_at_the_limit(
     answer = await app.client.post("/", content=pieces())
 
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for_for_ever(app: App) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"01"
+        await asyncio.Event().wait()
+
+    sent: list[Any] = []
+    parts = pieces()
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": await anext(parts), "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "scheme": "http"}
+    await app.middleware(scope, receive, send)
+
+    assert sent[0]["status"] == 408
+    assert dict(sent[0]["headers"])[b"connection"] == b"close"
+    assert b'"body_too_slow"' in sent[1]["body"]
 
 
 async def test_an_error_that_nobody_foresaw_is_a_problem_without_its_message(app: App) -> None:
