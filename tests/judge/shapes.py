@@ -54,6 +54,7 @@ _CONTENT = (
     "embedding_model", "subject", "source", "expires_at", "occurred_at", "actor", "created_at",
     "access_count", "last_accessed_at",
 )  # fmt: skip
+_MAY_LACK = ("key", "subject", "source", "tags")
 
 
 def memory_row(memory: Memory) -> dict[str, Any]:
@@ -171,6 +172,7 @@ def memory_point(name: tuple[str, UUID], memory: Memory, model: str) -> dict[str
                     if content[each] is not None
                 ),
                 *(f"tag:{tag}" for tag in content["tags"]),
+                *(f"has:{each}" for each in _MAY_LACK if content[each]),
             ]
         ),
         "occurred_at": _micros(content["occurred_at"]),

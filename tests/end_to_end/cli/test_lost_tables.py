@@ -104,6 +104,8 @@ def test_what_a_page_says_brings_everything_back(
         assert soma("backup", "-o", "tables.zip").code == 0
     lost = False
     for step in steps((DOCS / page).read_text(encoding="utf-8")):
+        if step.language == "sql":
+            continue  # nobody types it into a shell
         if step.text.startswith("mv "):
             store(soma, "after", LATER)
             assert soma("delete", "-n", "notes", "--key", "before 0").code == 0
