@@ -127,6 +127,7 @@ async def follow_changes(
         str,
         Query(
             max_length=_MAX_ID,
+            pattern="^(now|beginning|[0-9:,]*)$",
             description="`now`, `beginning`, or the `id` of a message: what came after it is told.",
         ),
     ] = Beginning.NOW.value,
