@@ -44,18 +44,20 @@ up: $(VENV)/.local ## Start the local stack and keep it until Ctrl-C.
 
 .PHONY: test
 test: $(VENV)/.dev ## Run every test on the real local stack, but for the long ones.
-	$(BIN)/pytest $(PARALLEL)
+	$(BIN)/pytest $(ON_STACKS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the unit and contract tests.
-	$(BIN)/pytest $(PARALLEL) tests/unit tests/contract tests/deploy
+	$(BIN)/pytest --numprocesses=2 $(PARALLEL) tests/unit tests/contract tests/deploy
 
-# Each process has a local stack of its own; a file's tests stay in one. What takes longest is named at the end.
-PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=20 --durations-min=4
+# A file's tests stay in one process. What takes longest is named at the end.
+PARALLEL := --dist=loadfile --no-loadscope-reorder --durations=20 --durations-min=4
+# Each process has a local stack of its own, and waits for it a third of the time: three keep two cores busy.
+ON_STACKS := --numprocesses=3 $(PARALLEL)
 
 .PHONY: test-reference
 test-reference: $(VENV)/.dev ## Run the tests of the write path as where the native extension is not installed.
-	PYTHONPATH=$(CURDIR)/tests/without_native $(BIN)/pytest $(PARALLEL) $(WRITE_PATH)
+	PYTHONPATH=$(CURDIR)/tests/without_native $(BIN)/pytest $(ON_STACKS) $(WRITE_PATH)
 
 # What these are about is the same code with the extension and without.
 ELSEWHERE := test_consumer_group test_lost_index test_retention_worker test_watchdog_on_brokers
