@@ -213,7 +213,7 @@ def a_span(tenant: str) -> dict[str, Any]:
 
 def an_audit(tenant: str) -> dict[str, Any]:
     del tenant
-    return {"action": "audit.done", "actions": ["audit.done"], "audit": "7", "details": "{}", "after": 0}
+    return {"action": "audit.done", "actions": ["audit.done"], "audit": "7", "details": "{}", "after": OTHERS}
 
 
 def a_backup(tenant: str) -> dict[str, Any]:
@@ -667,7 +667,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_streams.replay.index._PLAN": {"all of a tenant": letters(130_000)},
     "soma_streams.replay.index._RECORD": {
         "of 100": Case(
-            930,
+            1100,
             lambda t: {
                 "at": "2026-05-01Z",
                 "actor": "a",
