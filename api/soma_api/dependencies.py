@@ -21,6 +21,7 @@ from soma_api.event_factory import EventFactory
 from soma_api.followed_index import Searcher
 from soma_api.freshness import LogEnds
 from soma_api.injection import services_of
+from soma_api.middleware import answer_with
 from soma_api.namespace_access import NamespaceAccess
 from soma_api.open_erasures import OpenErasures
 from soma_api.policies_in_force import PoliciesInForce
@@ -92,6 +93,8 @@ _PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip")
 class Requires:
     """A dependency: the principal behind a request, if they may; a security scheme in OpenAPI.
 
+    A request is counted for the rate limits.
+
     Args:
         role: The least role that suffices.
         whole_tenant: What is answered about the whole tenant and can be held to no namespace, as the
@@ -103,14 +106,29 @@ class Requires:
         self.whole_tenant = whole_tenant
 
     async def __call__(self, request: Request) -> Principal:
-        """Return who asks.
+        """Return who asks, and count the request.
 
         Raises:
             UnauthenticatedError: Nobody that we know.
+            RateLimitedError: Somebody who has sent too many requests.
             RoleTooLowError: Somebody whose role is too low.
             NamespaceForbiddenError: Somebody whose key does not cover every namespace.
         """
-        principal = await services_of(request).authenticator.authenticate(_credential_of(request))
+        principal = await _authenticated(request)
+        answer_with(request.scope, services_of(request).rate_limits.admit(principal))
+        return self.permitted(principal)
+
+    async def uncounted(self, request: Request) -> Principal:
+        """Return who asks, likewise, where the request does not count or was counted already."""
+        return self.permitted(await _authenticated(request))
+
+    def permitted(self, principal: Principal) -> Principal:
+        """Return a principal who may.
+
+        Raises:
+            RoleTooLowError: Their role is too low.
+            NamespaceForbiddenError: Their key does not cover every namespace.
+        """
         principal.require(self.role)
         if self.whole_tenant is not None and principal.namespaces is not None:
             raise NamespaceForbiddenError(f"{self.whole_tenant} take a key that covers every namespace")
@@ -119,6 +137,8 @@ class Requires:
 
 class RequiresElsewhere:
     """A dependency: lets in who is on this machine, unless that is turned off, and others as `Requires` does.
+
+    No request is counted: one that is refused would leave a gap in what Prometheus keeps.
 
     Args:
         role: The least role that suffices elsewhere.
@@ -135,7 +155,7 @@ class RequiresElsewhere:
             RoleTooLowError: Somebody whose role is too low.
         """
         if not (services_of(request).settings.api.metrics_on_loopback and _is_local(request)):
-            await self.requires(request)
+            await self.requires.uncounted(request)
 
 
 def _is_local(request: Request) -> bool:
@@ -146,6 +166,10 @@ def _is_local(request: Request) -> bool:
         return ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
         return False
+
+
+async def _authenticated(request: Request) -> Principal:
+    return await services_of(request).authenticator.authenticate(_credential_of(request))
 
 
 def _credential_of(request: Request) -> str | None:
@@ -169,7 +193,7 @@ ErasureAdmin = Annotated[Principal, Depends(Requires(Role.ADMIN, whole_tenant="e
 
 
 async def _checked_again(request: Request) -> Callable[[], Awaitable[Principal]]:
-    return partial(_require_reader, request)
+    return partial(_require_reader.uncounted, request)
 
 
 # Raises as soon as the key of a request that goes on for long is not good any more.

@@ -28,6 +28,13 @@ class WaitResult(StrEnum):
     TIMED_OUT = "timed_out"
 
 
+class RateLimitScope(StrEnum):
+    """Whose requests a rate limit counts."""
+
+    PRINCIPAL = "principal"
+    TENANT = "tenant"
+
+
 API_METRICS = Catalogue()
 REQUESTS = API_METRICS.counter(
     "soma_api_requests_total",
@@ -60,6 +67,13 @@ STALENESS = API_METRICS.histogram(
     buckets=_STALENESS_BUCKETS,
 )
 
+RATE_LIMITED = API_METRICS.counter(
+    "soma_api_rate_limited_total",
+    "Requests refused with 429. A rise: a client sends more than it may, or a limit is too low.",
+    unit="requests",
+    labels={"scope": RateLimitScope},
+)
+
 
 class ApiMetrics:
     """The API's metrics.
@@ -76,6 +90,7 @@ class ApiMetrics:
         self._waits = metrics.counter(WAITS)
         self._wait_seconds = metrics.histogram(WAIT_SECONDS)
         self._staleness = metrics.histogram(STALENESS)
+        self._rate_limited = metrics.counter(RATE_LIMITED)
 
     def request_started(self) -> None:
         """Count a request in."""
@@ -92,6 +107,10 @@ class ApiMetrics:
         """Count a wait for a position."""
         self._waits.labels(wait_for, result).inc()
         observe(self._wait_seconds.labels(wait_for), seconds)
+
+    def rate_limited(self, scope: RateLimitScope) -> None:
+        """Count a request that was one too many."""
+        self._rate_limited.labels(scope).inc()
 
     def served_stale(self, seconds: float) -> None:
         """Record how old an answer could be at most."""

@@ -43,6 +43,13 @@ def request_id_of(scope: Mapping[str, Any]) -> str:
     return request_id
 
 
+def answer_with(scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    """Give headers to the answer of a request, whatever it will be."""
+    scope["state"]["answer_headers"] = [
+        (name.lower().encode(), value.encode()) for name, value in headers.items()
+    ]
+
+
 def is_head(scope: Mapping[str, Any]) -> bool:
     """Return whether a request asks for the headers alone, though its route sees a GET."""
     head: bool = scope["state"]["head"]
@@ -91,6 +98,7 @@ class RequestMiddleware:
                 headers = message.setdefault("headers", [])
                 present = {name for name, _ in headers}
                 headers += [each for each in self._security_headers if each[0] not in present]
+                headers += scope["state"].get("answer_headers", ())
                 headers.append((REQUEST_ID_HEADER.lower().encode(), request_id.encode()))
             await send(message)
 

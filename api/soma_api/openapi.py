@@ -16,6 +16,7 @@ from soma_api.problems import (
     InternalError,
     OverloadedError,
     Problem,
+    RateLimitedError,
     RoleTooLowError,
     UnauthenticatedError,
     problems,
@@ -27,6 +28,7 @@ _ALWAYS = (
     UnauthenticatedError,
     IdentityProviderUnavailableError,
     RoleTooLowError,
+    RateLimitedError,
     OverloadedError,
     InternalError,
 )

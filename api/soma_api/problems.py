@@ -5,7 +5,7 @@ ApiError
 ├── BodyTooSlowError
 ├── InvalidHeaderError, ConditionUnsupportedError, InvalidCursorError              other parts of the request
 ├── UnauthenticatedError, IdentityProviderUnavailableError                         who asks, and what they may
-├── RoleTooLowError, NamespaceForbiddenError, TenantMismatchError
+├── RoleTooLowError, NamespaceForbiddenError, TenantMismatchError, RateLimitedError
 ├── RouteNotFoundError, MethodNotAllowedError
 ├── MemoryNotFoundError, WriteNotFoundError, DeadLetterNotFoundError
 ├── NamespaceUnknownError, NamespaceMismatchError                                  a change to a memory
@@ -47,6 +47,7 @@ class ProblemCode(StrEnum):
     ROLE_TOO_LOW = "role_too_low"
     NAMESPACE_FORBIDDEN = "namespace_forbidden"
     TENANT_MISMATCH = "tenant_mismatch"
+    RATE_LIMITED = "rate_limited"
     ROUTE_NOT_FOUND = "route_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     MEMORY_NOT_FOUND = "memory_not_found"
@@ -274,6 +275,17 @@ class TenantMismatchError(ApiError):
 
     status, problem, title = 403, ProblemCode.TENANT_MISMATCH, "The body names another tenant"
     remedy = "Leave `tenant` out: it comes from the key."
+
+
+class RateLimitedError(ApiError):
+    """The principal, or all of its tenant together, sent more requests within a minute than they may."""
+
+    status, problem, title = 429, ProblemCode.RATE_LIMITED, "Too many requests within a minute"
+    retryable = True
+    remedy = (
+        "Retry after `Retry-After`; write and search in batches. An operator can raise "
+        "SOMA_API__RATE_LIMIT_PER_PRINCIPAL or SOMA_API__RATE_LIMIT_PER_TENANT."
+    )
 
 
 class RouteNotFoundError(ApiError):

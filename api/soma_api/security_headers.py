@@ -35,6 +35,8 @@ READ_BY_BROWSERS = (
     "ETag",
     "Location",
     "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "Soma-Staleness",
     "WWW-Authenticate",

@@ -28,6 +28,7 @@ from soma_api.queries.memory_queries import MemoryQueries
 from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.write_queries import WriteQueries
+from soma_api.rate_limits import RateLimits
 from soma_api.resources import Resources
 from soma_api.settings import ApiSettings
 from soma_api.visibility import Visibility
@@ -42,6 +43,7 @@ class Services:
     clock: Clock
     metrics: ApiMetrics
     authenticator: Authenticator
+    rate_limits: RateLimits
     log: EventLog
     ends: LogEnds
     visibility: Visibility
@@ -84,6 +86,12 @@ def make_services(resources: Resources) -> Services:
             gateway.api_key_cache_ttl.total_seconds(),
             resources.key_uses,
             None if resources.tokens is None else resources.tokens.authenticate,
+        ),
+        rate_limits=RateLimits(
+            gateway.rate_limit_per_principal,
+            gateway.rate_limit_per_tenant,
+            resources.clock,
+            resources.metrics,
         ),
         log=log,
         ends=resources.ends,

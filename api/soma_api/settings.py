@@ -156,6 +156,17 @@ class GatewaySettings(SettingsGroup):
         description="Maximum number of clients that follow `/v1/changes` at the same time; more get 503 "
         "`overloaded`. Each counts as a concurrent request.",
     )
+    rate_limit_per_principal: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum number of requests of one API key or one subject of tokens in a minute; "
+        "more get 429 `rate_limited`. Each API process counts by itself, a batch as one. Unset: no limit.",
+    )
+    rate_limit_per_tenant: int | None = Field(
+        None,
+        ge=1,
+        description="Likewise, of all keys and subjects of one tenant together.",
+    )
     weak_below: float | None = Field(
         None,
         ge=-1.0,

@@ -50,7 +50,7 @@ def test_what_is_worth_trying_again_says_when(error: type[ApiError]) -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_only_what_may_pass_by_itself_is_retryable(error: type[ApiError]) -> None:
-    assert error.retryable is (error.status in {408, 503})
+    assert error.retryable is (error.status in {408, 429, 503})
 
 
 def test_faults_are_listed_with_their_place() -> None:
