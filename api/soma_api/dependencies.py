@@ -115,7 +115,10 @@ class Requires:
             NamespaceForbiddenError: Somebody whose key does not cover every namespace.
         """
         principal = await _authenticated(request)
-        answer_with(request.scope, services_of(request).rate_limits.admit(principal))
+        # A route may have two dependencies of this kind; its request is one.
+        if not getattr(request.state, "counted", False):
+            request.state.counted = True
+            answer_with(request.scope, services_of(request).rate_limits.admit(principal))
         return self.permitted(principal)
 
     async def uncounted(self, request: Request) -> Principal:

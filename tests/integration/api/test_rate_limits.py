@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from api_gateway import Gateway, body_of, open_gateway
+from builders import an_id
 from soma_api.roles import Role
 from soma_api.settings import GatewaySettings
 from soma_schemas.settings import PostgresSettings
@@ -53,7 +54,7 @@ async def test_a_request_above_the_limit_is_a_problem_that_says_when_to_come_aga
 
 async def test_every_answer_to_a_counted_request_tells_what_is_left(limited: Gateway) -> None:
     found = await limited.client.get("/v1/memories", headers={"Origin": ORIGIN})
-    missing = await limited.client.get("/v1/memories/00000000-0000-7000-8000-000000000000")
+    missing = await limited.client.get(f"/v1/memories/{an_id()}")
     head = await limited.client.head("/v1/memories")
 
     assert (found.status_code, missing.status_code, head.status_code) == (200, 404, 200)
@@ -65,6 +66,13 @@ async def test_every_answer_to_a_counted_request_tells_what_is_left(limited: Gat
     assert {"RateLimit", "RateLimit-Policy"} <= set(
         found.headers["Access-Control-Expose-Headers"].split(", ")
     )
+
+
+async def test_a_route_that_asks_for_two_roles_counts_a_request_once(limited: Gateway) -> None:
+    answer = await limited.client.post(f"/v1/memories/{an_id()}:revert", json={"version": 7})
+
+    assert answer.status_code == 404
+    assert answer.headers.get_list("RateLimit") == ['"principal";r=2;t=60']
 
 
 async def test_a_tenant_is_limited_over_all_its_keys_and_others_are_not(limited: Gateway) -> None:
