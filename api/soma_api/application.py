@@ -50,7 +50,7 @@ from soma_api.routes import (
 )
 from soma_api.security_headers import ASKED_BY_BROWSERS, METHODS, READ_BY_BROWSERS, security_headers
 from soma_api.services import make_services
-from soma_schemas.violations import WITHIN, violations_of
+from soma_schemas.violations import violations_of
 
 _ROUTERS = (
     memories.router,
@@ -185,9 +185,8 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 def _as_validation_error(finding: dict[str, Any]) -> ValidationError:
     """Return one of FastAPI's findings as pydantic's own, so that one place names what is wrong."""
     reason = finding["msg"] + _hint(finding)
-    within = finding.get("ctx", {}).get(WITHIN, "")
-    kind = PydanticCustomError(finding["type"], "{reason}", {"reason": reason, WITHIN: within})
-    details = InitErrorDetails(type=kind, loc=tuple(finding["loc"][1:]), input=None)
+    kind = PydanticCustomError(finding["type"], "{reason}", finding.get("ctx", {}) | {"reason": reason})
+    details = InitErrorDetails(type=kind, loc=tuple(finding["loc"][1:]), input=finding.get("input"))
     return ValidationError.from_exception_data("request", [details])
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from soma_schemas.errors import SomaError
 
@@ -107,6 +107,7 @@ class ContractError(SomaError):
 # Under this name the context of an error of pydantic's says where in the field.
 WITHIN = "within"
 _LONGEST_PLACE = 256
+_PYDANTIC_TOO_LONG = "too_long"
 _OWN_TYPES = frozenset(code.value for code in ViolationCode)
 _CODES_BY_PYDANTIC_TYPE = {
     "missing": ViolationCode.MISSING_FIELD,
@@ -116,7 +117,6 @@ _CODES_BY_PYDANTIC_TYPE = {
     "string_too_short": ViolationCode.EMPTY,
     "too_short": ViolationCode.EMPTY,
     "string_too_long": ViolationCode.TOO_LONG,
-    "too_long": ViolationCode.TOO_MANY,
     "greater_than": ViolationCode.OUT_OF_RANGE,
     "greater_than_equal": ViolationCode.OUT_OF_RANGE,
     "less_than": ViolationCode.OUT_OF_RANGE,
@@ -131,10 +131,10 @@ def violations_of(error: ValidationError) -> list[Violation]:
     return [
         Violation(
             path=json_pointer(finding["loc"]) + finding.get("ctx", {}).get(WITHIN, ""),
-            code=_code_of(finding["type"]),
+            code=_code_of(finding),
             message=finding["msg"],
         )
-        for finding in error.errors(include_url=False, include_input=False)
+        for finding in error.errors(include_url=False)
     ]
 
 
@@ -168,7 +168,11 @@ def place_within(parts: Iterable[int | str]) -> str:
     return place
 
 
-def _code_of(pydantic_type: str) -> ViolationCode:
+def _code_of(finding: ErrorDetails) -> ViolationCode:
+    pydantic_type = finding["type"]
+    if pydantic_type == _PYDANTIC_TOO_LONG and "max_length" in finding.get("ctx", {}):
+        # Pydantic's own, with the name of ours. Behind a validator it says it of texts as well.
+        return ViolationCode.TOO_LONG if isinstance(finding["input"], str) else ViolationCode.TOO_MANY
     if pydantic_type in _OWN_TYPES:
         return ViolationCode(pydantic_type)
     if pydantic_type in _CODES_BY_PYDANTIC_TYPE:

@@ -13,6 +13,7 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from soma_api.models.filter_language import BOUNDS, read_filter
 from soma_api.models.memory_filter import Asked, MemoryFilter
@@ -33,7 +34,7 @@ from soma_schemas.fields import (
 from soma_schemas.identity import identified
 from soma_schemas.json_text import JsonError, number_of
 from soma_schemas.limits import Limits
-from soma_schemas.violations import Violation, ViolationCode, json_pointer, violations_of
+from soma_schemas.violations import Violation, ViolationCode, json_pointer, violation_of, violations_of
 
 _COORDINATE = TypeAdapter[list[float]](Coordinate)
 _MAX_PAYLOAD_BYTES = 4096
@@ -54,6 +55,10 @@ def _payload(text: str) -> str:
 def _filter(text: str, info: ValidationInfo) -> str:
     read_filter(text, limits_of(info))
     return text
+
+
+FilterText = Annotated[StorableString, AfterValidator(_filter)]
+A_FILTER = '{"importance": {"gte": 0.5}, "not": {"tags": {"contains": "draft"}}}'
 
 
 class ListQuery(MemoryFilter):
@@ -77,10 +82,10 @@ class ListQuery(MemoryFilter):
         description=f"A JSON object. {MEANING}",
         examples=['{"channel": "chat"}'],
     )
-    filter: Annotated[StorableString, AfterValidator(_filter)] | None = Field(
+    filter: FilterText | None = Field(
         None,
         description=f"What is true of the memories, in the filter language, as JSON. {BOUNDS}",
-        examples=['{"importance": {"gte": 0.5}, "not": {"tags": {"contains": "draft"}}}'],
+        examples=[A_FILTER],
     )
     embeddings: bool = Field(False, description="Also return the vectors that came with memories.")
     sort: Order = Field(Order.UPDATED_DESCENDING, description="A minus puts the newest or greatest first.")
@@ -103,7 +108,7 @@ class ListQuery(MemoryFilter):
         """Return what to ask the database.
 
         Raises:
-            InvalidInputError: A coordinate or a corner breaks the contract.
+            InvalidInputError: A coordinate, a corner or the filter breaks the contract.
             NamespaceForbiddenError: The key does not reach the namespace or the prefix.
         """
         coordinate, low, high = (
@@ -123,7 +128,7 @@ class ListQuery(MemoryFilter):
                 )
             )
         named = None
-        where = EVERYTHING if self.filter is None else read_filter(self.filter, limits).term()
+        where = term_of(self.filter, limits)
         if self.namespace is not None:
             named = identified(principal.tenant, self.namespace, self.key, coordinate)
         # Key and coordinate are asked besides the id: an id can be had without either.
@@ -150,6 +155,24 @@ class ListQuery(MemoryFilter):
     def signature(self) -> dict[str, Any]:
         """Return what a cursor of this list belongs to: everything but the page."""
         return self.model_dump(mode="json", exclude={"limit", "cursor", "embeddings"}, exclude_none=True)
+
+
+def term_of(text: FilterText | None, limits: Limits) -> Every:
+    """Return what the query parameter `filter` lets through.
+
+    Args:
+        text: A filter that was read before, with the default limits; None lets everything through.
+        limits: Of this installation.
+
+    Raises:
+        InvalidInputError: It goes beyond the limits.
+    """
+    if text is None:
+        return EVERYTHING
+    try:
+        return read_filter(text, limits).term()
+    except PydanticCustomError as error:
+        raise _refused(violation_of(error, "/filter")) from None
 
 
 def visible_below(

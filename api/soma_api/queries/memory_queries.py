@@ -13,7 +13,7 @@ from psycopg import sql
 from soma_api.queries.database import Database
 from soma_api.queries.deadlines import LIVING, Deadlines
 from soma_api.queries.filter_sql import SqlConditions
-from soma_api.queries.filter_terms import Every, IsMemory, Selection, Tagged, conjuncts
+from soma_api.queries.filter_terms import Every, IsMemory, Selection, Tagged, Term, conjuncts
 from soma_schemas.memories import SELECTED, Content, content_of
 
 # As many ids as are joined faster than a list is filtered in its order.
@@ -141,6 +141,22 @@ class MemoryQueries:
         rows = await self._database.rows(tenant, _GET_SOME, values, prepare=True)
         return {memory.memory_id: memory for memory in map(_memory, rows)}
 
+    async def matched(
+        self, tenant: str, memory_ids: Collection[UUID], where: Term
+    ) -> dict[UUID, tuple[Memory, bool]]:
+        """Return the living ones among these memories, as `some` does, and whether a term is true of each.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        conditions = SqlConditions()
+        statement = matched_statement(conditions.met_by(where))
+        values = {"memory_ids": list(memory_ids), "embeddings": False} | conditions.values
+        values |= await self._deadlines.values(tenant)
+        rows = await self._database.rows(tenant, statement, values, prepare=False)
+        found = [(_memory(row), met) for met, *row in rows]
+        return {memory.memory_id: (memory, met) for memory, met in found}
+
     async def page(
         self,
         tenant: str,
@@ -218,6 +234,17 @@ def list_statement(order: Order, where: sql.Composable, *, first: bool) -> sql.C
         order=sql.SQL("{column} {direction}, memory_id {direction}").format(
             column=column, direction=direction
         ),
+    )
+
+
+def matched_statement(where: sql.Composable) -> sql.Composed:
+    """Return the statement that reads some memories, each with whether it meets a condition.
+
+    Args:
+        where: What they meet, as `SqlConditions` says it.
+    """
+    return sql.SQL("SELECT ({where}) IS TRUE, {some}").format(
+        where=where, some=sql.SQL(_GET_SOME.removeprefix("\nSELECT "))
     )
 
 

@@ -1,6 +1,6 @@
 """The stream of what is applied, over HTTP: an application follows along without the log."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -9,10 +9,11 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import StreamingResponse
 
 from soma_api.change_feed import Batch, Beginning, ChangeFeed, Place
-from soma_api.dependencies import ChangesApplied, CheckedAgain, Memories, Policies, Reader
+from soma_api.dependencies import ChangesApplied, CheckedAgain, Memories, Policies, Reader, Settings
 from soma_api.middleware import is_head, request_id_of
 from soma_api.models.change_views import AppliedChangeView, change_message, end_message, place_message
-from soma_api.models.list_query import visible_below
+from soma_api.models.filter_language import BOUNDS
+from soma_api.models.list_query import A_FILTER, FilterText, term_of, visible_below
 from soma_api.openapi import answers
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.principals import Principal
@@ -23,7 +24,7 @@ from soma_api.problems import (
     NamespaceForbiddenError,
     StoreUnavailableError,
 )
-from soma_api.queries.change_queries import AppliedChange
+from soma_api.queries.filter_terms import EVERYTHING, Term
 from soma_api.queries.memory_queries import Memory, MemoryQueries
 from soma_schemas.fields import Namespace
 from soma_schemas.namespaces import contains
@@ -51,6 +52,7 @@ class _Follower:
     principal: Principal
     namespace: str | None
     prefix: str | None
+    where: Term
     for_ever: bool
 
     async def messages(self, place: Place, check: CheckedAgain, request_id: str) -> AsyncIterator[bytes]:
@@ -70,11 +72,13 @@ class _Follower:
                 yield end_message(error, request_id)
 
     async def _told(self, batch: Batch) -> list[bytes]:
-        changes = [each for each in batch.changes if self._covers(each.namespace)]
-        last = {each.memory_id: each for each in changes}
-        if not last:
+        covered = [each for each in batch.changes if self._covers(each.namespace)]
+        living, unwanted = await self._living({each.memory_id for each in covered})
+        changes = [each for each in covered if each.memory_id not in unwanted]
+        if not changes:
             return []
-        living, policies = await self._living(last), await self.policies.of(self.principal.tenant)
+        last = {each.memory_id: each for each in changes}
+        policies = await self.policies.of(self.principal.tenant)
         return [
             change_message(
                 each, living.get(each.memory_id) if last[each.memory_id] is each else None, policies
@@ -82,11 +86,27 @@ class _Follower:
             for each in changes
         ]
 
-    async def _living(self, changes: Mapping[UUID, AppliedChange]) -> dict[UUID, Memory]:
-        found = await self.memories.some(self.principal.tenant, list(changes))
-        return {
-            memory_id: memory for memory_id, memory in found.items() if self._covers(memory.content.namespace)
+    async def _living(self, memory_ids: Collection[UUID]) -> tuple[dict[UUID, Memory], set[UUID]]:
+        """Return the memories that are there and covered, and which of them the filter leaves out.
+
+        Of one that lies out of reach nothing is said, not even what the filter makes of it.
+        """
+        if not memory_ids:
+            return {}, set()
+        if self.where == EVERYTHING:
+            some = await self.memories.some(self.principal.tenant, memory_ids)
+            found = {memory_id: (memory, True) for memory_id, memory in some.items()}
+        else:
+            found = await self.memories.matched(self.principal.tenant, memory_ids, self.where)
+        covered = {
+            memory_id: (memory, met)
+            for memory_id, (memory, met) in found.items()
+            if self._covers(memory.content.namespace)
         }
+        return (
+            {memory_id: memory for memory_id, (memory, _) in covered.items()},
+            {memory_id for memory_id, (_, met) in covered.items() if not met},
+        )
 
     def _covers(self, namespace: str | None) -> bool:
         """Say whether something of a namespace may be told, and was asked for."""
@@ -123,6 +143,7 @@ async def follow_changes(
     feed: ChangesApplied,
     memories: Memories,
     policies: Policies,
+    settings: Settings,
     since: Annotated[
         str,
         Query(
@@ -146,6 +167,15 @@ async def follow_changes(
     namespace_prefix: Annotated[
         Namespace | None, Query(description="Of this namespace and all below it.")
     ] = None,
+    where: Annotated[
+        FilterText | None,
+        Query(
+            alias="filter",
+            description="What is true of the memories now, in the filter language, as JSON. Changes of "
+            f"memories that are gone are told whatever it says. {BOUNDS}",
+            examples=[A_FILTER],
+        ),
+    ] = None,
 ) -> StreamingResponse:
     """Follow what is applied to memories and links, as server-sent events.
 
@@ -156,9 +186,12 @@ async def follow_changes(
     if namespace is not None and namespace_prefix is not None:
         raise InvalidInputError("`namespace` and `namespace_prefix` exclude each other")
     visible_below(principal, namespace, namespace_prefix)
+    term = term_of(where, settings.limits)
     begin = last_event_id or since
     place = await feed.begin(Beginning(begin)) if begin in set(Beginning) else Place.parse(begin)
-    follower = _Follower(feed, memories, policies, principal, namespace, namespace_prefix, for_ever=follow)
+    follower = _Follower(
+        feed, memories, policies, principal, namespace, namespace_prefix, term, for_ever=follow
+    )
     feed.require_room()
     headers = {"Cache-Control": "no-store"}
     if is_head(request.scope):

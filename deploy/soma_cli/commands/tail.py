@@ -10,6 +10,7 @@ from soma_cli.api_responses import ChangePlace
 from soma_cli.change_stream import follow_changes
 from soma_cli.commands.options import ApiKey, Url, open_client
 from soma_cli.output import say, show
+from soma_cli.parsing import json_object_of
 from soma_schemas.clock import SystemClock
 
 app = typer.Typer(add_completion=False)
@@ -40,6 +41,15 @@ def tail(
     namespace_prefix: Annotated[
         str | None, typer.Option(help="Of this namespace and all below it.", show_default=False)
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            help="What is true of the memories now, as JSON in the filter language (docs/guides/search.md). "
+            "What is gone is told whatever it says.",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: Annotated[
@@ -50,7 +60,9 @@ def tail(
 
     A lost connection is made again. A change can be told twice then; its `position` is the same.
     """
-    named = {"namespace": namespace, "namespace_prefix": namespace_prefix}
+    if where is not None:
+        json_object_of("filter", where)
+    named = {"namespace": namespace, "namespace_prefix": namespace_prefix, "filter": where}
     asked = {name: value for name, value in named.items() if value is not None} | {"follow": follow}
     place = None
     try:

@@ -160,6 +160,44 @@ async def test_a_namespace_is_followed_alone_or_with_all_below_it(
     assert [each["namespace"] for each in told] == expected
 
 
+async def test_a_filter_looks_at_what_is_there_and_what_is_gone_is_always_told(gateway: Gateway) -> None:
+    fits = gateway.given_memory(namespace="team", tags=["tea"], version=pack_version(1, 9))
+    other = gateway.given_memory(namespace="team", tags=["wine"], version=pack_version(1, 9))
+    untagged = gateway.given_memory(namespace="team", version=pack_version(1, 9))
+    out_of_reach = gateway.given_memory(namespace="secret", tags=["wine"], version=pack_version(1, 9))
+    gone, tombstone = an_id(), an_id()
+    gateway.given_tombstone(tombstone)
+    changed = (fits, other, gone, untagged, out_of_reach, fits, tombstone)
+    for number, memory_id in enumerate(changed):
+        applied(gateway, Position(0, number), namespace="team", memory_id=memory_id)
+    reader = key(gateway, namespaces=["team"])
+
+    told = {}
+    for where in ('{"tags": {"contains": "tea"}}', '{"not": {"tags": {"exists": true}}}'):
+        async with followed(
+            gateway.application, reader, since="beginning", follow="false", filter=where
+        ) as stream:
+            await eventually_so(lambda: stream.ended)
+        told[where] = [
+            (each["memory_id"], each["memory"] and each["memory"]["memory_id"]) for each in stream.changes()
+        ]
+        assert stream.last_id() == "0:7"
+
+    hidden = [(str(gone), None), (str(out_of_reach), None), (str(tombstone), None)]
+    assert list(told.values()) == [
+        [(str(fits), None), *hidden[:2], (str(fits), str(fits)), hidden[2]],
+        [hidden[0], (str(untagged), str(untagged)), *hidden[1:]],
+    ]
+
+
+@pytest.mark.parametrize("where", ["{", "[]", '{"colour": {"eq": "green"}}', '{"tags": {"in": []}}'])
+async def test_a_filter_that_is_none_is_refused(gateway: Gateway, where: str) -> None:
+    answer = await gateway.client.get("/v1/changes", params={"filter": where})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert answer.json()["errors"][0]["path"].startswith("/filter")
+
+
 async def test_a_long_way_is_gone_in_steps_over_what_others_have(gateway: Gateway) -> None:
     with psycopg.connect(gateway.worker_dsn) as connection:
         connection.execute("SELECT soma_ensure_history_partition(%s)", [A_MOMENT.date()])

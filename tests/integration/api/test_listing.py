@@ -242,6 +242,8 @@ class TestRefusals:
             ({"limit": 0}, ("/limit", "out_of_range")),
             ({"limit": 1001}, ("/limit", "out_of_range")),
             ({"limit": "many"}, ("/limit", "wrong_type")),
+            ({"tags": ["tea"] * 65}, ("/tags", "too_many")),
+            ({"cursor": "a" * 1025}, ("/cursor", "too_long")),
             ({"sort": "colour"}, ("/sort", "invalid_value")),
             ({"kind": "PROCEDURAL"}, ("/kind", "invalid_value")),
             ({"namespace": "team//a"}, ("/namespace", "invalid_namespace")),

@@ -168,7 +168,7 @@ async def test_several_searches_are_answered_in_their_order(gateway: Gateway) ->
     ("searches", "path", "code"),
     [
         ([], "/searches", "empty"),
-        ([A_QUESTION] * 21, "/searches", "too_long"),
+        ([A_QUESTION] * 21, "/searches", "too_many"),
         ([A_QUESTION, A_QUESTION | {"top_k": 0}], "/searches/1/top_k", "out_of_range"),
         ([A_QUESTION | {"filter": {"where": {"kind": {}}}}], "/searches/0/filter/where/kind", "empty"),
     ],

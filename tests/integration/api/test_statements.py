@@ -38,7 +38,7 @@ from soma_api.queries.filter_terms import (
     TimeRange,
     TimeWithin,
 )
-from soma_api.queries.memory_queries import Order, list_statement
+from soma_api.queries.memory_queries import Order, list_statement, matched_statement
 from soma_schemas.memories import EQUAL
 
 _A_NUMBER, _A_TIME = NumberRange(at_least=0.5, below=0.7), TimeRange(above=A_MOMENT)
@@ -84,6 +84,7 @@ def _statements() -> dict[str, str]:
             found[f"list {order} {'first' if first else 'after'}"] = list_statement(
                 order, SqlConditions().met_by(EVERY_TERM), first=first
             ).as_string()
+    found["matched"] = matched_statement(SqlConditions().met_by(EVERY_TERM)).as_string()
     return found
 
 

@@ -33,7 +33,7 @@ from soma_api.queries.database import connection_string
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_sql import SqlConditions
 from soma_api.queries.filter_terms import Selection
-from soma_api.queries.memory_queries import Order, _places, list_statement
+from soma_api.queries.memory_queries import Order, _places, list_statement, matched_statement
 from soma_cli.local.postgres import Login
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables.migrations import migrate
@@ -264,6 +264,18 @@ def a_list(
     )
 
 
+def beside_a_filter(buffers: int) -> Case:
+    """Some memories, each with whether a filter lets it through."""
+    conditions = SqlConditions()
+    text = matched_statement(conditions.met_by(selection(tags=["common"]).where)).as_string()
+
+    def values(tenant: str) -> dict[str, Any]:
+        some = {"tenant": tenant, "memory_ids": ids(tenant, 100), "embeddings": False}
+        return some | conditions.values | ended(7, 9)
+
+    return Case(buffers, values, kept=False, text=text)
+
+
 def the_next_page(buffers: int, order: Order, **wanted: Any) -> Case:
     following = a_list(buffers, order, first=False, **wanted)
 
@@ -418,7 +430,8 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_api.queries.memory_queries._GET_SOME": {
         "of 100": Case(
             600, lambda t: {"tenant": t, "memory_ids": ids(t, 100), "embeddings": False} | ended(7, 9)
-        )
+        ),
+        "of 100, each beside a filter": beside_a_filter(600),
     },
     "soma_api.queries.change_queries._ENDS": {
         "": Case(30, lambda _: {"group": "soma-postgres", "topic": "memory.events"})
