@@ -27,7 +27,7 @@ from soma_api.probes import BackingPart, Probe, postgres_probe
 from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
-from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
+from soma_api.queries.vectors.hybrid_search import SearchAnswer, SearchHit, SearchRequest
 from soma_api.resources import Resources
 from soma_api.roles import Role
 from soma_api.settings import ApiSettings, GatewaySettings, OidcSettings
@@ -119,15 +119,16 @@ class CannedSearch:
     """
 
     hits: list[SearchHit] = field(default_factory=list)
+    exhaustive: bool | None = None
     raises: Exception | None = None
     asked: list[SearchRequest] = field(default_factory=list)
 
-    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
+    async def __call__(self, request: SearchRequest) -> SearchAnswer:
         """Answer."""
         self.asked.append(request)
         if self.raises is not None:
             raise self.raises
-        return self.hits
+        return SearchAnswer(self.hits, self.exhaustive)
 
 
 @dataclass

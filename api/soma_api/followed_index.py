@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from soma_api.index_completeness import IndexState, PointsById
-from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
+from soma_api.queries.vectors.hybrid_search import SearchAnswer, SearchRequest
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError, told
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 class Searcher(Protocol):
     """What the API needs of the vector index; `soma_api.queries.vectors.hybrid_search.Search` is one."""
 
-    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
+    async def __call__(self, request: SearchRequest) -> SearchAnswer:
         """Return the best hits, best first.
 
         Raises:
@@ -69,7 +69,7 @@ class FollowedIndex:
         self._index: SearchedIndex | None = None
         self._refused: str | None = None
 
-    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
+    async def __call__(self, request: SearchRequest) -> SearchAnswer:
         """Return the best hits, best first; errors as of the index."""
         index = await self._present()
         try:

@@ -323,11 +323,12 @@ class Hits(Answer):
     """The best hits, best first, and whether the index has everything that they could be among."""
 
     hits: list[Hit]
+    exhaustive: bool | None = None
     index: IndexState
 
     def drawn(self) -> RenderableType:
         """Return each hit with its score, its name, and its text below; and what to know of them all."""
-        lines = list(hit_lines(self.hits))
+        lines = list(hit_lines(self.hits, exhaustive=self.exhaustive))
         if not self.index.complete:
             lines.append(Text(f"memories may be missing here: {self.index.words()}", "yellow"))
         return Group(*lines)
@@ -337,6 +338,7 @@ class SearchAnswer(Answer):
     """What one search of several found."""
 
     hits: list[Hit]
+    exhaustive: bool | None = None
 
 
 class Answers(Answer):
@@ -409,8 +411,10 @@ def _told(event: HistoryEvent) -> Iterator[RenderableType]:
         yield Text(plain(f"    {change.field}: {words[0]} > {words[1]}"))
 
 
-def hit_lines(hits: Sequence[Hit]) -> Iterator[RenderableType]:
+def hit_lines(hits: Sequence[Hit], *, exhaustive: bool | None) -> Iterator[RenderableType]:
     """Yield each hit with its score, its name, and its text below; and what to know of them all."""
+    if exhaustive is False:
+        yield Text("more may say it: none of its words is indexed, or too many memories have one\n", "yellow")
     if not hits:
         yield Text("nothing found")
     elif all(hit.weak for hit in hits):

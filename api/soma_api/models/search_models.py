@@ -15,14 +15,16 @@ from soma_api.models.responses import IndexView, memory_view
 from soma_api.principals import Principal
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import EVERYTHING, NumberRange, Selection
-from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
+from soma_api.queries.vectors.hybrid_search import SearchAnswer, SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reranking import Boost, Context, Threshold
+from soma_api.queries.vectors.wording import Match
 from soma_schemas.fields import (
     Coordinate,
     Embedding,
     Finite,
     Importance,
     Key,
+    StorableString,
     Tag,
     Text,
     broken,
@@ -45,6 +47,10 @@ _A_SEARCH: JsonDict = {
     "top_k": 5,
     "filter": {"namespace_prefix": "assistant", "tags": ["preference"], "importance_min": 0.2},
 }
+
+
+_Term = Annotated[StorableString, Field(min_length=1, max_length=256)]
+_TermBoost = Annotated[Finite, Field(gt=0.0, le=MAX_BOOST)]
 
 
 class PayloadRange(Input):
@@ -188,6 +194,19 @@ class SearchBody(Input):
         f"With it, `top_k` is at most {MAX_DIVERSE}.",
     )
     context: ContextBody | None = Field(None, description="What the question is asked in the light of.")
+    match: Match = Field(
+        Match.WORDS,
+        description="How a memory has to say the query: some of its words (words), or, with mode `keyword`, "
+        "all of them next to each other in this order (phrase), or nothing but the query (exact).",
+    )
+    case_sensitive: bool = Field(
+        False, strict=True, description="Whether capitals make a difference in a phrase or an exact text."
+    )
+    term_boosts: Annotated[dict[_Term, _TermBoost], Field(max_length=_MAX_TERMS)] = Field(
+        default={},
+        description="How much words count for `bm25`, by term; 1 is what every word of the query counts. The "
+        "words of a term are looked for also if the query lacks them.",
+    )
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
@@ -197,6 +216,12 @@ class SearchBody(Input):
             raise broken(ViolationCode.INVALID_VALUE, "a keyword search has no use for a `vector`")
         if self.context is not None and self.mode is SearchMode.KEYWORD:
             raise broken(ViolationCode.INVALID_VALUE, "a keyword search has no use for a `context`")
+        if self.mode is not SearchMode.KEYWORD and self.match is not Match.WORDS:
+            raise broken(ViolationCode.INVALID_VALUE, f"`match` `{self.match}` wants the mode `keyword`")
+        if self.match is Match.WORDS and self.case_sensitive:
+            raise broken(ViolationCode.INVALID_VALUE, "words are compared without their case")
+        if self.mode is SearchMode.VECTOR and self.term_boosts:
+            raise broken(ViolationCode.INVALID_VALUE, "a vector search has no use for `term_boosts`")
         if self.diversity > 0.0 and self.top_k > MAX_DIVERSE:
             raise broken(ViolationCode.OUT_OF_RANGE, f"with `diversity`, `top_k` is at most {MAX_DIVERSE}")
         return self
@@ -220,6 +245,9 @@ class SearchBody(Input):
             filter=self.filter.within(principal),
             top_k=self.top_k,
             diversity=self.diversity,
+            match=self.match,
+            case_sensitive=self.case_sensitive,
+            term_boosts=self.term_boosts,
             context=None
             if self.context is None
             else Context(self.context.text, tuple(self.context.memory_ids), self.context.weight),
@@ -276,10 +304,18 @@ class HitView(BaseModel):
     memory: MemoryView
 
 
+_EXHAUSTIVE = (
+    "Whether no better memory that says the phrase or the exact text was left out. false: there may be some, "
+    "since none of its words is indexed, or more than 10,000 memories have one. null where words alone are "
+    "compared."
+)
+
+
 class HitsView(BaseModel):
     """The best hits, best first, and whether the index has everything that they could be among."""
 
     hits: list[HitView]
+    exhaustive: bool | None = Field(description=_EXHAUSTIVE)
     index: IndexView
 
 
@@ -287,6 +323,7 @@ class AnswerView(BaseModel):
     """What one search of several found, best first."""
 
     hits: list[HitView]
+    exhaustive: bool | None = Field(description=_EXHAUSTIVE)
 
 
 class AnswersView(BaseModel):
@@ -294,6 +331,18 @@ class AnswersView(BaseModel):
 
     answers: list[AnswerView]
     index: IndexView
+
+
+def answer_view(found: SearchAnswer, policies: TenantPolicies, weak_below: float | None) -> dict[str, Any]:
+    """Return what a search found as `AnswerView` describes it.
+
+    Args:
+        found: The answer.
+        policies: In force for its tenant.
+        weak_below: Cosines below are little nearness.
+    """
+    hits = [hit_view(hit, policies, weak_below) for hit in found.hits]
+    return {"hits": hits, "exhaustive": found.exhaustive}
 
 
 def hit_view(hit: SearchHit, policies: TenantPolicies, weak_below: float | None) -> dict[str, Any]:

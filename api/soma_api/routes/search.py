@@ -18,7 +18,7 @@ from soma_api.dependencies import (
 )
 from soma_api.json_body import JsonBody
 from soma_api.models.responses import json_response
-from soma_api.models.search_models import AnswersView, HitsView, SearchBatch, SearchBody, hit_view
+from soma_api.models.search_models import AnswersView, HitsView, SearchBatch, SearchBody, answer_view
 from soma_api.openapi import answers
 from soma_api.problems import (
     ApiError,
@@ -91,11 +91,11 @@ async def search(
     try:
         # Asked first: an index that is complete now has everything that the search then looks through.
         index = await visibility.index_state()
-        hits = await search_index(asked)
+        found = await search_index(asked)
     except _FAILURES as error:
         raise translated(error) from error
-    found = [hit_view(hit, asked.policies, settings.weak_below) for hit in hits]
-    return json_response({"hits": found, "index": index}, 200, answered)
+    view = answer_view(found, asked.policies, settings.weak_below)
+    return json_response(view | {"index": index}, 200, answered)
 
 
 @router.post(
@@ -129,12 +129,12 @@ async def search_batch(
     # All are waited for, also after one has failed: none goes on behind an answer.
     found = await asyncio.gather(*map(search_index, asked), return_exceptions=True)
     views = []
-    for number, hits in enumerate(found):
-        if isinstance(hits, _FAILURES):
-            raise translated(hits, f"/searches/{number}") from hits
-        if isinstance(hits, BaseException):
-            raise hits
-        views.append({"hits": [hit_view(hit, in_force, settings.weak_below) for hit in hits]})
+    for number, one in enumerate(found):
+        if isinstance(one, _FAILURES):
+            raise translated(one, f"/searches/{number}") from one
+        if isinstance(one, BaseException):
+            raise one
+        views.append(answer_view(one, in_force, settings.weak_below))
     return json_response({"answers": views, "index": index}, 200, answered)
 
 

@@ -37,10 +37,11 @@ class QueryHits(Result):
 
     query: str
     hits: list[Hit]
+    exhaustive: bool | None
 
     def drawn(self) -> RenderableType:
         """Return the query, and its hits below."""
-        return Group(Text(plain(self.query), "bold"), *hit_lines(self.hits))
+        return Group(Text(plain(self.query), "bold"), *hit_lines(self.hits, exhaustive=self.exhaustive))
 
 
 class FileHits(Result):
@@ -114,6 +115,24 @@ def search(
         str | None,
         typer.Option("--context", help="A text in whose light the query is meant.", show_default=False),
     ] = None,
+    phrase: Annotated[
+        bool, typer.Option("--phrase", help="Only where the words stand in this order, by keywords.")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Only where the text is the query and nothing more, by keywords.")
+    ] = False,
+    case_sensitive: Annotated[
+        bool, typer.Option("--case-sensitive", help="Capitals make a difference to --phrase and --exact.")
+    ] = False,
+    term_boosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--term-boost",
+            help="How much a word counts instead of 1, whether the query has it or not; repeat it for more.",
+            metavar="WORD=NUMBER",
+            show_default=False,
+        ),
+    ] = None,
     half_life: Annotated[str, typer.Option(help="Age at which half of --boost-recency is left.")] = "30d",
     url: Url = None,
     api_key: ApiKey = None,
@@ -136,6 +155,9 @@ def search(
     given["where"] = None if where is None else json_object_of("filter", where)
     wanted = chosen | {name: value for name, value in given.items() if value is not None}
     asked: dict[str, Any] = {"mode": mode.value, "top_k": top_k, "filter": wanted}
+    asked |= _wording(mode, phrase=phrase, exact=exact, case_sensitive=case_sensitive)
+    if term_boosts:
+        asked["term_boosts"] = dict(map(_term_boost, term_boosts))
     bounds = {"dense": min_meaning, "bm25": min_words or None}
     if any(bound is not None for bound in bounds.values()):
         asked["threshold"] = bounds
@@ -158,6 +180,30 @@ def search(
     show(result, as_json=as_json)
 
 
+def _wording(mode: Mode, *, phrase: bool, exact: bool, case_sensitive: bool) -> dict[str, Any]:
+    if phrase and exact:
+        raise UsageError("--phrase and --exact exclude each other")
+    if not phrase and not exact:
+        if case_sensitive:
+            raise UsageError("--case-sensitive goes with --phrase or --exact")
+        return {}
+    if mode is Mode.VECTOR:
+        raise UsageError("--phrase and --exact search by words: --mode vector does not go with them")
+    return {
+        "mode": Mode.KEYWORD.value,
+        "match": "phrase" if phrase else "exact",
+        "case_sensitive": case_sensitive,
+    }
+
+
+def _term_boost(given: str) -> tuple[str, float]:
+    term, _, number = given.rpartition("=")
+    try:
+        return term, float(number)
+    except ValueError:
+        raise UsageError(f"--term-boost is WORD=NUMBER, not {text_of(given, 'replace')}") from None
+
+
 def _queries(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -173,7 +219,8 @@ def _search_all(client: SomaClient, queries: Sequence[str], asked: dict[str, Any
         some = queries[start : start + _BATCH]
         answer = client.search_many([{"query": each} | asked for each in some])
         found += [
-            QueryHits(query=each, hits=one.hits) for each, one in zip(some, answer.answers, strict=True)
+            QueryHits(query=each, hits=one.hits, exhaustive=one.exhaustive)
+            for each, one in zip(some, answer.answers, strict=True)
         ]
         states.append(answer.index)
     return FileHits(queries=found, complete=all(state.complete for state in states))

@@ -64,7 +64,7 @@ def answers_of(reader: PointReader, embedder: Embedder, policies: Policies) -> A
 
     async def ask(tenant: str, text: str) -> Sequence[UUID]:
         asked = SearchRequest(tenant=tenant, policies=await policies(tenant), text=text, top_k=TOP)
-        return [hit.memory.memory_id for hit in await search(asked)]
+        return [hit.memory.memory_id for hit in (await search(asked)).hits]
 
     return ask
 

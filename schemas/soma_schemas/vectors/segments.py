@@ -20,6 +20,11 @@ _RUN = re.compile(
 )
 
 
+def is_unspaced(character: str) -> bool:
+    """Say whether a character is of a script that puts no spaces between words."""
+    return _RUN.match(character) is not None
+
+
 def segmented_document(text: str) -> str:
     """Return a text with each run of such a script as its single characters and its pairs of neighbours."""
     return _segmented(text, singles=True)

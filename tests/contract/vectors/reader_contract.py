@@ -27,9 +27,10 @@ from soma_api.queries.vectors.conditions import (
     conditions_of,
     of_tenant,
 )
-from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
+from soma_api.queries.vectors.hybrid_search import Search, SearchAnswer, SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question, Unscored
 from soma_api.queries.vectors.reranking import Context
+from soma_api.queries.vectors.wording import Match
 from soma_schemas.clock import Clock
 from soma_schemas.erasure_receipts import selector_digest
 from soma_schemas.events import Decay, ErasureScope, RetentionRule
@@ -92,6 +93,18 @@ async def search(
     **request: Any,
 ) -> list[SearchHit]:
     """Search as the API does."""
+    return (await answered(engine, text, reader=reader, clock=clock, **request)).hits
+
+
+async def answered(
+    engine: Engine,
+    text: str = "tea",
+    *,
+    reader: PointReader | None = None,
+    clock: Clock | None = None,
+    **request: Any,
+) -> SearchAnswer:
+    """The same, with what the answer says of itself."""
     ask = Search(reader or engine.reader, _OneDirection(), _BM25, clock or FakeClock())
     asked: dict[str, Any] = {"tenant": "acme", "policies": NO_POLICIES, "text": text}
     return await ask(SearchRequest(**asked | request))
@@ -127,6 +140,78 @@ class PointReaderContract:
         hits = await search(engine, mode=mode)
 
         assert [hit.memory.content.key for hit in hits] == ["ours"]
+
+    async def test_a_phrase_is_found_behind_whatever_matches_its_words_better(self, engine: Engine) -> None:
+        better = [a_point(key=f"other {n}", text="kettle blue") for n in range(500)]
+        long = " ".join(["wood"] * 40)
+        texts = {
+            "first": f"A Blue Kettle, {long}",
+            "second": f"blue: kettle {long} {long}",
+            "stemmed": f"blue kettles {long}",
+            "foreign": f"blue kettle {long}",
+        }
+        points = [
+            a_point(key=key, text=text, namespace="away" if key == "foreign" else "home")
+            for key, text in texts.items()
+        ]
+        await engine.writer.write([*better, *points])
+        wanted: dict[str, Any] = {"mode": SearchMode.KEYWORD, "match": Match.PHRASE}
+
+        found, exhaustive = await answered(
+            engine, "blue kettle", filter=selection(namespace="home"), **wanted
+        )
+        everywhere, _ = await answered(engine, "blue kettle", **wanted)
+        one, enough = await answered(engine, "blue kettle", top_k=1, **wanted)
+        sensitive, _ = await answered(engine, "Blue Kettle", case_sensitive=True, **wanted)
+
+        assert [hit.memory.content.key for hit in found] == ["first", "second"]
+        assert (exhaustive, enough) == (True, True)
+        assert {hit.memory.content.key for hit in everywhere} == {"first", "second", "foreign"}
+        assert len(one) == 1
+        assert [hit.memory.content.key for hit in sensitive] == ["first"]
+
+    async def test_an_exact_text_is_found_alone(self, engine: Engine) -> None:
+        texts = {"same": "Tea at four.", "longer": "Tea at four. Or five.", "other": "tea at five"}
+        await engine.writer.write([a_point(key=key, text=text) for key, text in texts.items()])
+
+        found, exhaustive = await answered(engine, "tea AT four.", mode=SearchMode.KEYWORD, match=Match.EXACT)
+
+        assert [hit.memory.content.key for hit in found] == ["same"]
+        assert exhaustive is True
+
+    async def test_a_phrase_that_cannot_be_looked_for_says_that_there_may_be_more(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("soma_api.queries.vectors.hybrid_search._MOST_CANDIDATES", 100)
+        await engine.writer.write(
+            [
+                a_point(key="not to be", text="to be or not to be wood " + "stone " * 300),
+                *(a_point(key=f"other {n}", text="wood") for n in range(101)),
+            ]
+        )
+        wanted: dict[str, Any] = {"mode": SearchMode.KEYWORD, "match": Match.PHRASE}
+
+        stop_words = await answered(engine, "to be or not to be", **wanted)
+        common = await answered(engine, "be wood", **wanted)
+        unknown = await answered(engine, "teapot", **wanted)
+        words = await answered(engine, "be wood", mode=SearchMode.KEYWORD)
+
+        assert stop_words == ([], False)
+        assert common == ([], False)
+        assert unknown == ([], True)
+        assert words.exhaustive is None
+
+    async def test_a_term_counts_what_it_is_given(self, engine: Engine) -> None:
+        points = [a_point(key=key, text=f"{key} wood") for key in ("blue", "kettle", "teapot")]
+        await engine.writer.write(points)
+
+        async def order(**boosts: float) -> list[str | None]:
+            hits = await search(engine, "blue kettle", mode=SearchMode.KEYWORD, term_boosts=boosts)
+            return [hit.memory.content.key for hit in hits]
+
+        assert await order(blue=2.0) == ["blue", "kettle"]
+        assert await order(blue=0.5) == ["kettle", "blue"]
+        assert await order(kettle=2.0, teapot=3.0) == ["teapot", "kettle", "blue"]
 
     @pytest.mark.parametrize("mode", SearchMode)
     async def test_a_deleted_memory_is_never_found(self, engine: Engine, mode: SearchMode) -> None:

@@ -15,6 +15,7 @@ from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.fusion import Explanation
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reranking import Boost, Context, Threshold
+from soma_api.queries.vectors.wording import Match
 from soma_api.watermark_waiter import SETTLED
 from soma_schemas.fields import Kind
 from soma_schemas.memories import Content
@@ -149,6 +150,28 @@ async def test_what_is_done_with_candidates_reaches_the_index(gateway: Gateway) 
     assert asked.context == Context("at four", (memory,), 0.3)
 
 
+async def test_how_words_are_compared_reaches_the_index_and_the_answer_says_what_was_looked_at(
+    gateway: Gateway,
+) -> None:
+    plain = await gateway.client.post("/v1/search", json=A_QUESTION)
+    gateway.search.exhaustive = False
+    body = {
+        "mode": "keyword",
+        "match": "phrase",
+        "case_sensitive": True,
+        "term_boosts": {"tea": 2, "coffee": 0.5},
+    }
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION | body)
+    batch = await gateway.client.post("/v1/search:batch", json={"searches": [A_QUESTION | body]})
+
+    _, asked, _ = gateway.search.asked
+    assert (asked.match, asked.case_sensitive) == (Match.PHRASE, True)
+    assert asked.term_boosts == {"tea": 2.0, "coffee": 0.5}
+    assert (body_of(plain)["exhaustive"], body_of(answer)["exhaustive"]) == (None, False)
+    assert body_of(batch)["answers"] == [{"hits": [], "exhaustive": False}]
+
+
 async def test_several_searches_are_answered_in_their_order(gateway: Gateway) -> None:
     gateway.search.hits = [a_hit(5.0)]
 
@@ -257,6 +280,12 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
         (A_QUESTION | {"mode": "keyword", "context": {"text": "a"}}, "", "invalid_value"),
         (A_QUESTION | {"context": {"weight": 2}}, "/context/weight", "out_of_range"),
         (A_QUESTION | {"mode": "psychic"}, "/mode", "invalid_value"),
+        (A_QUESTION | {"match": "phrase"}, "", "invalid_value"),
+        (A_QUESTION | {"mode": "keyword", "match": "regex"}, "/match", "invalid_value"),
+        (A_QUESTION | {"mode": "keyword", "case_sensitive": True}, "", "invalid_value"),
+        (A_QUESTION | {"mode": "vector", "term_boosts": {"tea": 2}}, "", "invalid_value"),
+        (A_QUESTION | {"term_boosts": {"tea": 0}}, "/term_boosts/tea", "out_of_range"),
+        (A_QUESTION | {"term_boosts": {str(n): 2 for n in range(65)}}, "/term_boosts", "too_many"),
         ({}, "", "missing_field"),
         ({"mode": "hybrid", "vector": [1.0]}, "", "missing_field"),
         (A_QUESTION | {"mode": "keyword", "vector": [1.0]}, "", "invalid_value"),

@@ -9,7 +9,7 @@ import pytest
 from fakes import FakeClock
 from soma_api.followed_index import FollowedIndex, SearchedIndex
 from soma_api.index_completeness import IndexState, PointsById
-from soma_api.queries.vectors.hybrid_search import SearchHit, SearchRequest
+from soma_api.queries.vectors.hybrid_search import SearchAnswer, SearchRequest
 from soma_schemas.errors import MismatchError
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.vectors.index_errors import IndexUnavailableError
@@ -26,11 +26,11 @@ class AnIndex:
         self.gone = False
         self.complete = True
 
-    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
+    async def __call__(self, request: SearchRequest) -> SearchAnswer:
         """Find nothing."""
         del request
         await self.read(())
-        return []
+        return SearchAnswer([], None)
 
     async def read(self, ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Return nothing."""
@@ -93,7 +93,7 @@ async def test_a_question_to_an_index_that_is_gone_is_answered_by_the_one_in_its
     await place.followed(_QUESTION)
     place.in_use, place.old.gone = place.new, True
 
-    assert await place.followed(_QUESTION) == []
+    assert await place.followed(_QUESTION) == SearchAnswer([], None)
     assert await place.followed.read(()) == {}
 
     assert place.new.asked == 2

@@ -427,6 +427,54 @@ def test_bounds_and_boosts_of_a_search_are_sent_as_the_options_say(
     assert api.asked[0].body["boost"] == {"importance": 0.0, "recency": 1.5, "half_life_seconds": 43_200}
 
 
+def test_how_words_are_compared_is_sent_as_the_options_say(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.answers({"hits": [], "exhaustive": False, "index": WHOLE})
+    api.answers({"hits": [], "exhaustive": True, "index": WHOLE})
+
+    common = soma(
+        "search", "to be", "--phrase", "--case-sensitive", "--term-boost", "tea=2", "--term-boost", "a=b=0.5",
+        environment=at,
+    )  # fmt: skip
+    whole = soma("search", "tea", "--exact", "--mode", "keyword", environment=at)
+
+    assert common.out.startswith("more may say it: ")
+    assert whole.out == "nothing found\n"
+    wordings = [
+        {name: asked.body.get(name) for name in ("mode", "match", "case_sensitive", "term_boosts")}
+        for asked in api.asked
+    ]
+    assert wordings == [
+        {
+            "mode": "keyword",
+            "match": "phrase",
+            "case_sensitive": True,
+            "term_boosts": {"tea": 2.0, "a=b": 0.5},
+        },
+        {"mode": "keyword", "match": "exact", "case_sensitive": False, "term_boosts": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--phrase", "--exact"],
+        ["--phrase", "--mode", "vector"],
+        ["--case-sensitive"],
+        ["--term-boost", "tea"],
+        ["--term-boost", "tea=much"],
+    ],
+)
+def test_what_does_not_go_together_asks_nothing(
+    soma: Soma, api: CannedApi, at: dict[str, str], options: list[str]
+) -> None:
+    ran = soma("search", "tea", *options, environment=at)
+
+    assert ran.code == 2
+    assert api.asked == []
+
+
 def test_the_lines_of_a_file_are_searched_for_in_batches(
     soma: Soma, api: CannedApi, at: dict[str, str], tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """The search itself: what it asks the engine, and what it makes of the answers."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import NumberRange
 from soma_api.queries.vectors.conditions import Condition, OneOf, conditions_of
 from soma_api.queries.vectors.fusion import Candidate, Explanation
-from soma_api.queries.vectors.hybrid_search import Search, SearchMode, SearchRequest
+from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, Question, Unscored
 from soma_api.queries.vectors.reranking import Boost, Context, Threshold
 from soma_schemas.vectors.bm25 import Bm25Encoder
@@ -98,8 +98,15 @@ def asked(**request: Any) -> SearchRequest:
     return SearchRequest(tenant="acme", policies=NO_POLICIES, **request)
 
 
-def _search(reader: ScriptedReader, embedder: Embedder | None = None) -> Search:
-    return Search(reader, embedder or Embedder(), Bm25Encoder(), FakeClock())
+def _search(
+    reader: ScriptedReader, embedder: Embedder | None = None
+) -> Callable[[SearchRequest], Awaitable[list[SearchHit]]]:
+    search = Search(reader, embedder or Embedder(), Bm25Encoder(), FakeClock())
+
+    async def hits(request: SearchRequest) -> list[SearchHit]:
+        return (await search(request)).hits
+
+    return hits
 
 
 async def test_a_hit_carries_the_memory_its_score_and_the_parts_of_the_score() -> None:
@@ -346,3 +353,25 @@ def test_every_filter_adds_its_conditions_to_that_of_the_tenant() -> None:
     assert conditions is not None
     assert conditions[0] == OneOf([prefix_label("acme", "team/a")])
     assert len(conditions) == 5
+
+
+async def test_the_words_of_a_term_count_as_much_as_it_says() -> None:
+    reader = ScriptedReader(Candidates())
+    kettle, teapot, blue = (Bm25Encoder().query(word) for word in ("kettle", "teapot", "blue"))
+    assert kettle is not None
+    assert teapot is not None
+    assert blue is not None
+
+    await _search(reader)(
+        asked(text="the blue kettles", term_boosts={"Kettle": 2.0, "teapot kettle": 0.5, "the": 9.0})
+    )
+    await _search(reader)(asked(text="the", term_boosts={"the": 9.0}, mode=SearchMode.KEYWORD))
+
+    boosted, nothing = (question.sparse for question in reader.questions)
+    assert boosted is not None
+    assert dict(zip(boosted.indices, boosted.values, strict=True)) == {
+        blue.indices[0]: 1.0,
+        kettle.indices[0]: 2.0,
+        teapot.indices[0]: 0.5,
+    }
+    assert nothing is None

@@ -123,9 +123,8 @@ async def search(tmp_path: Path, embedder: PackagedEmbedder, points: list[Point]
 
 async def hits(search: Search, question: str, mode: SearchMode, prefix: str | None = None) -> list[SearchHit]:
     wanted = selection(namespace_prefix=prefix)
-    return await search(
-        SearchRequest(tenant=TENANT, policies=NO_POLICIES, text=question, mode=mode, filter=wanted)
-    )
+    asked = SearchRequest(tenant=TENANT, policies=NO_POLICIES, text=question, mode=mode, filter=wanted)
+    return (await search(asked)).hits
 
 
 def share_of_weak(found: list[SearchHit]) -> float:

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from qdrant_edge import SparseVector
 
 from soma_api.queries.erasure_selection import ErasureSelection
 from soma_api.queries.filter_terms import Selection
@@ -26,8 +29,9 @@ from soma_api.queries.vectors.reranking import (
     shifted,
 )
 from soma_api.queries.vectors.unerased import unerased
+from soma_api.queries.vectors.wording import Match, Says, says
 from soma_schemas import tracing
-from soma_schemas.clock import Clock
+from soma_schemas.clock import Clock, yield_now
 from soma_schemas.memories import Content
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.tracing import SpanKind
@@ -42,6 +46,8 @@ _CANDIDATES = 100
 _FIELDS = (TENANT, VERSION, DOCUMENT)
 # Where no condition tells what is to be left out, so many candidates of each kind are looked through.
 _MOST_CANDIDATES = 10_000
+# So many are read at a time, then others have their turn.
+_CANDIDATES_READ = 250
 
 
 class SearchMode(StrEnum):
@@ -67,6 +73,9 @@ class SearchRequest:
         diversity: How much hits are to differ from each other, 0 to 1.
         context: What the question is asked in the light of; None: nothing.
         erasures: The open erasures of the tenant: what they select is not found.
+        match: How the words are to be said; a search for words alone can ask for more than some of them.
+        case_sensitive: Whether capitals make a difference in that.
+        term_boosts: What the words of a term count instead of 1, by term. The text may lack them.
     """
 
     tenant: str
@@ -81,6 +90,9 @@ class SearchRequest:
     diversity: float = 0.0
     context: Context | None = None
     erasures: Sequence[ErasureSelection] = ()
+    match: Match = Match.WORDS
+    case_sensitive: bool = False
+    term_boosts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def considers_more(self) -> bool:
@@ -94,20 +106,34 @@ class SearchRequest:
             raise ValueError("a keyword search has no use for a vector")
         if self.context is not None and self.mode is SearchMode.KEYWORD:
             raise ValueError("a keyword search has no use for a context")
+        if self.mode is not SearchMode.KEYWORD and self.match is not Match.WORDS:
+            raise ValueError("only a keyword search can want a phrase or an exact text")
+        if self.mode is SearchMode.VECTOR and self.term_boosts:
+            raise ValueError("a vector search has no use for terms")
         if self.top_k < 1:
             raise ValueError("a search returns at least one hit")
 
     @property
     def sifts(self) -> bool:
-        """Say whether some of what is left out meets every condition: what has faded, or an erased digest."""
-        return self.policies.decays or not all(each.is_named for each in self.erasures)
+        """Say whether some of what is left out meets every condition: no engine computes what it is."""
+        return (
+            self.match is not Match.WORDS
+            or self.policies.decays
+            or not all(each.is_named for each in self.erasures)
+        )
 
     def leaves_out(self, memory_id: UUID, content: Content, now: datetime) -> bool:
-        """Say whether a memory has ended, or is selected by an open erasure."""
+        """Say whether a memory has ended, is selected by an open erasure, or does not say what is asked."""
         deadline = self.policies.deadline_of(content)
-        return (deadline is not None and deadline.at <= now) or any(
-            each.selects(memory_id, content.namespace, content.subject) for each in self.erasures
+        return (
+            (deadline is not None and deadline.at <= now)
+            or any(each.selects(memory_id, content.namespace, content.subject) for each in self.erasures)
+            or not self._says(content.text)
         )
+
+    @cached_property
+    def _says(self) -> Says:
+        return says(self.match, self.text or "", case_sensitive=self.case_sensitive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +143,19 @@ class SearchHit:
     memory: Memory
     score: float
     explanation: Explanation
+
+
+class SearchAnswer(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        hits: Best first.
+        exhaustive: Whether no memory that says what is asked can be missing among the hits; None where words
+            are only compared.
+    """
+
+    hits: list[SearchHit]
+    exhaustive: bool | None
 
 
 class Search:
@@ -135,7 +174,7 @@ class Search:
         self._bm25 = bm25
         self._clock = clock
 
-    async def __call__(self, request: SearchRequest) -> list[SearchHit]:
+    async def __call__(self, request: SearchRequest) -> SearchAnswer:
         """Return the best hits, best first; a question that says nothing has none.
 
         Raises:
@@ -146,11 +185,11 @@ class Search:
         """
         conditions = conditions_of(request.tenant, request.filter)
         if conditions is None:
-            return []
+            return SearchAnswer([], None if request.match is Match.WORDS else True)
         conditions += unerased(request.tenant, request.erasures)
         with tracing.part("embed"):
             dense = await self._shifted(request) if request.mode is not SearchMode.KEYWORD else None
-        words = self._bm25.query(request.text or "") if request.mode is not SearchMode.VECTOR else None
+        words = self._words(request)
         question = Question(
             conditions + self._living(request),
             of_tenant(request.tenant),
@@ -160,9 +199,9 @@ class Search:
         )
         with tracing.part("query points", SpanKind.CLIENT, tracing.QDRANT):
             if request.sifts:
-                found = await self._sifted(request, question)
+                found, exhaustive = await self._sifted(request, question)
             else:
-                found = await self._reader.candidates(question)
+                found, exhaustive = await self._reader.candidates(question), True
             if request.mode is SearchMode.HYBRID:
                 found = await self._complete(question, found)
         best = await self._best(request, question, found)
@@ -177,30 +216,55 @@ class Search:
             hits = [
                 hit for hit in hits if not request.leaves_out(hit.memory.memory_id, hit.memory.content, now)
             ]
-        return hits
+        if request.match is Match.WORDS:
+            return SearchAnswer(hits, None)
+        # A text of which no word is indexed cannot be looked for.
+        return SearchAnswer(hits, exhaustive and words is not None)
 
-    async def _sifted(self, request: SearchRequest, question: Question) -> Candidates:
-        """Return candidates without what no condition leaves out, as many as asked for where there are.
+    def _words(self, request: SearchRequest) -> SparseVector | None:
+        """Return the words of a question, each with what it counts."""
+        if request.mode is SearchMode.VECTOR:
+            return None
+        words = self._bm25.query(request.text or "")
+        if not request.term_boosts:
+            return words
+        weights = {} if words is None else dict(zip(words.indices, words.values, strict=True))
+        boosts: dict[int, float] = {}
+        for term, boost in request.term_boosts.items():
+            named = self._bm25.query(term)
+            for index in () if named is None else named.indices:
+                boosts[index] = max(boost, boosts.get(index, 0.0))
+        weights |= boosts
+        return SparseVector(list(weights), list(weights.values())) if weights else None
 
-        No engine can compute a decay or a digest, so the points themselves are read. As a rule the worker of
-        retention has left none that is to be left out, and the first look is enough.
+    async def _sifted(self, request: SearchRequest, question: Question) -> tuple[Candidates, bool]:
+        """Return candidates without what no condition leaves out, and whether no better one was left unseen.
+
+        They are as many as asked for where there are. No engine can compute a decay, a digest or a phrase, so
+        the points themselves are read. As a rule the worker of retention has left none that is to be left
+        out, and the first look is enough; a phrase is looked for among more than are wanted from the start.
         """
         wanted = question.limit
+        if request.match is not Match.WORDS:
+            question = replace(question, limit=max(wanted, _CANDIDATES))
+        kept: dict[UUID, bool] = {}
         while True:
             found = await self._reader.candidates(question)
-            payloads = await self._reader.payloads(
-                list({each.id for each in (*found.dense, *found.sparse)}), question.conditions, _FIELDS
-            )
-            now = self._clock.now()
-            kept = {place for place, payload in payloads.items() if _is_kept(request, payload, now)}
-            dense = [each for each in found.dense if each.id in kept]
-            sparse = [each for each in found.sparse if each.id in kept]
+            unread = list({each.id for each in (*found.dense, *found.sparse)} - kept.keys())
+            for start in range(0, len(unread), _CANDIDATES_READ):
+                some = unread[start : start + _CANDIDATES_READ]
+                payloads = await self._reader.payloads(some, question.conditions, _FIELDS)
+                now = self._clock.now()
+                kept |= {each: each in payloads and _is_kept(request, payloads[each], now) for each in some}
+                await yield_now()
+            dense = [each for each in found.dense if kept[each.id]]
+            sparse = [each for each in found.sparse if kept[each.id]]
             enough = all(
                 len(some) >= wanted or len(all_found) < question.limit
                 for some, all_found in ((dense, found.dense), (sparse, found.sparse))
             )
             if enough or question.limit >= _MOST_CANDIDATES:
-                return Candidates(dense[:wanted], sparse[:wanted])
+                return Candidates(dense[:wanted], sparse[:wanted]), enough
             question = replace(question, limit=min(4 * question.limit, _MOST_CANDIDATES))
 
     async def _best(self, request: SearchRequest, question: Question, found: Candidates) -> list[Ranked]:
