@@ -48,7 +48,6 @@ def says(match: Match, asked: str, *, case_sensitive: bool) -> Says:
 
 
 def _folded(text: str, *, case_sensitive: bool) -> str:
-    text = unicodedata.normalize("NFC", text)
     return text if case_sensitive else text.casefold()
 
 
