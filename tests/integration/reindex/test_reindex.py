@@ -290,8 +290,8 @@ class Asking:
     async def run(self, over: asyncio.Event) -> None:
         while not over.is_set():
             try:
-                hits = await self.index(question("Note 7 on tea."))
-                assert hits[0].memory.content.key == "note 7"
+                found = await self.index(question("Note 7 on tea."))
+                assert found.hits[0].memory.content.key == "note 7"
                 await self.index.look(complete)
             except (AssertionError, SomaError) as error:
                 self.failed.append(error)
@@ -433,7 +433,7 @@ async def test_a_server_without_room_leaves_the_index_in_use_alone_and_is_waited
             rebuilt = await rebuilding
 
     assert said[0] == "index_unavailable: the vector index does not answer: RESOURCE_EXHAUSTED"
-    assert found[0].memory.content.key == "note 7"
+    assert found.hits[0].memory.content.key == "note 7"
     assert rebuilt.switched
 
 
