@@ -327,7 +327,7 @@ class Hits(Answer):
     index: IndexState
 
     def drawn(self) -> RenderableType:
-        """Return each hit with its score, its name, and its text below; and what to know of them all."""
+        """Return each hit with its rank, its name, and its text below; and what to know of them all."""
         lines = list(hit_lines(self.hits, exhaustive=self.exhaustive))
         if not self.index.complete:
             lines.append(Text(f"memories may be missing here: {self.index.words()}", "yellow"))
@@ -412,18 +412,18 @@ def _told(event: HistoryEvent) -> Iterator[RenderableType]:
 
 
 def hit_lines(hits: Sequence[Hit], *, exhaustive: bool | None) -> Iterator[RenderableType]:
-    """Yield each hit with its score, its name, and its text below; and what to know of them all."""
+    """Yield each hit with its rank, its name, and its text below; and what to know of them all."""
     if exhaustive is False:
         yield Text("more may say it: none of its words is indexed, or too many memories have one\n", "yellow")
     if not hits:
         yield Text("nothing found")
     elif all(hit.weak for hit in hits):
         yield Text("nothing fits well; the nearest are\n", "yellow")
-    for hit in hits:
-        yield from _hit(hit)
+    for rank, hit in enumerate(hits, 1):
+        yield from _hit(rank, hit)
 
 
-def _hit(hit: Hit) -> Iterator[RenderableType]:
+def _hit(rank: int, hit: Hit) -> Iterator[RenderableType]:
     memory, why = hit.memory, hit.explanation
     parts = [
         ("meaning", why.dense),
@@ -432,14 +432,16 @@ def _hit(hit: Hit) -> Iterator[RenderableType]:
         ("recency", why.recency_boost),
     ]
     reasons = [f"{name} {value:.2f}" for name, value in parts if value is not None]
+    # Good for comparing hits of this question alone: the best of few can have 0.
+    reasons.append(f"score {hit.score:.2f}")
     if hit.weak:
         reasons.append("weak")
     yield Text.assemble(
-        (f"{hit.score:6.2f}  ", "bold"),
+        (f"{rank:4}  ", "bold"),
         (plain(f"{memory.namespace}  {one_line(memory.name(), 60)}"), "cyan"),
         (f"  {memory.occurred_at:%Y-%m-%d}  {', '.join(reasons)}", "dim"),
     )
-    yield Padding(Text(plain(memory.text)), (0, 0, 1, 8))
+    yield Padding(Text(plain(memory.text)), (0, 0, 1, 6))
 
 
 class Policy(Answer):

@@ -387,7 +387,7 @@ def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: 
     }
 
 
-def test_a_hit_is_shown_with_its_score_and_what_it_is_made_of(
+def test_a_hit_is_shown_with_its_rank_and_what_its_score_is_made_of(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
     api.answers({"hits": [a_hit(0.5, weak=False), a_hit(0.125, weak=True)], "index": WHOLE})
@@ -395,8 +395,8 @@ def test_a_hit_is_shown_with_its_score_and_what_it_is_made_of(
     ran = soma("search", "tea?", environment=at)
 
     assert ran.out == (
-        "  5.00  team/notes  tea  2026-03-02  meaning 0.50\n        Tea at four.\n\n"
-        "  1.25  team/notes  tea  2026-03-02  meaning 0.12, weak\n        Tea at four.\n\n"
+        "   1  team/notes  tea  2026-03-02  meaning 0.50, score 5.00\n      Tea at four.\n\n"
+        "   2  team/notes  tea  2026-03-02  meaning 0.12, score 1.25, weak\n      Tea at four.\n\n"
     )
 
 
@@ -408,8 +408,8 @@ def test_hits_that_are_all_weak_are_said_to_be_the_nearest_only(
 
     weak, unknown = (soma("search", "tea?", environment=at).out for _ in range(2))
 
-    assert weak.startswith("nothing fits well; the nearest are\n\n  1.25  team/notes")
-    assert unknown.startswith("  1.25  team/notes")
+    assert weak.startswith("nothing fits well; the nearest are\n\n   1  team/notes")
+    assert unknown.startswith("   1  team/notes")
 
 
 def test_bounds_and_boosts_of_a_search_are_sent_as_the_options_say(
