@@ -2,20 +2,22 @@
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from embedding_endpoint import embedding_endpoint
+from judge.stores import Point
 from judge.verdict import behind
-from judging import index_folders, installation, judged_at_home
+from judging import embedded_points, index_folders, installation, judged_at_home
 from soma_cli.connection import running_stack
 from soma_cli.settings import KNOWN, OperatorSettings
 from soma_command import Soma
 from soma_schemas.configuration import load
 from soma_schemas.settings import PublishingSettings
-from soma_up import soma_up
+from soma_up import Up, soma_up
 from struck_soma import ended, started
 from waiting import eventually_now
 
@@ -50,6 +52,35 @@ def is_found(soma: Soma, text: str) -> bool:
     found = soma("search", text, "--json")
     assert found.code == 0, found
     return text in [hit["memory"]["text"] for hit in json.loads(found.out)["hits"]]
+
+
+def closed(index: Path, api: int) -> list[Point]:
+    """The points of an index, once the API has gone over to another one.
+
+    Whoever opens it while it is being closed sees a part of it.
+    """
+    shard = str(index / "shard")
+    eventually_now(lambda: shard in Path(f"/proc/{api}/maps").read_text(), lambda mapped: not mapped)
+    return embedded_points(index)
+
+
+def living(points: list[Point], text: str) -> list[Point]:
+    """The points that hold a text."""
+    return [point for point in points if text in str(point.payload)]
+
+
+def erasure(soma: Soma, request: str) -> dict[str, Any]:
+    """How far an erasure is."""
+    shown: dict[str, Any] = json.loads(soma("erase", "show", request, "--json").out)
+    return shown
+
+
+def asked(soma: Soma, subject: str) -> str:
+    """Ask for an erasure, and return its id once an index keeps it from its end."""
+    ran = soma("erase", "subject", subject, "--yes", "--wait", "0", "--json")
+    request: str = json.loads(ran.out)["request_id"]
+    eventually_now(lambda: erasure(soma, request)["waits_for"], lambda waits_for: waits_for == "vector_index")
+    return request
 
 
 def stored(soma: Soma, text: str, *options: str) -> None:
@@ -167,3 +198,39 @@ def test_an_index_of_a_newer_version_waits_for_processes_of_that_version(
         assert is_found(soma, "The orchard was planted by a miller.")
     assert rebuilt.code == 0, rebuilt.err
     assert json.loads(rebuilt.out)["switched"]
+
+
+def test_an_erasure_during_and_after_a_rebuild_ends_when_no_index_holds_anything(
+    at_home: Soma, stack: Up
+) -> None:
+    soma, early, late = at_home, "Ada keeps bees in Utrecht.", "Bob repairs clocks in Ghent."
+    api = stack.pid("api")
+    assert api is not None
+    soma("reindex", "--drop")  # of the tests before
+    stored(soma, early, "--subject", "ada-rebuilt")
+    stored(soma, late, "--subject", "bob-rebuilt")
+    assert soma("reindex", "--no-switch").code == 0
+    following = status(soma)["following"]["name"]
+    built = embedded_points(index_folders(soma.home)[following])
+
+    first = asked(soma, "ada-rebuilt")
+    switched = soma("reindex", "--yes")
+    former = status(soma)["former"]["name"]
+    kept = closed(index_folders(soma.home)[former], api)
+    second = asked(soma, "bob-rebuilt")
+    before = [erasure(soma, each)["state"] for each in (first, second)]
+    found = [is_found(soma, each) for each in (early, late)]
+    dropped = soma("reindex", "--drop")
+    done = [
+        eventually_now(partial(erasure, soma, each), lambda shown: shown["state"] == "completed")
+        for each in (first, second)
+    ]
+
+    assert switched.code == 0, switched.err
+    assert (len(living(built, early)), len(living(built, late))) == (1, 1)
+    assert (len(living(kept, early)), len(living(kept, late))) == (0, 1)
+    assert before == ["verifying", "verifying"]
+    assert found == [False, False]
+    assert dropped.code == 0, dropped.err
+    assert all(each["receipt"] is not None for each in done)
+    assert former not in index_folders(soma.home)
