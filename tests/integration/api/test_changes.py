@@ -331,6 +331,23 @@ async def test_more_followers_than_are_allowed_are_refused(
     assert again.status == 200
 
 
+async def test_a_stream_is_one_request_for_the_rate_limits_however_long_it_goes_on(
+    api_postgres: PostgresSettings, worker_dsn: str, owner_dsn: str
+) -> None:
+    settings = GatewaySettings(rate_limit_per_principal=3, api_key_cache_ttl=timedelta(0))
+    async with open_gateway(
+        api_postgres, worker_dsn=worker_dsn, owner_dsn=owner_dsn, gateway=settings
+    ) as gateway:
+        credential = gateway.client.headers["Authorization"].removeprefix("Bearer ")
+        async with followed(gateway.application, credential) as stream:
+            for offset in range(4):
+                applied(gateway, Position(0, offset))
+                await stream.told(offset + 1)
+        answer = await gateway.client.get("/v1/memories")
+
+    assert answer.headers["RateLimit"] == '"principal";r=1;t=60'
+
+
 async def test_a_stream_counts_with_the_time_to_its_beginning(gateway: Gateway) -> None:
     async with followed(gateway.application, key(gateway)):
         gateway.clock.advance(3600)

@@ -1,6 +1,7 @@
 import pytest
 
 from fakes import FakeClock
+from soma_api import rate_limits
 from soma_api.metrics import ApiMetrics
 from soma_api.principals import Principal
 from soma_api.problems import RateLimitedError
@@ -124,6 +125,17 @@ def test_what_is_left_to_the_tenant_is_told_only_with_its_refusal() -> None:
     assert told["RateLimit-Policy"] == '"principal";q=10;w=60, "tenant";q=1;w=60'
     assert told["RateLimit"] == '"principal";r=9;t=60'
     assert refused.headers["RateLimit"] == '"tenant";r=0;t=60'
+
+
+def test_only_so_many_minutes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "_MAX_WINDOWS", 2)
+    limited = Limited(per_principal=1)
+
+    for actor in ("key:one", "key:two", "key:three"):
+        assert limited.admitted(a_principal(actor), 1) == 1
+
+    assert limited.admitted(a_principal("key:three"), 1) == 0
+    assert limited.admitted(a_principal("key:one"), 1) == 1
 
 
 def test_a_subject_with_slashes_is_not_another_principal() -> None:
