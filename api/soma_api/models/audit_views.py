@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize
 from soma_api.queries.audit_log_queries import AuditEntry
+from soma_schemas.fields import StorableString
 
 _AN_ENTRY: dict[str, Any] = {
     "happened_at": "2026-03-02T12:00:00Z",
@@ -40,8 +41,8 @@ class AuditLogQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    action: str | None = Field(None, max_length=128, description="Only acts of this kind.")
-    subject: str | None = Field(None, max_length=4096, description="Only acts on this.")
+    action: StorableString | None = Field(None, max_length=128, description="Only acts of this kind.")
+    subject: StorableString | None = Field(None, max_length=4096, description="Only acts on this.")
     limit: PageSize = Field(DEFAULT_PAGE_SIZE, description="Acts on a page.")
     cursor: str | None = Field(None, max_length=1024, description="`next_cursor` of the page before.")
 

@@ -59,6 +59,13 @@ async def test_pages_follow_each_other_without_holes(admin: Gateway) -> None:
     assert seen == made[::-1]
 
 
+@pytest.mark.parametrize("name", ["action", "subject"])
+async def test_what_no_database_can_hold_is_refused(admin: Gateway, name: str) -> None:
+    answer = await admin.client.get("/v1/audit", params={name: "\0"})
+
+    assert (answer.status_code, body_of(answer)["code"]) == (422, "invalid_input")
+
+
 async def test_a_cursor_of_another_question_is_refused(admin: Gateway) -> None:
     for _ in range(2):
         create_key(admin.owner_dsn, NewKey("acme", Role.READER), admin.clock.now())
