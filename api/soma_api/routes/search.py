@@ -1,7 +1,8 @@
 """Searching over HTTP."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -16,6 +17,7 @@ from soma_api.dependencies import (
     Settings,
     StoreVisibility,
 )
+from soma_api.index_completeness import IndexState
 from soma_api.json_body import JsonBody
 from soma_api.models.responses import json_response
 from soma_api.models.search_models import AnswersView, HitsView, SearchBatch, SearchBody, answer_view
@@ -36,6 +38,7 @@ from soma_api.problems import (
     TooStaleError,
     UnsupportedMediaTypeError,
 )
+from soma_api.queries.vectors.hybrid_search import SearchRequest
 from soma_schemas.errors import SomaError
 from soma_schemas.vectors import index_errors
 from soma_schemas.vectors.index_errors import EmbeddingRefusedError, UnfitVectorError
@@ -48,6 +51,38 @@ _Batch = Annotated[SearchBatch, Depends(JsonBody(SearchBatch))]
 
 # What the index and the embedder raise. Anything else is a mistake of ours, and says so.
 _FAILURES = (SomaError, ConnectionError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class _Searches:
+    """What a search takes besides its body: a dependency."""
+
+    principal: Reader
+    visibility: StoreVisibility
+    search_index: SearchIndex
+    erasures: ErasuresInProgress
+    settings: Settings
+    policies: Policies
+
+    async def requests(self, bodies: Sequence[SearchBody]) -> list[SearchRequest]:
+        """Return what the index is asked, within what the principal may see."""
+        tenant = self.principal.tenant
+        in_force, selected = await self.policies.of(tenant), await self.erasures.of(tenant)
+        return [replace(body.request(self.principal, in_force), erasures=selected) for body in bodies]
+
+    async def index_state(self) -> IndexState:
+        """Return how complete the index is. Asked before a search, which then looks through all of that.
+
+        Raises:
+            IndexUnavailableError: It does not answer.
+        """
+        try:
+            return await self.visibility.index_state()
+        except _FAILURES as error:
+            raise translated(error) from error
+
+
+_Searching = Annotated[_Searches, Depends()]
 
 
 _PROBLEMS = (
@@ -71,30 +106,16 @@ _PROBLEMS = (
     response_model=HitsView,
     responses=answers(HitsView, {}, *_PROBLEMS),
 )
-async def search(
-    *,
-    principal: Reader,
-    consistency: ReadsIndex,
-    visibility: StoreVisibility,
-    search_index: SearchIndex,
-    erasures: ErasuresInProgress,
-    settings: Settings,
-    policies: Policies,
-    body: _Body,
-) -> Response:
+async def search(*, searching: _Searching, consistency: ReadsIndex, body: _Body) -> Response:
     """Search memories by meaning, by words, or by both. Each hit has the parts of its score."""
-    asked = replace(
-        body.request(principal, await policies.of(principal.tenant)),
-        erasures=await erasures.of(principal.tenant),
-    )
+    (asked,) = await searching.requests([body])
     answered = await consistency.ensure()
+    index = await searching.index_state()
     try:
-        # Asked first: an index that is complete now has everything that the search then looks through.
-        index = await visibility.index_state()
-        found = await search_index(asked)
+        found = await searching.search_index(asked)
     except _FAILURES as error:
         raise translated(error) from error
-    view = answer_view(found, asked.policies, settings.weak_below)
+    view = answer_view(found, asked.policies, searching.settings.weak_below)
     return json_response(view | {"index": index}, 200, answered)
 
 
@@ -104,37 +125,23 @@ async def search(
     response_model=AnswersView,
     responses=answers(AnswersView, {}, *_PROBLEMS),
 )
-async def search_batch(
-    *,
-    principal: Reader,
-    consistency: ReadsIndex,
-    visibility: StoreVisibility,
-    search_index: SearchIndex,
-    erasures: ErasuresInProgress,
-    settings: Settings,
-    policies: Policies,
-    batch: _Batch,
-) -> Response:
+async def search_batch(*, searching: _Searching, consistency: ReadsIndex, batch: _Batch) -> Response:
     """Search several times in one request. The answers have the order of the searches.
 
     If one search cannot be answered, none is; the problem names it.
     """
-    in_force, open_erasures = await policies.of(principal.tenant), await erasures.of(principal.tenant)
-    asked = [replace(body.request(principal, in_force), erasures=open_erasures) for body in batch.searches]
+    asked = await searching.requests(batch.searches)
     answered = await consistency.ensure()
-    try:
-        index = await visibility.index_state()
-    except _FAILURES as error:
-        raise translated(error) from error
+    index = await searching.index_state()
     # All are waited for, also after one has failed: none goes on behind an answer.
-    found = await asyncio.gather(*map(search_index, asked), return_exceptions=True)
+    found = await asyncio.gather(*map(searching.search_index, asked), return_exceptions=True)
     views = []
-    for number, one in enumerate(found):
+    for number, (request, one) in enumerate(zip(asked, found, strict=True)):
         if isinstance(one, _FAILURES):
             raise translated(one, f"/searches/{number}") from one
         if isinstance(one, BaseException):
             raise one
-        views.append(answer_view(one, in_force, settings.weak_below))
+        views.append(answer_view(one, request.policies, searching.settings.weak_below))
     return json_response({"answers": views, "index": index}, 200, answered)
 
 
