@@ -8,8 +8,6 @@ from uuid import UUID
 from pydantic import (
     AfterValidator,
     Field,
-    TypeAdapter,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
@@ -18,30 +16,29 @@ from pydantic_core import PydanticCustomError
 from soma_api.models.filter_language import BOUNDS, read_filter
 from soma_api.models.memory_filter import Asked, MemoryFilter
 from soma_api.models.payload_filter import MEANING, compared
-from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize, QueryImportance
+from soma_api.models.query_parameters import (
+    DEFAULT_PAGE_SIZE,
+    Numbers,
+    PageSize,
+    QueryImportance,
+    numbers_of,
+    refused_query,
+)
 from soma_api.principals import Principal
-from soma_api.problems import InvalidInputError, Source, field_errors_of
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import EVERYTHING, Every, Selection
 from soma_api.queries.memory_queries import Memory, Order
 from soma_schemas.fields import (
-    Coordinate,
     StorableString,
     broken,
     json_object,
     limits_of,
 )
 from soma_schemas.identity import identified
-from soma_schemas.json_text import JsonError, number_of
 from soma_schemas.limits import Limits
-from soma_schemas.violations import Violation, ViolationCode, json_pointer, violation_of, violations_of
+from soma_schemas.violations import Violation, ViolationCode, violation_of
 
-_COORDINATE = TypeAdapter[list[float]](Coordinate)
 _MAX_PAYLOAD_BYTES = 4096
-_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?"
-_NUMBERS = rf"^{_NUMBER}(,{_NUMBER}){{0,63}}$"
-
-Numbers = Annotated[str, Field(pattern=_NUMBERS, max_length=2048)]
 
 
 def _payload(text: str) -> str:
@@ -112,7 +109,7 @@ class ListQuery(MemoryFilter):
             NamespaceForbiddenError: The key does not reach the namespace or the prefix.
         """
         coordinate, low, high = (
-            _numbers(name, text, limits)
+            numbers_of(name, text, limits)
             for name, text in (
                 ("coordinate", self.coordinate),
                 ("coordinate_min", self.coordinate_min),
@@ -120,7 +117,7 @@ class ListQuery(MemoryFilter):
             )
         )
         if low is not None and high is not None and len(low) != len(high):
-            raise _refused(
+            raise refused_query(
                 Violation(
                     "/coordinate_max",
                     ViolationCode.INVALID_VALUE,
@@ -172,7 +169,7 @@ def term_of(text: FilterText | None, limits: Limits) -> Every:
     try:
         return read_filter(text, limits).term()
     except PydanticCustomError as error:
-        raise _refused(violation_of(error, "/filter")) from None
+        raise refused_query(violation_of(error, "/filter")) from None
 
 
 def visible_below(
@@ -212,27 +209,3 @@ def after(sort_value: Sequence[Any]) -> tuple[Any, UUID]:
     """Return the place in an order that a genuine cursor holds."""
     value, memory_id = sort_value
     return value, UUID(memory_id)
-
-
-def _numbers(name: str, text: str | None, limits: Limits) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return _COORDINATE.validate_python(
-            [number_of(number) for number in text.split(",")], context={"limits": limits}
-        )
-    except JsonError as error:
-        raise _refused(Violation(json_pointer([name]), error.code, str(error))) from None
-    except ValidationError as error:
-        raise _refused(
-            *(
-                Violation(json_pointer([name]) + each.path, each.code, each.message)
-                for each in violations_of(error)
-            )
-        ) from None
-
-
-def _refused(*violations: Violation) -> InvalidInputError:
-    return InvalidInputError(
-        "the query breaks the contract", errors=field_errors_of(violations, Source.QUERY)
-    )

@@ -1,13 +1,23 @@
 """Numbers in a query string, as JSON writes them, and other parameters that several routes take."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Query
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from soma_schemas.fields import StorableString, broken
+from soma_api.problems import InvalidInputError, Source, field_errors_of
+from soma_schemas.fields import Coordinate, StorableString, broken
 from soma_schemas.json_text import JsonError, number_of
-from soma_schemas.violations import ViolationCode
+from soma_schemas.limits import Limits
+from soma_schemas.violations import Violation, ViolationCode, json_pointer, violations_of
+
+ValueT = TypeVar("ValueT")
+
+_COORDINATE = TypeAdapter[list[float]](Coordinate)
+_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?"
+_NUMBERS = rf"^{_NUMBER}(,{_NUMBER}){{0,63}}$"
+
+Numbers = Annotated[str, Field(pattern=_NUMBERS, max_length=2048)]
 
 
 def _number(value: object) -> object:
@@ -32,3 +42,47 @@ LinkTypes = Annotated[
 QueryWeight = Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True), BeforeValidator(_number)]
 QueryVersion = Annotated[int, Field(ge=1, lt=2**63, strict=True), BeforeValidator(_number)]
 QueryDepth = Annotated[int, Field(ge=1, le=5, strict=True), BeforeValidator(_number)]
+
+
+def numbers_of(name: str, text: str | None, limits: Limits) -> list[float] | None:
+    """Return a coordinate that a parameter spells; None where it is left out.
+
+    Args:
+        name: The parameter.
+        text: Its value.
+        limits: Of this installation.
+
+    Raises:
+        InvalidInputError: It breaks the contract.
+    """
+    if text is None:
+        return None
+    try:
+        numbers = [number_of(number) for number in text.split(",")]
+    except JsonError as error:
+        raise refused_query(Violation(json_pointer([name]), error.code, str(error))) from None
+    return held_to_limits(_COORDINATE, name, numbers, limits)
+
+
+def held_to_limits(adapter: TypeAdapter[ValueT], name: str, value: object, limits: Limits) -> ValueT:
+    """Return the value of a parameter, which was read with the default limits or none.
+
+    Raises:
+        InvalidInputError: It breaks the contract under the limits of this installation.
+    """
+    try:
+        return adapter.validate_python(value, context={"limits": limits})
+    except ValidationError as error:
+        raise refused_query(
+            *(
+                Violation(json_pointer([name]) + each.path, each.code, each.message)
+                for each in violations_of(error)
+            )
+        ) from None
+
+
+def refused_query(*violations: Violation) -> InvalidInputError:
+    """Return the problem of a query that breaks the contract."""
+    return InvalidInputError(
+        "the query breaks the contract", errors=field_errors_of(violations, Source.QUERY)
+    )

@@ -66,6 +66,7 @@ _A_STORE: JsonDict = {
     "importance": 0.7,
     "source": "https://chat.example/ada/42",
 }
+_A_STATE: JsonDict = {"text": "Ada prefers tea at four.", "kind": "SEMANTIC", "tags": ["preference", "tea"]}
 _A_PATCH: JsonDict = {"importance": 0.9, "payload": {"confidence": 1.0, "channel": None}}
 
 
@@ -75,18 +76,12 @@ class Input(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class StoreMemory(Input):
-    """A memory to be stored: its whole state."""
+class MemoryState(Input):
+    """The whole state of a memory, whatever names it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_A_STORE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_A_STATE]})
 
-    namespace: Namespace = Field(description="Path: 1 to 16 segments joined by `/`.")
     text: Text = Field(description="What is remembered, in words.")
-    key: Key | None = Field(None, description="Names the memory in its namespace; storing again replaces it.")
-    coordinate: Coordinate | None = Field(None, description="Names the memory by a place, instead of a key.")
-    memory_id: RequestId | None = Field(
-        None, description="Only for a memory with neither key nor coordinate; left out, one is made."
-    )
     kind: Kind = Field(Kind.EPISODIC, description="Something that happened, or something that is known.")
     payload: JsonObject = Field(
         default={}, description="Any JSON object. Integers are kept as they are, other numbers as doubles."
@@ -108,6 +103,19 @@ class StoreMemory(Input):
         None, description="Apply only onto this version; 0: only when there is none. As `If-Match` does."
     )
     tenant: Tenant | None = Field(None, description="Comes from the key; another one is refused.")
+
+
+class StoreMemory(MemoryState):
+    """A memory to be stored: its whole state, and what names it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_A_STORE]})
+
+    namespace: Namespace = Field(description="Path: 1 to 16 segments joined by `/`.")
+    key: Key | None = Field(None, description="Names the memory in its namespace; storing again replaces it.")
+    coordinate: Coordinate | None = Field(None, description="Names the memory by a place, instead of a key.")
+    memory_id: RequestId | None = Field(
+        None, description="Only for a memory with neither key nor coordinate; left out, one is made."
+    )
 
     def fields(
         self, *, tenant: str, event_id: UUID, memory_id: UUID, now: Any, actor: str, expected: int | None

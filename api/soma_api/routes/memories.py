@@ -22,7 +22,8 @@ from soma_api.dependencies import (
 )
 from soma_api.json_body import JsonBody
 from soma_api.models.list_query import ListQuery, after, sort_key
-from soma_api.models.requests import PatchMemory, StoreBatch, StoreMemory
+from soma_api.models.memory_name import MemoryName
+from soma_api.models.requests import MemoryState, PatchMemory, StoreBatch, StoreMemory
 from soma_api.models.responses import BatchView, MemoryPage, WriteView, json_response, memory_view
 from soma_api.openapi import answers
 from soma_api.problems import (
@@ -63,6 +64,7 @@ register_url_convertor("id", _IdConvertor())
 _ONE = "/v1/memories/{memory_id:id}"
 
 _Memory = Annotated[StoreMemory, Depends(JsonBody(StoreMemory))]
+_State = Annotated[MemoryState, Depends(JsonBody(MemoryState))]
 _Batch = Annotated[StoreBatch, Depends(JsonBody(StoreBatch))]
 _Patch = Annotated[PatchMemory, Depends(JsonBody(PatchMemory, "application/merge-patch+json"))]
 
@@ -175,6 +177,38 @@ async def list_memories(
     in_force = await policies.of(principal.tenant)
     views = [memory_view(memory, in_force, embeddings=query.embeddings) for memory in page]
     return json_response({"memories": views, "next_cursor": next_cursor}, 200, answered)
+
+
+@router.put(
+    "/v1/memories",
+    operation_id="put_named_memory",
+    status_code=202,
+    response_model=WriteView,
+    responses=answers(
+        WriteView,
+        {
+            201: "Made, readable and searchable; only with `Prefer: wait`.",
+            200: "Replaced, readable and searchable; only with `Prefer: wait`.",
+        },
+        *_BODY,
+        *_PUBLISH,
+    ),
+)
+async def put_named_memory(
+    *,
+    write: ConditionalWrite,
+    settings: Settings,
+    name: Annotated[MemoryName, Query()],
+    state: _State,
+) -> Response:
+    """Store the whole state of the memory with this key or coordinate, whether it is there or not.
+
+    The same request again leaves the same state. `If-None-Match: *` makes the memory and replaces none;
+    `If-Match` replaces the version that was read.
+    """
+    event = write.events.store(name.of(state, settings.limits))
+    (event,) = await write.access.over_expired([event])
+    return await write.responder.one(event, creates=Creates.IF_NEW)
 
 
 @router.get(

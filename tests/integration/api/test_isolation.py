@@ -111,6 +111,7 @@ BODIES: dict[tuple[str, str], Sequence[Any]] = {
         {"memories": [A_MEMORY | {"key": "canary-key", "expected_version": THEIR_VERSION}]},
         {"memories": [A_MEMORY | {"tenant": "globex"}]},
     ],
+    ("PUT", "/v1/memories"): [{"text": "tea"}, {"text": "tea", "expected_version": THEIR_VERSION}],
     ("PUT", "/v1/memories/{memory_id}"): [A_MEMORY, A_MEMORY | {"namespace": THEIR_NAMESPACE}],
     ("PATCH", "/v1/memories/{memory_id}"): [{"text": "tea"}, {"tags": ["canary-tag"]}],
     ("PUT", "/v1/memories/{memory_id}/links/{to_memory_id}"): [
@@ -378,6 +379,7 @@ BY_AN_ID_THAT_IS_KNOWN = ("PUT", "/v1/memories/{memory_id}")
 BLIND = {
     ("POST", "/v1/memories"),
     ("POST", "/v1/memories:batch"),
+    ("PUT", "/v1/memories"),
     ("PUT", "/v1/memories/{memory_id}"),
     ("POST", "/v1/search"),
     ("POST", "/v1/search:batch"),

@@ -9,8 +9,9 @@ import pytest
 
 from api_gateway import Gateway, body_of
 from builders import A_MOMENT, A_TENANT, an_id
+from soma_api.roles import Role
 from soma_schemas.events import MemoryDeleted, MemoryPatched, MemoryStored, PatchField
-from soma_schemas.identity import memory_id_for_key
+from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
 from soma_schemas.producer import DeliveryTimeoutError
 from soma_schemas.registry import RegistryUnreachableError
 from soma_schemas.versions import Position, pack_version
@@ -112,6 +113,62 @@ async def test_a_put_stores_at_the_id_of_its_path(gateway: Gateway) -> None:
     await gateway.client.put(f"/v1/memories/{memory}", json=GOOD)
 
     assert [event.memory_id for event in gateway.published] == [memory]
+
+
+@pytest.mark.parametrize(
+    ("name", "memory"),
+    [
+        ({"key": "tea"}, memory_id_for_key(A_TENANT, "team/notes", "tea")),
+        ({"coordinate": "1,-2.5"}, memory_id_for_coordinate(A_TENANT, "team/notes", [1.0, -2.5])),
+    ],
+)
+async def test_a_put_at_a_key_or_a_coordinate_stores_what_has_that_name(
+    gateway: Gateway, name: dict[str, str], memory: UUID
+) -> None:
+    answer = await gateway.client.put(
+        "/v1/memories",
+        params={"namespace": "team/notes"} | name,
+        json={"text": "tea at four", "payload": {"a": 1}, "actor": "ada"},
+        headers={"If-None-Match": "*"},
+    )
+
+    (event,) = gateway.published
+    assert isinstance(event, MemoryStored)
+    assert (answer.status_code, body_of(answer)["memory_id"]) == (202, str(memory))
+    assert (event.memory_id, event.namespace, event.text) == (memory, "team/notes", "tea at four")
+    assert (event.payload, event.actor, event.expected_version) == ('{"a": 1}', "ada", 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "code", "source"),
+    [
+        ({}, {"text": "a"}, "missing_field", "query"),
+        ({"key": "a", "coordinate": "1"}, {"text": "a"}, "key_and_coordinate", "query"),
+        ({"coordinate": ",".join(["1"] * 17)}, {"text": "a"}, "too_many", "query"),
+        ({"key": "a" * 513}, {"text": "a"}, "too_long", "query"),
+        ({"key": "a"}, {"text": "a", "key": "b"}, "unknown_field", "body"),
+        ({"key": "a", "memory_id": str(UUID(int=1))}, {"text": "a"}, "unknown_field", "query"),
+    ],
+)
+async def test_a_put_that_does_not_name_one_memory_in_its_query_is_refused(
+    gateway: Gateway, query: dict[str, str], body: dict[str, str], code: str, source: str
+) -> None:
+    answer = await gateway.client.put("/v1/memories", params={"namespace": "team"} | query, json=body)
+
+    (error,) = body_of(answer)["errors"]
+    assert (answer.status_code, error["code"], error["source"]) == (422, code, source)
+    assert gateway.published == []
+
+
+async def test_a_key_for_some_namespaces_puts_nothing_at_a_name_outside_of_them(gateway: Gateway) -> None:
+    gateway.use(gateway.a_key(Role.WRITER, namespaces=["mine"]))
+
+    answer = await gateway.client.put(
+        "/v1/memories", params={"namespace": "theirs", "key": "a"}, json={"text": "a"}
+    )
+
+    assert (answer.status_code, body_of(answer)["code"]) == (403, "namespace_forbidden")
+    assert gateway.published == []
 
 
 async def test_a_patch_lies_in_the_namespace_that_the_database_knows(gateway: Gateway) -> None:
@@ -292,14 +349,18 @@ class TestWaiting:
         assert (answer.status_code, body_of(answer)["code"]) == (status, code)
         assert body_of(answer)["write"]["position"] == "0:0"
 
+    @pytest.mark.parametrize("named", ["by its id", "by its key"])
     async def test_a_put_that_made_the_memory_is_told_apart_from_one_that_replaced_it(
-        self, gateway: Gateway
+        self, gateway: Gateway, named: str
     ) -> None:
-        memory = an_id()
+        memory = memory_id_for_key(A_TENANT, "team/notes", "tea")
+        path, body = f"/v1/memories/{memory}", GOOD | {"key": "tea"}
+        if named == "by its key":
+            path, body = "/v1/memories?namespace=team/notes&key=tea", {"text": "tea at four"}
         for offset, created in ((0, True), (1, False)):
             gateway.settle(Position(0, offset), memory_id=memory)
             self._as_applied(gateway, memory, offset, created=created)
-            answer = await gateway.client.put(f"/v1/memories/{memory}", json=GOOD, headers=WAIT)
+            answer = await gateway.client.put(path, json=body, headers=WAIT)
             assert answer.status_code == (201 if created else 200)
 
     @staticmethod

@@ -112,8 +112,8 @@ def test_a_text_is_measured_in_bytes_by_the_limits_of_the_installation() -> None
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     assert errors(b'{"text": 7, "colour": 1}') == [
-        ("/namespace", ViolationCode.MISSING_FIELD),
         ("/text", ViolationCode.WRONG_TYPE),
+        ("/namespace", ViolationCode.MISSING_FIELD),
         ("/colour", ViolationCode.UNKNOWN_FIELD),
     ]
 
