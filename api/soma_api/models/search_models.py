@@ -1,9 +1,9 @@
-"""The models of a search and of its hits."""
+"""The models of a search, and the functions that show what it found."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from soma_api.models.filter_language import BOUNDS, Where
@@ -11,7 +11,7 @@ from soma_api.models.list_query import visible_below
 from soma_api.models.memory_filter import MemoryFilter
 from soma_api.models.payload_filter import MEANING, SEARCHED, compared
 from soma_api.models.requests import Input, JsonObject, RequestId
-from soma_api.models.responses import IndexView, memory_view
+from soma_api.models.responses import memory_view
 from soma_api.principals import Principal
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import EVERYTHING, NumberRange, Selection
@@ -29,7 +29,6 @@ from soma_schemas.fields import (
     Text,
     broken,
 )
-from soma_schemas.memories import MemoryView
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.violations import ViolationCode
 
@@ -270,67 +269,6 @@ class SearchBatch(Input):
     searches: Annotated[list[SearchBody], Field(min_length=1, max_length=MAX_SEARCHES)] = Field(
         description=f"At most {MAX_SEARCHES}."
     )
-
-
-class ExplanationView(BaseModel):
-    """What a score is made of."""
-
-    dense: float | None = Field(
-        description="Cosine between question and memory; null when it was not compared."
-    )
-    bm25: float | None = Field(description="How well the words match; null when none does.")
-    dense_z_score: float | None = Field(
-        description="How far `dense` lies above the mean of the candidates, in standard deviations. The "
-        "score of a hybrid search is the mean of this and `bm25_z_score`; null in other searches."
-    )
-    bm25_z_score: float | None = Field(description="The same of `bm25`, which is 0 where no word matches.")
-    importance_boost: float | None = Field(
-        description="What `boost.importance` added to the score; null without a boost."
-    )
-    recency_boost: float | None = Field(
-        description="What `boost.recency` added to the score; null without a boost."
-    )
-
-
-class HitView(BaseModel):
-    """A memory that was found, and why."""
-
-    score: float = Field(description="Greater is better; comparable within one answer only.")
-    explanation: ExplanationView
-    weak: bool | None = Field(
-        description="Probably not about the question: none of its words is in the memory, or words were not "
-        "asked for, and the cosine is below `SOMA_API__WEAK_BELOW`. null where that is not set for the model."
-    )
-    memory: MemoryView
-
-
-_EXHAUSTIVE = (
-    "Whether no better memory that says the phrase or the exact text was left out. false: there may be some, "
-    "since none of its words is indexed, or more than 10,000 memories have one. null where words alone are "
-    "compared."
-)
-
-
-class HitsView(BaseModel):
-    """The best hits, best first, and whether the index has everything that they could be among."""
-
-    hits: list[HitView]
-    exhaustive: bool | None = Field(description=_EXHAUSTIVE)
-    index: IndexView
-
-
-class AnswerView(BaseModel):
-    """What one search of several found, best first."""
-
-    hits: list[HitView]
-    exhaustive: bool | None = Field(description=_EXHAUSTIVE)
-
-
-class AnswersView(BaseModel):
-    """The answers in the order of the searches, and whether the index has everything."""
-
-    answers: list[AnswerView]
-    index: IndexView
 
 
 def answer_view(found: SearchAnswer, policies: TenantPolicies, weak_below: float | None) -> dict[str, Any]:

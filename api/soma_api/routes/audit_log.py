@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import AuditLog, AuditLogAdmin, PageCursors
-from soma_api.models.audit_views import AuditLogPage, AuditLogQuery, audit_entry_view
+from soma_api.models.audit_views import AuditLogQuery, audit_entry_view
 from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
@@ -15,6 +15,7 @@ from soma_api.problems import (
     NamespaceForbiddenError,
     StoreUnavailableError,
 )
+from soma_schemas.responses.audit_responses import AuditLogPage
 
 router = APIRouter(tags=["operation"])
 

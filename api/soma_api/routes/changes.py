@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from soma_api.change_feed import Batch, Beginning, ChangeFeed, Place
 from soma_api.dependencies import ChangesApplied, CheckedAgain, Memories, Policies, Reader, Settings
 from soma_api.middleware import is_head, request_id_of
-from soma_api.models.change_views import AppliedChangeView, change_message, end_message, place_message
+from soma_api.models.change_views import change_message, end_message, place_message
 from soma_api.models.filter_language import BOUNDS
 from soma_api.models.list_query import A_FILTER, FilterText, term_of, visible_below
 from soma_api.openapi import answers
@@ -28,6 +28,7 @@ from soma_api.queries.filter_terms import EVERYTHING, Term
 from soma_api.queries.memory_queries import Memory, MemoryQueries
 from soma_schemas.fields import Namespace
 from soma_schemas.namespaces import contains
+from soma_schemas.responses.change_responses import AppliedChangeView
 
 router = APIRouter(tags=["changes"])
 

@@ -7,12 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import DeadLetterOperator, DeadLetters, PageCursors
-from soma_api.models.dead_letter_views import (
-    DeadLetterPage,
-    DeadLetterQuery,
-    DeadLetterView,
-    dead_letter_view,
-)
+from soma_api.models.dead_letter_views import DeadLetterQuery, dead_letter_view
 from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
@@ -22,6 +17,7 @@ from soma_api.problems import (
     NamespaceForbiddenError,
     StoreUnavailableError,
 )
+from soma_schemas.responses.dead_letter_responses import DeadLetterPage, DeadLetterView
 
 router = APIRouter(tags=["operation"])
 

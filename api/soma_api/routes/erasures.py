@@ -9,13 +9,7 @@ from starlette.responses import Response
 from soma_api import headers
 from soma_api.dependencies import ErasureAdmin, ErasureRequests, Erasures, PageCursors
 from soma_api.json_body import JsonBody
-from soma_api.models.erasure_views import (
-    ErasurePage,
-    ErasureQuery,
-    ErasureView,
-    RequestErasure,
-    erasure_view,
-)
+from soma_api.models.erasure_views import ErasureQuery, RequestErasure, erasure_view
 from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
@@ -33,6 +27,7 @@ from soma_api.problems import (
     TenantMismatchError,
     UnsupportedMediaTypeError,
 )
+from soma_schemas.responses.erasure_responses import ErasurePage, ErasureView
 
 router = APIRouter(tags=["erasure"])
 

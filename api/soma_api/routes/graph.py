@@ -18,14 +18,7 @@ from soma_api.models.query_parameters import (
     QueryDepth,
     QueryWeight,
 )
-from soma_api.models.responses import (
-    LinkPage,
-    NeighborsView,
-    PathView,
-    json_response,
-    link_view,
-    memory_view,
-)
+from soma_api.models.responses import json_response, link_view, memory_view
 from soma_api.namespace_access import require_readable
 from soma_api.openapi import answers
 from soma_api.principals import Principal
@@ -44,6 +37,7 @@ from soma_api.problems import (
 from soma_api.queries.link_queries import BEGINNING, Direction, LinkQueries, ListedLink
 from soma_schemas.fields import Namespace
 from soma_schemas.namespaces import contains
+from soma_schemas.responses.link_responses import LinkPage, NeighborsView, PathView
 
 router = APIRouter(tags=["links"])
 

@@ -3,51 +3,21 @@
 from dataclasses import replace
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from soma_api.dependencies import ProcessMetrics, RequiresElsewhere, StoreVisibility
 from soma_api.index_completeness import IndexState
 from soma_api.injection import AllServices
-from soma_api.models.responses import IndexView, json_response
+from soma_api.models.responses import json_response
 from soma_api.probes import BackingPart, check
 from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
 from soma_api.roles import Role
 from soma_api.visibility import Visibility
 from soma_schemas.errors import SomaError
+from soma_schemas.responses.health_responses import Alive, Readiness
 from soma_schemas.vectors.index_errors import IndexIncompleteError
 
 router = APIRouter(tags=["health"])
-
-
-class Alive(BaseModel):
-    """The process serves."""
-
-    status: str = Field(description="`alive`.")
-
-
-class PartView(BaseModel):
-    """How one part behind the API answered."""
-
-    ready: bool
-    milliseconds: float
-    error: str | None = Field(
-        description="The code of the failure: of ours, `http_...`, `sqlstate_...`, or else its class."
-    )
-
-
-class Readiness(BaseModel):
-    """Whether the API can answer."""
-
-    status: str = Field(
-        description="`ready`; `degraded`: only searches (vectors) or only writes (kafka, registry) fail; "
-        "`not_ready`: nothing works, because keys cannot be checked."
-    )
-    parts: dict[str, PartView]
-    index: IndexView | None = Field(
-        description="How complete the vector index is; null when it does not answer. While it is not "
-        "complete, part `vectors` fails with `index_incomplete`."
-    )
 
 
 @router.get("/healthz", operation_id="healthz", response_model=Alive)

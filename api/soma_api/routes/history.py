@@ -23,16 +23,10 @@ from soma_api.dependencies import (
     WaitsForPosition,
 )
 from soma_api.json_body import JsonBody, parsed
-from soma_api.models.history_views import (
-    HistoryPage,
-    RevertMemory,
-    RevisionView,
-    event_view,
-    revision_view,
-)
+from soma_api.models.history_views import RevertMemory, event_view, revision_view
 from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize, QueryVersion
 from soma_api.models.requests import StoreMemory
-from soma_api.models.responses import WriteView, json_response
+from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.principals import Principal
 from soma_api.problems import (
@@ -60,6 +54,8 @@ from soma_api.queries.memory_queries import Whereabouts
 from soma_api.revisions import UNKNOWN, State, Unknown, revision_after, revisions
 from soma_api.write_responses import Creates
 from soma_schemas.fields import Moment
+from soma_schemas.responses.history_responses import HistoryPage, RevisionView
+from soma_schemas.responses.write_responses import WriteView
 from soma_schemas.versions import NO_VERSION
 
 router = APIRouter(tags=["history"])

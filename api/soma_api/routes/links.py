@@ -18,7 +18,7 @@ from soma_api.dependencies import (
 from soma_api.json_body import JsonBody
 from soma_api.models.query_parameters import LinkTypes
 from soma_api.models.requests import PutLink
-from soma_api.models.responses import LinksView, WriteView, json_response, link_view
+from soma_api.models.responses import json_response, link_view
 from soma_api.namespace_access import require_readable
 from soma_api.openapi import answers
 from soma_api.problems import (
@@ -43,6 +43,8 @@ from soma_api.problems import (
 from soma_api.queries.link_queries import Direction
 from soma_api.write_responses import Creates
 from soma_schemas.fields import StorableString
+from soma_schemas.responses.link_responses import LinksView
+from soma_schemas.responses.write_responses import WriteView
 
 router = APIRouter(tags=["links"])
 

@@ -24,7 +24,7 @@ from soma_api.json_body import JsonBody
 from soma_api.models.list_query import ListQuery, after, sort_key
 from soma_api.models.memory_name import MemoryName
 from soma_api.models.requests import MemoryState, PatchMemory, StoreBatch, StoreMemory
-from soma_api.models.responses import BatchView, MemoryPage, WriteView, json_response, memory_view
+from soma_api.models.responses import json_response, memory_view
 from soma_api.openapi import answers
 from soma_api.problems import (
     BodyTooLargeError,
@@ -50,6 +50,8 @@ from soma_api.problems import (
 )
 from soma_api.write_responses import Creates
 from soma_schemas.memories import MemoryView
+from soma_schemas.responses.memory_responses import MemoryPage
+from soma_schemas.responses.write_responses import BatchView, WriteView
 
 router = APIRouter(tags=["memories"])
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from soma_api.dependencies import Overview, Reader, ReadsRecords, StoreVisibility
 from soma_api.models.list_query import visible_below
-from soma_api.models.responses import NamespaceTree, StatsView, json_response
+from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.problems import (
     InvalidHeaderError,
@@ -20,6 +20,7 @@ from soma_api.problems import (
 from soma_api.watermark_waiter import SETTLED
 from soma_schemas.fields import Namespace
 from soma_schemas.limits import MAX_NAMESPACE_SEGMENTS
+from soma_schemas.responses.overview_responses import NamespaceTree, StatsView
 
 router = APIRouter(tags=["overview"])
 

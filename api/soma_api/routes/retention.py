@@ -19,13 +19,7 @@ from soma_api.dependencies import (
 from soma_api.json_body import JsonBody
 from soma_api.middleware import request_id_of
 from soma_api.models.responses import json_response
-from soma_api.models.retention_models import (
-    PlanBody,
-    PlanView,
-    PoliciesView,
-    PolicyBody,
-    PolicyChangeView,
-)
+from soma_api.models.retention_models import PlanBody, PolicyBody
 from soma_api.openapi import answers
 from soma_api.policy_changes import PolicyChanges
 from soma_api.principals import Principal
@@ -43,6 +37,7 @@ from soma_api.queries.policy_queries import SaidOfPolicy
 from soma_schemas.fields import Namespace
 from soma_schemas.identity import new_id
 from soma_schemas.namespaces import contains
+from soma_schemas.responses.retention_responses import PlanView, PoliciesView, PolicyChangeView
 
 router = APIRouter(tags=["retention"])
 

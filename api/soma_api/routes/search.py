@@ -20,7 +20,7 @@ from soma_api.dependencies import (
 from soma_api.index_completeness import IndexState
 from soma_api.json_body import JsonBody
 from soma_api.models.responses import json_response
-from soma_api.models.search_models import AnswersView, HitsView, SearchBatch, SearchBody, answer_view
+from soma_api.models.search_models import SearchBatch, SearchBody, answer_view
 from soma_api.openapi import answers
 from soma_api.problems import (
     ApiError,
@@ -40,6 +40,7 @@ from soma_api.problems import (
 )
 from soma_api.queries.vectors.hybrid_search import SearchRequest
 from soma_schemas.errors import SomaError
+from soma_schemas.responses.search_responses import AnswersView, HitsView
 from soma_schemas.vectors import index_errors
 from soma_schemas.vectors.index_errors import EmbeddingRefusedError, UnfitVectorError
 from soma_schemas.violations import ViolationCode

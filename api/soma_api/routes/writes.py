@@ -7,12 +7,13 @@ from starlette.responses import Response
 
 from soma_api.dependencies import EndsOfLog, Reader, StoreVisibility, Writes
 from soma_api.freshness import LogEnds
-from soma_api.models.responses import WriteState, json_response
+from soma_api.models.responses import json_response
 from soma_api.openapi import answers
 from soma_api.problems import LogUnavailableError, StoreUnavailableError, WriteNotFoundError
 from soma_api.queries.write_queries import SettledWrite
 from soma_api.watermark_waiter import READABLE, SEARCHABLE
 from soma_schemas.groups import SinkGroup
+from soma_schemas.responses.write_responses import WriteState
 from soma_schemas.versions import Position
 
 router = APIRouter(tags=["writes"])

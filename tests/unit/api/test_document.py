@@ -1,5 +1,7 @@
 """What /openapi.json says, without serving it."""
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -8,10 +10,11 @@ from pydantic import BaseModel
 
 from soma_api.application import api_document
 from soma_api.json_body import JsonBody
-from soma_api.models import dead_letter_views, requests, responses, retention_models, search_models
+from soma_api.models import requests, retention_models, search_models
 from soma_api.problems import Problem
 from soma_api.routes import dead_letters, health, links, memories, overview, retention, search, writes
 from soma_schemas import memories as shown
+from soma_schemas import responses
 
 DOCUMENT = api_document()
 OPERATIONS = [
@@ -25,11 +28,12 @@ ROUTES = [
     for route in module.router.routes
     if isinstance(route, APIRoute)
 ]
+RESPONSES = [import_module(f"{responses.__name__}.{each.name}") for each in iter_modules(responses.__path__)]
 MODELS: list[type[BaseModel]] = [
     Problem,
     *(
         each
-        for module in (requests, dead_letter_views, responses, retention_models, search_models, shown)
+        for module in (requests, retention_models, search_models, shown, *RESPONSES)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__
     ),
