@@ -1,8 +1,13 @@
 """Reads what a page tells people to type, and what it says they see then."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from soma_command import Soma
 
@@ -46,6 +51,44 @@ def walk(page: str, soma: Soma) -> None:
             assert ran.code == 0, (line, ran.err)
             output += ran.out.splitlines()
         assert [line for line in step.seen if not shows(line, output)] == [], output
+
+
+_NEXT = "--- next block"
+
+
+def typed(blocks: Sequence[str], folder: Path, environment: Mapping[str, str]) -> list[str]:
+    """Type blocks into one shell, which ends with the first failure, and return what each prints."""
+    script = f"echo '{_NEXT}'\n".join(f"{block.rstrip()}\n" for block in blocks)
+    ran = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, (ran.stderr, ran.stdout)
+    return ran.stdout.split(f"{_NEXT}\n")
+
+
+def walk_in_a_shell(page: str, home: Path, folder: Path) -> None:
+    """Type every command of a page into one shell, and hold each block to what the page says is seen.
+
+    Args:
+        page: Its text.
+        home: Of the stack that runs.
+        folder: Where to type.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMA_")}
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
+    console = steps(page)
+    assert {step.language for step in console} == {"console"}
+    outputs = typed(
+        [step.text for step in console], folder, inherited | {"PATH": programs, "SOMA_HOME": str(home)}
+    )
+    for step, output in zip(console, outputs, strict=True):
+        lines = output.splitlines()
+        assert [line for line in step.seen if not shows(line, lines)] == [], (step.text, output)
 
 
 def _plain(line: str) -> str:

@@ -19,6 +19,7 @@ from soma_api.problems import (
     RateLimitedError,
     RoleTooLowError,
     UnauthenticatedError,
+    example_problems,
     problems,
 )
 from soma_api.route_permissions import RoutePermission, dependencies_of, permissions, routes_of
@@ -33,6 +34,9 @@ _ALWAYS = (
     InternalError,
 )
 _SCHEMES = ("bearer", "apiKey")
+# What FastAPI says of a success of which a route says nothing.
+_UNDESCRIBED = "Successful Response"
+_SUCCESSES = {"200": "Done.", "202": "Accepted: the event is in the log."}
 _MAX_STALENESS = "Soma-Max-Staleness"
 _STALENESS = {
     "description": "How many seconds old the answer is at most: it has all that was written before. At "
@@ -78,9 +82,11 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
         },
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
     }
+    components["examples"] = example_problems()
     schemas = components.setdefault("schemas", {})
     bodies = dict(_bodies(routers))
     permitted = {(each.path, each.method.lower()): each for each in permissions(routers)}
+    written = dict(_written_examples(routers))
     models: list[type[BaseModel]] = [Problem, *{body.model for body in bodies.values()}]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_SCHEMAS + "{model}"
@@ -89,11 +95,19 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
     # FastAPI's own description of a refusal, which this API never sends.
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    for model in (*models, *_answer_models(routers)):
+        if model.__name__ in schemas and (examples := _examples_of(model)) is not None:
+            schemas[model.__name__]["examples"] = examples
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                 # Added by FastAPI to a route whose parameters are any text, and which declares none itself.
                 del operation["responses"]["422"]
+            for status, answer in operation["responses"].items():
+                if answer["description"] == _UNDESCRIBED:
+                    answer["description"] = _SUCCESSES[status]
+            for status, media_type, example in written[path, method]:
+                operation["responses"][status]["content"][media_type]["example"] = example
             if (path, method) in bodies:
                 operation["requestBody"] = _described(bodies[path, method])
                 operation["responses"] |= {
@@ -104,6 +118,34 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
             if any(each["name"] == _MAX_STALENESS for each in operation.get("parameters", ())):
                 operation["responses"]["200"]["headers"] = {"Soma-Staleness": _STALENESS}
     return document
+
+
+# FastAPI leaves out what is null, in examples too; pydantic sorts them.
+def _examples_of(model: type[BaseModel]) -> Any:
+    extra = model.model_config.get("json_schema_extra")
+    return extra.get("examples") if isinstance(extra, dict) else None
+
+
+def _answer_models(routers: Sequence[APIRouter]) -> Iterator[type[BaseModel]]:
+    for _, route in routes_of(routers):
+        for model in (route.response_model, *(each.get("model") for each in route.responses.values())):
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                yield model
+
+
+def _written_examples(
+    routers: Sequence[APIRouter],
+) -> Iterator[tuple[tuple[str, str], list[tuple[str, str, Any]]]]:
+    for method, route in routes_of(routers):
+        yield (
+            (route.path_format, method.lower()),
+            [
+                (str(status), media_type, media["example"])
+                for status, answer in route.responses.items()
+                for media_type, media in answer.get("content", {}).items()
+                if "example" in media
+            ],
+        )
 
 
 def _bodies(routers: Sequence[APIRouter]) -> Iterator[tuple[tuple[str, str], JsonBody[Any]]]:

@@ -16,6 +16,7 @@ ApiError
 └── InternalError
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from soma_schemas.errors import SomaError
 from soma_schemas.violations import Violation, ViolationCode
 
 PROBLEM_JSON = "application/problem+json"
+_A_REQUEST = "74684f1eebfa59cf20e720c9ca181b3c"
 # Identifies the kind of problem; the page of that code stands in the reference.
 _TYPE = "https://somafractalmemory.example/problems/"
 
@@ -106,7 +108,7 @@ class Problem(BaseModel):
                     "status": 422,
                     "detail": "the body breaks the contract; nothing was sent",
                     "code": "invalid_input",
-                    "request_id": "74684f1eebfa59cf20e720c9ca181b3c",
+                    "request_id": _A_REQUEST,
                     "retryable": False,
                     "remedy": "Correct the fields in `errors` and send the request again.",
                     "errors": [
@@ -527,12 +529,37 @@ def problems(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
     """Return what a route can refuse, for its OpenAPI description."""
     described: dict[int | str, dict[str, Any]] = {}
     for error in errors:
-        entry = described.setdefault(
-            error.status, {"description": "", "content": {PROBLEM_JSON: {"schema": PROBLEM_REFERENCE}}}
-        )
+        content: dict[str, Any] = {"schema": PROBLEM_REFERENCE, "examples": {}}
+        entry = described.setdefault(error.status, {"description": "", "content": {PROBLEM_JSON: content}})
         line = f"`{error.problem}`: {error.title}."
         entry["description"] = f"{entry['description']} {line}".strip()
+        examples = entry["content"][PROBLEM_JSON]["examples"]
+        examples[error.problem.value] = {"$ref": _EXAMPLES + error.problem}
+        if error.retryable:
+            entry["headers"] = {"Retry-After": _RETRY_AFTER}
     return described
 
 
+def example_problems() -> dict[str, dict[str, Any]]:
+    """Return an example of each problem, by its code, for the OpenAPI description."""
+    return {
+        error.problem.value: {
+            "summary": error.title,
+            "value": problem_of(error(_happened(error)), _A_REQUEST),
+        }
+        for error in ApiError.__subclasses__()
+    }
+
+
+def _happened(error: type[ApiError]) -> str:
+    sentence = inspect.cleandoc(error.__doc__ or "").removesuffix(".")
+    return sentence[:1].lower() + sentence[1:]
+
+
 PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+_EXAMPLES = "#/components/examples/"
+_RETRY_AFTER = {
+    "description": "In how many seconds to try again.",
+    "schema": {"type": "integer", "minimum": 1},
+    "example": RETRY_AFTER_SECONDS,
+}

@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from soma_schemas.settings import SettingsGroup, WebAddress
 
@@ -102,8 +103,48 @@ class GroupLag(Lag):
     history: tuple[LagPoint, ...] = Field(description="The last minutes, oldest first.")
 
 
+_A_LAG: JsonDict = {
+    "status": "OK",
+    "reason": "keeps up",
+    "lag_records": 3,
+    "lag_seconds": 0.04,
+    "headroom_records": 1042,
+    "headroom_seconds": 2505600.0,
+    "catch_up_seconds": 0.2,
+}
+_A_REPORT: JsonDict = {
+    "at": "2026-03-02T09:00:00Z",
+    "age_seconds": 2.1,
+    "failure": None,
+    "groups": [
+        {
+            **_A_LAG,
+            "group": "soma-postgres",
+            "state": "Stable",
+            "members": [
+                {"id": "soma-postgres-1", "client_id": "soma-postgres", "host": "/10.0.0.7", "partitions": 1}
+            ],
+            "partitions": [
+                {
+                    **_A_LAG,
+                    "topic": "memory.events",
+                    "partition": 3,
+                    "committed": 1042,
+                    "start": 0,
+                    "end": 1045,
+                    "member": "soma-postgres-1",
+                }
+            ],
+            "history": [{"at": "2026-03-02T08:59:45Z", "lag_records": 0, "lag_seconds": 0.0}],
+        }
+    ],
+}
+
+
 class LagReport(_Told):
     """What one round over all groups has found."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_A_REPORT]})
 
     at: datetime | None = Field(description="When the last round that succeeded was; null before the first.")
     age_seconds: float | None = Field(description="How long ago that is.")

@@ -90,7 +90,7 @@ def content_of(values: Sequence[Any]) -> Content:
     return content
 
 
-_A_MEMORY: JsonDict = {
+A_MEMORY: JsonDict = {
     "memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
     "version": 1099511628818,
     "namespace": "assistant/ada",
@@ -118,7 +118,7 @@ _A_MEMORY: JsonDict = {
 class MemoryView(BaseModel):
     """A memory as it is."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_A_MEMORY]})
+    model_config = ConfigDict(json_schema_extra={"examples": [A_MEMORY]})
 
     memory_id: UUID = Field(description="Names it within the tenant.")
     version: int = Field(description="Of its last change; grows with each. Also the `ETag`.")

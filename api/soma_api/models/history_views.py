@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from soma_api.models.json_numbers import with_one_spelling
 from soma_api.models.requests import Input
@@ -16,6 +16,8 @@ from soma_schemas.responses.history_responses import HistoryEventView, RevisionM
 
 class RevertMemory(Input):
     """To which version a memory is to go back."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": 1099511628818}]})
 
     version: int = Field(ge=1, lt=2**63, strict=True, description="As the history has it.")
 

@@ -1,8 +1,9 @@
 """Numbers in a query string, as JSON writes them, and other parameters that several routes take."""
 
 from typing import Annotated, TypeVar
+from uuid import UUID
 
-from fastapi import Query
+from fastapi import Path, Query
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from soma_api.problems import InvalidInputError, Source, field_errors_of
@@ -17,6 +18,8 @@ _COORDINATE = TypeAdapter[list[float]](Coordinate)
 _NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?"
 _NUMBERS = rf"^{_NUMBER}(,{_NUMBER}){{0,63}}$"
 
+MemoryId = Annotated[UUID, Path(description="Names the memory within the tenant.")]
+LinkedMemoryId = Annotated[UUID, Path(description="Names the memory that the link leads to.")]
 Numbers = Annotated[str, Field(pattern=_NUMBERS, max_length=2048)]
 
 

@@ -28,7 +28,7 @@ from soma_api.queries.filter_terms import EVERYTHING, Term
 from soma_api.queries.memory_queries import Memory, MemoryQueries
 from soma_schemas.fields import Namespace
 from soma_schemas.namespaces import contains
-from soma_schemas.responses.change_responses import AppliedChangeView
+from soma_schemas.responses.change_responses import A_STREAM, AppliedChangeView
 
 router = APIRouter(tags=["changes"])
 
@@ -125,8 +125,8 @@ class _Follower:
     operation_id="follow_changes",
     response_class=_EventStream,
     response_model=AppliedChangeView,
-    response_description="Server-sent events without an end: `change` with this as its data, `end` with a "
-    "problem. A message with an `id` alone says how far everything was told.",
+    response_description="Server-sent events without an end: `change` with an `AppliedChangeView` as its "
+    "data, `end` with a problem. A message with an `id` alone says how far everything was told.",
     responses=answers(
         AppliedChangeView,
         {},
@@ -134,7 +134,8 @@ class _Follower:
         InvalidInputError,
         NamespaceForbiddenError,
         StoreUnavailableError,
-    ),
+    )
+    | {200: {"content": {_EventStream.media_type: {"example": A_STREAM}}}},
 )
 async def follow_changes(
     *,

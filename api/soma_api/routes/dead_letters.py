@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from soma_api.dependencies import DeadLetterOperator, DeadLetters, PageCursors
@@ -20,6 +20,8 @@ from soma_api.problems import (
 from soma_schemas.responses.dead_letter_responses import DeadLetterPage, DeadLetterView
 
 router = APIRouter(tags=["operation"])
+
+_Id = Annotated[UUID, Path(description="`id` of the dead letter.")]
 
 
 @router.get(
@@ -78,7 +80,7 @@ async def list_dead_letters(
     ),
 )
 async def read_dead_letter(
-    *, principal: DeadLetterOperator, dead_letters: DeadLetters, dead_letter_id: UUID
+    *, principal: DeadLetterOperator, dead_letters: DeadLetters, dead_letter_id: _Id
 ) -> Response:
     """Read the error of a dead letter, and what to do about it."""
     dead_letter = await dead_letters.get(principal.tenant, dead_letter_id)

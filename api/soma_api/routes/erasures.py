@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
 from soma_api import headers
@@ -30,6 +30,8 @@ from soma_api.problems import (
 from soma_schemas.responses.erasure_responses import ErasurePage, ErasureView
 
 router = APIRouter(tags=["erasure"])
+
+_Id = Annotated[UUID, Path(description="`request_id` of the erasure.")]
 
 _Body = Annotated[RequestErasure, Depends(JsonBody(RequestErasure))]
 
@@ -122,7 +124,7 @@ async def list_erasures(
         StoreUnavailableError,
     ),
 )
-async def read_erasure(*, principal: ErasureAdmin, erasures: Erasures, request_id: UUID) -> Response:
+async def read_erasure(*, principal: ErasureAdmin, erasures: Erasures, request_id: _Id) -> Response:
     """Read how far an erasure is, and its receipt once it is complete."""
     erasure = await erasures.get(principal.tenant, request_id)
     if erasure is None:

@@ -14,6 +14,7 @@ from soma_api.models.list_query import visible_below
 from soma_api.models.query_parameters import (
     DEFAULT_PAGE_SIZE,
     LinkTypes,
+    MemoryId,
     PageSize,
     QueryDepth,
     QueryWeight,
@@ -96,7 +97,7 @@ async def list_neighbors(
     consistency: ReadsRecords,
     memories: Memories,
     policies: Policies,
-    memory_id: UUID,
+    memory_id: MemoryId,
     direction: Annotated[
         Direction, Query(description="Walk links as they point, against that, or both ways.")
     ] = Direction.BOTH,

@@ -14,10 +14,16 @@ from soma_api.problems import RoleTooLowError, UnauthenticatedError, problems
 from soma_api.roles import Role
 from soma_api.visibility import Visibility
 from soma_schemas.errors import SomaError
-from soma_schemas.responses.health_responses import Alive, Readiness
+from soma_schemas.responses.health_responses import NOT_READY, Alive, Readiness
 from soma_schemas.vectors.index_errors import IndexIncompleteError
 
 router = APIRouter(tags=["health"])
+
+_SOME_METRICS = """\
+# HELP soma_api_requests_total HTTP requests answered.
+# TYPE soma_api_requests_total counter
+soma_api_requests_total{method="GET",route="/v1/memories/{memory_id}",status="200"} 1042.0
+"""
 
 
 @router.get("/healthz", operation_id="healthz", response_model=Alive)
@@ -30,7 +36,13 @@ async def healthz() -> Response:
     "/readyz",
     operation_id="readyz",
     response_model=Readiness,
-    responses={503: {"model": Readiness, "description": "PostgreSQL does not answer."}},
+    responses={
+        503: {
+            "model": Readiness,
+            "description": "PostgreSQL does not answer.",
+            "content": {"application/json": {"example": NOT_READY}},
+        }
+    },
 )
 async def readyz(services: AllServices, visibility: StoreVisibility) -> Response:
     """Readiness probe: checks every backend and its response time. Needs no key.
@@ -61,7 +73,10 @@ async def readyz(services: AllServices, visibility: StoreVisibility) -> Response
     operation_id="metrics",
     response_class=Response,
     responses={
-        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."},
+        200: {
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": _SOME_METRICS}},
+            "description": "Prometheus text.",
+        },
         **problems(UnauthenticatedError, RoleTooLowError),
     },
     dependencies=[Depends(RequiresElsewhere(Role.OPERATOR))],

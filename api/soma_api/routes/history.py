@@ -24,7 +24,7 @@ from soma_api.dependencies import (
 )
 from soma_api.json_body import JsonBody, parsed
 from soma_api.models.history_views import RevertMemory, event_view, revision_view
-from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, PageSize, QueryVersion
+from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, MemoryId, PageSize, QueryVersion
 from soma_api.models.requests import StoreMemory
 from soma_api.models.responses import json_response
 from soma_api.openapi import answers
@@ -136,7 +136,7 @@ async def list_history(
     history: _Histories,
     consistency: ReadsRecords,
     cursors: PageCursors,
-    memory_id: UUID,
+    memory_id: MemoryId,
     limit: Annotated[PageSize, Query(description="Events on a page.")] = DEFAULT_PAGE_SIZE,
     cursor: Annotated[
         str | None, Query(max_length=1024, description="`next_cursor` of the page before.")
@@ -199,7 +199,7 @@ async def read_revision(
     *,
     history: _Histories,
     consistency: ReadsRecords,
-    memory_id: UUID,
+    memory_id: MemoryId,
     at: Annotated[Moment | None, Query(description="As the log had it at this time.")] = None,
     version: Annotated[QueryVersion | None, Query(description="Or: at this version.")] = None,
 ) -> Response:
@@ -214,7 +214,7 @@ async def read_revision(
 async def _asked_version(
     histories: HistoryQueries,
     principal: Principal,
-    memory_id: UUID,
+    memory_id: MemoryId,
     at: datetime | None,
     version: int | None,
 ) -> int | None:
@@ -258,7 +258,7 @@ async def revert_memory(
     position: WaitsForPosition,
     settings: Settings,
     now: Now,
-    memory_id: UUID,
+    memory_id: MemoryId,
     body: _Revert,
 ) -> Response:
     """Store a memory as it was at a version; a deleted memory comes back.

@@ -1,7 +1,6 @@
 """Edges between memories over HTTP."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
@@ -16,7 +15,7 @@ from soma_api.dependencies import (
     WaitsForPosition,
 )
 from soma_api.json_body import JsonBody
-from soma_api.models.query_parameters import LinkTypes
+from soma_api.models.query_parameters import LinkedMemoryId, LinkTypes, MemoryId
 from soma_api.models.requests import PutLink
 from soma_api.models.responses import json_response, link_view
 from soma_api.namespace_access import require_readable
@@ -91,7 +90,7 @@ async def list_links(
     consistency: ReadsRecords,
     memories: Memories,
     links: Links,
-    memory_id: UUID,
+    memory_id: MemoryId,
     types: LinkTypes = None,
     direction: Annotated[
         Direction, Query(description="Links that begin here, that end here, or both.")
@@ -118,8 +117,8 @@ async def put_link(
     *,
     write: UnconditionalWrite,
     position: WaitsForPosition,
-    memory_id: UUID,
-    to_memory_id: UUID,
+    memory_id: MemoryId,
+    to_memory_id: LinkedMemoryId,
     link: _Body,
 ) -> Response:
     """Link a memory to another; linking again with the same type replaces the weight."""
@@ -142,8 +141,8 @@ async def delete_link(
     *,
     write: UnconditionalWrite,
     position: WaitsForPosition,
-    memory_id: UUID,
-    to_memory_id: UUID,
+    memory_id: MemoryId,
+    to_memory_id: LinkedMemoryId,
     link_type: Annotated[StorableString, Query(alias="type", min_length=1, description="Type of the link.")],
     namespace: NamespaceQuery = None,
 ) -> Response:

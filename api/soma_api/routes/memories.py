@@ -1,7 +1,6 @@
 """Memories over HTTP: store, read, change, end, and list them."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -23,6 +22,7 @@ from soma_api.dependencies import (
 from soma_api.json_body import JsonBody
 from soma_api.models.list_query import ListQuery, after, sort_key
 from soma_api.models.memory_name import MemoryName
+from soma_api.models.query_parameters import MemoryId
 from soma_api.models.requests import MemoryState, PatchMemory, StoreBatch, StoreMemory
 from soma_api.models.responses import json_response, memory_view
 from soma_api.openapi import answers
@@ -226,7 +226,7 @@ async def read_memory(
     consistency: ReadsRecords,
     memories: Memories,
     policies: Policies,
-    memory_id: UUID,
+    memory_id: MemoryId,
     if_none_match: headers.IfNoneMatch = None,
     embeddings: Annotated[
         bool, Query(description="Also return the vector that came with the memory.")
@@ -263,7 +263,7 @@ async def read_memory(
 async def put_memory(
     *,
     write: ConditionalWrite,
-    memory_id: UUID,
+    memory_id: MemoryId,
     memory: _Memory,
 ) -> Response:
     """Store the whole state of the memory with this id.
@@ -293,7 +293,7 @@ async def patch_memory(
     *,
     write: ConditionalWrite,
     position: WaitsForPosition,
-    memory_id: UUID,
+    memory_id: MemoryId,
     change: _Patch,
     namespace: NamespaceQuery = None,
 ) -> Response:
@@ -325,7 +325,7 @@ async def delete_memory(
     *,
     write: ConditionalWrite,
     position: WaitsForPosition,
-    memory_id: UUID,
+    memory_id: MemoryId,
     namespace: NamespaceQuery = None,
 ) -> Response:
     """Delete a memory.

@@ -1,8 +1,8 @@
 """The state of a write, over HTTP."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from soma_api.dependencies import EndsOfLog, Reader, StoreVisibility, Writes
@@ -18,6 +18,8 @@ from soma_schemas.versions import Position
 
 router = APIRouter(tags=["writes"])
 
+_Position = Annotated[str, Path(description="Where the write lies in the log, as its answer said.")]
+
 
 @router.get(
     "/v1/writes/{position}",
@@ -26,7 +28,7 @@ router = APIRouter(tags=["writes"])
     responses=answers(WriteState, {}, WriteNotFoundError, LogUnavailableError, StoreUnavailableError),
 )
 async def read_write(
-    *, principal: Reader, writes: Writes, visibility: StoreVisibility, ends: EndsOfLog, position: str
+    *, principal: Reader, writes: Writes, visibility: StoreVisibility, ends: EndsOfLog, position: _Position
 ) -> Response:
     """Return the state of a write: pending, applied, superseded or dead-lettered, and whether it is visible.
 

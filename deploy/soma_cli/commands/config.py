@@ -28,6 +28,7 @@ class Page(StrEnum):
     PROBLEMS = "problems"
     METRICS = "metrics"
     ROLES = "roles"
+    HTTP = "http"
 
 
 class ShownSetting(Result):
@@ -113,7 +114,7 @@ def docs(
 ) -> None:
     """Print a page of the reference as Markdown."""
     # It knows the API, which clients do not install.
-    from soma_cli import reference  # noqa: PLC0415  # see above
+    from soma_cli import http_reference, reference  # noqa: PLC0415  # see above
 
     pages = {
         Page.SETTINGS: reference.settings_page,
@@ -121,5 +122,6 @@ def docs(
         Page.PROBLEMS: reference.problems_page,
         Page.METRICS: reference.metrics_page,
         Page.ROLES: reference.roles_page,
+        Page.HTTP: http_reference.http_page,
     }
     typer.echo(pages[page](), nl=False)

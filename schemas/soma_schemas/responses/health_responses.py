@@ -1,6 +1,18 @@
 """How the API and the parts behind it are, as it answers."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+A_COMPLETE_INDEX: JsonDict = {"complete": True, "filled": 1.0}
+_READY_PART: JsonDict = {"ready": True, "milliseconds": 1.4, "error": None}
+_ABSENT_PART: JsonDict = {"ready": False, "milliseconds": 2000.0, "error": "OperationalError"}
+_READY_PARTS: JsonDict = dict.fromkeys(("postgres", "vectors", "kafka", "registry"), _READY_PART)
+_READY: JsonDict = {"status": "ready", "parts": _READY_PARTS, "index": A_COMPLETE_INDEX}
+NOT_READY: JsonDict = {
+    "status": "not_ready",
+    "parts": _READY_PARTS | {"postgres": _ABSENT_PART},
+    "index": A_COMPLETE_INDEX,
+}
 
 
 class IndexView(BaseModel):
@@ -18,6 +30,8 @@ class IndexView(BaseModel):
 class Alive(BaseModel):
     """The process serves."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
+
     status: str = Field(description="`alive`.")
 
 
@@ -33,6 +47,8 @@ class PartView(BaseModel):
 
 class Readiness(BaseModel):
     """Whether the API can answer."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_READY]})
 
     status: str = Field(
         description="`ready`; `degraded`: only searches (vectors) or only writes (kafka, registry) fail; "

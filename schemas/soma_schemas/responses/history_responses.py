@@ -4,10 +4,25 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from soma_schemas.fields import Kind
+from soma_schemas.memories import A_MEMORY
 from soma_schemas.outcomes import Outcome
+
+_AN_EVENT: JsonDict = {
+    "version": 1099511628818,
+    "event_id": "019cae6b-6600-7fa0-8f68-19c5e504777e",
+    "event_type": "MemoryPatched",
+    "outcome": "applied",
+    "reason": None,
+    "error_code": None,
+    "actor": "key:fb3686b0e4e9e8ba",
+    "occurred_at": "2026-03-02T09:00:00Z",
+    "logged_at": "2026-03-02T09:00:00.123000Z",
+    "changes": [{"field": "importance", "before": 0.5, "after": 0.7}],
+}
 
 
 class ChangeView(BaseModel):
@@ -38,6 +53,8 @@ class HistoryEventView(BaseModel):
 class HistoryPage(BaseModel):
     """Events about a memory, the newest first, and where the list goes on."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"events": [_AN_EVENT], "next_cursor": None}]})
+
     events: list[HistoryEventView]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null at the end.")
 
@@ -64,6 +81,20 @@ class RevisionMemory(BaseModel):
 
 class RevisionView(BaseModel):
     """A memory as it was from an event on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "memory_id": "cc206232-9279-5918-a429-8f46e2db0a67",
+                    "version": 1099511628818,
+                    "logged_at": "2026-03-02T09:00:00.123000Z",
+                    "actor": "key:fb3686b0e4e9e8ba",
+                    "memory": {name: A_MEMORY[name] for name in RevisionMemory.model_fields},
+                }
+            ]
+        }
+    )
 
     memory_id: UUID
     version: int

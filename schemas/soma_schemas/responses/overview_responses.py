@@ -1,6 +1,16 @@
 """Namespaces and counts as the API answers them."""
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+_STATS: JsonDict = {
+    "memories": 42,
+    "memories_by_kind": {"EPISODIC": 30, "SEMANTIC": 12},
+    "namespaces": 3,
+    "links": 7,
+    "dead_letters": 0,
+    "staleness_seconds": {"soma-postgres": 0.112, "soma-vectors": 0.115},
+}
 
 
 class NamespaceNode(BaseModel):
@@ -33,6 +43,8 @@ class NamespaceTree(BaseModel):
 
 class StatsView(BaseModel):
     """How much there is, as far as the key sees it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_STATS]})
 
     memories: int
     memories_by_kind: dict[str, int]

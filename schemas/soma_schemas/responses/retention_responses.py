@@ -62,6 +62,8 @@ class PolicyView(BaseModel):
 class PoliciesView(BaseModel):
     """The policies in force, in the order of their namespaces."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"policies": [_A_POLICY]}]})
+
     policies: list[PolicyView]
 
 

@@ -1,9 +1,25 @@
 """Hits as the API answers them."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
-from soma_schemas.memories import MemoryView
-from soma_schemas.responses.health_responses import IndexView
+from soma_schemas.memories import A_MEMORY, MemoryView
+from soma_schemas.responses.health_responses import A_COMPLETE_INDEX, IndexView
+
+_A_HIT: JsonDict = {
+    "score": 1.74,
+    "explanation": {
+        "dense": 0.61,
+        "bm25": 2.4,
+        "dense_z_score": 1.62,
+        "bm25_z_score": 1.86,
+        "importance_boost": None,
+        "recency_boost": None,
+    },
+    "weak": False,
+    "memory": A_MEMORY,
+}
+_AN_ANSWER: JsonDict = {"hits": [_A_HIT], "exhaustive": None}
 
 
 class ExplanationView(BaseModel):
@@ -48,6 +64,8 @@ _EXHAUSTIVE = (
 class HitsView(BaseModel):
     """The best hits, best first, and whether the index has everything that they could be among."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_AN_ANSWER | {"index": A_COMPLETE_INDEX}]})
+
     hits: list[HitView]
     exhaustive: bool | None = Field(description=_EXHAUSTIVE)
     index: IndexView
@@ -62,6 +80,10 @@ class AnswerView(BaseModel):
 
 class AnswersView(BaseModel):
     """The answers in the order of the searches, and whether the index has everything."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"answers": [_AN_ANSWER], "index": A_COMPLETE_INDEX}]}
+    )
 
     answers: list[AnswerView]
     index: IndexView

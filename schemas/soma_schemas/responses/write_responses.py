@@ -35,6 +35,8 @@ class WriteView(BaseModel):
 class BatchView(BaseModel):
     """Writes in the order of the request."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"writes": [_A_WRITE]}]})
+
     writes: list[WriteView]
 
 

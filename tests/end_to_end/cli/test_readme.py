@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pages import typed
 from soma_up import Up
 
 ROOT = Path(__file__).parents[3]
@@ -18,7 +18,6 @@ BLOCKS = re.findall(r"(?:Save as `(\w+\.py)`:\n\n)?```(\w+)\n(.*?)```", README, 
 CONSOLE = [text for _, language, text in BLOCKS if language == "console"]
 PROGRAMS = {name: text for name, language, text in BLOCKS if language == "python"}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-NEXT = "--- next block"
 
 
 @pytest.fixture
@@ -39,21 +38,6 @@ def environment(tmp_path: Path, stack: Up) -> dict[str, str]:
     (home / ".soma").symlink_to(stack.home)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMA_")}
     return inherited | {"HOME": str(home)}
-
-
-def typed(blocks: list[str], checkout: Path, environment: dict[str, str]) -> list[str]:
-    """Type blocks into one shell, which ends with the first failure, and return what each prints."""
-    script = f"echo '{NEXT}'\n".join(blocks)
-    ran = subprocess.run(
-        ["bash", "-e", "-c", script],
-        cwd=checkout,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.split(f"{NEXT}\n")
 
 
 def test_every_target_of_make_that_is_named_exists() -> None:

@@ -1,9 +1,11 @@
 """What /openapi.json says, without serving it."""
 
+from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -60,7 +62,11 @@ def test_the_document_is_of_openapi_3_1() -> None:
 
 
 def test_every_reference_leads_somewhere() -> None:
-    known = {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]}
+    known = {
+        f"#/components/{part}/{name}"
+        for part in ("schemas", "examples")
+        for name in DOCUMENT["components"][part]
+    }
 
     assert references(DOCUMENT) - known == set()
 
@@ -93,18 +99,56 @@ def test_refusals_are_problems_and_nothing_else() -> None:
                 assert set(answer["content"]) == {"application/problem+json"}, (path, status)
 
 
-def test_there_are_examples_of_what_is_sent_and_what_is_answered() -> None:
-    assert {model.__name__ for model, _ in EXAMPLES} >= {
-        "StoreMemory",
-        "StoreBatch",
-        "PatchMemory",
-        "SearchBody",
-        "PutLink",
-        "MemoryView",
-        "WriteView",
-        "WriteState",
-        "Problem",
-    }
+def contents(operation: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what is sent and what is answered, with its name."""
+    parts = {"body": operation.get("requestBody", {}), **operation["responses"]}
+    for name, part in parts.items():
+        for media_type, media in part.get("content", {}).items():
+            yield f"{name} {media_type}", media
+
+
+def examples_of(media: Any) -> list[Any]:
+    match media:
+        case {"example": example}:
+            return [example]
+        case {"examples": examples}:
+            return [
+                DOCUMENT["components"]["examples"][each["$ref"].rsplit("/")[-1]]["value"]
+                for each in examples.values()
+            ]
+        case {"schema": {"$ref": reference}}:
+            found: list[Any] = DOCUMENT["components"]["schemas"][reference.rsplit("/")[-1]].get(
+                "examples", []
+            )
+            return found
+        case _:
+            return []
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "operation"),
+    OPERATIONS,
+    ids=[operation["operationId"] for _, _, operation in OPERATIONS],
+)
+def test_every_body_and_every_answer_has_examples_that_keep_to_its_schema(
+    path: str, method: str, operation: Any
+) -> None:
+    for name, media in contents(operation):
+        examples = examples_of(media)
+        schema = {**media["schema"], "components": DOCUMENT["components"]}
+
+        assert examples, f"{method} {path}: {name}"
+        for example in examples:
+            jsonschema_rs.validate(schema, example, validate_formats=True)
+
+
+def test_the_example_of_a_problem_is_of_its_own_code_and_status() -> None:
+    for path, _, operation in OPERATIONS:
+        for status, answer in operation["responses"].items():
+            problems = answer.get("content", {}).get("application/problem+json", {}).get("examples", {})
+            for code in problems:
+                example = DOCUMENT["components"]["examples"][code]["value"]
+                assert (example["code"], str(example["status"])) == (code, status), path
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from soma_api.problems import ProblemCode
+from soma_cli.http_reference import http_page
 from soma_cli.reference import command_page, metrics_page, problems_page, roles_page, settings_page
 from soma_cli.settings import PROCESSES, EmbeddedApiSettings, Process
 from soma_command import Soma
@@ -141,6 +142,7 @@ def test_a_default_that_differs_between_processes_is_told_for_each() -> None:
         ("problems.md", "soma config docs problems", problems_page),
         ("metrics.md", "soma config docs metrics", metrics_page),
         ("roles.md", "soma config docs roles", roles_page),
+        ("http-api.md", "soma config docs http", http_page),
     ],
 )
 def test_the_generated_pages_are_current(file: str, command: str, page: object) -> None:
@@ -156,6 +158,7 @@ def test_docs_prints_the_pages(soma: Soma) -> None:
     assert soma("config", "docs", "problems").out == problems_page()
     assert soma("config", "docs", "metrics").out == metrics_page()
     assert soma("config", "docs", "roles").out == roles_page()
+    assert soma("config", "docs", "http").out == http_page()
 
 
 def test_the_page_of_problems_holds_every_code() -> None:
