@@ -27,6 +27,11 @@ def told_in_words(settings: PostgresSettings) -> Iterator[None]:
         yield
     except sqlalchemy.exc.OperationalError as error:
         raise _unreachable(settings, error.orig or error) from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise DatabaseError(
+            f"another session holds a lock on database `{settings.database}`: {error.diag.message_primary}",
+            remedy="run this again when it has ended: pg_stat_activity shows it, often a backup",
+        ) from error
     except psycopg.OperationalError as error:
         raise _unreachable(settings, error) from error
     except psycopg.errors.InsufficientPrivilege as error:

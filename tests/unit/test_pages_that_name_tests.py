@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["docs/internals/faults.md", "docs/threat-model.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/internals/faults.md", "docs/internals/migrations.md", "docs/threat-model.md"]
+)
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (ROOT / page).read_text(encoding="utf-8"))
 
@@ -18,7 +20,7 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
         if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")
     ]
 
-    assert len(named) > 20
+    assert len(named) >= 7
     assert missing == []
 
 

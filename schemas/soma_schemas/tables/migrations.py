@@ -14,6 +14,9 @@ from soma_schemas.tables import require_whole
 # Any constant will do, as long as every migrator takes the same one.
 _MIGRATION_LOCK = 0x50_4D_41_01
 
+# A statement that waits for a lock makes all wait who come after it. A backup holds its own for minutes.
+_LOCK_TIMEOUT = "SET lock_timeout = '5s'"
+
 _RECORD = """
 INSERT INTO audit_log (actor, action, subject, details)
 VALUES (
@@ -47,6 +50,7 @@ def migrate(
         around: Does something in the same transaction.
 
     Raises:
+        psycopg.errors.LockNotAvailable: Another session held a lock for five seconds that a revision needs.
         psycopg.Error: The database cannot be reached or refuses a statement.
         MismatchError: A restore of the database has not ended, or it is a point in time.
     """
@@ -74,6 +78,7 @@ def _run(
         # Of the session, not of the transaction: it must outlive a revision that commits on its own.
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        driver.execute(_LOCK_TIMEOUT)
         with around(driver):
             act(_config(connection=connection, passed=passed))
         if record and passed:

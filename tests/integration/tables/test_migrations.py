@@ -10,8 +10,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from postgres_tables import rows
+from soma_cli.database_errors import DatabaseError, told_in_words
 from soma_schemas import tables
 from soma_schemas.errors import MismatchError
+from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables import HEAD, REVISIONS, check_head
 from soma_schemas.tables.layout import DECLARED, READ_LAYOUT
 from soma_schemas.tables.migrations import downgrade, migrate
@@ -135,6 +137,23 @@ def test_a_revision_that_fails_leaves_the_database_as_it_was(empty_database: str
         migrate(empty_database)
 
     assert shape(empty_database) == before
+
+
+def test_a_migration_that_another_session_keeps_waiting_gives_up_before_writers_notice(
+    empty_database: str,
+) -> None:
+    migrate(empty_database)
+    downgrade(empty_database, "0014")
+    settings = PostgresSettings(database="soma")
+
+    with psycopg.connect(empty_database) as backup:
+        backup.execute("LOCK TABLE memories IN ACCESS SHARE MODE")
+        with pytest.raises(DatabaseError, match="another session holds a lock on database `soma`"):  # noqa: SIM117
+            with told_in_words(settings):
+                migrate(empty_database)
+
+    assert rows(empty_database, "SELECT version_num FROM alembic_version") == [{"version_num": "0014"}]
+    assert migrate(empty_database)[0] == "0015"
 
 
 def test_the_revisions_are_those_of_the_files() -> None:
