@@ -1,11 +1,13 @@
 """`python -m benchmarks.fusions`: how well ways to make one order of words and meaning find what answers.
 
 Needs no stack: an embedded index has a set of `docs/examples`, and every question of the set is asked of it.
+A packaged model may be named, for meaning; it is the light one otherwise.
 Intervals are those of 95 % from 2,000 resamples of the questions.
 """
 
 import asyncio
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -26,9 +28,10 @@ from soma_cli.benchmark.figures import bootstrap_interval
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.fields import Kind
 from soma_schemas.memories import Content
+from soma_schemas.settings import EmbedderSettings
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
-from soma_schemas.vectors.embedders import PackagedEmbedder
+from soma_schemas.vectors.embedders import PACKAGED_MODEL, Embedder, open_embedder
 from soma_schemas.vectors.points import Point, point_id, unit_vector
 from soma_schemas.vectors.text import indexed_text
 from soma_streams.delivery.state import MemoryName, MemoryState
@@ -75,7 +78,7 @@ def _id(named: Mapping[str, Any]) -> UUID:
     return uuid5(_NAMES, json.dumps([named["namespace"], named.get("key"), named.get("coordinate")]))
 
 
-def _points(lines: Sequence[Mapping[str, Any]], embedder: PackagedEmbedder, bm25: Bm25Encoder) -> list[Point]:
+def _points(lines: Sequence[Mapping[str, Any]], embedder: Embedder, bm25: Bm25Encoder) -> list[Point]:
     points: dict[UUID, Point] = {}
     for line in lines:
         at = datetime.fromisoformat(line["occurred_at"])
@@ -106,7 +109,7 @@ def _points(lines: Sequence[Mapping[str, Any]], embedder: PackagedEmbedder, bm25
 
 
 async def _found(
-    index: EmbeddedIndex, line: Mapping[str, Any], embedder: PackagedEmbedder, bm25: Bm25Encoder
+    index: EmbeddedIndex, line: Mapping[str, Any], embedder: Embedder, bm25: Bm25Encoder
 ) -> Found:
     conditions = conditions_of(_TENANT, selection(namespace_prefix=line.get("namespace_prefix")))
     text = line["question"]
@@ -222,9 +225,9 @@ def recall(found: Found, way: Way) -> float:
     return len(found.answers.intersection(first)) / min(len(found.answers), _AMONG)
 
 
-async def measure(name: str, folder: Path) -> list[Found]:
+async def measure(name: str, folder: Path, embedder: Embedder) -> list[Found]:
     """Return what is found for every question of a set."""
-    embedder, bm25 = PackagedEmbedder(), Bm25Encoder()
+    bm25 = Bm25Encoder()
     memories, questions = map(_lines, _SETS[name])
     collection = Collection("memories", embedder.name, embedder.dimensions)
     with closing(EmbeddedIndex.open(folder / name, collection)) as index:
@@ -234,8 +237,10 @@ async def measure(name: str, folder: Path) -> list[Found]:
 
 def main() -> None:
     """Print a table."""
+    (model,) = sys.argv[1:] or [PACKAGED_MODEL]
+    embedder = open_embedder(EmbedderSettings(model=model))
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: asyncio.run(measure(name, Path(folder))) for name in _SETS}
+        found = {name: asyncio.run(measure(name, Path(folder), embedder)) for name in _SETS}
     table = Table("scored on both", "order by", *(f"recall@{_AMONG}, {name}" for name in found))
     for way in ways():
         cells = []

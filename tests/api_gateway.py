@@ -40,6 +40,7 @@ from soma_schemas.metrics import MetricSet
 from soma_schemas.producer import Receipt, Tombstone
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.topics import MEMORY_EVENTS, Topic
+from soma_schemas.vectors.embedders import PACKAGED_MODEL
 from soma_schemas.versions import Position, pack_version
 
 CURSOR_SECRET = b"a secret of thirty-two bytes or so"
@@ -128,7 +129,7 @@ class CannedSearch:
         self.asked.append(request)
         if self.raises is not None:
             raise self.raises
-        return SearchAnswer(self.hits, self.exhaustive)
+        return SearchAnswer(self.hits, self.exhaustive, PACKAGED_MODEL)
 
 
 @dataclass

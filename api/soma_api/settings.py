@@ -10,7 +10,6 @@ from soma_schemas.http_clients import stays_here
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     Duration,
-    EmbedderKind,
     EmbedderSettings,
     EncryptionSettings,
     NextEmbedderSettings,
@@ -19,12 +18,11 @@ from soma_schemas.settings import (
     SettingsGroup,
     VectorSettings,
 )
+from soma_schemas.vectors import packaged_models
 
 _LOGIN = "soma_api"
 
-# docs/adr/0040 has the measurements behind this number.
-PACKAGED_WEAK_BELOW = 0.25
-
+_WEAK_BELOW = ", ".join(f"{below} for `{model}`" for model, below in packaged_models.WEAK_BELOW.items())
 
 SigningAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -172,8 +170,8 @@ class GatewaySettings(SettingsGroup):
         ge=-1.0,
         le=1.0,
         description="A hit that shares no word with the question is marked `weak` when its cosine is below "
-        f"this; -1 marks none. Unset: {PACKAGED_WEAK_BELOW}, as measured, for the packaged model, and no "
-        "mark for others.",
+        f"this; -1 marks none. Unset: as measured for the packaged models ({_WEAK_BELOW}), and no mark for "
+        "others.",
     )
     cors_origins: list[Origin] = Field(
         [],
@@ -234,9 +232,10 @@ class ApiSettings(PublishingSettings):
     oidc: OidcSettings = Field(OidcSettings(), description="Tokens of an OpenID provider.")
     collector: CollectorPlace = Field(CollectorPlace(), description="The lag collector.")
 
-    @property
-    def weak_below(self) -> float | None:
-        """Return below which cosine a hit without a word in common is weak; None when nobody has said so."""
-        if self.api.weak_below is None and self.embedder.kind is EmbedderKind.PACKAGED:
-            return PACKAGED_WEAK_BELOW
-        return self.api.weak_below
+    def weak_below(self, model: str) -> float | None:
+        """Return below which cosine a hit without a word in common is weak; None when nobody has said so.
+
+        Args:
+            model: Made the vectors of the index that was searched.
+        """
+        return packaged_models.WEAK_BELOW.get(model) if self.api.weak_below is None else self.api.weak_below

@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from soma_schemas.limits import Limits
+from soma_schemas.vectors import packaged_models
 from soma_schemas.versions import MAX_EPOCH
 
 ENVIRONMENT_PREFIX = "SOMA_"
@@ -309,6 +310,10 @@ class EmbedderKind(StrEnum):
     ENDPOINT = "endpoint"
 
 
+def _packaged_dimensions(given: dict[str, Any]) -> int:
+    return packaged_models.DIMENSIONS.get(given.get("model", ""), 256)
+
+
 class EmbedderSettings(SettingsGroup):
     """What computes embeddings. Workers and API must have the same settings."""
 
@@ -316,8 +321,19 @@ class EmbedderSettings(SettingsGroup):
         EmbedderKind.PACKAGED,
         description="`packaged` runs offline on the CPU; `endpoint` calls an OpenAI-compatible service.",
     )
-    model: str = Field("wordllama-256", description="Name of the model; stored with the collection.")
-    dimensions: int = Field(256, ge=1, le=4096, description="Dimensions of a vector.")
+    model: str = Field(
+        packaged_models.WORDLLAMA,
+        description="Name of the model; stored with the collection. Packaged are "
+        f"`{packaged_models.WORDLLAMA}`, which is fast, and `{packaged_models.MINILM}`, which finds more and "
+        "needs the extra `minilm`.",
+    )
+    dimensions: int = Field(
+        default_factory=_packaged_dimensions,
+        ge=1,
+        le=4096,
+        validate_default=True,
+        description="Dimensions of a vector. Default: those of the packaged model, 256 for others.",
+    )
     url: WebAddress | None = Field(None, description="Base URL of the endpoint, for kind `endpoint`.")
     api_key: Key | None = Field(None, description="Its key.")
     timeout: Timeout = Field(timedelta(seconds=30), description="Timeout of one request.")

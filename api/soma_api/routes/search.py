@@ -116,7 +116,7 @@ async def search(*, searching: _Searching, consistency: ReadsIndex, body: _Body)
         found = await searching.search_index(asked)
     except _FAILURES as error:
         raise translated(error) from error
-    view = answer_view(found, asked.policies, searching.settings.weak_below)
+    view = answer_view(found, asked.policies, searching.settings.weak_below(found.model))
     return json_response(view | {"index": index}, 200, answered)
 
 
@@ -142,7 +142,7 @@ async def search_batch(*, searching: _Searching, consistency: ReadsIndex, batch:
             raise translated(one, f"/searches/{number}") from one
         if isinstance(one, BaseException):
             raise one
-        views.append(answer_view(one, request.policies, searching.settings.weak_below))
+        views.append(answer_view(one, request.policies, searching.settings.weak_below(one.model)))
     return json_response({"answers": views, "index": index}, 200, answered)
 
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from soma_schemas.errors import ConfigurationError
 from soma_schemas.settings import EmbedderKind, EmbedderSettings
+from soma_schemas.vectors import packaged_models
 
-PACKAGED_MODEL = "wordllama-256"
-PACKAGED_DIMENSIONS = 256
+PACKAGED_MODEL = packaged_models.WORDLLAMA
+PACKAGED_DIMENSIONS = packaged_models.DIMENSIONS[PACKAGED_MODEL]
 
 Vector = NDArray[np.float32]
 
@@ -69,7 +70,10 @@ class Embedder(Protocol):
 
 
 class PackagedEmbedder:
-    """The model that comes with the package: offline, on the CPU, loaded in half a second."""
+    """The model that is always there: offline, on the CPU, loaded in half a second.
+
+    A word has the same vector whatever stands beside it.
+    """
 
     name = PACKAGED_MODEL
     dimensions = PACKAGED_DIMENSIONS
@@ -155,22 +159,36 @@ def open_embedder(settings: EmbedderSettings) -> Embedder:
     """Return the embedder that the settings name.
 
     Raises:
-        ConfigurationError: It is not installed, or the settings name another model than the packaged one.
+        ConfigurationError: It is not installed, or the settings name a packaged model that there is not.
     """
     match settings.kind:
         case EmbedderKind.PACKAGED:
-            if (settings.model, settings.dimensions) != (PACKAGED_MODEL, PACKAGED_DIMENSIONS):
-                raise ConfigurationError(
-                    f"the packaged embedder is `{PACKAGED_MODEL}` with {PACKAGED_DIMENSIONS} dimensions, "
-                    f"the settings say `{settings.model}` with {settings.dimensions}",
-                    remedy="Leave out SOMA_EMBEDDER__MODEL and SOMA_EMBEDDER__DIMENSIONS, or set "
-                    "SOMA_EMBEDDER__KIND=endpoint and its URL.",
-                )
-            return PackagedEmbedder()
+            return _open_packaged(settings)
         case EmbedderKind.ENDPOINT:
             from soma_schemas.vectors.endpoint import EndpointEmbedder  # noqa: PLC0415  # needs this module
 
             return EndpointEmbedder(settings)
+
+
+def _open_packaged(settings: EmbedderSettings) -> Embedder:
+    dimensions = packaged_models.DIMENSIONS.get(settings.model)
+    if dimensions is None:
+        names = " and ".join(f"`{name}`" for name in packaged_models.DIMENSIONS)
+        raise ConfigurationError(
+            f"there is no packaged embedder `{settings.model}`: there are {names}",
+            remedy="Name one of them as SOMA_EMBEDDER__MODEL, or set SOMA_EMBEDDER__KIND=endpoint and a URL.",
+        )
+    if settings.dimensions != dimensions:
+        raise ConfigurationError(
+            f"the packaged embedder `{settings.model}` has {dimensions} dimensions, the settings say "
+            f"{settings.dimensions}",
+            remedy="Leave out SOMA_EMBEDDER__DIMENSIONS.",
+        )
+    if settings.model == packaged_models.MINILM:
+        from soma_schemas.vectors.minilm import MiniLmEmbedder  # noqa: PLC0415  # an extra
+
+        return MiniLmEmbedder()
+    return PackagedEmbedder()
 
 
 def _parted_by_spaces(vocabulary: Iterable[str]) -> bool:

@@ -157,12 +157,12 @@ class PointReaderContract:
         await engine.writer.write([*better, *points])
         wanted: dict[str, Any] = {"mode": SearchMode.KEYWORD, "match": Match.PHRASE}
 
-        found, exhaustive = await answered(
+        found, exhaustive, _ = await answered(
             engine, "blue kettle", filter=selection(namespace="home"), **wanted
         )
-        everywhere, _ = await answered(engine, "blue kettle", **wanted)
-        one, enough = await answered(engine, "blue kettle", top_k=1, **wanted)
-        sensitive, _ = await answered(engine, "Blue Kettle", case_sensitive=True, **wanted)
+        everywhere, _, _ = await answered(engine, "blue kettle", **wanted)
+        one, enough, _ = await answered(engine, "blue kettle", top_k=1, **wanted)
+        sensitive, _, _ = await answered(engine, "Blue Kettle", case_sensitive=True, **wanted)
 
         assert [hit.memory.content.key for hit in found] == ["first", "second"]
         assert (exhaustive, enough) == (True, True)
@@ -174,7 +174,9 @@ class PointReaderContract:
         texts = {"same": "Tea at four.", "longer": "Tea at four. Or five.", "other": "tea at five"}
         await engine.writer.write([a_point(key=key, text=text) for key, text in texts.items()])
 
-        found, exhaustive = await answered(engine, "tea AT four.", mode=SearchMode.KEYWORD, match=Match.EXACT)
+        found, exhaustive, _ = await answered(
+            engine, "tea AT four.", mode=SearchMode.KEYWORD, match=Match.EXACT
+        )
 
         assert [hit.memory.content.key for hit in found] == ["same"]
         assert exhaustive is True
@@ -196,9 +198,9 @@ class PointReaderContract:
         unknown = await answered(engine, "teapot", **wanted)
         words = await answered(engine, "be wood", mode=SearchMode.KEYWORD)
 
-        assert stop_words == ([], False)
-        assert common == ([], False)
-        assert unknown == ([], True)
+        assert stop_words[:2] == ([], False)
+        assert common[:2] == ([], False)
+        assert unknown[:2] == ([], True)
         assert words.exhaustive is None
 
     async def test_a_term_counts_what_it_is_given(self, engine: Engine) -> None:

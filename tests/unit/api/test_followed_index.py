@@ -30,7 +30,7 @@ class AnIndex:
         """Find nothing."""
         del request
         await self.read(())
-        return SearchAnswer([], None)
+        return SearchAnswer([], None, "tiny")
 
     async def read(self, ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
         """Return nothing."""
@@ -93,7 +93,7 @@ async def test_a_question_to_an_index_that_is_gone_is_answered_by_the_one_in_its
     await place.followed(_QUESTION)
     place.in_use, place.old.gone = place.new, True
 
-    assert await place.followed(_QUESTION) == SearchAnswer([], None)
+    assert await place.followed(_QUESTION) == SearchAnswer([], None, "tiny")
     assert await place.followed.read(()) == {}
 
     assert place.new.asked == 2

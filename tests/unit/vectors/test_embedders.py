@@ -1,8 +1,6 @@
 """The packaged model, and the choice of an embedder."""
 
 import logging
-import math
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,8 @@ from soma_schemas.errors import ConfigurationError
 from soma_schemas.settings import EmbedderKind, EmbedderSettings
 from soma_schemas.vectors.embedders import PackagedEmbedder, open_embedder
 from soma_schemas.vectors.endpoint import EndpointEmbedder
+from soma_schemas.vectors.minilm import MiniLmEmbedder
+from soma_schemas.vectors.packaged_models import MINILM
 
 
 @pytest.fixture(scope="module")
@@ -23,38 +23,11 @@ def embedder() -> PackagedEmbedder:
     return PackagedEmbedder()
 
 
-def _cosine(one: list[float], other: list[float]) -> float:
-    return sum(a * b for a, b in zip(one, other, strict=True))
-
-
 def test_the_default_settings_open_the_packaged_model(embedder: PackagedEmbedder) -> None:
     opened = open_embedder(EmbedderSettings())
 
     assert isinstance(opened, PackagedEmbedder)
     assert opened.embed_query("tea") == embedder.embed_query("tea")
-
-
-def test_vectors_have_length_one_and_the_declared_size(embedder: PackagedEmbedder) -> None:
-    vectors = embedder.embed_documents(["green tea", "an invoice for the marina"])
-
-    assert [len(vector) for vector in vectors] == [embedder.dimensions] * 2
-    assert [math.hypot(*vector) for vector in vectors] == pytest.approx([1.0, 1.0], abs=1e-5)
-
-
-def test_what_means_the_same_is_nearer_than_what_does_not(embedder: PackagedEmbedder) -> None:
-    question = embedder.embed_query("When do we drink tea?")
-    tea, invoice = embedder.embed_documents(["Tea is served at four.", "The invoice was paid twice."])
-
-    assert _cosine(question, tea) > _cosine(question, invoice)
-
-
-def test_every_text_keeps_its_place_whatever_the_lengths(embedder: PackagedEmbedder) -> None:
-    texts = ["word " * length for length in (400, 1, 9000, 3, 50, 1, 7000)] + [f"text {n}" for n in range(99)]
-
-    together = embedder.embed_documents(texts)
-
-    for text, vector in zip(texts, together, strict=True):
-        assert vector == pytest.approx(embedder.embed_documents([text])[0], abs=1e-6)
 
 
 @example("two  spaces")
@@ -87,33 +60,6 @@ def test_vectors_are_the_models_own(embedder: PackagedEmbedder) -> None:
     np.testing.assert_allclose(embedder.embed_documents(texts), model.embed(texts, norm=True), atol=1e-6)
 
 
-def test_no_texts_have_no_vectors(embedder: PackagedEmbedder) -> None:
-    assert embedder.embed_documents([]) == []
-
-
-def test_a_text_without_a_token_is_all_zeros_and_spoils_no_other(embedder: PackagedEmbedder) -> None:
-    nothing, tea = embedder.embed_documents(["", "tea"])
-
-    assert nothing == [0.0] * embedder.dimensions
-    assert tea == embedder.embed_query("tea")
-
-
-def test_threads_may_share_it(embedder: PackagedEmbedder) -> None:
-    texts = [f"memory number {number} about tea" for number in range(50)]
-    alone = embedder.embed_documents(texts)
-    together: list[list[list[float]]] = []
-
-    threads = [
-        threading.Thread(target=lambda: together.append(embedder.embed_documents(texts))) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert together == [alone] * 4
-
-
 def test_opening_it_leaves_logging_as_it_was() -> None:
     root = logging.getLogger()
     before = (list(root.handlers), root.level)
@@ -123,11 +69,27 @@ def test_opening_it_leaves_logging_as_it_was() -> None:
     assert (list(root.handlers), root.level) == before
 
 
-def test_another_model_under_the_packaged_kind_is_refused_with_the_way_out() -> None:
-    with pytest.raises(ConfigurationError, match="minilm-384") as refused:
-        open_embedder(EmbedderSettings(model="minilm-384", dimensions=384))
+def test_a_packaged_model_that_there_is_not_is_refused_with_the_way_out() -> None:
+    with pytest.raises(
+        ConfigurationError, match="there are `wordllama-256` and `minilm-l6-v2-int8`"
+    ) as refused:
+        open_embedder(EmbedderSettings(model="minilm-384"))
 
     assert "SOMA_EMBEDDER__KIND=endpoint" in str(refused.value.remedy)
+
+
+def test_a_packaged_model_of_another_size_is_refused_with_the_way_out() -> None:
+    with pytest.raises(ConfigurationError, match="has 384 dimensions, the settings say 256") as refused:
+        open_embedder(EmbedderSettings(model=MINILM, dimensions=256))
+
+    assert refused.value.remedy == "Leave out SOMA_EMBEDDER__DIMENSIONS."
+
+
+def test_the_name_alone_chooses_a_packaged_model() -> None:
+    opened = open_embedder(EmbedderSettings(model=MINILM))
+
+    assert isinstance(opened, MiniLmEmbedder)
+    assert EmbedderSettings(model=MINILM).dimensions == opened.dimensions == 384
 
 
 def test_the_kind_endpoint_opens_an_endpoint() -> None:

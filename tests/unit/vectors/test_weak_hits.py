@@ -1,4 +1,4 @@
-"""What the packaged model's threshold of weak hits marks, among the examples and their questions."""
+"""What the threshold of weak hits of each packaged model marks, among the examples and their questions."""
 
 import json
 from collections.abc import AsyncIterator
@@ -14,14 +14,15 @@ from contract.vectors.build import a_state
 from fakes import FakeClock
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
-from soma_api.settings import PACKAGED_WEAK_BELOW, ApiSettings, GatewaySettings
+from soma_api.settings import ApiSettings, GatewaySettings
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.fields import Kind
 from soma_schemas.identity import identified
-from soma_schemas.settings import EmbedderKind, EmbedderSettings
+from soma_schemas.settings import EmbedderSettings
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
-from soma_schemas.vectors.embedders import PackagedEmbedder
+from soma_schemas.vectors.embedders import Embedder, open_embedder
+from soma_schemas.vectors.packaged_models import DIMENSIONS, WEAK_BELOW
 from soma_schemas.vectors.points import Point, unit_vector
 from soma_schemas.vectors.text import indexed_text
 from soma_streams.sinks.vectors.states import living_point
@@ -81,14 +82,14 @@ def id_of(named: dict[str, Any]) -> UUID:
     return given if given is not None else UUID(named["memory_id"])
 
 
-@pytest.fixture(scope="module")
-def embedder() -> PackagedEmbedder:
-    """The packaged model."""
-    return PackagedEmbedder()
+@pytest.fixture(scope="module", params=list(DIMENSIONS))
+def embedder(request: pytest.FixtureRequest) -> Embedder:
+    """Each packaged model."""
+    return open_embedder(EmbedderSettings(model=request.param))
 
 
 @pytest.fixture(scope="module")
-def points(embedder: PackagedEmbedder) -> list[Point]:
+def points(embedder: Embedder) -> list[Point]:
     """The month as it is at its end."""
     points = {}
     for version, line in enumerate(lines("assistant-month.jsonl"), 1):
@@ -112,7 +113,7 @@ def points(embedder: PackagedEmbedder) -> list[Point]:
 
 
 @pytest.fixture
-async def search(tmp_path: Path, embedder: PackagedEmbedder, points: list[Point]) -> AsyncIterator[Search]:
+async def search(tmp_path: Path, embedder: Embedder, points: list[Point]) -> AsyncIterator[Search]:
     """A search over them."""
     collection = Collection("memories", embedder.name, embedder.dimensions)
     index = EmbeddedIndex.open(tmp_path / "vectors", collection)
@@ -127,8 +128,8 @@ async def hits(search: Search, question: str, mode: SearchMode, prefix: str | No
     return (await search(asked)).hits
 
 
-def share_of_weak(found: list[SearchHit]) -> float:
-    return sum(hit.explanation.is_weak(PACKAGED_WEAK_BELOW) is True for hit in found) / len(found)
+def share_of_weak(found: list[SearchHit], embedder: Embedder) -> float:
+    return sum(hit.explanation.is_weak(WEAK_BELOW[embedder.name]) is True for hit in found) / len(found)
 
 
 async def answers(search: Search, mode: SearchMode) -> list[SearchHit]:
@@ -146,33 +147,40 @@ async def strangers(search: Search, mode: SearchMode) -> list[SearchHit]:
     return [hit for question in ABOUT_SOMETHING_ELSE for hit in await hits(search, question, mode)]
 
 
-async def test_no_hybrid_hit_that_answers_is_weak(search: Search) -> None:
-    assert share_of_weak(await answers(search, SearchMode.HYBRID)) == 0.0
+async def test_no_hybrid_hit_that_answers_is_weak(search: Search, embedder: Embedder) -> None:
+    assert share_of_weak(await answers(search, SearchMode.HYBRID), embedder) == 0.0
 
 
 async def test_nearly_every_hybrid_hit_that_shares_no_word_with_a_strange_question_is_weak(
-    search: Search,
+    search: Search, embedder: Embedder
 ) -> None:
     found = await strangers(search, SearchMode.HYBRID)
     wordless = [hit for hit in found if hit.explanation.bm25 is None]
 
     assert len(wordless) > len(found) / 2
-    assert share_of_weak(wordless) > 0.95
+    assert share_of_weak(wordless, embedder) > 0.95
 
 
-async def test_nearness_alone_tells_answers_from_strangers_less_well(search: Search) -> None:
-    assert share_of_weak(await answers(search, SearchMode.VECTOR)) < 0.1
-    assert share_of_weak(await strangers(search, SearchMode.VECTOR)) > 0.9
+async def test_nearness_alone_tells_answers_from_strangers_less_well(
+    search: Search, embedder: Embedder
+) -> None:
+    assert share_of_weak(await answers(search, SearchMode.VECTOR), embedder) < 0.1
+    assert share_of_weak(await strangers(search, SearchMode.VECTOR), embedder) > 0.9
 
 
-async def test_a_hit_by_words_is_never_weak(search: Search) -> None:
-    assert share_of_weak(await strangers(search, SearchMode.KEYWORD)) == 0.0
+async def test_a_hit_by_words_is_never_weak(search: Search, embedder: Embedder) -> None:
+    assert share_of_weak(await strangers(search, SearchMode.KEYWORD), embedder) == 0.0
 
 
-def test_the_threshold_is_the_packaged_models_own_unless_somebody_sets_one() -> None:
-    endpoint = EmbedderSettings(kind=EmbedderKind.ENDPOINT, url="http://127.0.0.1:1", model="m", dimensions=4)
+async def test_an_answer_says_which_model_made_it(search: Search, embedder: Embedder) -> None:
+    asked = SearchRequest(tenant=TENANT, policies=NO_POLICIES, text="tea")
 
-    assert ApiSettings().weak_below == PACKAGED_WEAK_BELOW
-    assert ApiSettings(embedder=endpoint).weak_below is None
-    assert ApiSettings(embedder=endpoint, api=GatewaySettings(weak_below=0.6)).weak_below == 0.6
-    assert ApiSettings(api=GatewaySettings(weak_below=-1.0)).weak_below == -1.0
+    assert (await search(asked)).model == embedder.name
+
+
+def test_the_threshold_is_that_of_the_model_unless_somebody_sets_one() -> None:
+    unset, own = ApiSettings(), ApiSettings(api=GatewaySettings(weak_below=0.6))
+
+    assert {model: unset.weak_below(model) for model in DIMENSIONS} == WEAK_BELOW
+    assert unset.weak_below("some-endpoint's") is None
+    assert {own.weak_below(model) for model in (*DIMENSIONS, "some-endpoint's")} == {0.6}

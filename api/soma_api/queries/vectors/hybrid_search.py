@@ -152,10 +152,12 @@ class SearchAnswer(NamedTuple):
         hits: Best first.
         exhaustive: Whether no memory that says what is asked can be missing among the hits; None where words
             are only compared.
+        model: Made the vectors that were compared.
     """
 
     hits: list[SearchHit]
     exhaustive: bool | None
+    model: str
 
 
 class Search:
@@ -183,9 +185,10 @@ class Search:
             EmbeddingRefusedError: The embedder does not take the text.
             EmbedderUnavailableError: The embedder does not answer for now.
         """
+        model = self._embedder.name
         conditions = conditions_of(request.tenant, request.filter)
         if conditions is None:
-            return SearchAnswer([], None if request.match is Match.WORDS else True)
+            return SearchAnswer([], None if request.match is Match.WORDS else True, model)
         conditions += unerased(request.tenant, request.erasures)
         with tracing.part("embed"):
             dense = await self._shifted(request) if request.mode is not SearchMode.KEYWORD else None
@@ -217,9 +220,9 @@ class Search:
                 hit for hit in hits if not request.leaves_out(hit.memory.memory_id, hit.memory.content, now)
             ]
         if request.match is Match.WORDS:
-            return SearchAnswer(hits, None)
+            return SearchAnswer(hits, None, model)
         # A text of which no word is indexed cannot be looked for.
-        return SearchAnswer(hits, exhaustive and words is not None)
+        return SearchAnswer(hits, exhaustive and words is not None, model)
 
     def _words(self, request: SearchRequest) -> SparseVector | None:
         """Return the words of a question, each with what it counts."""
