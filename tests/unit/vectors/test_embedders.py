@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from soma_schemas.errors import ConfigurationError
+from soma_schemas.packaged_models import MINILM
 from soma_schemas.settings import EmbedderKind, EmbedderSettings
 from soma_schemas.vectors.embedders import PackagedEmbedder, open_embedder
 from soma_schemas.vectors.endpoint import EndpointEmbedder
 from soma_schemas.vectors.minilm import MiniLmEmbedder
-from soma_schemas.vectors.packaged_models import MINILM
 
 
 @pytest.fixture(scope="module")

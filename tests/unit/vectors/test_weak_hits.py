@@ -18,11 +18,11 @@ from soma_api.settings import ApiSettings, GatewaySettings
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_schemas.fields import Kind
 from soma_schemas.identity import identified
+from soma_schemas.packaged_models import DIMENSIONS, WEAK_BELOW
 from soma_schemas.settings import EmbedderSettings
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder, open_embedder
-from soma_schemas.vectors.packaged_models import DIMENSIONS, WEAK_BELOW
 from soma_schemas.vectors.points import Point, unit_vector
 from soma_schemas.vectors.text import indexed_text
 from soma_streams.sinks.vectors.states import living_point
