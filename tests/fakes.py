@@ -55,6 +55,11 @@ class FakeClock:
         self._sleepers.append((self._monotonic + seconds, waiting))
         await waiting
 
+    def block(self, seconds: float) -> None:
+        """Skip the pause."""
+        self.slept.append(seconds)
+        self.advance(seconds)
+
     def advance(self, seconds: float) -> None:
         """Let time pass, and wake whoever has slept enough."""
         self._now += timedelta(seconds=seconds)

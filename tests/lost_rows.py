@@ -5,8 +5,8 @@ from uuid import UUID
 
 import psycopg
 
-from soma_cli.client_file import read_client_file
 from soma_cli.settings import KNOWN, OperatorSettings
+from soma_client.client_file import read_client_file
 from soma_schemas.configuration import load
 
 

@@ -35,9 +35,9 @@ from soma_cli.api_responses import (
     WrittenMany,
 )
 from soma_cli.audit_log import AuditEntries
-from soma_cli.connection import Connection
 from soma_cli.erasures import Erasure, ErasureList
 from soma_cli.failures import FindingsError
+from soma_client.connection import Connection
 from soma_schemas.errors import SomaError
 from soma_schemas.http_clients import client_options, usable_environment
 from soma_schemas.versions import Position

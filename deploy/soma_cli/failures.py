@@ -11,6 +11,7 @@ from typer import TyperException
 from soma_cli.local.errors import PartError
 from soma_cli.output import plain
 from soma_cli.standard_streams import STREAM_NAMES
+from soma_client.errors import NoConnectionError
 from soma_schemas.errors import SomaError
 from soma_schemas.violations import ContractError
 
@@ -64,7 +65,7 @@ def report(error: Exception, *, with_traceback: bool) -> int:
     if message:
         lines = [f"error: {message}", *(f"  {detail}" for detail in details)]
         complain([*lines, "", f"hint: {_uncapitalised(hint)}"] if hint else lines)
-    misused = isinstance(error, UsageError) or (
+    misused = isinstance(error, UsageError | NoConnectionError) or (
         isinstance(error, TyperException) and error.exit_code == MISUSED
     )
     return MISUSED if misused else FAILED

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from soma_client.home import home_of
+
 
 @dataclass
 class Invocation:
@@ -22,7 +24,7 @@ class Invocation:
     @property
     def home(self) -> Path:
         """The folder of the local stack: SOMA_HOME, or `~/.soma`."""
-        return Path(self.environment.get("SOMA_HOME") or Path.home() / ".soma").absolute()
+        return home_of(self.environment)
 
     @property
     def cache(self) -> Path:

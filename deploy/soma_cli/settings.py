@@ -7,10 +7,10 @@ from typing import Self
 from pydantic import Field, SecretStr
 
 from soma_api.settings import ApiSettings
-from soma_cli.client_file import ClientFile
 from soma_cli.connection import find_settings
 from soma_cli.invocation import Invocation
 from soma_cli.standard_streams import log_to_standard_error
+from soma_client.client_file import ClientFile
 from soma_schemas import tracing
 from soma_schemas.configuration import load
 from soma_schemas.errors import ConfigurationError

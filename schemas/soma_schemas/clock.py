@@ -22,6 +22,14 @@ class Clock(Protocol):
         ...
 
 
+class BlockingClock(Clock, Protocol):
+    """The same for code that runs no event loop."""
+
+    def block(self, seconds: float) -> None:
+        """Pause this thread for that many seconds."""
+        ...
+
+
 class SystemClock:
     """The machine's own clock."""
 

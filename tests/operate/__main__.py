@@ -19,8 +19,8 @@ from background import repeated
 from dead_letter_makers import Raw, RawLog, handover_settings
 from prometheus_rules import ALERTS
 from prometheus_server import FASTER, PrometheusServer
-from soma_cli.client_file import ClientFile, read_client_file
 from soma_cli.local.home import ports_of
+from soma_client.client_file import ClientFile, read_client_file
 from soma_schemas.clock import SystemClock
 from soma_up import Up, soma_up
 from waiting import eventually_now

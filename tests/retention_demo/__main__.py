@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from retention_demo.play import play
-from soma_cli.client_file import read_client_file
+from soma_client.client_file import read_client_file
 from soma_schemas.clock import SystemClock
 from soma_up import soma_up
 

@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 from builders import policy_set
 from dead_letter_makers import handover_settings
 from postgres_tables import accessed
-from soma_cli.client_file import ClientFile
+from soma_client.client_file import ClientFile
 from soma_schemas.clock import SystemClock
 from soma_schemas.producer import EventPublisher, MemoryProducer, NewMemory
 from soma_schemas.topics import MEMORY_POLICIES

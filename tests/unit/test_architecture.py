@@ -10,7 +10,7 @@ import grimp
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs/internals/architecture.md").read_text(encoding="utf-8")
-ROOTS = ("soma_schemas", "soma_streams", "soma_api", "soma_cli")
+ROOTS = ("soma_schemas", "soma_streams", "soma_api", "soma_client", "soma_cli")
 _ROW = re.compile(r"^\| `(soma_[\w.]+)` \|[^|]+\|([^|]*)\|$", re.MULTILINE)
 DECLARED = {package: set(re.findall(r"`([\w.]+)`", imports)) for package, imports in _ROW.findall(PAGE)}
 NAMES = sorted(set(re.findall(r"`(soma_[\w.]+)`", PAGE)))
@@ -51,7 +51,7 @@ def test_every_package_imports_what_the_page_says(imports: dict[str, set[str]]) 
 
 
 def test_no_package_imports_one_of_its_own_layer_or_above() -> None:
-    layers = {"soma_schemas": 0, "soma_streams": 1, "soma_api": 1, "soma_cli": 2}
+    layers = {"soma_schemas": 0, "soma_streams": 1, "soma_api": 1, "soma_client": 1, "soma_cli": 2}
     upwards = [
         (package, imported)
         for package, others in DECLARED.items()

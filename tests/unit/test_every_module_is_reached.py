@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 _REPOSITORY = Path(__file__).parents[2]
-_PACKAGES = ("soma_api", "soma_cli", "soma_schemas", "soma_streams")
+_PACKAGES = ("soma_api", "soma_cli", "soma_client", "soma_schemas", "soma_streams")
 # What is found by an entry point: the command, and the transport that Faust looks up by its scheme.
 _ENTRIES = ("soma_cli.main", "soma_streams.transport")
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from recording_door import RecordingDoor, proxy_everywhere
 from soma_api.probes import registry_probe
 from soma_cli.client import SomaClient
-from soma_cli.connection import Connection
+from soma_client.connection import Connection
 from soma_schemas.errors import ConfigurationError, SomaError
 from soma_schemas.http_clients import client_options, stays_here
 from soma_schemas.registry import check_schemas, open_registry

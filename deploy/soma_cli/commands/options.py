@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from soma_cli.client import SomaClient
-from soma_cli.connection import find_connection
 from soma_cli.invocation import invocation_of
+from soma_client.connection import find_connection
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Url = Annotated[
@@ -85,4 +85,4 @@ def open_client(context: typer.Context, url: str | None, api_key: str | None) ->
     Raises:
         UsageError: None of them names one.
     """
-    return SomaClient(find_connection(invocation_of(context), url, api_key))
+    return SomaClient(find_connection(invocation_of(context).environment, url, api_key))

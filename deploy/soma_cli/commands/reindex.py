@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from soma_cli.commands.options import AsJson
-from soma_cli.connection import find_connection, find_settings
+from soma_cli.connection import find_settings
 from soma_cli.failures import UsageError
 from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.output import Result, say, show
@@ -29,6 +29,7 @@ from soma_cli.settings import KNOWN
 from soma_cli.standard_streams import log_to_standard_error
 from soma_cli.tasks import in_thread
 from soma_cli.topic_application import at_present
+from soma_client.connection import find_connection
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import load
 from soma_schemas.metrics import MetricSet
@@ -310,7 +311,7 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
                     "nobody says whose memories questions are to be asked about",
                     remedy="name the tenant of the key in SOMA_API_KEY with --tenant",
                 )
-            with SomaClient(find_connection(root, None, None)) as api:
+            with SomaClient(find_connection(root.environment, None, None)) as api:
                 where = IndexFolder(folder or root.home / "vectors")
                 place = FolderPlace(where, api, embedders, policies, SystemClock())
                 yield _Opened(place, settings, embedders, pool, whose, EMBEDDED_ALIAS)

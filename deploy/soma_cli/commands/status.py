@@ -11,10 +11,10 @@ from rich.text import Text
 from soma_cli.api_responses import IndexState, PartHealth, Readiness, Stats
 from soma_cli.client import SomaClient
 from soma_cli.commands.options import ApiKey, AsJson, Url
-from soma_cli.connection import find_connection
 from soma_cli.failures import FindingsError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, plain, show
+from soma_client.connection import find_connection
 
 app = typer.Typer(add_completion=False)
 
@@ -62,7 +62,7 @@ def status(
 
     The exit code is 0 if everything works, 1 if not.
     """
-    connection = find_connection(invocation_of(context), url, api_key)
+    connection = find_connection(invocation_of(context).environment, url, api_key)
     with SomaClient(connection) as client:
         found: Readiness = client.readiness()
         stats = None if found.status == _NOT_READY else client.stats()

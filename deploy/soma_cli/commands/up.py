@@ -18,7 +18,6 @@ from rich.text import Text
 from soma_cli.api_responses import IndexState
 from soma_cli.client import SomaClient
 from soma_cli.commands.options import AsJson
-from soma_cli.connection import Connection
 from soma_cli.demo import demonstrate
 from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.local.artifacts import Artifacts
@@ -26,6 +25,7 @@ from soma_cli.local.home import Home
 from soma_cli.local.stack import Stack, open_stack
 from soma_cli.output import Result, say, show
 from soma_cli.status_table import StatusTable, started_again
+from soma_client.connection import Connection
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.errors import SomaError
 from soma_schemas.logs import configure_logging

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from soma_cli.client_file import ClientFile
-from soma_cli.connection import Connection, find_connection
 from soma_cli.diagnosis import broker_checks, machine_checks, service_checks, store_checks
 from soma_cli.diagnosis.examination import Check
 from soma_cli.diagnosis.findings import Health, Verdict
@@ -14,6 +12,8 @@ from soma_cli.invocation import Invocation
 from soma_cli.processes.common import Embedders
 from soma_cli.settings import KNOWN, OperatorSettings
 from soma_cli.tasks import in_thread
+from soma_client.client_file import ClientFile
+from soma_client.connection import Connection, find_connection
 from soma_schemas.admin_client import RenewableAdmin
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import load
@@ -123,7 +123,7 @@ def api_connection(root: Invocation, local: ClientFile | None) -> Connection | N
     if "SOMA_URL" not in root.environment:
         return None
     try:
-        return find_connection(root, None, None)
+        return find_connection(root.environment, None, None)
     except UsageError:
         return None
 

@@ -13,7 +13,6 @@ import httpx
 import psycopg
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from soma_cli.client_file import ClientFile
 from soma_cli.database_errors import told_in_words
 from soma_cli.diagnosis.broker_checks import ANSWER_SECONDS, answer_of
 from soma_cli.diagnosis.bundle import Piece, as_json
@@ -24,6 +23,7 @@ from soma_cli.lag_sources import open_lag_source
 from soma_cli.local.home import LOOPBACK, ports_of
 from soma_cli.settings import KNOWN, PROCESSES, OperatorSettings
 from soma_cli.tasks import in_thread
+from soma_client.client_file import ClientFile
 from soma_schemas.admin_client import RenewableAdmin
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import load

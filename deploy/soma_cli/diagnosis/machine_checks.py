@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from stat import S_IMODE
 
-from soma_cli.client_file import client_file_of
 from soma_cli.diagnosis import judgements
 from soma_cli.diagnosis.findings import Health, Verdict, ok
 from soma_cli.settings import settings_faults
+from soma_client.client_file import client_file_of
 
 _OTHERS = 0o077
 

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 from pydantic import BaseModel, SecretStr
 
-from soma_cli.client_file import ClientFile
 from soma_cli.invocation import Invocation
 from soma_cli.settings import KNOWN, PROCESSES
+from soma_client.client_file import ClientFile
 from soma_schemas.configuration import REDACTED, load
 from soma_schemas.errors import ConfigurationError
 

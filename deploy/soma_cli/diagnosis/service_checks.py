@@ -7,11 +7,11 @@ import httpx
 
 from soma_cli.api_responses import Readiness
 from soma_cli.client import ApiUnreachableError, SomaClient
-from soma_cli.connection import Connection
 from soma_cli.diagnosis import judgements
 from soma_cli.diagnosis.findings import Health, Verdict, ok
 from soma_cli.lag_sources import open_lag_source
 from soma_cli.settings import OperatorSettings
+from soma_client.connection import Connection
 from soma_schemas.clock import Clock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.http_clients import client_options

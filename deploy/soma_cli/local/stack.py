@@ -9,7 +9,7 @@ from types import MappingProxyType
 from pydantic import BaseModel
 
 from soma_api.settings import GatewaySettings
-from soma_cli.client_file import ClientFile, remove_client_file
+from soma_cli.client_file import remove_client_file, write_client_file
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.backing_service import BackingService
 from soma_cli.local.backing_services import BackingServices
@@ -24,6 +24,7 @@ from soma_cli.local.supervision import Supervisor
 from soma_cli.local.unit import Observer, Step, Unit, ignore
 from soma_cli.settings import WatermarkLogin
 from soma_cli.tasks import first_of, in_thread
+from soma_client.client_file import ClientFile
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import as_environment
 from soma_schemas.errors import MismatchError
@@ -370,7 +371,7 @@ async def open_stack(
         stack = Stack(home, artifacts, clock, observe, environment or {})
         try:
             await stack.start()
-            stack.client_file.write(home.path)
+            write_client_file(home.path, stack.client_file)
             yield stack
         finally:
             remove_client_file(home.path)

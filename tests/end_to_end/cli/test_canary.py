@@ -13,8 +13,8 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from builders import linked, stored
 from dead_letter_makers import Raw, RawLog, handover_settings
 from disk_search import files_with
-from soma_cli.client_file import read_client_file
 from soma_cli.settings import KNOWN, OperatorSettings
+from soma_client.client_file import read_client_file
 from soma_command import Ran, Soma
 from soma_schemas.configuration import load
 from soma_schemas.settings import PublishingSettings

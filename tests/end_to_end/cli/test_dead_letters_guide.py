@@ -16,9 +16,10 @@ from conftest import LocalParts
 from cranked_sinks import Sinks
 from dead_letter_makers import handover_settings
 from pages import shows, steps
-from soma_cli.client_file import ClientFile
+from soma_cli.client_file import write_client_file
 from soma_cli.local.embedded_index import EmbeddedIndex
 from soma_cli.local.postgres import Login
+from soma_client.client_file import ClientFile
 from soma_command import Soma
 from soma_schemas.limits import Limits
 from soma_schemas.registry import open_registry, register_schemas
@@ -83,7 +84,8 @@ def stack_at(local_parts: LocalParts, operator: dict[str, str], tmp_path: Path) 
     apply_topics(open_admin(parts.kafka.settings()), TopicSettings())
     with open_registry(parts.registry.settings()) as registry:
         register_schemas(registry, TopicSettings())
-    ClientFile(url="http://127.0.0.1:9", api_key="none", tenant="local", environment=operator).write(tmp_path)
+    left = ClientFile(url="http://127.0.0.1:9", api_key="none", tenant="local", environment=operator)
+    write_client_file(tmp_path, left)
     stack = Stack(handover_settings(operator), parts.postgres.dsn(Login.WORKER), tmp_path / "vectors")
     yield stack
     stack.stop()

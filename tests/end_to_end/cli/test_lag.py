@@ -4,7 +4,7 @@ import json
 
 import httpx
 
-from soma_cli.client_file import read_client_file
+from soma_client.client_file import read_client_file
 from soma_command import Soma
 from soma_up import Up
 from waiting import eventually_now

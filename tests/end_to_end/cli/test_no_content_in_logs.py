@@ -12,7 +12,7 @@ import pytest
 
 from builders import stored
 from dead_letter_makers import Raw, RawLog, handover_settings
-from soma_cli.client_file import ClientFile, read_client_file
+from soma_client.client_file import ClientFile, read_client_file
 from soma_command import Soma
 from soma_up import Up
 from waiting import eventually_now

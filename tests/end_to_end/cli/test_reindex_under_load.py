@@ -28,8 +28,9 @@ from embedding_endpoint import DIMENSIONS, MODEL, embedding_endpoint
 from judge.verdict import behind
 from judging import installation, judged_at_home
 from soma_cli.client import SomaClient
-from soma_cli.connection import Connection, running_stack
+from soma_cli.connection import running_stack
 from soma_cli.settings import KNOWN, OperatorSettings
+from soma_client.connection import Connection
 from soma_schemas.configuration import load
 from soma_schemas.errors import SomaError
 from soma_schemas.events import PatchField

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from retention_demo.play import play
-from soma_cli.client_file import read_client_file
+from soma_client.client_file import read_client_file
 from soma_up import Up
 
 

@@ -19,7 +19,7 @@ from conftest import Counting
 from dead_letter_makers import Raw, RawLog, handover_settings
 from lost_rows import lose_a_row
 from pages import Step, shows, steps
-from soma_cli.client_file import read_client_file
+from soma_client.client_file import read_client_file
 from soma_command import Ran, Soma
 from soma_schemas.encryption.master_keys import new_master_key
 from soma_schemas.settings import PublishingSettings

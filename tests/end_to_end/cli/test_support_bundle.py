@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from soma_cli.client_file import read_client_file
 from soma_cli.settings import PROCESSES
+from soma_client.client_file import read_client_file
 from soma_command import Soma
 from soma_schemas.configuration import variable_name
 from soma_up import Up

@@ -12,7 +12,7 @@ from canned_api import MEMORY_ID, a_memory
 from soma_cli.api_responses import AppliedChange, ChangePlace
 from soma_cli.change_stream import follow_changes
 from soma_cli.client import ApiRefusedError, ApiUnreachableError, SomaClient
-from soma_cli.connection import Connection
+from soma_client.connection import Connection
 
 CHANGE: dict[str, Any] = {
     "event_type": "MemoryStored",

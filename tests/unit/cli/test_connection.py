@@ -1,14 +1,14 @@
-"""A command finds the API and the parts behind it, and never mixes two installations."""
+"""A command finds the parts behind the API, and never mixes two installations."""
 
 from pathlib import Path
 
 import pytest
 
-from soma_cli.client_file import ClientFile, read_client_file, remove_client_file
-from soma_cli.connection import Connection, find_connection, find_settings
+from soma_cli.client_file import remove_client_file, write_client_file
+from soma_cli.connection import find_settings
 from soma_cli.failures import UsageError
 from soma_cli.invocation import Invocation
-from soma_schemas.errors import ConfigurationError
+from soma_client.client_file import ClientFile, read_client_file
 
 LOCAL = ClientFile(
     url="http://127.0.0.1:8420",
@@ -21,46 +21,12 @@ LOCAL = ClientFile(
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """The home of a local stack that runs."""
-    LOCAL.write(tmp_path)
+    write_client_file(tmp_path, LOCAL)
     return tmp_path
 
 
 def _root(home: Path, **variables: str) -> Invocation:
     return Invocation({"SOMA_HOME": str(home), **variables})
-
-
-def test_the_command_line_comes_before_the_environment_and_that_before_the_local_stack(home: Path) -> None:
-    root = _root(home, SOMA_URL="https://memory.example", SOMA_API_KEY="env-key")
-
-    assert find_connection(root, "https://other.example", "key") == Connection("https://other.example", "key")
-    assert find_connection(root, None, None) == Connection("https://memory.example", "env-key")
-    assert find_connection(_root(home), None, None) == Connection("http://127.0.0.1:8420", "local-key")
-
-
-def test_the_key_of_the_local_stack_goes_nowhere_else(home: Path) -> None:
-    with pytest.raises(UsageError, match="no API key for"):
-        find_connection(_root(home, SOMA_URL="https://memory.example"), None, None)
-
-
-def test_the_local_stack_may_be_named_by_its_address(home: Path) -> None:
-    found = find_connection(_root(home), "http://127.0.0.1:8420/", None)
-
-    assert found == Connection("http://127.0.0.1:8420", "local-key")
-
-
-def test_without_a_stack_or_an_address_it_says_how_to_get_one(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for home in (tmp_path, tmp_path / "file", tmp_path / "missing"):
-        with pytest.raises(UsageError, match="no local stack runs") as refused:
-            find_connection(_root(home), None, None)
-
-    assert "soma up" in str(refused.value.remedy)
-
-
-@pytest.mark.parametrize("address", ["memory.example:80", "http://memory\udcff:80", "http://memory\x7f:80"])
-def test_an_address_that_is_none_is_refused(home: Path, address: str) -> None:
-    with pytest.raises(UsageError, match="http://"):
-        find_connection(_root(home), address, "key")
 
 
 def test_settings_come_from_the_local_stack_when_the_environment_names_no_place(home: Path) -> None:
@@ -113,7 +79,7 @@ def test_without_settings_or_a_stack_it_says_how_to_get_them(tmp_path: Path) -> 
 
 
 def test_a_stack_leaves_its_address_and_key_for_its_owner_alone(tmp_path: Path) -> None:
-    path = LOCAL.write(tmp_path)
+    path = write_client_file(tmp_path, LOCAL)
 
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_client_file(tmp_path) == LOCAL
@@ -124,13 +90,6 @@ def test_a_stopped_stack_leaves_nothing(home: Path) -> None:
     remove_client_file(home)
 
     assert read_client_file(home) is None
-
-
-def test_a_file_of_another_version_is_said_so(home: Path) -> None:
-    (home / "client.json").write_text("{}")
-
-    with pytest.raises(ConfigurationError, match="another version"):
-        read_client_file(home)
 
 
 def test_the_home_is_where_the_variable_says_or_in_the_users_own_folder() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from soma_cli.client_file import ClientFile
+from soma_cli.client_file import write_client_file
+from soma_client.client_file import ClientFile
 from soma_command import Soma
 from soma_schemas.configuration import load
 from soma_schemas.settings import PublishingSettings
@@ -34,7 +35,7 @@ VARIABLES = {
 @pytest.fixture
 def running(home: Path) -> Path:
     """The home of a stack that runs."""
-    LOCAL.write(home)
+    write_client_file(home, LOCAL)
     return home
 
 

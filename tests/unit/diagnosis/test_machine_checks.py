@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from soma_cli.client_file import client_file_of
 from soma_cli.diagnosis import machine_checks
 from soma_cli.diagnosis.findings import Health
+from soma_client.client_file import client_file_of
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""Where the API is: named by the caller, by the environment, or by the local stack that runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from soma_client.client_file import read_client_file
+from soma_client.errors import NoConnectionError
+from soma_client.home import home_of
+from soma_schemas.settings import fits_a_header, web_address
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the API is, and what it lets us do."""
+
+    url: str
+    api_key: str = field(repr=False)
+
+
+def find_connection(environment: Mapping[str, str], url: str | None, api_key: str | None) -> Connection:
+    """Return where to send requests: what the caller says, else the environment, else the local stack.
+
+    The key of the local stack is never sent to an address that came from elsewhere.
+
+    Args:
+        environment: SOMA_URL, SOMA_API_KEY, and SOMA_HOME for the local stack.
+        url: Of the API.
+        api_key: A key, or a token of the OpenID provider.
+
+    Raises:
+        NoConnectionError: There is no address, or no key for it, or one of them makes no sense.
+        ConfigurationError: Another version or another user runs the local stack.
+    """
+    url = (url or environment.get("SOMA_URL") or "").strip() or None
+    api_key = (api_key or environment.get("SOMA_API_KEY") or "").strip() or None
+    if api_key is not None and not fits_a_header(api_key):
+        raise NoConnectionError(
+            "the API key (`api_key`, --api-key or SOMA_API_KEY) holds other than visible ASCII characters",
+            remedy="copy the whole key again, or create one with `soma keys create`",
+        )
+    if url is None:
+        home = home_of(environment)
+        if (local := read_client_file(home)) is None:
+            raise NoConnectionError(
+                f"no local stack runs in {home}",
+                remedy="start one with `soma up`, or name another with SOMA_URL and SOMA_API_KEY",
+            )
+        return Connection(local.url, api_key or local.api_key)
+    try:
+        web_address(url)
+    except ValueError as error:
+        raise NoConnectionError(
+            f"the address (`url`, --url or SOMA_URL) is none of an API: {error}"
+        ) from None
+    if api_key is None:
+        local = read_client_file(home_of(environment))
+        if local is None or url.rstrip("/") != local.url.rstrip("/"):
+            raise NoConnectionError(
+                f"there is no API key for {url}",
+                remedy="set SOMA_API_KEY; `soma keys create` creates a key",
+            )
+        api_key = local.api_key
+    return Connection(url.rstrip("/"), api_key)
