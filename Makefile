@@ -65,8 +65,14 @@ WRITE_PATH := tests/unit/contracts/test_producer.py tests/integration/contracts/
 
 .PHONY: test-long
 test-long: $(VENV)/.dev ## Run the tests that take minutes each.
+	$(BIN)/python -m chart.tools --api-server
 	$(BIN)/pytest -m long
 	AGREEMENT_POINTS=20000 $(BIN)/pytest tests/contract/vectors/test_agreement_at_size.py
+
+.PHONY: deploy-check
+deploy-check: $(VENV)/.dev ## Render the Helm chart, validate and judge every object; builds Helm once (Go is needed).
+	$(BIN)/python -m chart.tools
+	$(BIN)/pytest -m chart tests/deploy
 
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each record (half an hour).

@@ -20,7 +20,14 @@ WORKLOADS = {
 
 # Not values for a chart: where a process listens in its pod, and where the collector of the same release is.
 SET_BY_THE_CHART = frozenset(
-    {("api", "host"), ("api", "port"), ("worker", "host"), ("worker", "port"), ("lag", "host"), ("lag", "port")}
+    {
+        ("api", "host"),
+        ("api", "port"),
+        ("worker", "host"),
+        ("worker", "port"),
+        ("lag", "host"),
+        ("lag", "port"),
+    }
     | {("collector", "url")}
 )
 
@@ -42,7 +49,7 @@ def parts_of(process: Process) -> dict[str, type[BaseModel]]:
 
 
 def all_parts() -> dict[str, type[BaseModel]]:
-    """Return the parts of all processes of the chart; a part that several read has the same fields in each."""
+    """Return the parts of all processes of the chart; several that read a part read the same fields."""
     return {name: part for process in WORKLOADS.values() for name, part in parts_of(process).items()}
 
 

@@ -1,4 +1,4 @@
-"""What templates read of the code: the topics as they are declared, and which process reads which settings."""
+"""What templates read of the code: the topics as declared, and which process reads which settings."""
 
 from chart.settings_schema import WORKLOADS, parts_of
 from soma_schemas.settings import TopicSettings

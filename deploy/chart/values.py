@@ -79,9 +79,7 @@ class LagAutoscaling(_Values):
 
     enabled: bool = Field(description="Whether there is one.")
     minReplicas: int = Field(ge=1, description="Fewest.")
-    maxReplicas: int = Field(
-        ge=1, description="Most; never more than `settings.topics.partitions`."
-    )
+    maxReplicas: int = Field(ge=1, description="Most; never more than `settings.topics.partitions`.")
     lagRecords: int = Field(
         ge=1, description="So many records behind are one replica's share; more lag, more replicas."
     )
@@ -298,10 +296,10 @@ class Values(_Values):
     image: Image = Field(description="The image of all processes.")
     pods: Pods = Field(description="What all pods have in common.")
     settings: Settings = Field(
-        description="Settings of every process that reads them, as part, field, value: docs/reference/settings.md."
+        description="Settings of every process that reads them, as part, field, value."
     )
     secretSettings: SecretSettings = Field(
-        description="Settings that are secrets or files, as part, field, place: mounted as files, never copied."
+        description="Settings that are secrets or files, as part, field, place: they are mounted as files."
     )
     api: Api = Field(description="`soma serve`.")
     workers: Workers = Field(description="`soma work`.")
@@ -312,4 +310,6 @@ class Values(_Values):
     gateway: Gateway = Field(description="A Gateway for the API.")
     monitoring: Monitoring = Field(description="Scrapes, rules, dashboards.")
     operators: Operators = Field(description="Brokers and PostgreSQL by operators.")
-    global_: Kubernetes = Field({}, alias="global", description="Helm's own, for charts that have this one below them.")
+    global_: Kubernetes = Field(
+        {}, alias="global", description="Helm's own, for charts that have this one below them."
+    )
