@@ -151,6 +151,12 @@ class Verify(_Values):
     schedule: Cron = Field(description="When, in UTC.")
 
 
+class Toolbox(_Values):
+    """A Deployment of no replicas, to be scaled up for commands of an operator."""
+
+    enabled: bool = Field(description="Whether there is one.")
+
+
 class Jobs(_Values):
     """What runs and ends: commands of an operator, with the login of the owner."""
 
@@ -161,6 +167,7 @@ class Jobs(_Values):
     backup: Backup = Field(description="Archives of the tables.")
     drill: Drill = Field(description="Whether an archive comes back.")
     verify: Verify = Field(description="Whether the stores agree.")
+    toolbox: Toolbox = Field(description="For whatever else an operator types.")
 
 
 class Dns(_Values):

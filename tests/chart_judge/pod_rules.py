@@ -201,7 +201,7 @@ def an_update_never_leaves_less_than_there_was(rendered: Rendered) -> Iterator[C
 @rule
 def jobs_end(rendered: Rendered) -> Iterator[Check]:
     for pod in rendered.pods():
-        if pod.runs_on:
+        if pod.owner["kind"] not in {"Job", "CronJob"}:
             continue
         spec = pod.owner["spec"]
         if pod.owner["kind"] == "CronJob":
@@ -217,3 +217,15 @@ def jobs_end(rendered: Rendered) -> Iterator[Check]:
 def every_pod_is_a_process_that_is_known(rendered: Rendered) -> Iterator[Check]:
     for pod in rendered.pods():
         yield check(pod.name, pod.component in PROCESS_OF, f"component {pod.component}")
+
+
+@rule
+def nobody_holds_the_keys_all_the_time(rendered: Rendered) -> Iterator[Check]:
+    """The toolbox has the owner's login: it is started by hand, and ends at once."""
+    for pod in rendered.pods():
+        if pod.component == "toolbox":
+            command = pod.spec["containers"][0]["command"]
+            seconds = pod.spec.get("terminationGracePeriodSeconds", 30)
+            yield check(pod.name, pod.owner["spec"].get("replicas") == 0, "it runs all the time")
+            yield check(pod.name, command == ["sleep", "infinity"], f"it does {command}")
+            yield check(pod.name, seconds <= 5, f"it stays for {seconds} s when it is to end")

@@ -22,7 +22,7 @@ PROCESS_OF = {
     "worker-vectors": Process.VECTOR_WORKER,
     "worker-retention": Process.RETENTION_WORKER,
     "lag": Process.LAG_COLLECTOR,
-    **dict.fromkeys(("prepare", "backup", "drill", "verify"), Process.OPERATOR),
+    **dict.fromkeys(("prepare", "backup", "drill", "verify", "toolbox"), Process.OPERATOR),
 }
 SECRETS_FOLDER = "/run/secrets/soma"
 FILES_FOLDER = "/run/files"

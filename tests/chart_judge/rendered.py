@@ -33,7 +33,7 @@ class Pod:
     @property
     def runs_on(self) -> bool:
         """Whether it is to run all the time."""
-        return bool(self.owner["kind"] == "Deployment")
+        return bool(self.owner["kind"] == "Deployment") and self.component != "toolbox"
 
     @property
     def containers(self) -> list[Object]:

@@ -248,6 +248,11 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
             ),
         ),
     },
+    "nobody holds the keys all the time": {
+        "a replica": ("small", put("Deployment", "-toolbox", "spec/replicas", 1)),
+        "a server": ("small", put("Deployment", "-toolbox", f"{BOX}/command", ["sh", "-c", "soma serve"])),
+        "a slow end": ("small", drop("Deployment", "-toolbox", f"{POD}/terminationGracePeriodSeconds")),
+    },
     "no secret is written down": {
         "an object": (
             "small",
