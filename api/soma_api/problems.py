@@ -10,7 +10,7 @@ ApiError
 ├── MemoryNotFoundError, WriteNotFoundError, DeadLetterNotFoundError
 ├── NamespaceUnknownError, NamespaceMismatchError                                  a change to a memory
 ├── PreconditionFailedError, SupersededError, DeadLetteredError                    what became of a write
-├── SearchTooCostlyError                                                           a search
+├── SearchTooCostlyError, ListTooCostlyError, PathTooCostlyError                   what is asked for
 ├── NotYetVisibleError, TooStaleError                                              what a read waits for
 ├── LogUnavailableError, StoreUnavailableError, IndexUnavailableError, OverloadedError
 └── InternalError
@@ -65,6 +65,7 @@ class ProblemCode(StrEnum):
     SUPERSEDED = "superseded"
     DEAD_LETTERED = "dead_lettered"
     SEARCH_TOO_COSTLY = "search_too_costly"
+    LIST_TOO_COSTLY = "list_too_costly"
     PATH_TOO_COSTLY = "path_too_costly"
     NOT_YET_VISIBLE = "not_yet_visible"
     TOO_STALE = "too_stale"
@@ -393,6 +394,13 @@ class SearchTooCostlyError(ApiError):
 
     status, problem, title = 422, ProblemCode.SEARCH_TOO_COSTLY, "The search would take too long"
     remedy = "Use a narrower `namespace` or `namespace_prefix`, or fewer conditions."
+
+
+class ListTooCostlyError(ApiError):
+    """Sorting the list by distance would compare too many memories."""
+
+    status, problem, title = 422, ProblemCode.LIST_TOO_COSTLY, "Sorting by distance would take too long"
+    remedy = "Name one `namespace`, and in it a box: `coordinate_min` and `coordinate_max`."
 
 
 class PathTooCostlyError(ApiError):

@@ -27,7 +27,7 @@ from soma_api.models.query_parameters import (
 from soma_api.principals import Principal
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import EVERYTHING, Every, Selection
-from soma_api.queries.memory_queries import Memory, Order
+from soma_api.queries.memory_queries import Listed, Order
 from soma_schemas.fields import (
     StorableString,
     broken,
@@ -85,7 +85,15 @@ class ListQuery(MemoryFilter):
         examples=[A_FILTER],
     )
     embeddings: bool = Field(False, description="Also return the vectors that came with memories.")
-    sort: Order = Field(Order.UPDATED_DESCENDING, description="A minus puts the newest or greatest first.")
+    sort: Order = Field(
+        Order.UPDATED_DESCENDING,
+        description="A minus puts the newest or greatest first; `distance` the nearest to `near`.",
+    )
+    near: Numbers | None = Field(
+        None,
+        description="For `sort=distance`, from which coordinate, as `1,2.5`. Coordinates with as many "
+        "numbers are listed, by Euclidean distance; at most 10,000 memories are compared.",
+    )
     limit: PageSize = Field(DEFAULT_PAGE_SIZE, description="Memories on a page.")
     cursor: str | None = Field(
         None, max_length=1024, description="`next_cursor` of the page before, with the same filters and sort."
@@ -99,7 +107,17 @@ class ListQuery(MemoryFilter):
             raise broken(ViolationCode.MISSING_FIELD, "`key` and `coordinate` name within a `namespace`")
         if (self.coordinate_min is None) != (self.coordinate_max is None):
             raise broken(ViolationCode.MISSING_FIELD, "`coordinate_min` and `coordinate_max` come together")
+        if (self.near is None) != (self.sort is not Order.DISTANCE):
+            raise broken(ViolationCode.MISSING_FIELD, "`near` and `sort=distance` come together")
         return self
+
+    def nearest_to(self, limits: Limits) -> list[float] | None:
+        """Return the coordinate from which distances are; None for another order.
+
+        Raises:
+            InvalidInputError: It breaks the contract.
+        """
+        return numbers_of("near", self.near, limits)
 
     def selection(self, principal: Principal, limits: Limits) -> Selection:
         """Return what to ask the database.
@@ -199,10 +217,10 @@ def visible_below(
     return prefix, inside
 
 
-def sort_key(memory: Memory, order: Order) -> tuple[Any, str]:
-    """Return where a memory stands in an order, JSON-ready."""
-    value = getattr(memory.content, order.column)
-    return (value if isinstance(value, float) else value.isoformat()), str(memory.memory_id)
+def sort_key(listed: Listed) -> tuple[Any, str]:
+    """Return where a memory stands in a list, JSON-ready."""
+    value = listed.sorted_by
+    return (value if isinstance(value, float) else value.isoformat()), str(listed.memory.memory_id)
 
 
 def after(sort_value: Sequence[Any]) -> tuple[Any, UUID]:

@@ -10,10 +10,12 @@ from uuid import UUID
 
 from psycopg import sql
 
+from soma_api.problems import ListTooCostlyError
 from soma_api.queries.database import Database
 from soma_api.queries.deadlines import LIVING, Deadlines
 from soma_api.queries.filter_sql import SqlConditions
 from soma_api.queries.filter_terms import Every, IsMemory, Selection, Tagged, Term, conjuncts
+from soma_api.queries.nearness import MOST_COMPARED, PLACED, Nearness, indexed_box
 from soma_schemas.memories import SELECTED, Content, content_of
 
 # As many ids as are joined faster than a list is filtered in its order.
@@ -62,7 +64,7 @@ class Memory(NamedTuple):
 
 
 class Order(StrEnum):
-    """How a list is sorted; a minus says newest or greatest first."""
+    """How a list is sorted; a minus says newest or greatest first. Distance is from a coordinate."""
 
     UPDATED = "updated_at"
     UPDATED_DESCENDING = "-updated_at"
@@ -72,6 +74,7 @@ class Order(StrEnum):
     OCCURRED_DESCENDING = "-occurred_at"
     IMPORTANCE = "importance"
     IMPORTANCE_DESCENDING = "-importance"
+    DISTANCE = "distance"
 
     @property
     def column(self) -> str:
@@ -82,6 +85,18 @@ class Order(StrEnum):
     def descending(self) -> bool:
         """Say whether the greatest comes first."""
         return self.startswith("-")
+
+
+class Listed(NamedTuple):
+    """A memory of a list.
+
+    Attributes:
+        memory: The memory.
+        sorted_by: Its value in the order of the list.
+    """
+
+    memory: Memory
+    sorted_by: Any
 
 
 @dataclass(frozen=True)
@@ -163,35 +178,48 @@ class MemoryQueries:
         wanted: Selection,
         order: Order,
         *,
+        near: Sequence[float] | None = None,
         after: tuple[Any, UUID] | None,
         limit: int,
         embeddings: bool = False,
-    ) -> list[Memory]:
+    ) -> list[Listed]:
         """Return at most `limit` living memories in order.
 
         Args:
             tenant: Whose.
             wanted: Which.
             order: In what order.
+            near: For the order by distance, the coordinate from which it is; otherwise None.
             after: The sorting value and the id of the row after which the page begins.
             limit: How many.
             embeddings: Whether to read their embeddings as well.
 
         Raises:
+            ListTooCostlyError: It is ordered by distance, and too many memories would have to be looked at.
             StoreUnavailableError: The database does not answer.
         """
         where = wanted.where
-        tags = [tag for each in conjuncts(where) if isinstance(each, Tagged) for tag in _only(each.tags)]
-        if tags and (few := await self._few_tagged(tenant, tags)) is not None:
-            where = Every((IsMemory(tuple(few)), *where.terms))
         conditions = SqlConditions()
-        statement = list_statement(order, conditions.met_by(where), first=after is None)
-        values = _places(wanted) | conditions.values | await self._deadlines.values(tenant)
-        values |= {"limit": limit, "embeddings": embeddings}
+        values = _places(wanted) | {"limit": limit, "embeddings": embeddings}
+        nearness = None
+        if near is not None:
+            nearness = Nearness(len(near), conditions.met_by(indexed_box(wanted)))
+            values |= nearness.values(near)
+            await self._check_count(tenant, nearness, values | conditions.values)
+        elif tags := _all_tagged(where):
+            few = await self._few_tagged(tenant, tags)
+            where = where if few is None else Every((IsMemory(tuple(few)), *where.terms))
+        statement = list_statement(order, conditions.met_by(where), first=after is None, nearness=nearness)
+        values |= conditions.values | await self._deadlines.values(tenant)
         if after is not None:
             values["after_value"], values["after_id"] = after
         rows = await self._database.rows(tenant, statement, values, prepare=False)
-        return list(map(_memory, rows))
+        return [Listed(_memory(row), sorted_by) for sorted_by, *row in rows]
+
+    async def _check_count(self, tenant: str, nearness: Nearness, values: Mapping[str, Any]) -> None:
+        ((count,),) = await self._database.rows(tenant, nearness.count_statement(), values, prepare=False)
+        if count > MOST_COMPARED:
+            raise ListTooCostlyError(f"more than {MOST_COMPARED:,} memories lie where it would have to look")
 
     async def _few_tagged(self, tenant: str, tags: Sequence[str]) -> list[UUID] | None:
         values = {"tags": list(tags), "most": _FEW_TAGGED}
@@ -204,16 +232,20 @@ _TYPES: Mapping[str, LiteralString] = {
     "created_at": "timestamptz",
     "occurred_at": "timestamptz",
     "importance": "float8",
+    "distance": "float8",
 }
 
 
-def list_statement(order: Order, where: sql.Composable, *, first: bool) -> sql.Composed:
+def list_statement(
+    order: Order, where: sql.Composable, *, first: bool, nearness: Nearness | None = None
+) -> sql.Composed:
     """Return the statement that reads a page in this order: the first one, or one after a row.
 
     Args:
         order: Of the rows.
         where: What they meet, as `SqlConditions` says it.
         first: Whether it is the first page.
+        nearness: For the order by distance, what it is measured by; otherwise None.
     """
     column = sql.Identifier(order.column)
     direction = sql.SQL("DESC") if order.descending else sql.SQL("ASC")
@@ -227,7 +259,10 @@ def list_statement(order: Order, where: sql.Composable, *, first: bool) -> sql.C
             type=sql.SQL(_TYPES[order.column]),
         )
     return sql.SQL(_list_text()).format(
+        sorting=column,
         columns=sql.SQL(_COLUMNS),
+        source=sql.Identifier("memories") if nearness is None else nearness.source(),
+        placed=sql.SQL(PLACED),
         living=sql.SQL(LIVING),
         where=where,
         after=after,
@@ -266,6 +301,10 @@ def _places(wanted: Selection) -> dict[str, Any]:
         "namespace_prefix": wanted.namespace_prefix,
         "allowed": None if wanted.allowed is None else list(wanted.allowed),
     }
+
+
+def _all_tagged(where: Every) -> list[str]:
+    return [tag for each in conjuncts(where) if isinstance(each, Tagged) for tag in _only(each.tags)]
 
 
 def _only(values: Sequence[str]) -> Sequence[str]:

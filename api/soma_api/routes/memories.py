@@ -34,6 +34,7 @@ from soma_api.problems import (
     InvalidCursorError,
     InvalidHeaderError,
     InvalidInputError,
+    ListTooCostlyError,
     LogUnavailableError,
     MemoryNotFoundError,
     NamespaceForbiddenError,
@@ -148,7 +149,15 @@ async def store_memories(*, write: UnconditionalWrite, batch: _Batch) -> Respons
     "/v1/memories",
     operation_id="list_memories",
     response_model=MemoryPage,
-    responses=answers(MemoryPage, {}, *_READ, InvalidInputError, InvalidCursorError, NamespaceForbiddenError),
+    responses=answers(
+        MemoryPage,
+        {},
+        *_READ,
+        InvalidInputError,
+        InvalidCursorError,
+        NamespaceForbiddenError,
+        ListTooCostlyError,
+    ),
 )
 async def list_memories(
     *,
@@ -164,20 +173,26 @@ async def list_memories(
 
     A memory that changes between two pages may move in the order; every other one is listed exactly once.
     """
-    wanted = query.selection(principal, settings.limits)
+    wanted, near = query.selection(principal, settings.limits), query.nearest_to(settings.limits)
     belongs_to = {"query": query.signature(), "namespaces": principal.namespaces}
     begin = None
     if query.cursor is not None:
         begin = after(cursors.read(query.cursor, principal.tenant, belongs_to))
     answered = await consistency.ensure()
     found = await memories.page(
-        principal.tenant, wanted, query.sort, after=begin, limit=query.limit + 1, embeddings=query.embeddings
+        principal.tenant,
+        wanted,
+        query.sort,
+        near=near,
+        after=begin,
+        limit=query.limit + 1,
+        embeddings=query.embeddings,
     )
     page = found[: query.limit]
     more = len(found) > query.limit
-    next_cursor = cursors.make(principal.tenant, belongs_to, sort_key(page[-1], query.sort)) if more else None
+    next_cursor = cursors.make(principal.tenant, belongs_to, sort_key(page[-1])) if more else None
     in_force = await policies.of(principal.tenant)
-    views = [memory_view(memory, in_force, embeddings=query.embeddings) for memory in page]
+    views = [memory_view(each.memory, in_force, embeddings=query.embeddings) for each in page]
     return json_response({"memories": views, "next_cursor": next_cursor}, 200, answered)
 
 

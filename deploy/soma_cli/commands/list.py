@@ -9,6 +9,7 @@ from soma_cli.api_responses import MemoryList
 from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.output import say, show
+from soma_cli.parsing import coordinate_of
 
 app = typer.Typer(add_completion=False)
 
@@ -24,6 +25,7 @@ class Order(StrEnum):
     OCCURRED_DESCENDING = "-occurred_at"
     IMPORTANCE = "importance"
     IMPORTANCE_DESCENDING = "-importance"
+    DISTANCE = "distance"
 
 
 @app.command("list")
@@ -33,8 +35,20 @@ def list_(
     *,
     chosen: dict[str, Any],
     sort: Annotated[
-        Order, typer.Option(help="Sort order; a minus sorts descending.")
-    ] = Order.UPDATED_DESCENDING,
+        Order | None,
+        typer.Option(
+            help="Sort order; a minus sorts descending. Default: distance with --near, else -updated_at.",
+            show_default=False,
+        ),
+    ] = None,
+    near: Annotated[
+        str | None,
+        typer.Option(
+            help="List memories by the distance of their coordinates from this one, as `1,2.5`; at most "
+            "10,000 are compared.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of results.")] = 20,
     cursor: Annotated[
         str | None, typer.Option(help="Continue after the page that printed this cursor.", show_default=False)
@@ -47,7 +61,11 @@ def list_(
 
     `soma export` writes all of them.
     """
-    asked = chosen | {"sort": sort.value, "limit": limit}
+    if near is not None:
+        coordinate_of(near)
+        chosen["near"] = near
+    order = sort or (Order.UPDATED_DESCENDING if near is None else Order.DISTANCE)
+    asked = chosen | {"sort": order.value, "limit": limit}
     if cursor is not None:
         asked["cursor"] = cursor
     with open_client(context, url, api_key) as client:

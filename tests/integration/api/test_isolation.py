@@ -65,6 +65,7 @@ FORGED: dict[str, Sequence[Any]] = {
     ],
     "kind": ["SEMANTIC"],
     "coordinate": ["1,2"],
+    "near": ["1,2"],
     "coordinate_min": ["0,0"],
     "coordinate_max": ["9,9"],
     "importance_min": ["0.8"],
@@ -94,6 +95,12 @@ FORGED: dict[str, Sequence[Any]] = {
 }
 # Given with every request to a route, unless it is what is forged.
 ALWAYS = {"/v1/changes": {"since": "beginning", "follow": "false"}}
+# Given with a parameter that means nothing without.
+BESIDE = {
+    "key": {"namespace": THEIR_NAMESPACE},
+    "coordinate": {"namespace": THEIR_NAMESPACE},
+    "near": {"sort": "distance"},
+}
 TIMES = re.compile(r"(occurred|created|updated|failed)_(from|before)")
 
 A_MEMORY = {"namespace": "mine", "text": "tea"}
@@ -183,7 +190,7 @@ def asks() -> Iterator[Ask]:
                 yield Ask(route, path, query, body=body)
             for name in given["query"]:
                 for value in () if name == "cursor" else forged(name):
-                    beside = {"namespace": THEIR_NAMESPACE} if name in {"key", "coordinate"} else {}
+                    beside = BESIDE.get(name, {})
                     yield Ask(route, path, query | beside | {name: value}, body=bodies[0])
             for name in given["header"]:
                 for value in () if name == "Idempotency-Key" else forged(name):

@@ -1,6 +1,7 @@
 """What lists hold, in what order, and how their pages join."""
 
 from datetime import timedelta
+from math import dist
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 
 from api_gateway import Gateway, body_of
 from builders import A_MOMENT, A_TENANT, an_id
+from soma_api.queries import memory_queries, nearness
 from soma_schemas.identity import memory_id_for_coordinate, memory_id_for_key
 
 
@@ -181,6 +183,65 @@ async def test_pages_visit_every_memory_once_also_among_equals(
     assert found == await listed(gateway, sort=sort)
 
 
+async def test_a_list_by_distance_begins_with_what_lies_nearest(gateway: Gateway) -> None:
+    places: dict[UUID, list[float]] = {
+        UUID(int=number): coordinate
+        for number, coordinate in enumerate(
+            ([3.0, 4.0], [0.0, 0.0], [1.0, 2.0], [0.0, 2.0], [2.0, 4.0], [-7.5, 1e9], [0.0, 2.0 + 1e-12]), 1
+        )
+    }
+    for memory, coordinate in places.items():
+        gateway.given_memory(memory_id=memory, coordinate=coordinate)
+    for other in ([1.0], [1.0, 2.0, 0.0], None):
+        gateway.given_memory(coordinate=other)
+
+    found = await listed(gateway, sort="distance", near="1,2")
+
+    assert found == sorted(places, key=lambda memory: (dist(places[memory], [1.0, 2.0]), memory))
+
+
+async def test_pages_by_distance_visit_every_memory_once_also_equally_far_ones(gateway: Gateway) -> None:
+    memories = [
+        gateway.given_memory(coordinate=[x / 3, y / 3], tags=["even"] if x % 2 == 0 else [])
+        for x in range(-3, 4)
+        for y in range(-3, 4)
+    ]
+
+    found = await pages(gateway, 5, sort="distance", near="0,0")
+    even = await pages(gateway, 5, sort="distance", near="0,0", tags="even")
+
+    assert sorted(found) == sorted(memories)
+    assert even == [memory for memory in found if memory in set(even)]
+    assert len(even) == 3 * 7
+
+
+async def test_distances_of_the_largest_and_the_smallest_numbers_are_compared(gateway: Gateway) -> None:
+    far, *others = (
+        gateway.given_memory(memory_id=UUID(int=number), coordinate=coordinate)
+        for number, coordinate in enumerate(([1.7e308, -1.7e308], [1e-200, 5e-324], [0.0, 0.0]))
+    )
+
+    for near in ("0,0", "-1.7e308,1.7e308"):
+        assert await pages(gateway, 1, sort="distance", near=near) == [*others, far]
+
+
+async def test_a_list_by_distance_among_too_many_is_refused_and_a_box_narrows_it(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (nearness, memory_queries):
+        monkeypatch.setattr(module, "MOST_COMPARED", 3)
+    memories = [gateway.given_memory(namespace="map", coordinate=[float(x)]) for x in range(4)]
+    gateway.given_memory(namespace="map")
+
+    whole = await gateway.client.get("/v1/memories", params={"sort": "distance", "near": "0"})
+    within = await listed(
+        gateway, sort="distance", near="3", namespace="map", coordinate_min="1", coordinate_max="9"
+    )
+
+    assert (whole.status_code, body_of(whole)["code"]) == (422, "list_too_costly")
+    assert within == memories[:0:-1]
+
+
 async def test_a_memory_that_is_stored_meanwhile_does_not_disturb_the_pages(gateway: Gateway) -> None:
     made = [gateway.given_memory(created_at=A_MOMENT + timedelta(hours=number)) for number in range(4)]
     first = body_of(await gateway.client.get("/v1/memories", params={"sort": "created_at", "limit": 2}))
@@ -239,6 +300,9 @@ class TestRefusals:
         ("asked", "error"),
         [
             ({"colour": "green"}, ("/colour", "unknown_field")),
+            ({"sort": "distance"}, ("", "missing_field")),
+            ({"near": "1"}, ("", "missing_field")),
+            ({"sort": "distance", "near": "1,inf"}, ("/near", "invalid_value")),
             ({"limit": 0}, ("/limit", "out_of_range")),
             ({"limit": 1001}, ("/limit", "out_of_range")),
             ({"limit": "many"}, ("/limit", "wrong_type")),

@@ -39,6 +39,7 @@ from soma_api.queries.filter_terms import (
     TimeWithin,
 )
 from soma_api.queries.memory_queries import Order, list_statement, matched_statement
+from soma_api.queries.nearness import Nearness
 from soma_schemas.memories import EQUAL
 
 _A_NUMBER, _A_TIME = NumberRange(at_least=0.5, below=0.7), TimeRange(above=A_MOMENT)
@@ -79,11 +80,15 @@ def _statements() -> dict[str, str]:
         for name, text in vars(module).items()
         if isinstance(text, str) and re.match(r"\s*SELECT\b", text)
     }
+    conditions = SqlConditions()
+    where = conditions.met_by(EVERY_TERM)
+    nearness = Nearness(16, where)
     for order in Order:
         for first in (True, False):
             found[f"list {order} {'first' if first else 'after'}"] = list_statement(
-                order, SqlConditions().met_by(EVERY_TERM), first=first
+                order, where, first=first, nearness=nearness if order is Order.DISTANCE else None
             ).as_string()
+    found["count of what is compared"] = nearness.count_statement().as_string()
     found["matched"] = matched_statement(SqlConditions().met_by(EVERY_TERM)).as_string()
     return found
 

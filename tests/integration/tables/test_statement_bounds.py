@@ -34,6 +34,7 @@ from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_sql import SqlConditions
 from soma_api.queries.filter_terms import Selection
 from soma_api.queries.memory_queries import Order, _places, list_statement, matched_statement
+from soma_api.queries.nearness import Nearness, indexed_box
 from soma_cli.local.postgres import Login
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables.migrations import migrate
@@ -262,6 +263,21 @@ def a_list(
         kept=False,
         text=list_statement(order, asked(EARLY)[2], first=first).as_string(),
     )
+
+
+def nearest(buffers: int, *, first: bool = True, count: bool = False, **wanted: Any) -> Case:
+    """A page of a list by distance, or how many are compared for it."""
+    chosen = selection(**wanted)
+    conditions = SqlConditions()
+    nearness = Nearness(2, conditions.met_by(indexed_box(chosen)))
+    statement = (
+        nearness.count_statement()
+        if count
+        else list_statement(Order.DISTANCE, conditions.met_by(chosen.where), first=first, nearness=nearness)
+    )
+    values = _places(chosen) | conditions.values | nearness.values([50.0, 20.0]) | ended(7, 9)
+    values |= {"limit": 50, "embeddings": False, "after_value": 2.5, "after_id": UUID(int=0)}
+    return Case(buffers, lambda _: values, kept=False, text=statement.as_string())
 
 
 def beside_a_filter(buffers: int) -> Case:
@@ -556,6 +572,14 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "a box": a_list(
             110, namespace="users/7/notes", coordinate_min=[1.0, 4.0], coordinate_max=[30.0, 80.0]
         ),
+        "nearest of a namespace": nearest(210, namespace="users/9/notes"),
+        "nearest of a namespace, counted": nearest(210, namespace="users/9/notes", count=True),
+        "nearest of a box": nearest(
+            20, namespace="users/9/notes", coordinate_min=[40.0, 10.0], coordinate_max=[60.0, 30.0]
+        ),
+        "nearest of the tenant": nearest(800),
+        "nearest of the tenant, next page": nearest(800, first=False),
+        "nearest of the tenant, counted": nearest(800, count=True),
         "a time": a_list(
             10, Order.OCCURRED, occurred_from="2026-04-10T00:00Z", occurred_before="2026-04-11T00:00Z"
         ),
