@@ -224,6 +224,11 @@ class AsyncSomaClient:
         lambda page: page.links,
         "Yield all links whose both ends the key covers, page by page.",
     )
+    iter_links_of = _pages(
+        link_calls.list_links,
+        lambda page: page.links,
+        "Yield all links of a memory, those that begin there and then those that end there, page by page.",
+    )
     iter_history = _pages(
         history_calls.list_history,
         lambda page: page.events,

@@ -23,6 +23,7 @@ OrderName = Literal[
     "-occurred_at",
     "importance",
     "-importance",
+    "distance",
 ]
 
 

@@ -118,10 +118,9 @@ class Link(Answer):
 
 
 class Links(Answer):
-    """Edges of a memory; `truncated` where there may be more."""
+    """Edges of a memory."""
 
     links: list[Link]
-    truncated: bool
 
     def drawn(self) -> RenderableType:
         """Return a row for each link."""
@@ -132,7 +131,7 @@ class Links(Answer):
             table.add_row(
                 str(link.from_memory_id), Text(plain(link.type)), f"{link.weight:g}", str(link.to_memory_id)
             )
-        return Group(table, Text("there are more", "yellow")) if self.truncated else table
+        return table
 
 
 class LinkPage(Answer):

@@ -18,7 +18,6 @@ from soma_cli.api_responses import (
     Hits,
     Link,
     LinkPage,
-    Links,
     Memory,
     MemoryList,
     MemoryPath,
@@ -164,8 +163,8 @@ class SomaClient:
         headers = {"If-Match": f'"{expected_version}"', **_prefer(wait_seconds)}
         return self._ask(Written, "PATCH", f"/v1/memories/{memory_id}", body=change, headers=headers)
 
-    def links(self, memory_id: UUID, asked: Mapping[str, Any] | None = None) -> Links:
-        """Return the links of a memory, from it and to it.
+    def links(self, memory_id: UUID, asked: Mapping[str, Any] | None = None) -> Iterator[Link]:
+        """Yield the links of a memory, those from it and then those to it, page by page.
 
         Args:
             memory_id: Of which.
@@ -175,7 +174,7 @@ class SomaClient:
             ApiRefusedError: There is no such memory, or the API says no.
             ApiUnreachableError: It gives no answer.
         """
-        return self._ask(Links, "GET", f"/v1/memories/{memory_id}/links", asked=asked)
+        return self._links(f"/v1/memories/{memory_id}/links", asked or {})
 
     def every_link(self, asked: Mapping[str, Any]) -> Iterator[Link]:
         """Yield all links that the key covers, page by page.
@@ -187,9 +186,12 @@ class SomaClient:
             ApiRefusedError: The API says no.
             ApiUnreachableError: It gives no answer.
         """
+        return self._links("/v1/links", asked)
+
+    def _links(self, path: str, asked: Mapping[str, Any]) -> Iterator[Link]:
         cursor: dict[str, str] = {}
         while True:
-            page = self._ask(LinkPage, "GET", "/v1/links", asked={**asked, **cursor})
+            page = self._ask(LinkPage, "GET", path, asked={**asked, **cursor})
             yield from page.links
             if page.next_cursor is None:
                 return

@@ -114,10 +114,8 @@ def _patched(client: SomaClient, kept: Memory, version: int, others: Sequence[Me
 
 
 def _move_links(client: SomaClient, gone: UUID, kept: UUID, leaving: set[UUID]) -> None:
-    theirs, own = client.links(gone), client.links(kept)
-    if theirs.truncated or own.truncated:
-        raise _NotAppliedError("it has more links than can be moved")
-    for link in moved(theirs.links, own.links, gone, kept):
+    theirs, own = list(client.links(gone)), list(client.links(kept))
+    for link in moved(theirs, own, gone, kept):
         # The other end goes too; its own links are moved in its turn.
         if not leaving & {link.from_memory_id, link.to_memory_id}:
             _applied(client.put_link(link, wait_seconds=_WAIT_SECONDS).outcome)

@@ -42,6 +42,9 @@ LinkTypes = Annotated[
     list[Annotated[StorableString, Field(min_length=1)]] | None,
     Query(alias="type", max_length=64, description="Links of this type; repeat the parameter for several."),
 ]
+LinkPageSize = Annotated[PageSize, Query(description="Links that a page looks at.")]
+DEFAULT_LINK_PAGE_SIZE = 500
+PageCursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before.")]
 QueryWeight = Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True), BeforeValidator(_number)]
 QueryVersion = Annotated[int, Field(ge=1, lt=2**63, strict=True), BeforeValidator(_number)]
 QueryDepth = Annotated[int, Field(ge=1, le=5, strict=True), BeforeValidator(_number)]

@@ -12,9 +12,12 @@ from soma_api.dependencies import Links, Memories, PageCursors, Policies, Reader
 from soma_api.link_walks import Cost, LinksRead, neighbourhood, shortest_path
 from soma_api.models.list_query import visible_below
 from soma_api.models.query_parameters import (
+    DEFAULT_LINK_PAGE_SIZE,
     DEFAULT_PAGE_SIZE,
+    LinkPageSize,
     LinkTypes,
     MemoryId,
+    PageCursor,
     PageSize,
     QueryDepth,
     QueryWeight,
@@ -190,10 +193,8 @@ async def list_all_links(
         Namespace | None, Query(description="Between memories in this namespace and below it.")
     ] = None,
     types: LinkTypes = None,
-    limit: Annotated[PageSize, Query(description="Links that a page looks at.")] = 500,
-    cursor: Annotated[
-        str | None, Query(max_length=1024, description="`next_cursor` of the page before.")
-    ] = None,
+    limit: LinkPageSize = DEFAULT_LINK_PAGE_SIZE,
+    cursor: PageCursor = None,
 ) -> Response:
     """List all links whose both ends the key covers, page by page.
 

@@ -24,7 +24,13 @@ from soma_api.dependencies import (
 )
 from soma_api.json_body import JsonBody, parsed
 from soma_api.models.history_views import RevertMemory, event_view, revision_view
-from soma_api.models.query_parameters import DEFAULT_PAGE_SIZE, MemoryId, PageSize, QueryVersion
+from soma_api.models.query_parameters import (
+    DEFAULT_PAGE_SIZE,
+    MemoryId,
+    PageCursor,
+    PageSize,
+    QueryVersion,
+)
 from soma_api.models.requests import StoreMemory
 from soma_api.models.responses import json_response
 from soma_api.openapi import answers
@@ -138,9 +144,7 @@ async def list_history(
     cursors: PageCursors,
     memory_id: MemoryId,
     limit: Annotated[PageSize, Query(description="Events on a page.")] = DEFAULT_PAGE_SIZE,
-    cursor: Annotated[
-        str | None, Query(max_length=1024, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: PageCursor = None,
 ) -> Response:
     """List what happened to a memory, the newest first: who changed what and when, and what was refused.
 

@@ -1,6 +1,7 @@
 """Edges between memories over HTTP."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
@@ -9,13 +10,21 @@ from soma_api.dependencies import (
     Links,
     Memories,
     NamespaceQuery,
+    PageCursors,
     Reader,
     ReadsRecords,
     UnconditionalWrite,
     WaitsForPosition,
 )
 from soma_api.json_body import JsonBody
-from soma_api.models.query_parameters import LinkedMemoryId, LinkTypes, MemoryId
+from soma_api.models.query_parameters import (
+    DEFAULT_LINK_PAGE_SIZE,
+    LinkedMemoryId,
+    LinkPageSize,
+    LinkTypes,
+    MemoryId,
+    PageCursor,
+)
 from soma_api.models.requests import PutLink
 from soma_api.models.responses import json_response, link_view
 from soma_api.namespace_access import require_readable
@@ -24,6 +33,7 @@ from soma_api.problems import (
     BodyTooLargeError,
     ConditionUnsupportedError,
     DeadLetteredError,
+    InvalidCursorError,
     InvalidHeaderError,
     InvalidInputError,
     LogUnavailableError,
@@ -39,15 +49,13 @@ from soma_api.problems import (
     TooStaleError,
     UnsupportedMediaTypeError,
 )
-from soma_api.queries.link_queries import Direction
+from soma_api.queries.link_queries import FIRST_PLACE, Direction, LinkPlace
 from soma_api.write_responses import Creates
 from soma_schemas.fields import StorableString
-from soma_schemas.responses.link_responses import LinksView
+from soma_schemas.responses.link_responses import LinkPage
 from soma_schemas.responses.write_responses import WriteView
 
 router = APIRouter(tags=["links"])
-
-_MOST_LINKS = 1000
 
 _Body = Annotated[PutLink, Depends(JsonBody(PutLink))]
 
@@ -72,12 +80,13 @@ _DONE = {200: "Done; only with `Prefer: wait`."}
 @router.get(
     "/v1/memories/{memory_id}/links",
     operation_id="list_links",
-    response_model=LinksView,
+    response_model=LinkPage,
     responses=answers(
-        LinksView,
+        LinkPage,
         {},
         InvalidHeaderError,
         InvalidInputError,
+        InvalidCursorError,
         NotYetVisibleError,
         TooStaleError,
         MemoryNotFoundError,
@@ -90,20 +99,38 @@ async def list_links(
     consistency: ReadsRecords,
     memories: Memories,
     links: Links,
+    cursors: PageCursors,
     memory_id: MemoryId,
     types: LinkTypes = None,
     direction: Annotated[
         Direction, Query(description="Links that begin here, that end here, or both.")
     ] = Direction.BOTH,
+    limit: LinkPageSize = DEFAULT_LINK_PAGE_SIZE,
+    cursor: PageCursor = None,
 ) -> Response:
-    """List the links of a memory, those that begin there and those that end there."""
+    """List the links of a memory, page by page: those that begin there, then those that end there.
+
+    A page may hold fewer links than `limit`, or none, and not be the last: go on while there is a
+    `next_cursor`.
+    """
+    asked = {"list": "links of one", "memory_id": str(memory_id), "types": types, "direction": direction}
+    after = FIRST_PLACE
+    if cursor is not None:
+        incoming, of_type, other = cursors.read(cursor, principal.tenant, asked)
+        after = LinkPlace(incoming, of_type, UUID(other))
     answered = await consistency.ensure()
     await require_readable(memories, principal, [memory_id])
-    found = await links.of(
-        principal.tenant, [memory_id], most=_MOST_LINKS + 1, direction=direction, types=types
-    )
-    shown = [link_view(each.link) for each in found[:_MOST_LINKS] if principal.may_access(each.namespace)]
-    return json_response({"links": shown, "truncated": len(found) > _MOST_LINKS}, 200, answered)
+    found = await links.of_one(principal.tenant, memory_id, after, limit, direction=direction, types=types)
+    next_cursor = None
+    if len(found) == limit:
+        last = found[-1].place
+        next_cursor = cursors.make(principal.tenant, asked, [last.incoming, last.type, str(last.other)])
+    shown = [
+        link_view(each.link)
+        for each in found
+        if each.namespace is not None and principal.may_access(each.namespace)
+    ]
+    return json_response({"links": shown, "next_cursor": next_cursor}, 200, answered)
 
 
 @router.put(

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from soma_client.call import Call, MemoryId, asked, memory_path, said, segment, write_headers
 from soma_client.request_types import CostName, DirectionName
-from soma_schemas.responses.link_responses import LinkPage, LinksView, NeighborsView, PathView
+from soma_schemas.responses.link_responses import LinkPage, NeighborsView, PathView
 from soma_schemas.responses.write_responses import WriteView
 
 
@@ -74,20 +74,29 @@ def delete_link(
 
 
 def list_links(
-    memory_id: MemoryId, *, types: Sequence[str] | None = None, direction: DirectionName | None = None
-) -> Call[LinksView]:
-    """List the links of a memory, those that begin there and those that end there.
+    memory_id: MemoryId,
+    *,
+    types: Sequence[str] | None = None,
+    direction: DirectionName | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[LinkPage]:
+    """List the links of a memory: one page; `iter_links_of` goes through all.
+
+    Those that begin there come first, then those that end there.
 
     Args:
         memory_id: Of which memory.
         types: Of these types; None is all.
         direction: Those that begin there (out), that end there (in), or both.
+        limit: Links that a page looks at, 1 to 1000; 500 unless given.
+        cursor: `next_cursor` of the page before.
     """
     return Call(
         "GET",
         memory_path(memory_id, "/links"),
-        LinksView,
-        query=asked(type=types, direction=direction),
+        LinkPage,
+        query=asked(type=types, direction=direction, limit=limit, cursor=cursor),
         sees_writes=True,
         bounds_staleness=True,
     )

@@ -248,6 +248,7 @@ def list_memories(
     where: Mapping[str, Any] | None = None,
     embeddings: bool | None = None,
     sort: OrderName | None = None,
+    near: Sequence[float] | None = None,
     limit: int | None = None,
     cursor: str | None = None,
 ) -> Call[MemoryPage]:
@@ -276,6 +277,7 @@ def list_memories(
         where: What else is true of them, in the filter language (docs/guides/search.md).
         embeddings: Also return the vectors that came with memories.
         sort: A minus puts the newest or greatest first; the last changed come first unless given.
+        near: For the order by distance, from which coordinate.
         limit: Memories on a page, 1 to 1000; 50 unless given.
         cursor: `next_cursor` of the page before, with the same filters and sort.
     """
@@ -302,6 +304,7 @@ def list_memories(
         filter=None if where is None else json.dumps(plain(where)),
         embeddings=embeddings,
         sort=sort,
+        near=numbers(near),
         limit=limit,
         cursor=cursor,
     )

@@ -2,6 +2,7 @@
 
 import typer
 
+from soma_cli.api_responses import Links
 from soma_cli.commands.options import ApiKey, AsJson, LinkTypes, Url, Walking, open_client, walked
 from soma_cli.naming import OfEnds, OneEnd, id_or_key
 from soma_cli.output import show
@@ -24,4 +25,5 @@ def links(
     """List the links of a memory: those that begin there, and those that end there."""
     with open_client(context, url, api_key) as client:
         memory_id = id_or_key(client, memory, namespace)
-        show(client.links(memory_id, walked(types=types, direction=direction)), as_json=as_json)
+        found = list(client.links(memory_id, walked(types=types, direction=direction)))
+    show(Links(links=found), as_json=as_json)

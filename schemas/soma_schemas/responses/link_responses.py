@@ -32,15 +32,6 @@ class LinkView(BaseModel):
     weight: float
 
 
-class LinksView(BaseModel):
-    """Edges of a memory whose other end is there and covered by the key."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"links": [_A_LINK], "truncated": False}]})
-
-    links: list[LinkView]
-    truncated: bool = Field(description="There may be more than these.")
-
-
 class LinkPage(BaseModel):
     """Some links, and where the list goes on."""
 

@@ -89,6 +89,65 @@ async def test_types_directions_and_weights_bound_a_walk(gateway: Gateway, link:
     assert [each["from_memory_id"] for each in body_of(answer)["links"]] == [str(behind)]
 
 
+async def links_of(gateway: Gateway, memory: UUID, limit: int, **asked: Any) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = await gateway.client.get(
+            f"/v1/memories/{memory}/links", params={"limit": limit, **asked, **cursor}
+        )
+        assert answer.status_code == 200, answer.text
+        page = body_of(answer)
+        assert len(page["links"]) <= limit
+        found += [(each["from_memory_id"], each["type"], each["to_memory_id"]) for each in page["links"]]
+        if page["next_cursor"] is None:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_pages_visit_every_link_of_a_memory_once_and_none_that_has_ended(
+    gateway: Gateway, link: Any, limit: int
+) -> None:
+    here, *others = (gateway.given_memory(memory_id=UUID(int=number)) for number in range(5, 0, -1))
+    ended = gateway.given_memory(expires_at=gateway.clock.now())
+    for start, end, of in (
+        *((here, other, of) for other in others for of in ("about", "quotes")),
+        *((other, here, "about") for other in others[1:]),
+        (here, here, "about"),
+        (here, ended, "about"),
+        (ended, here, "quotes"),
+        (others[0], others[1], "about"),
+    ):
+        link(start, end, of=of)
+
+    whole = await links_of(gateway, here, limit)
+    outgoing = sorted((str(here), of, str(each)) for each in others for of in ("about", "quotes"))
+    incoming = [(str(each), "about", str(here)) for each in sorted(others[1:])]
+
+    outgoing = sorted([*outgoing, (str(here), "about", str(here))], key=lambda each: each[1:])
+    assert whole == outgoing + incoming
+    assert await links_of(gateway, here, limit, direction="out") == outgoing
+    assert await links_of(gateway, here, limit, direction="in", type=["x", "about"]) == sorted(
+        [*incoming, (str(here), "about", str(here))]
+    )
+    assert await links_of(gateway, here, limit, type=["quotes", "quotes"]) == [
+        each for each in outgoing if each[1] == "quotes"
+    ]
+
+
+async def test_a_cursor_of_links_belongs_to_its_memory_and_its_question(gateway: Gateway, link: Any) -> None:
+    here, there = gateway.given_memory(), gateway.given_memory()
+    link(here, there)
+    path = f"/v1/memories/{here}/links"
+    cursor = body_of(await gateway.client.get(path, params={"limit": 1}))["next_cursor"]
+    assert cursor is not None
+
+    for elsewhere, asked in ((f"/v1/memories/{there}/links", {}), (path, {"direction": "in"})):
+        answer = await gateway.client.get(elsewhere, params={"limit": 1, "cursor": cursor, **asked})
+        assert (answer.status_code, body_of(answer)["code"]) == (400, "invalid_cursor")
+
+
 async def test_no_walk_passes_what_has_ended_or_what_the_key_does_not_cover(
     gateway: Gateway, link: Any
 ) -> None:

@@ -468,7 +468,8 @@ def test_every_list_with_a_cursor_is_among_them() -> None:
         if each["name"] == "cursor"
     }
 
-    of_a_memory = {"/v1/memories/{memory_id}/history"}  # which another tenant cannot name in the first place
+    # Another tenant cannot name the memory in the first place.
+    of_a_memory = {f"/v1/memories/{{memory_id}}/{each}" for each in ("history", "links")}
     assert with_cursor - of_a_memory == set(LISTS)
 
 

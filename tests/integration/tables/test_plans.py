@@ -91,7 +91,7 @@ QUERIES = {
             AND coordinate[1] BETWEEN 1 AND 3 AND coordinate[2] BETWEEN 4 AND 8""",
     "memories_by_subject": "memories WHERE tenant = 'acme' AND NOT deleted AND subject = 'person50'",
     "memory_links_pkey": f"memory_links WHERE tenant = 'acme' AND NOT deleted AND from_memory_id = {AN_ID}",
-    "memory_links_by_target": f"""memory_links
+    "memory_links_by_end": f"""memory_links
         WHERE tenant = 'acme' AND NOT deleted AND to_memory_id = {AN_ID}""",
     "dead_letters_by_position": """dead_letters
         WHERE tenant = 'acme' AND topic = 'memory.events' AND partition = 0 AND log_offset = 77""",

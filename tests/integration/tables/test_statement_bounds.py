@@ -176,6 +176,22 @@ def links_of(tenant: str, count: int) -> dict[str, Any]:
     }
 
 
+def a_page_of_links(tenant: str) -> dict[str, Any]:
+    return {
+        "tenant": tenant,
+        "memory_id": ids(tenant, 3)[1],
+        "outgoing": True,
+        "outgoing_type": "",
+        "outgoing_other": UUID(int=0),
+        "incoming": True,
+        "incoming_type": "",
+        "incoming_other": UUID(int=0),
+        "both": True,
+        "types": None,
+        "limit": 100,
+    }
+
+
 def due(tenant: str) -> str:
     """When the tenth memory of a tenant was changed."""
     at = datetime(2026, 1, 1, tzinfo=UTC) + (FIRST[tenant] + 10) * timedelta(seconds=40)
@@ -475,6 +491,15 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "of one, under policies": Case(30, lambda t: links_of(t, 1) | ended(7, 9)),
         "of 100, each way": Case(3200, lambda t: links_of(t, 100) | ended(7, 9)),
         "of 100, of two types": Case(2700, lambda t: links_of(t, 100) | {"types": ["about", "x"]} | ended()),
+    },
+    "soma_api.queries.link_queries._OF_ONE": {
+        "first page": Case(32, lambda t: a_page_of_links(t) | ended()),
+        "later page, under policies": Case(
+            20, lambda t: a_page_of_links(t) | {"outgoing": False, "incoming_type": "about"} | ended(7, 9)
+        ),
+    },
+    "soma_api.queries.link_queries._OF_ONE_BY_TYPE": {
+        "of two types": Case(30, lambda t: a_page_of_links(t) | {"types": ["about", "x"]} | ended(7, 9)),
     },
     "soma_api.queries.link_queries._PAGE": {
         "of 100": Case(

@@ -172,8 +172,8 @@ def test_without_a_word_it_only_shows_what_it_found(soma: Soma, api: CannedApi, 
 def test_the_versions_that_were_seen_are_named(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
     give_two_alike(api)
     api.answers(WRITTEN | {"version": 20}, 200)
-    api.answers({"links": [], "truncated": False}, 200)
-    api.answers({"links": [], "truncated": False}, 200)
+    api.answers({"links": [], "next_cursor": None}, 200)
+    api.answers({"links": [], "next_cursor": None}, 200)
     api.answers(WRITTEN, 200)
     give_one(api)
 
@@ -212,8 +212,8 @@ def test_a_memory_that_has_changed_stays_and_the_kept_one_does_not_stand_for_it(
 ) -> None:
     give_two_alike(api)
     api.answers(WRITTEN | {"version": 20}, 200)
-    api.answers({"links": [], "truncated": False}, 200)
-    api.answers({"links": [], "truncated": False}, 200)
+    api.answers({"links": [], "next_cursor": None}, 200)
+    api.answers({"links": [], "next_cursor": None}, 200)
     api.answers(CHANGED_MEANWHILE, 412)
     api.answers(WRITTEN, 200)
 

@@ -42,6 +42,10 @@ TAKEN: Mapping[str, Mapping[str, str]] = {
     },
     "0016": {"constraint-missing-not-valid": "a table of API keys, which is small"},
     "0019": {"require-concurrent-index-creation": "workers write the audit log rarely"},
+    "0020": {
+        "require-concurrent-index-creation": "writers wait for it: the log absorbs them",
+        "require-concurrent-index-deletion": "it goes in a moment, once the other one is there",
+    },
 }
 
 
