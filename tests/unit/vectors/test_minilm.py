@@ -1,6 +1,9 @@
 """The packaged transformer: what it is made of, and what is said where it is not installed."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,3 +42,13 @@ def test_another_file_under_the_models_name_is_refused(
 
     with pytest.raises(ConfigurationError, match="another one"):
         MiniLmEmbedder()
+
+
+def test_what_runs_the_model_keeps_no_record_of_its_use(tmp_path: Path) -> None:
+    # From 1.32 on, and maybe before, importing ONNX Runtime begins a telemetry database below the home.
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    program = "from soma_schemas.vectors.minilm import MiniLmEmbedder; MiniLmEmbedder().embed_query('tea')"
+
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, **home}, check=True)
+
+    assert list(tmp_path.rglob("*")) == []
