@@ -13,7 +13,7 @@ from soma_schemas.settings import ENVIRONMENT_PREFIX
 
 # Settings that say nothing of where the parts are.
 _NO_PLACES = RESERVED_NAMES - {"CONFIG_FILE", "SECRETS_DIR"}
-_NOT_A_PLACE = ("LOG__", "LIMITS__", "PRODUCER__", "EMBEDDER__", "NEXT_EMBEDDER__")
+_NOT_A_PLACE = ("LOG__", "LIMITS__", "PRODUCER__", "EMBEDDER__", "NEXT_EMBEDDER__", "INDEX__")
 
 
 def running_stack(home: Path) -> ClientFile:

@@ -18,6 +18,7 @@ from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     EmbedderSettings,
     EncryptionSettings,
+    IndexSettings,
     PostgresSettings,
     ProcessSettings,
     PublishingSettings,
@@ -81,6 +82,7 @@ class EmbeddedApiSettings(ApiSettings):
     worker: WorkerSettings = Field(
         WorkerSettings(), description="The server of probes and metrics of the vector worker."
     )
+    index: IndexSettings = Field(IndexSettings(), description="How a new vector index is made.")
     watermarks: WatermarkLogin = Field(
         WatermarkLogin(), description="How the vector worker logs in to PostgreSQL."
     )

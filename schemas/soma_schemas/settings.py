@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from soma_schemas import packaged_models
+from soma_schemas.languages import Language
 from soma_schemas.limits import Limits
 from soma_schemas.versions import MAX_EPOCH
 
@@ -354,6 +355,16 @@ class NextEmbedderSettings(EmbedderSettings):
 
     model: str = Field(
         "", description="Name of the model that `soma reindex` rebuilds the index for. Empty: no other model."
+    )
+
+
+class IndexSettings(SettingsGroup):
+    """How a new vector index is made. One that is there stays as it is until `soma reindex`."""
+
+    language: Language = Field(
+        Language.ENGLISH,
+        description="Language of the memories: a search finds the words of it in all their forms. `none`: "
+        "words are found as they stand.",
     )
 
 

@@ -101,7 +101,7 @@ class IndexRebuild:
     ) -> None:
         self._settings = settings
         self._writer = writer
-        self._maker = PointMaker(embedder, Bm25Encoder(), collection)
+        self._maker = PointMaker(embedder, Bm25Encoder(collection.language), collection)
         self._group = f"{SinkGroup.VECTORS.on_brokers(settings.topics)}.{name}"
         self._pool = pool
         self._clock = clock

@@ -8,6 +8,7 @@ from soma_schemas.settings import (
     Duration,
     EmbedderSettings,
     EncryptionSettings,
+    IndexSettings,
     NextEmbedderSettings,
     PemFile,
     PostgresSettings,
@@ -192,6 +193,7 @@ class VectorWorkerSettings(DeliveringSettings):
     """Settings of `soma work vectors`. PostgreSQL gets its watermarks, and may be away."""
 
     vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
+    index: IndexSettings = Field(IndexSettings(), description="How a new vector index is made.")
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns text into vectors.")
     next_embedder: NextEmbedderSettings = Field(
         NextEmbedderSettings(), description="What the index is being rebuilt for."

@@ -179,7 +179,11 @@ async def _work_vectors(
 ) -> None:
     """Do so in one epoch of the log."""
     at_start = retry_at_start(settings, clock, random)
-    maker = PointMaker(embedder, Bm25Encoder(), collection)
+    if collection.language is not settings.index.language:
+        _log.warning(
+            "index_language_differs", of_index=collection.language, of_settings=settings.index.language
+        )
+    maker = PointMaker(embedder, Bm25Encoder(collection.language), collection)
     committed: list[Watermark] = []
 
     async def look() -> None:

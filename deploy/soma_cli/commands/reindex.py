@@ -20,7 +20,7 @@ from soma_cli.connection import find_settings
 from soma_cli.failures import UsageError
 from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.output import Result, say, show
-from soma_cli.processes.common import Embedders, collection_of
+from soma_cli.processes.common import Embedders
 from soma_cli.reindexing.index_place import IndexPlace, KeptIndex
 from soma_cli.reindexing.progress_lines import ProgressLines
 from soma_cli.reindexing.rebuilding import Rebuilding, Rebuilt, Wishes, alone
@@ -32,6 +32,7 @@ from soma_cli.topic_application import at_present
 from soma_client.connection import find_connection
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import load
+from soma_schemas.languages import Language
 from soma_schemas.metrics import MetricSet
 from soma_schemas.postgres_pool import PostgresPool, open_pool
 from soma_streams.audit.audited_tables import AuditedTables
@@ -47,13 +48,20 @@ class OneIndex(Result):
     name: str
     model: str
     dimensions: int
+    language: Language
     indexing: int
 
     @classmethod
     def of(cls, kept: KeptIndex) -> "OneIndex":
         """Return what is shown of an index."""
         of = kept.recorded
-        return cls(name=kept.name, model=of.model, dimensions=of.dimensions, indexing=of.indexing)
+        return cls(
+            name=kept.name,
+            model=of.model,
+            dimensions=of.dimensions,
+            language=of.language,
+            indexing=of.indexing,
+        )
 
 
 class ReindexStatus(Result):
@@ -71,11 +79,13 @@ class ReindexStatus(Result):
 
     def drawn(self) -> RenderableType:
         """Return a table of them."""
-        table = Table("", "index", "model", "dimensions", "indexing", box=None, pad_edge=False)
+        table = Table("", "index", "model", "dimensions", "language", "indexing", box=None, pad_edge=False)
         named = (("in use", self.current), ("being built", self.following), ("before", self.former))
         for what, each in named:
             if each is not None:
-                table.add_row(what, each.name, each.model, str(each.dimensions), str(each.indexing))
+                table.add_row(
+                    what, each.name, each.model, str(each.dimensions), each.language, str(each.indexing)
+                )
         hints = []
         if self.following is not None:
             hints.append("`soma reindex` goes on with what was begun.")
@@ -241,6 +251,9 @@ def reindex(
 
     For another model set SOMA_NEXT_EMBEDDER__MODEL and what belongs to it for the API, the vector worker and
     this command. Without it the new index is for the model of SOMA_EMBEDDER__MODEL.
+
+    The language of its words is SOMA_INDEX__LANGUAGE of this command. API and vector worker take that of the
+    index in use.
     """
     if status + rollback + drop > 1:
         raise UsageError("of --status, --rollback and --drop one is enough")
@@ -254,7 +267,7 @@ def reindex(
             if drop:
                 async with alone(opened.settings):
                     return Dropped(dropped=list(await opened.place.drop()))
-            target = None if rollback else collection_of(opened.alias, opened.embedders.target)
+            target = None if rollback else opened.embedders.target(opened.alias)
             wishes = Wishes(
                 target=target,
                 questions=None if questions is None else _read(questions, opened.tenant),
@@ -290,7 +303,9 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
     settings = await in_thread(partial(at_present, settings))
     async with open_pool(settings.postgres) as pool:
         policies = AuditedTables(pool).policies
-        with closing(Embedders(settings.embedder, settings.next_embedder, MetricSet())) as embedders:
+        with closing(
+            Embedders(settings.embedder, settings.next_embedder, MetricSet(), settings.index)
+        ) as embedders:
             if local is None and folder is None:
                 from soma_cli.reindexing.server_place import ServerPlace  # noqa: PLC0415  # its client is slow to load
                 from soma_schemas.vectors.server import open_client  # noqa: PLC0415  # see above

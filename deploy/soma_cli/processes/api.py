@@ -63,7 +63,8 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
                 if present is not None and present.name == found.name:
                     return present
                 reader = QdrantReader(client, found.name)
-                search = Search(reader, embedders.of(found.recorded), Bm25Encoder(), SystemClock())
+                bm25 = Bm25Encoder(found.recorded.language)
+                search = Search(reader, embedders.of(found.recorded), bm25, SystemClock())
                 return SearchedIndex(found.name, search, reader)
 
             async def probe() -> None:
@@ -88,7 +89,7 @@ async def serve_embedded(loaded: Loaded[EmbeddedApiSettings], folder: Path) -> N
     settings = loaded.settings
     stop = stopped_by_signal()
     metrics = MetricSet.of_process()
-    with closing(Embedders(settings.embedder, settings.next_embedder, metrics)) as embedders:
+    with closing(Embedders(settings.embedder, settings.next_embedder, metrics, settings.index)) as embedders:
         indexes = _EmbeddedIndexes(IndexFolder(folder), embedders)
         with closing(indexes):
             indexes.open()
@@ -139,7 +140,7 @@ class _EmbeddedIndexes:
         name = self._folder.names().current
         self.collection = self._embedders.declared(self._folder.recorded(name), EMBEDDED_ALIAS)
         index = EmbeddedIndex.open(self._folder.path(name), self.collection)
-        search = Search(index, self.embedder, Bm25Encoder(), SystemClock())
+        search = Search(index, self.embedder, Bm25Encoder(self.collection.language), SystemClock())
         self._opened[name] = index, SearchedIndex(name, search, index)
         self.name = name
 

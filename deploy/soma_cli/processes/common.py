@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from dataclasses import replace
 from random import Random
 
 from soma_schemas import tracing
@@ -10,15 +11,21 @@ from soma_schemas.configuration import Loaded
 from soma_schemas.errors import MismatchError
 from soma_schemas.logs import configure_logging, log_settings
 from soma_schemas.metrics import MetricSet
-from soma_schemas.settings import EmbedderSettings, NextEmbedderSettings, ProcessSettings, PublishingSettings
+from soma_schemas.settings import (
+    EmbedderSettings,
+    IndexSettings,
+    NextEmbedderSettings,
+    ProcessSettings,
+    PublishingSettings,
+)
 from soma_schemas.vectors.collection import MODEL_REMEDY, Collection
 from soma_schemas.vectors.embedders import Embedder, open_embedder
 from soma_schemas.vectors.measured_embedder import MeasuredEmbedder
 
 
-def collection_of(alias: str, embedder: EmbedderSettings) -> Collection:
-    """Return the collection under an alias whose vectors this embedder makes."""
-    return Collection(alias, embedder.model, embedder.dimensions)
+def collection_of(alias: str, embedder: EmbedderSettings, index: IndexSettings) -> Collection:
+    """Return the collection under an alias that is made where there is none."""
+    return Collection(alias, embedder.model, embedder.dimensions, index.language)
 
 
 class Embedders:
@@ -28,19 +35,24 @@ class Embedders:
         present: What `SOMA_EMBEDDER__*` says.
         following: What `SOMA_NEXT_EMBEDDER__*` says; without a model there is none.
         metrics: Of the process.
+        index: How an index is made where there is none; a process that makes none can do without.
     """
 
     def __init__(
-        self, present: EmbedderSettings, following: NextEmbedderSettings, metrics: MetricSet
+        self,
+        present: EmbedderSettings,
+        following: NextEmbedderSettings,
+        metrics: MetricSet,
+        index: IndexSettings = IndexSettings(),  # noqa: B008  # frozen
     ) -> None:
         self._choices = [present, following] if following.model else [present]
         self._metrics = metrics
+        self._index = index
         self._opened: dict[str, Embedder] = {}
 
-    @property
-    def target(self) -> EmbedderSettings:
-        """What an index is rebuilt for."""
-        return self._choices[-1]
+    def target(self, alias: str) -> Collection:
+        """Return what an index is rebuilt as."""
+        return collection_of(alias, self._choices[-1], self._index)
 
     def knows(self, found: Collection) -> bool:
         """Say whether this process can work on an index: has settings of its model, and its indexing."""
@@ -50,11 +62,15 @@ class Embedders:
         """Return the index under an alias as this process declares it.
 
         Args:
-            found: What an index says that it holds, if there is one: that model is meant if it is known here.
+            found: What an index says that it holds, if there is one: that model is meant if it is known here,
+                and its language stays unless it has to be filled anew.
             alias: Where it is.
         """
-        choices = [collection_of(alias, each) for each in self._choices]
-        return next((each for each in choices if found is not None and each.embeds_like(found)), choices[0])
+        choices = [collection_of(alias, each, self._index) for each in self._choices]
+        if found is None:
+            return choices[0]
+        chosen = next((each for each in choices if each.embeds_like(found)), choices[0])
+        return chosen if chosen.supersedes(found) else replace(chosen, language=found.language)
 
     def of(self, collection: Collection) -> Embedder:
         """Return the embedder of a collection's vectors, timed. It is closed with the others.
@@ -64,7 +80,11 @@ class Embedders:
             ConfigurationError: Its settings make no sense.
         """
         settings = next(
-            (each for each in self._choices if collection_of(collection.alias, each).embeds_like(collection)),
+            (
+                each
+                for each in self._choices
+                if (each.model, each.dimensions) == (collection.model, collection.dimensions)
+            ),
             None,
         )
         if settings is None:
@@ -73,7 +93,7 @@ class Embedders:
                 f"{collection.dimensions} dimensions, which this process has no settings of",
                 remedy=MODEL_REMEDY,
             )
-        collection_of(collection.alias, settings).check(collection)
+        self.declared(collection, collection.alias).check(collection)
         if settings.model not in self._opened:
             embedder = MeasuredEmbedder(open_embedder(settings), self._metrics, SystemClock())
             self._opened[settings.model] = embedder

@@ -41,7 +41,7 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
     settings = loaded.settings
     stop = stopped_by_signal()
     alias, metrics, clock = settings.vectors.collection, MetricSet.of_process(), SystemClock()
-    with closing(Embedders(settings.embedder, settings.next_embedder, metrics)) as embedders:
+    with closing(Embedders(settings.embedder, settings.next_embedder, metrics, settings.index)) as embedders:
         async with open_client(settings.vectors) as client:
             found: list[Behind | None] = []
 

@@ -70,7 +70,7 @@ class FolderPlace:
         """
         with closing(await self._opened(following)) as index:
             embedder = self._embedders.of(following.recorded)
-            yield OpenedIndex(index, answers_of(index, embedder, self._policies))
+            yield OpenedIndex(index, answers_of(index, embedder, following.recorded.language, self._policies))
 
     async def _opened(self, following: KeptIndex) -> EmbeddedIndex:
         since = self._clock.monotonic()

@@ -9,6 +9,7 @@ from soma_api.queries.vectors.hybrid_search import Search, SearchRequest
 from soma_api.queries.vectors.reader import PointReader
 from soma_cli.reindexing.index_place import Answers
 from soma_schemas.clock import SystemClock
+from soma_schemas.languages import Language
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import Embedder
@@ -58,9 +59,9 @@ def question_of(sampled: SampledText, random: Random) -> Question:
     return Question(sampled.tenant, " ".join(words[start : start + _WORDS]), sampled.memory_id)
 
 
-def answers_of(reader: PointReader, embedder: Embedder, policies: Policies) -> Answers:
+def answers_of(reader: PointReader, embedder: Embedder, language: Language, policies: Policies) -> Answers:
     """Return what asks an index as the API would."""
-    search = Search(reader, embedder, Bm25Encoder(), SystemClock())
+    search = Search(reader, embedder, Bm25Encoder(language), SystemClock())
 
     async def ask(tenant: str, text: str) -> Sequence[UUID]:
         asked = SearchRequest(tenant=tenant, policies=await policies(tenant), text=text, top_k=TOP)

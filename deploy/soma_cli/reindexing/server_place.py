@@ -92,7 +92,8 @@ class ServerPlace:
     def present_answers(self, current: KeptIndex) -> Answers:
         """Return what asks a collection with its own model."""
         embedder = self._embedders.of(current.recorded)
-        return answers_of(QdrantReader(self._client, current.name), embedder, self._policies)
+        reader = QdrantReader(self._client, current.name)
+        return answers_of(reader, embedder, current.recorded.language, self._policies)
 
     async def switch(self) -> None:
         """Point the alias at the collection that was built, and remember the one before."""

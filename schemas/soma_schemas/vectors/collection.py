@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 from soma_schemas.errors import MismatchError
+from soma_schemas.languages import Language
 from soma_schemas.vectors import payload
 from soma_schemas.vectors.text import INDEXING_VERSION
 
@@ -15,6 +16,7 @@ MODEL_REMEDY = (
     "Configure the model that the index was built with as SOMA_EMBEDDER__MODEL. To change the model, "
     "configure the new one as SOMA_NEXT_EMBEDDER__MODEL beside it, and run `soma reindex`."
 )
+LANGUAGE_REMEDY = "To change the language, set SOMA_INDEX__LANGUAGE and run `soma reindex`."
 
 
 class FieldType(StrEnum):
@@ -54,22 +56,29 @@ class Collection:
         alias: The name that writers and readers use.
         model: The embedder's name.
         dimensions: Numbers in a dense vector.
+        language: Of the words.
         indexing: Which version of text and BM25 made the vectors.
     """
 
     alias: str
     model: str
     dimensions: int
+    language: Language = Language.ENGLISH
     indexing: int = INDEXING_VERSION
 
     def name(self, generation: int = 1) -> str:
-        """Return the name behind the alias, told apart by model, size, indexing and generation."""
+        """Return the name behind the alias, told apart by all that is recorded, and the generation."""
         model = _NOT_IN_NAMES.sub("-", self.model).strip("-").lower()
-        return f"{self.alias}--{model}-{self.dimensions}-i{self.indexing}-g{generation}"
+        return f"{self.alias}--{model}-{self.dimensions}-{self.language}-i{self.indexing}-g{generation}"
 
     def metadata(self) -> dict[str, Any]:
         """Return what is recorded with the collection."""
-        return {"model": self.model, "dimensions": self.dimensions, "indexing": self.indexing}
+        return {
+            "model": self.model,
+            "dimensions": self.dimensions,
+            "language": self.language.value,
+            "indexing": self.indexing,
+        }
 
     @classmethod
     def recorded(cls, alias: str, metadata: Mapping[str, Any] | None) -> Self:
@@ -80,7 +89,10 @@ class Collection:
         """
         try:
             found = metadata or {}
-            return cls(alias, str(found["model"]), int(found["dimensions"]), int(found["indexing"]))
+            # The words of an index that does not say so are English.
+            language = Language(found.get("language", Language.ENGLISH))
+            model, dimensions, indexing = found["model"], found["dimensions"], found["indexing"]
+            return cls(alias, str(model), int(dimensions), language, int(indexing))
         except (KeyError, TypeError, ValueError):
             raise MismatchError(
                 f"collection `{alias}` does not say which model it holds vectors of", remedy=REINDEX_REMEDY
@@ -92,13 +104,13 @@ class Collection:
 
     def supersedes(self, found: Self) -> bool:
         """Say whether a collection only has to be filled anew because its text was indexed by older rules."""
-        return replace(found, indexing=self.indexing) == self and found.indexing < self.indexing
+        return self.embeds_like(found) and found.indexing < self.indexing
 
     def check(self, found: Self) -> None:
         """Refuse to work on a collection whose vectors cannot be compared with ours.
 
         Raises:
-            MismatchError: It was built with another embedder, size or indexing.
+            MismatchError: It was built with another embedder, size, indexing or language.
         """
         if not self.embeds_like(found):
             raise MismatchError(
@@ -112,4 +124,10 @@ class Collection:
                 f"this process has version {self.indexing}",
                 remedy="Run the version that it was indexed by, or rebuild the index for this one with "
                 "`soma reindex`.",
+            )
+        if found.language is not self.language:
+            raise MismatchError(
+                f"collection `{self.alias}` has words of language `{found.language}`, this process looks for "
+                f"those of `{self.language}`",
+                remedy=LANGUAGE_REMEDY,
             )

@@ -6,7 +6,7 @@ from datetime import datetime
 
 # Raise with any change below, or in bm25.py, segments.py, terms.py, numbers.py or payload.py: a collection
 # is searched only as it was written.
-INDEXING_VERSION = 5
+INDEXING_VERSION = 6
 
 # English whatever the locale: the words are part of the contract.
 _MONTHS = (

@@ -65,6 +65,7 @@ def a_point(
     memory_id: UUID | None = None,
     version: int = 100,
     dense: tuple[float, ...] | None = AN_AXIS,
+    bm25: Bm25Encoder = _BM25,
     **content: Any,
 ) -> Point:
     """The point of a living memory; its words are those of its text."""
@@ -72,7 +73,7 @@ def a_point(
     held = state.content
     assert held is not None
     text = indexed_text(held.text, held.occurred_at, held.key, held.tags)
-    return living_point(state, held, dense, _BM25.document(text))
+    return living_point(state, held, dense, bm25.document(text))
 
 
 def a_tombstone(*, tenant: str = "acme", memory_id: UUID | None = None, version: int = 100) -> Point:

@@ -35,6 +35,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.erasure_receipts import selector_digest
 from soma_schemas.events import Decay, ErasureScope, RetentionRule
 from soma_schemas.fields import Kind
+from soma_schemas.languages import Language
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.payload import DIMENSIONS, IMPORTANCE, memory_of, tag_label
@@ -102,10 +103,11 @@ async def answered(
     *,
     reader: PointReader | None = None,
     clock: Clock | None = None,
+    bm25: Bm25Encoder = _BM25,
     **request: Any,
 ) -> SearchAnswer:
     """The same, with what the answer says of itself."""
-    ask = Search(reader or engine.reader, _OneDirection(), _BM25, clock or FakeClock())
+    ask = Search(reader or engine.reader, _OneDirection(), bm25, clock or FakeClock())
     asked: dict[str, Any] = {"tenant": "acme", "policies": NO_POLICIES, "text": text}
     return await ask(SearchRequest(**asked | request))
 
@@ -202,6 +204,23 @@ class PointReaderContract:
         assert common[:2] == ([], False)
         assert unknown[:2] == ([], True)
         assert words.exhaustive is None
+
+    async def test_words_are_found_in_the_forms_of_the_language(self, engine: Engine) -> None:
+        german = Bm25Encoder(Language.GERMAN)
+        texts = {
+            "houses": "Für die Häuser am Fluss",
+            "apart": "Die Ha\u0308user am See",
+            "other": "Für den Garten",
+        }
+        await engine.writer.write([a_point(key=key, text=text, bm25=german) for key, text in texts.items()])
+        wanted: dict[str, Any] = {"mode": SearchMode.KEYWORD, "bm25": german}
+
+        forms = await answered(engine, "für das Haus", **wanted)
+        phrase = await answered(engine, "die häuser am", match=Match.PHRASE, **wanted)
+
+        assert {hit.memory.content.key for hit in forms.hits} == {"houses", "apart"}
+        assert {hit.memory.content.key for hit in phrase.hits} == {"houses", "apart"}
+        assert phrase.exhaustive is True
 
     async def test_a_term_counts_what_it_is_given(self, engine: Engine) -> None:
         points = [a_point(key=key, text=f"{key} wood") for key in ("blue", "kettle", "teapot")]

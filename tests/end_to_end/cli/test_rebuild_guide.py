@@ -10,6 +10,7 @@ from pages import shows, steps
 from soma_command import Soma
 from soma_schemas.packaged_models import MINILM
 from soma_up import soma_up
+from waiting import eventually_now
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -38,6 +39,29 @@ def test_of_what_excludes_each_other_one_is_enough(at_home: Soma) -> None:
 
     assert refused.code == 2
     assert "one is enough" in refused.err
+
+
+def test_an_index_is_rebuilt_for_the_words_of_another_language(at_home: Soma) -> None:
+    def found() -> list[str]:
+        answer = at_home("search", "für das Haus", "-n", "fluss", "--mode", "keyword", "--json")
+        assert answer.code == 0, answer.err
+        return [hit["memory"]["text"] for hit in json.loads(answer.out)["hits"]]
+
+    for text in ("Die Häuser am Fluss", "Ein Boot für den Fluss"):
+        assert at_home("store", text, "-n", "fluss", "--wait", "30").code == 0
+    in_english = found()
+    german = at_home(
+        "reindex", "--yes", "--accept-recall", "--json", environment={"SOMA_INDEX__LANGUAGE": "german"}
+    )
+    assert german.code == 0, german.err
+    eventually_now(found, lambda texts: texts == ["Die Häuser am Fluss"])
+    back = at_home("reindex", "--rollback", "--yes")
+    assert back.code == 0, back.err
+    eventually_now(found, lambda texts: texts == in_english)
+
+    assert in_english == ["Ein Boot für den Fluss"]
+    assert json.loads(german.out)["built"]["language"] == "german"
+    assert at_home("reindex", "--drop").code == 0
 
 
 def test_the_packaged_transformer_takes_over_by_its_name(

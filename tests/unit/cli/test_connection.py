@@ -30,11 +30,16 @@ def _root(home: Path, **variables: str) -> Invocation:
 
 
 def test_settings_come_from_the_local_stack_when_the_environment_names_no_place(home: Path) -> None:
-    variables, local = find_settings(_root(home, SOMA_LOG__LEVEL="debug", SOMA_URL="https://memory.example"))
+    given = {
+        "SOMA_LOG__LEVEL": "debug",
+        "SOMA_INDEX__LANGUAGE": "german",
+        "SOMA_NEXT_EMBEDDER__MODEL": "minilm-l6-v2-int8",
+    }
+    variables, local = find_settings(_root(home, SOMA_URL="https://memory.example", **given))
 
     assert local == LOCAL
     assert variables["SOMA_KAFKA__BOOTSTRAP_SERVERS"] == "127.0.0.1:20001"
-    assert variables["SOMA_LOG__LEVEL"] == "debug"
+    assert given.items() <= variables.items()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 
 from soma_cli.processes.common import Embedders
 from soma_schemas.errors import MismatchError
+from soma_schemas.languages import Language
 from soma_schemas.metrics import MetricSet
-from soma_schemas.settings import EmbedderKind, EmbedderSettings, NextEmbedderSettings
+from soma_schemas.settings import EmbedderKind, EmbedderSettings, IndexSettings, NextEmbedderSettings
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, PACKAGED_MODEL
 
@@ -34,6 +35,18 @@ def test_an_index_of_another_indexing_is_not_worked_on_whatever_its_model(
         ) as refused:
             embedders.of(indexed_otherwise)
         assert "soma reindex" in str(refused.value.remedy)
+
+
+def test_an_index_stays_in_its_language_and_a_new_one_has_that_of_the_settings() -> None:
+    german = replace(_PRESENT, language=Language.GERMAN)
+    older = replace(_PRESENT, indexing=_PRESENT.indexing - 1)
+    index = IndexSettings(language=Language.GERMAN)
+    with closing(Embedders(EmbedderSettings(), NextEmbedderSettings(), MetricSet(), index)) as embedders:
+        assert embedders.knows(_PRESENT)
+        assert embedders.declared(_PRESENT, "memories") == _PRESENT
+        assert embedders.declared(None, "memories") == german
+        assert embedders.declared(older, "memories") == german
+        assert embedders.target("memories") == german
 
 
 def test_an_index_of_a_model_that_nobody_named_is_not_worked_on() -> None:

@@ -1,15 +1,20 @@
 """Which words find which texts."""
 
+import unicodedata
+
 import pytest
 from qdrant_edge import Bm25, Bm25Config
 
+from soma_schemas.languages import Language
 from soma_schemas.vectors.bm25 import Bm25Encoder
 
-_ENCODER = Bm25Encoder()
+_ENCODERS = {language: Bm25Encoder(language) for language in Language}
+_ENCODER = _ENCODERS[Language.ENGLISH]
 
 
-def _finds(query: str, text: str) -> bool:
-    asked, held = _ENCODER.query(query), _ENCODER.document(text)
+def _finds(query: str, text: str, language: Language = Language.ENGLISH) -> bool:
+    encoder = _ENCODERS[language]
+    asked, held = encoder.query(query), encoder.document(text)
     return asked is not None and held is not None and not set(asked.indices).isdisjoint(held.indices)
 
 
@@ -94,3 +99,65 @@ def test_scripts_with_spaces_are_left_to_the_tokenizer(text: str) -> None:
     assert [*(document.indices if document else ())] == expected_document.indices
     assert [*(document.values if document else ())] == expected_document.values
     assert [*(query.indices if query else ())] == expected_query.indices
+
+
+# A form of a word, another form, and words that are in every text.
+_FORMS = {
+    Language.ARABIC: ("كتاب", "الكتاب", "في من على"),
+    Language.DANISH: ("dør", "døren", "på også ikke"),
+    Language.DUTCH: ("vergadering", "vergaderingen", "het van een"),
+    Language.ENGLISH: ("meeting", "meetings", "the of and"),
+    Language.FINNISH: ("kylä", "kylässä", "että mitä on"),
+    Language.FRENCH: ("réunion", "réunions", "à été même où"),
+    Language.GERMAN: ("Haus", "Häusern", "für über könnte"),
+    Language.GREEK: ("βιβλίου", "βιβλία", "και το"),
+    Language.HUNGARIAN: ("ház", "házban", "és már egy"),
+    Language.ITALIAN: ("riunione", "riunioni", "più perché è"),
+    Language.NORWEGIAN: ("møte", "møter", "på også ikke"),
+    Language.PORTUGUESE: ("gato", "gatos", "não é à"),
+    Language.ROMANIAN: ("întâlnire", "întâlnirea", "și în este"),
+    Language.RUSSIAN: ("книга", "книги", "и в не на"),
+    Language.SPANISH: ("reunión", "reuniones", "él más también qué"),
+    Language.SWEDISH: ("båt", "båtarna", "är på från"),
+    Language.TURKISH: ("çiçek", "çiçekler", "çok için"),
+}
+
+
+def test_a_word_finds_its_other_forms_in_the_language_alone() -> None:
+    found = {language: _finds(one, other, language) for language, (one, other, _) in _FORMS.items()}
+    without = [_finds(one, other, Language.NONE) for one, other, _ in _FORMS.values()]
+
+    assert found == dict.fromkeys(set(Language) - {Language.NONE}, True)
+    assert set(without) == {False}
+
+
+@pytest.mark.parametrize("language", list(_FORMS))
+def test_words_that_are_in_every_text_are_left_out_with_their_accents(language: Language) -> None:
+    words = _FORMS[language][2]
+
+    assert _ENCODERS[language].query(words) is None
+    assert _ENCODERS[language].document(words) is None
+    assert _ENCODERS[Language.NONE].query(words) is not None
+
+
+def test_without_a_language_every_word_counts_as_it_stands() -> None:
+    assert _finds("the", "The meetings", Language.NONE)
+    assert _finds("Café", "cafe", Language.NONE)
+    assert not _finds("meeting", "meetings", Language.NONE)
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_composed_and_decomposed_letters_are_alike(language: Language) -> None:
+    encoder = _ENCODERS[language]
+    for text in ("Häuser, für über", "réunions", "хороший", "दी", "がくせい", "서울에서"):
+        apart = unicodedata.normalize("NFD", text)
+        one, other = encoder.document(text), encoder.document(apart)
+        asked = encoder.query(apart)
+
+        assert one is not None
+        assert other is not None
+        assert asked is not None
+        assert dict(zip(one.indices, one.values, strict=True)) == dict(
+            zip(other.indices, other.values, strict=True)
+        )
+        assert set(asked.indices) <= set(one.indices)

@@ -9,6 +9,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from qdrant_server import qdrant_server
 from soma_schemas.errors import MismatchError
+from soma_schemas.languages import Language
 from soma_schemas.settings import VectorSettings
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, Collection
 from soma_schemas.vectors.server import (
@@ -36,16 +37,32 @@ async def client(tmp_path: Path) -> AsyncIterator[AsyncQdrantClient]:
 def test_its_name_tells_model_size_indexing_and_generation() -> None:
     endpoint = Collection("memories", "BAAI/bge-small-en-v1.5", 384)
 
-    assert _OURS.name() == "memories--wordllama-256-256-i5-g1"
-    assert endpoint.name(3) == "memories--baai-bge-small-en-v1-5-384-i5-g3"
+    assert _OURS.name() == "memories--wordllama-256-256-english-i6-g1"
+    assert endpoint.name(3) == "memories--baai-bge-small-en-v1-5-384-english-i6-g3"
 
 
 def test_it_is_recorded_and_known_again() -> None:
+    danish = Collection("memories", "wordllama-256", 256, Language.DANISH)
+
     assert Collection.recorded("memories", _OURS.metadata()) == _OURS
+    assert Collection.recorded("memories", danish.metadata()) == danish
+
+
+def test_the_words_of_one_that_does_not_say_are_english() -> None:
+    record = {"model": "wordllama-256", "dimensions": 256, "indexing": 5}
+
+    assert Collection.recorded("memories", record).language is Language.ENGLISH
 
 
 @pytest.mark.parametrize(
-    "record", [None, {}, {"model": "a"}, {"model": "a", "dimensions": "x", "indexing": 1}]
+    "record",
+    [
+        None,
+        {},
+        {"model": "a"},
+        {"model": "a", "dimensions": "x", "indexing": 1},
+        _OURS.metadata() | {"language": "klingon"},
+    ],
 )
 def test_a_record_that_is_not_ours_is_a_mismatch(record: dict[str, object] | None) -> None:
     with pytest.raises(MismatchError, match="does not say which model"):
@@ -58,9 +75,12 @@ def test_a_record_that_is_not_ours_is_a_mismatch(record: dict[str, object] | Non
         Collection("memories", "minilm-384", 384),
         Collection("memories", "wordllama-256", 128),
         Collection("memories", "wordllama-256", 256, indexing=0),
+        Collection("memories", "wordllama-256", 256, Language.NONE),
     ],
 )
-def test_another_model_size_or_indexing_is_a_mismatch_that_names_the_way_out(other: Collection) -> None:
+def test_a_mismatch_of_any_part_names_the_way_out(
+    other: Collection,
+) -> None:
     with pytest.raises(MismatchError) as raised:
         _OURS.check(other)
 

@@ -48,7 +48,8 @@ def says(match: Match, asked: str, *, case_sensitive: bool) -> Says:
 
 
 def _folded(text: str, *, case_sensitive: bool) -> str:
-    return text if case_sensitive else text.casefold()
+    composed = unicodedata.normalize("NFC", text)
+    return composed if case_sensitive else composed.casefold()
 
 
 def _words(text: str) -> str:
