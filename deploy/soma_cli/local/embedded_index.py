@@ -18,6 +18,7 @@ from soma_api.queries.vectors.conditions import Condition, IsPoint, OneOf, of_te
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question, Unscored
 from soma_cli.local.embedded_filters import MOST_LEFT_OUT, filter_of, search_filter
+from soma_cli.local.embedded_ranking import Ranking, best_points
 from soma_cli.local.errors import LocalStackError
 from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError, SomaError
@@ -65,6 +66,8 @@ _INDEXES: Mapping[
 # Candidates come from vectors of a byte a number, twice as many as asked for, and are scored again exactly:
 # a third of the time of exact search, and nothing lost in 3,000 compared answers.
 _SEARCH_DENSE = edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=2.0))
+# More than are wanted are asked for anyway.
+_AMONG_NEAREST = edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True))
 
 
 class IndexInUseError(LocalStackError):
@@ -266,24 +269,24 @@ class EmbeddedIndex:
         return answer
 
     def _candidates(self, question: Question) -> Candidates:
-        requests: dict[str, edge.QueryRequest] = {}
+        rankings: dict[str, Ranking] = {}
+        if question.dense is not None:
+            near = edge.Query.Nearest(list(question.dense), using=DENSE)
+            rankings[DENSE] = Ranking(near, _SEARCH_DENSE, _AMONG_NEAREST, checks_all=True)
+        if question.sparse is not None:
+            match = edge.Query.Nearest(question.sparse, using=SPARSE)
+            rarity = self._rarity(question.corpus)
+            rankings[SPARSE] = Ranking(match, rarity, rarity, checks_all=False)
+        if not rankings:
+            return Candidates()
         with _translated():
-            where, left_out = search_filter(question.conditions, self._estimated, self._some)
-            limit = question.limit + len(left_out)
-            if question.dense is not None:
-                near = edge.Query.Nearest(list(question.dense), using=DENSE)
-                requests[DENSE] = _request(near, where, limit, _SEARCH_DENSE)
-            if question.sparse is not None:
-                match = edge.Query.Nearest(question.sparse, using=SPARSE)
-                requests[SPARSE] = _request(match, where, limit, self._rarity(question.corpus))
-            if not requests:
-                return Candidates()
-            answers = self._shard.query_batch(edge.QueryBatchRequest(list(requests.values())))
-        found = {
-            kind: _best(points, question.limit, left_out)
-            for kind, points in zip(requests, answers, strict=True)
-        }
-        return Candidates(found.get(DENSE, ()), found.get(SPARSE, ()))
+            asked = search_filter(question.conditions, question.limit, self._estimated, self._some)
+            found = best_points(rankings, asked, question.limit + len(asked.left_out), self._asked)
+        best = {kind: _best(points, question.limit, asked.left_out) for kind, points in found.items()}
+        return Candidates(best.get(DENSE, ()), best.get(SPARSE, ()))
+
+    def _asked(self, requests: Sequence[edge.QueryRequest]) -> Sequence[list[edge.ScoredPoint]]:
+        return self._shard.query_batch(edge.QueryBatchRequest(list(requests)))
 
     async def scores(self, question: Question, unscored: Unscored) -> Candidates:
         """Return what a question scores these points at; it takes a fraction of what finding them took."""
@@ -504,7 +507,7 @@ def _request(
 
 def _best(points: Sequence[edge.ScoredPoint], limit: int, left_out: frozenset[UUID]) -> Sequence[Candidate]:
     found = [Candidate(_uuid(point.id), point.score) for point in points]
-    return [each for each in found if each.id not in left_out][:limit] if left_out else found
+    return [each for each in found if each.id not in left_out][:limit]
 
 
 def _edge_point(point: Point) -> edge.Point:
