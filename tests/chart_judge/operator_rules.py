@@ -191,13 +191,18 @@ def logins_of_postgresql_have_one_role_each(rendered: Rendered) -> Iterator[Chec
         yield check(name, len(secrets) == len(set(secrets)) == 3, "logins share a password")
 
 
+def _is_synchronous(spec: Object) -> bool:
+    synchronous = spec.get("postgresql", {}).get("synchronous", {})
+    return bool(synchronous.get("number", 0) >= 1 and synchronous.get("dataDurability") == "required")
+
+
 @rule
 def postgresql_survives_the_loss_of_a_node(rendered: Rendered) -> Iterator[Check]:
     for each in rendered.of_kind("Cluster"):
         name, spec = f"Cluster {each['metadata']['name']}", each["spec"]
         yield check(
             name,
-            spec["instances"] >= 2 and spec.get("minSyncReplicas", 0) >= 1,
+            spec["instances"] >= 2 and _is_synchronous(spec),
             "a confirmed write may be lost",
         )
         backups = [

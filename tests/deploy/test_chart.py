@@ -1,8 +1,13 @@
 """The Helm chart, rendered by Helm: valid, complete, locked down. `make deploy-check` runs it."""
 
+import subprocess
+import tarfile
+from pathlib import Path
+
 import pytest
 
-from chart.tools import KUBERNETES_VERSIONS
+from chart.__main__ import CHART
+from chart.tools import KUBERNETES_VERSIONS, helm
 from chart_judge.releases import RELEASES, helm_template, rendered, values_of_release
 from chart_judge.rules import RULES
 from chart_judge.schema_validation import invalid, validated
@@ -77,6 +82,33 @@ def test_values_that_cannot_work_are_refused_with_a_reason(said: str, arguments:
 
     assert made.returncode != 0
     assert said in made.stderr
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_helm_finds_nothing_to_complain_about(release: str) -> None:
+    linted = subprocess.run(
+        [helm(), "lint", "--strict", CHART, "--values", values_of_release(release)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_a_package_holds_what_the_folder_links_to(tmp_path: Path) -> None:
+    subprocess.run([helm(), "package", CHART, "--destination", tmp_path], check=True, capture_output=True)
+
+    [package] = tmp_path.iterdir()
+    with tarfile.open(package) as archive:
+        held = {member.name.removeprefix("somafractalmemory/"): member for member in archive.getmembers()}
+    linked = [
+        path.relative_to(CHART)
+        for name in ("dashboards", "rules")
+        for path in (CHART / "files" / name).iterdir()
+    ]
+    assert linked
+    assert all(held[str(path)].size == (CHART / path).stat().st_size for path in linked)
 
 
 def test_what_no_process_finds_by_itself_has_to_be_said() -> None:

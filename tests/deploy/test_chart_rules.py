@@ -534,7 +534,7 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
             "proxy-buffering",
             "whitelist-source-range",
             "enable-modsecurity",
-            "modsecurity-snippet",
+            "enable-owasp-core-rules",
         )
     },
     "certificates are for what they are used for": {
@@ -667,7 +667,7 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
     },
     "postgresql survives the loss of a node": {
         "one copy": ("operators", put("Cluster", "-postgres", "spec/instances", 1)),
-        "later": ("operators", drop("Cluster", "-postgres", "spec/minSyncReplicas")),
+        "later": ("operators", drop("Cluster", "-postgres", "spec/postgresql/synchronous")),
         "half an archive": ("operators", without("ScheduledBackup", "-postgres")),
         "minutes first": ("operators", put("ScheduledBackup", "-postgres", "spec/schedule", "30 1 * * *")),
     },
