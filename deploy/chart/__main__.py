@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic.json_schema import GenerateJsonSchema
 
 from chart.settings_schema import references_schema, settings_schema
 from chart.topics_and_processes import processes, topics
 from chart.values import Values
+from chart.values_page import values_page
 
 CHART = Path(__file__).parents[1] / "helm" / "somafractalmemory"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "helm-values.md"
 COMMAND = "python -m chart"
 
 
@@ -59,13 +62,18 @@ def _finished(schema: Any) -> Any:
 
 def written() -> dict[Path, str]:
     """Return what each file has to hold."""
+    made = {
+        "values.schema.json": values_schema(),
+        "files/topics.json": topics(),
+        "files/processes.json": processes(),
+    }
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     return {
-        CHART / name: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        for name, content in {
-            "values.schema.json": values_schema(),
-            "files/topics.json": topics(),
-            "files/processes.json": processes(),
-        }.items()
+        **{
+            CHART / name: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            for name, content in made.items()
+        },
+        PAGE: values_page(defaults),
     }
 
 
