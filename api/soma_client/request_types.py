@@ -160,6 +160,7 @@ class Search(TypedDict, total=False):
     match: MatchName
     case_sensitive: bool
     term_boosts: Mapping[str, float]
+    at: datetime | str
 
 
 class Decay(TypedDict):

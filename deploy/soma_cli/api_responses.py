@@ -413,7 +413,9 @@ def _told(event: HistoryEvent) -> Iterator[RenderableType]:
 def hit_lines(hits: Sequence[Hit], *, exhaustive: bool | None) -> Iterator[RenderableType]:
     """Yield each hit with its rank, its name, and its text below; and what to know of them all."""
     if exhaustive is False:
-        yield Text("more may say it: none of its words is indexed, or too many memories have one\n", "yellow")
+        yield Text(
+            "there may be more: no word of it is indexed, or too many memories had to be left out\n", "yellow"
+        )
     if not hits:
         yield Text("nothing found")
     elif all(hit.weak for hit in hits):

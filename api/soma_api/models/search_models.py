@@ -1,6 +1,6 @@
 """The models of a search, and the functions that show what it found."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -24,6 +24,7 @@ from soma_schemas.fields import (
     Finite,
     Importance,
     Key,
+    Moment,
     StorableString,
     Tag,
     Text,
@@ -207,6 +208,12 @@ class SearchBody(Input):
         "words of a term are looked for also if the query lacks them.",
     )
 
+    at: Moment | None = Field(
+        None,
+        description="Only memories that were there at this time, as the log had it. They are found by what "
+        "they hold now, and shown so; those that have gone since are not found.",
+    )
+
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
         if self.query is None and (self.vector is None or self.mode is not SearchMode.VECTOR):
@@ -271,16 +278,19 @@ class SearchBatch(Input):
     )
 
 
-def answer_view(found: SearchAnswer, policies: TenantPolicies, weak_below: float | None) -> dict[str, Any]:
+def answer_view(
+    found: SearchAnswer, policies: TenantPolicies, weak_below: float | None, at: datetime | None
+) -> dict[str, Any]:
     """Return what a search found as `AnswerView` describes it.
 
     Args:
         found: The answer.
         policies: In force for its tenant.
         weak_below: Cosines below are little nearness.
+        at: When memories had to be there; None: now.
     """
     hits = [hit_view(hit, policies, weak_below) for hit in found.hits]
-    return {"hits": hits, "exhaustive": found.exhaustive}
+    return {"hits": hits, "exhaustive": found.exhaustive, "at": at}
 
 
 def hit_view(hit: SearchHit, policies: TenantPolicies, weak_below: float | None) -> dict[str, Any]:
@@ -296,4 +306,5 @@ def hit_view(hit: SearchHit, policies: TenantPolicies, weak_below: float | None)
         "explanation": hit.explanation,
         "weak": hit.explanation.is_weak(weak_below),
         "memory": memory_view(hit.memory, policies),
+        "version_at": hit.version_at,
     }

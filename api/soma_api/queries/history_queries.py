@@ -1,5 +1,6 @@
 """Reads the history of one memory from PostgreSQL: what each of its events said, and what became of it."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -43,6 +44,35 @@ ORDER BY version
 LIMIT %(most)s::integer
 """  # noqa: S608  # columns of our own
 
+# Of some memories, those that were there at a time. What was before a memory expired is over; what an erasure
+# has cleared has no namespace.
+_THERE_AT = """
+SELECT wanted.id, begun.namespace, changed.version
+FROM unnest(%(memory_ids)s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT namespace, event_type, version FROM memory_history
+    WHERE tenant = %(tenant)s::text AND memory_id = wanted.id AND outcome = 'applied'
+        AND logged_at <= %(at)s::timestamptz
+        AND event_type IN ('MemoryStored', 'MemoryDeleted', 'MemoryExpired')
+    ORDER BY version DESC
+    LIMIT 1
+) AS begun
+CROSS JOIN LATERAL (
+    SELECT version FROM memory_history
+    WHERE tenant = %(tenant)s::text AND memory_id = wanted.id AND outcome = 'applied'
+        AND logged_at <= %(at)s::timestamptz
+        AND event_type IN ('MemoryStored', 'MemoryPatched', 'MemoryAccessed')
+    ORDER BY version DESC
+    LIMIT 1
+) AS changed
+WHERE begun.event_type = 'MemoryStored' AND begun.namespace IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM memory_history
+        WHERE tenant = %(tenant)s::text AND memory_id = wanted.id AND outcome = 'applied'
+            AND event_type = 'MemoryExpired' AND version > begun.version
+    )
+"""
+
 _VERSION_AT = """
 SELECT max(version) FROM memory_history
 WHERE tenant = %(tenant)s::text AND memory_id = %(memory_id)s::uuid
@@ -73,6 +103,13 @@ class HistoryEvent(NamedTuple):
     reason: str | None
     error_code: str | None
     content: str | None
+
+
+class PastVersion(NamedTuple):
+    """What a memory was at a time: in which namespace, and with which version."""
+
+    namespace: str
+    version: int
 
 
 class HistoryQueries:
@@ -111,6 +148,18 @@ class HistoryQueries:
         """
         values = {"memory_id": memory_id, "until": until, "most": MOST_EVENTS + 1}
         return [_event(*row) for row in await self._database.rows(tenant, _SINCE_STORED, values)]
+
+    async def there_at(
+        self, tenant: str, memory_ids: Collection[UUID], at: datetime
+    ) -> dict[UUID, PastVersion]:
+        """Return those of these memories that were there at a time, as far as the history tells.
+
+        Raises:
+            StoreUnavailableError: The database does not answer.
+        """
+        values = {"memory_ids": list(memory_ids), "at": at}
+        rows = await self._database.rows(tenant, _THERE_AT, values, prepare=True)
+        return {memory_id: PastVersion(*past) for memory_id, *past in rows}
 
     async def version_at(self, tenant: str, memory_id: UUID, at: datetime) -> int | None:
         """Return which version a memory had at a time; None where the history has nothing of before.

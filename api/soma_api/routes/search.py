@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from soma_api.dependencies import (
     ErasuresInProgress,
+    Histories,
     Policies,
     Reader,
     ReadsIndex,
@@ -38,7 +40,7 @@ from soma_api.problems import (
     TooStaleError,
     UnsupportedMediaTypeError,
 )
-from soma_api.queries.vectors.hybrid_search import SearchRequest
+from soma_api.queries.vectors.hybrid_search import AsOf, SearchRequest
 from soma_schemas.errors import SomaError
 from soma_schemas.responses.search_responses import AnswersView, HitsView
 from soma_schemas.vectors import index_errors
@@ -64,12 +66,22 @@ class _Searches:
     erasures: ErasuresInProgress
     settings: Settings
     policies: Policies
+    histories: Histories
 
     async def requests(self, bodies: Sequence[SearchBody]) -> list[SearchRequest]:
         """Return what the index is asked, within what the principal may see."""
         tenant = self.principal.tenant
         in_force, selected = await self.policies.of(tenant), await self.erasures.of(tenant)
-        return [replace(body.request(self.principal, in_force), erasures=selected) for body in bodies]
+        return [
+            replace(
+                body.request(self.principal, in_force),
+                erasures=selected,
+                as_of=None
+                if body.at is None
+                else AsOf(body.at, partial(self.histories.there_at, tenant, at=body.at)),
+            )
+            for body in bodies
+        ]
 
     async def index_state(self) -> IndexState:
         """Return how complete the index is. Asked before a search, which then looks through all of that.
@@ -116,7 +128,7 @@ async def search(*, searching: _Searching, consistency: ReadsIndex, body: _Body)
         found = await searching.search_index(asked)
     except _FAILURES as error:
         raise translated(error) from error
-    view = answer_view(found, asked.policies, searching.settings.weak_below(found.model))
+    view = answer_view(found, asked.policies, searching.settings.weak_below(found.model), body.at)
     return json_response(view | {"index": index}, 200, answered)
 
 
@@ -137,12 +149,13 @@ async def search_batch(*, searching: _Searching, consistency: ReadsIndex, batch:
     # All are waited for, also after one has failed: none goes on behind an answer.
     found = await asyncio.gather(*map(searching.search_index, asked), return_exceptions=True)
     views = []
-    for number, (request, one) in enumerate(zip(asked, found, strict=True)):
+    for number, (body, request, one) in enumerate(zip(batch.searches, asked, found, strict=True)):
         if isinstance(one, _FAILURES):
             raise translated(one, f"/searches/{number}") from one
         if isinstance(one, BaseException):
             raise one
-        views.append(answer_view(one, request.policies, searching.settings.weak_below(one.model)))
+        weak_below = searching.settings.weak_below(one.model)
+        views.append(answer_view(one, request.policies, weak_below, body.at))
     return json_response({"answers": views, "index": index}, 200, answered)
 
 
@@ -154,6 +167,8 @@ def translated(error: Exception, place: str = "") -> ApiError:
         place: Of the search in the body, as a JSON pointer.
     """
     match error:
+        case ApiError():
+            return error
         case UnfitVectorError():
             return _refused(f"{place}/vector", str(error))
         case EmbeddingRefusedError():

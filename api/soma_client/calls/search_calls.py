@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from soma_client.call import Call, said
+from soma_client.call import Call, Moment, said
 from soma_client.request_types import Boost, Context, MatchName, ModeName, Search, SearchFilter, Threshold
 from soma_schemas.responses.search_responses import AnswersView, HitsView
 
@@ -21,6 +21,7 @@ def search(
     match: MatchName | None = None,
     case_sensitive: bool | None = None,
     term_boosts: Mapping[str, float] | None = None,
+    at: Moment | None = None,
 ) -> Call[HitsView]:
     """Search memories by meaning, by words, or by both.
 
@@ -37,6 +38,7 @@ def search(
         match: How a memory has to say the query; `phrase` and `exact` go with mode `keyword`.
         case_sensitive: Whether capitals make a difference in a phrase or an exact text.
         term_boosts: How much words count, by term.
+        at: Only what was there at this time, with a time zone; it is found and shown as it is now.
     """
     body = said(
         query=query,
@@ -51,6 +53,7 @@ def search(
         match=match,
         case_sensitive=case_sensitive,
         term_boosts=term_boosts,
+        at=at,
     )
     return Call(
         "POST", "/v1/search", HitsView, body=body, reads=True, sees_writes=True, bounds_staleness=True

@@ -133,6 +133,12 @@ def search(
             show_default=False,
         ),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="Only what was there at this time; it is found and shown as it is now.", show_default=False
+        ),
+    ] = None,
     half_life: Annotated[str, typer.Option(help="Age at which half of --boost-recency is left.")] = "30d",
     url: Url = None,
     api_key: ApiKey = None,
@@ -167,6 +173,8 @@ def search(
             "recency": boost_recency,
             "half_life_seconds": seconds_of("--half-life", half_life),
         }
+    if at is not None:
+        asked["at"] = spelled_moment_of("--at", at)
     if diversity:
         asked["diversity"] = diversity
     if in_context is not None:

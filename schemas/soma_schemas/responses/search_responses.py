@@ -1,5 +1,7 @@
 """Hits as the API answers them."""
 
+from datetime import datetime
+
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -18,8 +20,9 @@ _A_HIT: JsonDict = {
     },
     "weak": False,
     "memory": A_MEMORY,
+    "version_at": None,
 }
-_AN_ANSWER: JsonDict = {"hits": [_A_HIT], "exhaustive": None}
+_AN_ANSWER: JsonDict = {"hits": [_A_HIT], "exhaustive": None, "at": None}
 
 
 class ExplanationView(BaseModel):
@@ -52,12 +55,21 @@ class HitView(BaseModel):
         "asked for, and the cosine is below `SOMA_API__WEAK_BELOW`. null where that is not set for the model."
     )
     memory: MemoryView
+    version_at: int | None = Field(
+        description="Of a search `at` a time: the version that it had then, whose revision can be read; null "
+        "where the history does not tell."
+    )
 
 
 _EXHAUSTIVE = (
-    "Whether no better memory that says the phrase or the exact text was left out. false: there may be some, "
-    "since none of its words is indexed, or more than 10,000 memories have one. null where words alone are "
-    "compared."
+    "Whether enough was looked through to know that no better memory is missing. What does not say the "
+    "phrase or the exact text, was not there `at` the time, has faded or is being erased is taken out of at "
+    "most 10,000 candidates of each kind. false: they were not enough, or no word of the query is indexed. "
+    "null where nothing had to be taken out."
+)
+_AT = (
+    "The time at which the memories had to be there. What they hold, their scores and their order are of "
+    "now. null: now."
 )
 
 
@@ -68,6 +80,7 @@ class HitsView(BaseModel):
 
     hits: list[HitView]
     exhaustive: bool | None = Field(description=_EXHAUSTIVE)
+    at: datetime | None = Field(description=_AT)
     index: IndexView
 
 
@@ -76,6 +89,7 @@ class AnswerView(BaseModel):
 
     hits: list[HitView]
     exhaustive: bool | None = Field(description=_EXHAUSTIVE)
+    at: datetime | None = Field(description=_AT)
 
 
 class AnswersView(BaseModel):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ from fakes import FakeClock
 from soma_api.queries.erasure_selection import ErasureSelection
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import NumberRange
+from soma_api.queries.history_queries import PastVersion
 from soma_api.queries.vectors.conditions import (
     AnyOf,
     Condition,
@@ -27,7 +28,14 @@ from soma_api.queries.vectors.conditions import (
     conditions_of,
     of_tenant,
 )
-from soma_api.queries.vectors.hybrid_search import Search, SearchAnswer, SearchHit, SearchMode, SearchRequest
+from soma_api.queries.vectors.hybrid_search import (
+    AsOf,
+    Search,
+    SearchAnswer,
+    SearchHit,
+    SearchMode,
+    SearchRequest,
+)
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question, Unscored
 from soma_api.queries.vectors.reranking import Context
 from soma_api.queries.vectors.wording import Match
@@ -332,6 +340,46 @@ class PointReaderContract:
         )
 
         assert {hit.memory.content.key for hit in hits} == {"almost", "matters", "own"}
+
+    @pytest.mark.parametrize("mode", SearchMode)
+    async def test_a_search_at_a_time_finds_what_was_there_and_takes_no_place_for_what_was_not(
+        self, engine: Engine, mode: SearchMode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = FakeClock()
+        at = clock.now() - timedelta(days=2)
+
+        def made(days_ago: int, **fields: Any) -> Point:
+            return a_point(created_at=clock.now() - timedelta(days=days_ago), **fields)
+
+        new = [made(1, text="tea tea") for _ in range(150)]
+        again_id, moved_id, aside = UUID(int=2), UUID(int=3), (0.6, 0.8, 0.0, 0.0)
+        old, again, moved = (
+            made(3, key="old", dense=aside, text="tea and more of it"),
+            made(
+                1, key="again", memory_id=again_id, dense=aside, text="tea and more of it", namespace="team/a"
+            ),
+            made(
+                1, key="moved", memory_id=moved_id, dense=aside, text="tea and more of it", namespace="team/b"
+            ),
+        )
+        await engine.writer.write([*new, old, again, moved])
+
+        async def told(memory_ids: Collection[UUID]) -> dict[UUID, PastVersion]:
+            known = {again_id: 5, moved_id: 6}
+            return {each: PastVersion("team/a", known[each]) for each in memory_ids if each in known}
+
+        wanted: dict[str, Any] = {"mode": mode, "clock": clock, "top_k": 2, "as_of": AsOf(at, told)}
+        found = await answered(engine, **wanted)
+        erasing = await answered(
+            engine, **wanted, erasures=[ErasureSelection(UUID(int=1), ErasureScope.SUBJECT, "mira", None)]
+        )
+        monkeypatch.setattr("soma_api.queries.vectors.hybrid_search._MOST_CANDIDATES", 100)
+        cut_off = await answered(engine, **wanted)
+
+        assert {hit.memory.content.key: hit.version_at for hit in found.hits} == {"old": None, "again": 5}
+        assert found.exhaustive is True
+        assert [hit.memory.content.key for hit in erasing.hits] == ["old"]
+        assert cut_off.exhaustive is False
 
     @pytest.mark.parametrize("mode", SearchMode)
     async def test_what_was_erased_by_a_digest_alone_is_not_found_and_takes_no_place_among_the_hits(

@@ -1,16 +1,20 @@
 """What a search asks of the index, and what its answers look like."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import ANY
+from uuid import UUID
 
 import pytest
 
 from api_gateway import Gateway, body_of
 from builders import A_MOMENT, A_TENANT, an_id
 from soma_api.index_completeness import IndexState
+from soma_api.problems import StoreUnavailableError
 from soma_api.queries.filter_shorthand import selection
 from soma_api.queries.filter_terms import NumberRange
+from soma_api.queries.history_queries import PastVersion
 from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.fusion import Explanation
 from soma_api.queries.vectors.hybrid_search import SearchHit, SearchMode, SearchRequest
@@ -26,7 +30,7 @@ from soma_schemas.vectors.index_errors import (
     SearchTooCostlyError,
     UnfitVectorError,
 )
-from soma_schemas.versions import Position
+from soma_schemas.versions import Position, pack_version
 
 A_QUESTION: dict[str, Any] = {"query": "what does Ada drink?"}
 
@@ -169,7 +173,56 @@ async def test_how_words_are_compared_reaches_the_index_and_the_answer_says_what
     assert (asked.match, asked.case_sensitive) == (Match.PHRASE, True)
     assert asked.term_boosts == {"tea": 2.0, "coffee": 0.5}
     assert (body_of(plain)["exhaustive"], body_of(answer)["exhaustive"]) == (None, False)
-    assert body_of(batch)["answers"] == [{"hits": [], "exhaustive": False}]
+    assert body_of(batch)["answers"] == [{"hits": [], "exhaustive": False, "at": None}]
+
+
+async def test_a_search_at_a_time_asks_the_history_and_says_so(gateway: Gateway) -> None:
+    at = A_MOMENT + timedelta(days=2)
+    stored = '{"text": "tea"}'
+
+    def happened(memory: UUID, day: int, event_type: str, **fields: Any) -> None:
+        offset = 10 * day + len(history)
+        history.append((memory, event_type))
+        row: dict[str, Any] = {"memory_id": memory, "event_type": event_type, "content": stored}
+        logged_at = A_MOMENT + timedelta(days=day)
+        gateway.given_outcome(Position(0, offset), logged_at=logged_at, **row | fields)
+
+    history: list[tuple[UUID, str]] = []
+    there, patched, later, gone, expired, erased, linked = (UUID(int=number) for number in range(1, 8))
+    happened(there, 0, "MemoryStored", namespace="team/a")
+    happened(patched, 0, "MemoryStored")
+    happened(patched, 1, "MemoryPatched")
+    happened(patched, 3, "MemoryPatched")
+    happened(later, 3, "MemoryStored")
+    happened(gone, 0, "MemoryStored")
+    happened(gone, 1, "MemoryDeleted", content=None)
+    happened(expired, 0, "MemoryStored")
+    happened(expired, 3, "MemoryExpired", content=None)
+    happened(erased, 0, "MemoryStored", namespace=None, content=None)
+    happened(linked, 0, "MemoryLinked", content=None)
+    gateway.search.hits = [replace(a_hit(5.0), version_at=7)]
+
+    answer = body_of(await gateway.client.post("/v1/search", json=A_QUESTION | {"at": at.isoformat()}))
+    now = body_of(await gateway.client.post("/v1/search", json=A_QUESTION))
+    (asked, plain) = gateway.search.asked
+
+    assert asked.as_of is not None
+    assert asked.as_of.at == at
+    assert await asked.as_of.told([memory for memory, _ in history]) == {
+        there: PastVersion("team/a", pack_version(1, 0)),
+        patched: PastVersion("team/notes", pack_version(1, 12)),
+    }
+    assert answer["at"] == "2026-03-04T09:00:00Z"
+    assert answer["hits"][0]["version_at"] == 7
+    assert (now["at"], plain.as_of) == (None, None)
+
+
+async def test_a_search_at_a_time_without_its_database_is_refused(gateway: Gateway) -> None:
+    gateway.search.raises = StoreUnavailableError("the database does not answer")
+
+    answer = await gateway.client.post("/v1/search", json=A_QUESTION | {"at": "2026-03-02T09:00:00Z"})
+
+    assert (answer.status_code, body_of(answer)["code"]) == (503, "store_unavailable")
 
 
 async def test_several_searches_are_answered_in_their_order(gateway: Gateway) -> None:

@@ -439,7 +439,7 @@ def test_how_words_are_compared_is_sent_as_the_options_say(
     )  # fmt: skip
     whole = soma("search", "tea", "--exact", "--mode", "keyword", environment=at)
 
-    assert common.out.startswith("more may say it: ")
+    assert common.out.startswith("there may be more: ")
     assert whole.out == "nothing found\n"
     wordings = [
         {name: asked.body.get(name) for name in ("mode", "match", "case_sensitive", "term_boosts")}

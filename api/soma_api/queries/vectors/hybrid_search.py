@@ -1,7 +1,7 @@
 """Answers a search: embed the question, find candidates, fuse them, read what the best ones hold."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from qdrant_edge import SparseVector
 
 from soma_api.queries.erasure_selection import ErasureSelection
 from soma_api.queries.filter_terms import Selection
+from soma_api.queries.history_queries import PastVersion
 from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import Condition, conditions_of, of_tenant, places_of
 from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
@@ -58,6 +59,19 @@ class SearchMode(StrEnum):
     HYBRID = "hybrid"
 
 
+@dataclass(frozen=True)
+class AsOf:
+    """When memories have to have been there.
+
+    Attributes:
+        at: The time.
+        told: Returns those of some memories of the tenant that the history tells were there then.
+    """
+
+    at: datetime
+    told: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, PastVersion]]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
     """A question to the vector index.
@@ -76,6 +90,7 @@ class SearchRequest:
         match: How the words are to be said; a search for words alone can ask for more than some of them.
         case_sensitive: Whether capitals make a difference in that.
         term_boosts: What the words of a term count instead of 1, by term. The text may lack them.
+        as_of: When memories have to have been there; None: now.
     """
 
     tenant: str
@@ -93,6 +108,7 @@ class SearchRequest:
     match: Match = Match.WORDS
     case_sensitive: bool = False
     term_boosts: Mapping[str, float] = field(default_factory=dict)
+    as_of: AsOf | None = None
 
     @property
     def considers_more(self) -> bool:
@@ -118,6 +134,7 @@ class SearchRequest:
         """Say whether some of what is left out meets every condition: no engine computes what it is."""
         return (
             self.match is not Match.WORDS
+            or self.as_of is not None
             or self.policies.decays
             or not all(each.is_named for each in self.erasures)
         )
@@ -138,11 +155,16 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A memory that was found, and why."""
+    """A memory that was found, and why.
+
+    Attributes:
+        version_at: Which version it had when it has to have been there; None where the history does not tell.
+    """
 
     memory: Memory
     score: float
     explanation: Explanation
+    version_at: int | None = None
 
 
 class SearchAnswer(NamedTuple):
@@ -150,8 +172,8 @@ class SearchAnswer(NamedTuple):
 
     Attributes:
         hits: Best first.
-        exhaustive: Whether no memory that says what is asked can be missing among the hits; None where words
-            are only compared.
+        exhaustive: Whether no memory can be missing among the hits because too few candidates were looked
+            through; None where none has to be.
         model: Made the vectors that were compared.
     """
 
@@ -188,7 +210,7 @@ class Search:
         model = self._embedder.name
         conditions = conditions_of(request.tenant, request.filter)
         if conditions is None:
-            return SearchAnswer([], None if request.match is Match.WORDS else True, model)
+            return SearchAnswer([], True if request.sifts else None, model)
         conditions += unerased(request.tenant, request.erasures)
         with tracing.part("embed"):
             dense = await self._shifted(request) if request.mode is not SearchMode.KEYWORD else None
@@ -202,9 +224,9 @@ class Search:
         )
         with tracing.part("query points", SpanKind.CLIENT, tracing.QDRANT):
             if request.sifts:
-                found, exhaustive = await self._sifted(request, question)
+                found, exhaustive, past = await self._sifted(request, question)
             else:
-                found, exhaustive = await self._reader.candidates(question), True
+                found, exhaustive, past = await self._reader.candidates(question), None, {}
             if request.mode is SearchMode.HYBRID:
                 found = await self._complete(question, found)
         best = await self._best(request, question, found)
@@ -213,16 +235,20 @@ class Search:
                 [each.id for each in best], conditions + self._living(request), _FIELDS
             )
         # What was deleted, moved out of reach or ended since the candidates were found is left out.
-        hits = [_hit(request.tenant, each, payloads[each.id]) for each in best if each.id in payloads]
+        hits = [
+            _hit(request.tenant, each, payloads[each.id], past.get(each.id))
+            for each in best
+            if each.id in payloads
+        ]
         if request.sifts:
             now = self._clock.now()
             hits = [
                 hit for hit in hits if not request.leaves_out(hit.memory.memory_id, hit.memory.content, now)
             ]
-        if request.match is Match.WORDS:
-            return SearchAnswer(hits, None, model)
-        # A text of which no word is indexed cannot be looked for.
-        return SearchAnswer(hits, exhaustive and words is not None, model)
+        if request.match is not Match.WORDS and words is None:
+            # A text of which no word is indexed cannot be looked for.
+            exhaustive = False
+        return SearchAnswer(hits, exhaustive, model)
 
     def _words(self, request: SearchRequest) -> SparseVector | None:
         """Return the words of a question, each with what it counts."""
@@ -240,17 +266,22 @@ class Search:
         weights |= boosts
         return SparseVector(list(weights), list(weights.values())) if weights else None
 
-    async def _sifted(self, request: SearchRequest, question: Question) -> tuple[Candidates, bool]:
+    async def _sifted(
+        self, request: SearchRequest, question: Question
+    ) -> tuple[Candidates, bool, Mapping[UUID, int]]:
         """Return candidates without what no condition leaves out, and whether no better one was left unseen.
+
+        With them come the versions that their memories had when they have to have been there.
 
         They are as many as asked for where there are. No engine can compute a decay, a digest or a phrase, so
         the points themselves are read. As a rule the worker of retention has left none that is to be left
         out, and the first look is enough; a phrase is looked for among more than are wanted from the start.
         """
         wanted = question.limit
-        if request.match is not Match.WORDS:
+        if request.match is not Match.WORDS or request.as_of is not None:
             question = replace(question, limit=max(wanted, _CANDIDATES))
         kept: dict[UUID, bool] = {}
+        past: dict[UUID, int] = {}
         while True:
             found = await self._reader.candidates(question)
             unread = list({each.id for each in (*found.dense, *found.sparse)} - kept.keys())
@@ -258,7 +289,11 @@ class Search:
                 some = unread[start : start + _CANDIDATES_READ]
                 payloads = await self._reader.payloads(some, question.conditions, _FIELDS)
                 now = self._clock.now()
-                kept |= {each: each in payloads and _is_kept(request, payloads[each], now) for each in some}
+                alive = {each: held for each, held in payloads.items() if _is_kept(request, held, now)}
+                if request.as_of is not None:
+                    alive, versions = await _there(request.as_of, alive, untold=bool(request.erasures))
+                    past |= versions
+                kept |= {each: each in alive for each in some}
                 await yield_now()
             dense = [each for each in found.dense if kept[each.id]]
             sparse = [each for each in found.sparse if kept[each.id]]
@@ -267,7 +302,7 @@ class Search:
                 for some, all_found in ((dense, found.dense), (sparse, found.sparse))
             )
             if enough or question.limit >= _MOST_CANDIDATES:
-                return Candidates(dense[:wanted], sparse[:wanted]), enough
+                return Candidates(dense[:wanted], sparse[:wanted]), enough, past
             question = replace(question, limit=min(4 * question.limit, _MOST_CANDIDATES))
 
     async def _best(self, request: SearchRequest, question: Question, found: Candidates) -> list[Ranked]:
@@ -357,9 +392,39 @@ def _is_kept(request: SearchRequest, payload: Mapping[str, Any], now: datetime) 
     return content is not None and not request.leaves_out(memory_id, content, now)
 
 
-def _hit(tenant: str, ranked: Ranked, payload: Mapping[str, Any]) -> SearchHit:
+async def _there(
+    as_of: AsOf, alive: Mapping[UUID, Mapping[str, Any]], *, untold: bool
+) -> tuple[dict[UUID, Mapping[str, Any]], dict[UUID, int]]:
+    """Return those points whose memories were there at a time, and the versions that these had.
+
+    Args:
+        as_of: The time.
+        alive: Points of living memories.
+        untold: Whether nothing is told of a memory before it was last created.
+    """
+    memories = {each: memory_of(payload) for each, payload in alive.items()}
+    told = await as_of.told([memory.memory_id for memory in memories.values()])
+    there: dict[UUID, Mapping[str, Any]] = {}
+    versions: dict[UUID, int] = {}
+    for each, (memory_id, _, content) in memories.items():
+        if content is None:
+            continue
+        past = told.get(memory_id)
+        # What lay in another namespace under this id was another memory.
+        if past is not None and past.namespace != content.namespace:
+            past = None
+        if content.created_at > as_of.at and (past is None or untold):
+            continue
+        there[each] = alive[each]
+        if past is not None:
+            versions[each] = past.version
+    return there, versions
+
+
+def _hit(tenant: str, ranked: Ranked, payload: Mapping[str, Any], version_at: int | None) -> SearchHit:
     memory_id, _, content = memory_of(payload)
     if payload[TENANT] != tenant or content is None:
         # The conditions make it impossible; were they ever wrong, this is where it must stop.
         raise RuntimeError("the index answered with a point that the tenant must not see")
-    return SearchHit(Memory(memory_id, payload[VERSION], content), ranked.score, ranked.explanation)
+    memory = Memory(memory_id, payload[VERSION], content)
+    return SearchHit(memory, ranked.score, ranked.explanation, version_at)
