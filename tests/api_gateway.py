@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from builders import A_MOMENT, A_NAMESPACE, A_TENANT, an_id
 from fakes import FakeClock
+from soma_api.accesses import Accesses
 from soma_api.api_keys import ApiKey, new_key
 from soma_api.application import create_application
 from soma_api.freshness import Freshness
@@ -24,6 +25,7 @@ from soma_api.key_uses import KeyUses
 from soma_api.metrics import ApiMetrics
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.probes import BackingPart, Probe, postgres_probe
+from soma_api.publishing import EventLog
 from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
@@ -144,6 +146,7 @@ class Gateway:
     waiter: WatermarkWaiter
     policies: PoliciesInForce
     key_uses: KeyUses
+    accesses: Accesses
     freshness: Freshness
     ends: FixedEnds
     clock: FakeClock
@@ -164,13 +167,14 @@ class Gateway:
         namespaces: Sequence[str] | None = None,
         expires_at: datetime | None = None,
         revoked_at: datetime | None = None,
+        record_access: bool = False,
     ) -> ApiKey:
         """Make a key and keep its digest in the database."""
         key = new_key()
         with psycopg.connect(self.owner_dsn) as connection:
             connection.execute(
                 "INSERT INTO api_keys (key_id, tenant, role, namespaces, secret_hash, created_at, expires_at,"
-                " revoked_at) VALUES (%s, %s, %s, %s, %s, now(), %s, %s)",
+                " revoked_at, record_access) VALUES (%s, %s, %s, %s, %s, now(), %s, %s, %s)",
                 [
                     key.key_id,
                     tenant,
@@ -179,6 +183,7 @@ class Gateway:
                     key.digest(),
                     expires_at,
                     revoked_at,
+                    record_access,
                 ],
             )
         return key
@@ -338,6 +343,9 @@ async def open_gateway(
     async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
         policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock or time)
         key_uses = KeyUses(ApiKeyQueries(Database(pool)).note_uses, clock or time)
+        metrics = ApiMetrics(MetricSet())
+        access_log = EventLog(publisher, timeout=1.0, threads=1)
+        accesses = Accesses(access_log.publish, clock or time, settings.limits, metrics)
         application = create_application(
             Resources(
                 settings=settings,
@@ -352,7 +360,8 @@ async def open_gateway(
                 key_uses=key_uses,
                 tokens=open_tokens(settings.oidc, clock or time),
                 freshness=freshness,
-                metrics=ApiMetrics(MetricSet()),
+                metrics=metrics,
+                accesses=accesses,
                 cursor_secret=CURSOR_SECRET,
                 probes=probes or {BackingPart.POSTGRES: postgres_probe(pool)},
             )
@@ -370,6 +379,7 @@ async def open_gateway(
                 waiter,
                 policies,
                 key_uses,
+                accesses,
                 freshness,
                 ends,
                 time,

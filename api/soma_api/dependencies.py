@@ -13,6 +13,7 @@ from typing import Annotated, Self, TypeVar
 from fastapi import Depends, Header, Query, Request
 
 from soma_api import headers
+from soma_api.accesses import Accesses
 from soma_api.change_feed import ChangeFeed
 from soma_api.consistency import PositionWait, ReadConsistency
 from soma_api.cursors import Cursors
@@ -66,6 +67,7 @@ Settings = Annotated[ApiSettings, Depends(_given(lambda services: services.setti
 StoreVisibility = Annotated[Visibility, Depends(_given(lambda services: services.visibility))]
 EndsOfLog = Annotated[LogEnds, Depends(_given(lambda services: services.ends))]
 ChangesApplied = Annotated[ChangeFeed, Depends(_given(lambda services: services.changes))]
+AccessesCounted = Annotated[Accesses, Depends(_given(lambda services: services.accesses))]
 Memories = Annotated[MemoryQueries, Depends(_given(lambda services: services.memories))]
 Histories = Annotated[HistoryQueries, Depends(_given(lambda services: services.histories))]
 Links = Annotated[LinkQueries, Depends(_given(lambda services: services.links))]

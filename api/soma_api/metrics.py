@@ -74,6 +74,13 @@ RATE_LIMITED = API_METRICS.counter(
     labels={"scope": RateLimitScope},
 )
 
+ACCESSES_DROPPED = API_METRICS.counter(
+    "soma_api_accesses_dropped_total",
+    "Accesses of memories that were not counted, because 10,000 memories waited to be published. A rise: the "
+    "log does not take them, or keys that have accesses counted read too much.",
+    unit="accesses",
+)
+
 
 class ApiMetrics:
     """The API's metrics.
@@ -91,6 +98,7 @@ class ApiMetrics:
         self._wait_seconds = metrics.histogram(WAIT_SECONDS)
         self._staleness = metrics.histogram(STALENESS)
         self._rate_limited = metrics.counter(RATE_LIMITED)
+        self._accesses_dropped = metrics.counter(ACCESSES_DROPPED)
 
     def request_started(self) -> None:
         """Count a request in."""
@@ -111,6 +119,10 @@ class ApiMetrics:
     def rate_limited(self, scope: RateLimitScope) -> None:
         """Count a request that was one too many."""
         self._rate_limited.labels(scope).inc()
+
+    def accesses_dropped(self, number: int) -> None:
+        """Count accesses that were not counted."""
+        self._accesses_dropped.inc(number)
 
     def served_stale(self, seconds: float) -> None:
         """Record how old an answer could be at most."""

@@ -25,6 +25,7 @@ class StoredKey:
         secret_hash: As `ApiKey.digest` makes it.
         former_secret_hash: Likewise, of the secret before the last rotation.
         former_expires_at: Until when that one is good.
+        record_access: Whether what it reads is counted as accessed.
     """
 
     key_id: str
@@ -36,6 +37,7 @@ class StoredKey:
     revoked_at: datetime | None
     former_secret_hash: bytes | None = None
     former_expires_at: datetime | None = None
+    record_access: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,14 @@ class Principal:
     Attributes:
         namespaces: What they may see and change, each with all below it; None is everything.
         actor: Stamped on events that do not say who acts.
+        record_access: Whether what they read is counted as accessed.
     """
 
     tenant: str
     role: Role
     namespaces: tuple[str, ...] | None
     actor: str
+    record_access: bool = False
 
     def may_access(self, namespace: str) -> bool:
         """Say whether a namespace is theirs."""
@@ -133,7 +137,9 @@ class Authenticator:
         if former and (stored.former_expires_at is None or stored.former_expires_at <= self._clock.now()):
             raise UnauthenticatedError("the API key was rotated, and this is its former secret")
         self._uses.note(stored.key_id, former=former)
-        return Principal(stored.tenant, stored.role, stored.namespaces, f"key:{stored.key_id}")
+        return Principal(
+            stored.tenant, stored.role, stored.namespaces, f"key:{stored.key_id}", stored.record_access
+        )
 
     async def _stored(self, key_id: str) -> StoredKey | None:
         stored: StoredKey | None = self._cache.get(key_id)

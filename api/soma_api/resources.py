@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from soma_api.accesses import Accesses
 from soma_api.followed_index import Judge, Searcher
 from soma_api.freshness import Freshness, LogEnds
 from soma_api.index_completeness import Completeness, IndexLook, PointsById
@@ -19,7 +20,7 @@ from soma_api.log_ends import KafkaLogEnds
 from soma_api.metrics import ApiMetrics
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.probes import BackingPart, Probe, kafka_probe, postgres_probe, registry_probe
-from soma_api.publishing import Publisher
+from soma_api.publishing import EventLog, Publisher
 from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database, connection_string, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
@@ -51,6 +52,7 @@ class Resources:
         index: Tells how complete it is.
         ends: Where the log ends.
         policies: Retention; told of changes by a `WatermarkFeed`.
+        accesses: Of memories, counted and published beside the requests.
         key_uses: Noted of API keys; told to the database meanwhile.
         tokens: Checks those of the OpenID provider; None where API keys alone are taken.
         waiter: How far the sinks are; fed by a `WatermarkFeed`, or in process by `advance`.
@@ -69,6 +71,7 @@ class Resources:
     ends: LogEnds
     policies: PoliciesInForce
     key_uses: KeyUses
+    accesses: Accesses
     tokens: Tokens | None
     waiter: WatermarkWaiter
     freshness: Freshness
@@ -124,6 +127,9 @@ async def open_resources(
             freshness = Freshness(ends, waiter, clock)
             policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock)
             key_uses = KeyUses(ApiKeyQueries(Database(pool)).note_uses, clock)
+            api_metrics = ApiMetrics(metrics)
+            access_log = EventLog(publisher, timeout=settings.api.publish_timeout.total_seconds(), threads=1)
+            accesses = Accesses(access_log.publish, clock, settings.limits, api_metrics)
             feed = WatermarkFeed(
                 connect=connect,
                 pool=pool,
@@ -146,7 +152,7 @@ async def open_resources(
                 feed.follow(topics)
                 tasks.create_task(index.follow(range(MEMORY_EVENTS.partitions(topics))))
 
-            running = [tasks.create_task(each.run()) for each in (feed, freshness, index, key_uses)]
+            running = [tasks.create_task(each.run()) for each in (feed, freshness, index, key_uses, accesses)]
             running.append(tasks.create_task(ends.run(go_over, clock)))
             if follow is not None:
                 running.append(tasks.create_task(follow(index.judge)))
@@ -165,7 +171,8 @@ async def open_resources(
                 tokens=open_tokens(settings.oidc, clock),
                 waiter=waiter,
                 freshness=freshness,
-                metrics=ApiMetrics(metrics),
+                metrics=api_metrics,
+                accesses=accesses,
                 cursor_secret=_cursor_secret(settings),
                 probes={
                     BackingPart.POSTGRES: postgres_probe(pool),
@@ -176,6 +183,8 @@ async def open_resources(
             )
             for task in running:
                 task.cancel()
+            await accesses.tell()
+            access_log.close()
             await key_uses.tell()
 
 

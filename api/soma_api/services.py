@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from soma_api.accesses import Accesses
 from soma_api.change_feed import ChangeFeed
 from soma_api.cursors import Cursors
 from soma_api.erasure_requests import ErasureRequesting
@@ -43,6 +44,7 @@ class Services:
     clock: Clock
     metrics: ApiMetrics
     authenticator: Authenticator
+    accesses: Accesses
     rate_limits: RateLimits
     log: EventLog
     ends: LogEnds
@@ -87,6 +89,7 @@ def make_services(resources: Resources) -> Services:
             resources.key_uses,
             None if resources.tokens is None else resources.tokens.authenticate,
         ),
+        accesses=resources.accesses,
         rate_limits=RateLimits(
             gateway.rate_limit_per_principal,
             gateway.rate_limit_per_tenant,

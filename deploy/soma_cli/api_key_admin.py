@@ -13,14 +13,14 @@ from soma_api.roles import Role
 
 _CREATE = """
 INSERT INTO api_keys
-    (key_id, tenant, role, namespaces, secret_hash, created_at, expires_at, label)
+    (key_id, tenant, role, namespaces, secret_hash, created_at, expires_at, label, record_access)
 VALUES (%(key_id)s, %(tenant)s, %(role)s, %(namespaces)s::text[], %(digest)s, %(now)s,
-    %(expires_at)s, %(label)s)
+    %(expires_at)s, %(label)s, %(record_access)s)
 """
 
 _LIST = """
 SELECT key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at, rotated_at,
-    former_expires_at, last_used_at, former_last_used_at
+    former_expires_at, last_used_at, former_last_used_at, record_access
 FROM api_keys
 WHERE %(tenant)s::text IS NULL OR tenant = %(tenant)s
 ORDER BY created_at, key_id
@@ -30,7 +30,7 @@ _REVOKE = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s)
 WHERE key_id = %(key_id)s
 RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at, rotated_at,
-    former_expires_at, last_used_at, former_last_used_at
+    former_expires_at, last_used_at, former_last_used_at, record_access
 """
 
 _ROTATE = """
@@ -42,7 +42,7 @@ UPDATE api_keys SET
     former_last_used_at = NULL
 WHERE key_id = %(key_id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %(now)s)
 RETURNING key_id, tenant, role, namespaces, label, created_at, expires_at, revoked_at, rotated_at,
-    former_expires_at, last_used_at, former_last_used_at
+    former_expires_at, last_used_at, former_last_used_at, record_access
 """
 
 _DIGEST = """
@@ -61,6 +61,7 @@ class KeyRecord:
         former_expires_at: Until when the secret before that one is good.
         last_used_at: With either secret, to the minute.
         former_last_used_at: With the former one.
+        record_access: Whether what it reads is counted as accessed.
     """
 
     key_id: str
@@ -75,17 +76,19 @@ class KeyRecord:
     former_expires_at: datetime | None
     last_used_at: datetime | None
     former_last_used_at: datetime | None
+    record_access: bool
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """What a key shall be allowed."""
+    """What a key shall be allowed, and whether what it reads shall be counted as accessed."""
 
     tenant: str
     role: Role
     namespaces: Sequence[str] | None = None
     label: str = ""
     expires_at: datetime | None = None
+    record_access: bool = False
 
 
 def create_key(
@@ -115,6 +118,7 @@ def create_key(
                 "now": now,
                 "expires_at": wanted.expires_at,
                 "label": wanted.label,
+                "record_access": wanted.record_access,
             },
         )
         if keep is not None:

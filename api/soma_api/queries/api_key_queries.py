@@ -10,7 +10,7 @@ from soma_api.roles import Role
 
 _FIND = """
 SELECT key_id, tenant, role, namespaces, secret_hash, expires_at, revoked_at, former_secret_hash,
-    former_expires_at
+    former_expires_at, record_access
 FROM soma_find_api_key(%(key_id)s::text)
 """
 
@@ -34,7 +34,8 @@ class ApiKeyQueries:
         rows = await self._database.rows_without_tenant(_FIND, {"key_id": key_id})
         if not rows:
             return None
-        key_id, tenant, role, namespaces, secret_hash, expires_at, revoked_at, former, former_ends = rows[0]
+        key_id, tenant, role, namespaces, secret_hash, expires_at, revoked_at, *others = rows[0]
+        former, former_ends, record_access = others
         return StoredKey(
             key_id=key_id,
             tenant=tenant,
@@ -45,6 +46,7 @@ class ApiKeyQueries:
             revoked_at=revoked_at,
             former_secret_hash=former,
             former_expires_at=former_ends,
+            record_access=record_access,
         )
 
     async def note_uses(self, uses: Mapping[KeyUse, datetime]) -> None:

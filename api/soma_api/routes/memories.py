@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from soma_api import headers
 from soma_api.dependencies import (
+    AccessesCounted,
     ConditionalWrite,
     Memories,
     NamespaceQuery,
@@ -241,6 +242,7 @@ async def read_memory(
     consistency: ReadsRecords,
     memories: Memories,
     policies: Policies,
+    accesses: AccessesCounted,
     memory_id: MemoryId,
     if_none_match: headers.IfNoneMatch = None,
     embeddings: Annotated[
@@ -253,6 +255,7 @@ async def read_memory(
     # A memory outside of what the key covers is not there, rather than forbidden: ids can be guessed.
     if memory is None or not principal.may_access(memory.content.namespace):
         raise MemoryNotFoundError("there is no such memory")
+    accesses.note(principal, [memory])
     answered["ETag"] = headers.entity_tag(memory.version)
     if headers.is_unchanged(if_none_match, memory.version):
         return Response(status_code=304, headers=answered)

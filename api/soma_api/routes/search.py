@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from soma_api.dependencies import (
+    AccessesCounted,
     ErasuresInProgress,
     Histories,
     Policies,
@@ -40,7 +41,7 @@ from soma_api.problems import (
     TooStaleError,
     UnsupportedMediaTypeError,
 )
-from soma_api.queries.vectors.hybrid_search import AsOf, SearchRequest
+from soma_api.queries.vectors.hybrid_search import AsOf, SearchAnswer, SearchRequest
 from soma_schemas.errors import SomaError
 from soma_schemas.responses.search_responses import AnswersView, HitsView
 from soma_schemas.vectors import index_errors
@@ -67,6 +68,7 @@ class _Searches:
     settings: Settings
     policies: Policies
     histories: Histories
+    accesses: AccessesCounted
 
     async def requests(self, bodies: Sequence[SearchBody]) -> list[SearchRequest]:
         """Return what the index is asked, within what the principal may see."""
@@ -82,6 +84,10 @@ class _Searches:
             )
             for body in bodies
         ]
+
+    def shown(self, found: SearchAnswer) -> None:
+        """Count the hits of an answer as accessed, where the key has that counted."""
+        self.accesses.note(self.principal, [hit.memory for hit in found.hits])
 
     async def index_state(self) -> IndexState:
         """Return how complete the index is. Asked before a search, which then looks through all of that.
@@ -128,6 +134,7 @@ async def search(*, searching: _Searching, consistency: ReadsIndex, body: _Body)
         found = await searching.search_index(asked)
     except _FAILURES as error:
         raise translated(error) from error
+    searching.shown(found)
     view = answer_view(found, asked.policies, searching.settings.weak_below(found.model), body.at)
     return json_response(view | {"index": index}, 200, answered)
 
@@ -154,6 +161,7 @@ async def search_batch(*, searching: _Searching, consistency: ReadsIndex, batch:
             raise translated(one, f"/searches/{number}") from one
         if isinstance(one, BaseException):
             raise one
+        searching.shown(one)
         weak_below = searching.settings.weak_below(one.model)
         views.append(answer_view(one, request.policies, weak_below, body.at))
     return json_response({"answers": views, "index": index}, 200, answered)

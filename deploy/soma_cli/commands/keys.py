@@ -63,6 +63,7 @@ class ListedKey(Result):
     former_expires_at: datetime | None
     last_used_at: datetime | None
     former_last_used_at: datetime | None
+    record_access: bool
 
 
 class RotatedKey(Result):
@@ -95,6 +96,7 @@ class ListedKeys(Result):
             "ends",
             "last used",
             "former secret",
+            "records access",
         )
         table = Table(*names, box=None, header_style="bold", pad_edge=False)
         for key in self.keys:
@@ -109,6 +111,7 @@ class ListedKeys(Result):
                 f"revoked {_day(key.revoked_at)}" if key.revoked_at else _day(key.expires_at),
                 _minute(key.last_used_at),
                 _former(key),
+                "yes" if key.record_access else "",
             )
         return table
 
@@ -132,6 +135,12 @@ def create(
     days: Annotated[
         int | None, typer.Option(min=1, max=36_500, help="Days until the key expires. Default: never.")
     ] = None,
+    record_access: Annotated[
+        bool,
+        typer.Option(
+            "--record-access", help="Count memories as accessed that are read or found with this key."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create an API key and print it. It cannot be shown again: only a digest of its secret is stored."""
@@ -144,7 +153,9 @@ def create(
     expires_at = None if days is None else now + timedelta(days=days)
     with told_in_words(settings.postgres):
         key = create_key(
-            settings.postgres.conninfo(), NewKey(tenant, role, namespaces, label, expires_at), now
+            settings.postgres.conninfo(),
+            NewKey(tenant, role, namespaces, label, expires_at, record_access),
+            now,
         )
     if not as_json:
         say(f"key {key.key_id} of tenant {tenant}, role {role.value}; it is shown this once:")
@@ -257,6 +268,7 @@ def _listed(key: KeyRecord) -> ListedKey:
         former_expires_at=key.former_expires_at,
         last_used_at=key.last_used_at,
         former_last_used_at=key.former_last_used_at,
+        record_access=key.record_access,
     )
 
 

@@ -7,8 +7,28 @@ from uuid import UUID
 import pytest
 
 from api_gateway import Gateway, body_of
-from builders import A_MOMENT, an_id
+from builders import A_MOMENT, A_NAMESPACE, an_id
+from soma_schemas.events import MemoryAccessed
 from soma_schemas.versions import Position, pack_version
+
+
+async def test_what_a_key_reads_is_counted_where_the_key_asks_for_it(gateway: Gateway) -> None:
+    read, _ = gateway.given_memory(), gateway.given_memory()
+    path = f"/v1/memories/{read}"
+    await gateway.client.get(path)
+    gateway.use(gateway.a_key(record_access=True))
+
+    etag = (await gateway.client.get(path)).headers["etag"]
+    unchanged = await gateway.client.get(path, headers={"If-None-Match": etag})
+    missing = await gateway.client.get(f"/v1/memories/{UUID(int=1)}")
+    await gateway.client.get("/v1/memories")
+    assert (unchanged.status_code, missing.status_code) == (304, 404)
+    assert gateway.published == []
+    await gateway.accesses.tell()
+
+    (event,) = gateway.published
+    assert isinstance(event, MemoryAccessed)
+    assert (event.memory_id, event.count, event.namespace) == (read, 2, A_NAMESPACE)
 
 
 async def test_a_memory_is_read_as_it_is(gateway: Gateway) -> None:

@@ -217,6 +217,20 @@ async def test_a_search_at_a_time_asks_the_history_and_says_so(gateway: Gateway)
     assert (now["at"], plain.as_of) == (None, None)
 
 
+async def test_hits_are_counted_where_the_key_asks_for_it(gateway: Gateway) -> None:
+    gateway.search.hits = [a_hit(5.0), a_hit(1.0)]
+    await gateway.client.post("/v1/search", json=A_QUESTION)
+    gateway.use(gateway.a_key(record_access=True))
+
+    await gateway.client.post("/v1/search", json=A_QUESTION)
+    await gateway.client.post("/v1/search:batch", json={"searches": [A_QUESTION, A_QUESTION]})
+    await gateway.accesses.tell()
+
+    assert [(event.memory_id, getattr(event, "count", None)) for event in gateway.published] == [
+        (hit.memory.memory_id, 3) for hit in gateway.search.hits
+    ]
+
+
 async def test_a_search_at_a_time_without_its_database_is_refused(gateway: Gateway) -> None:
     gateway.search.raises = StoreUnavailableError("the database does not answer")
 
