@@ -116,12 +116,13 @@ class Requires:
             RoleTooLowError: Somebody whose role is too low.
             NamespaceForbiddenError: Somebody whose key does not cover every namespace.
         """
-        principal = await _authenticated(request)
-        # A route may have two dependencies of this kind; its request is one.
-        if not getattr(request.state, "counted", False):
-            request.state.counted = True
-            answer_with(request.scope, services_of(request).rate_limits.admit(principal))
-        return self.permitted(principal)
+        # A route may have two dependencies of this kind; its request is one, and authenticated once.
+        known: Principal | None = getattr(request.state, "principal", None)
+        if known is None:
+            known = await _authenticated(request)
+            answer_with(request.scope, services_of(request).rate_limits.admit(known))
+            request.state.principal = known
+        return self.permitted(known)
 
     async def uncounted(self, request: Request) -> Principal:
         """Return who asks, likewise, where the request does not count or was counted already."""

@@ -10,6 +10,8 @@ from soma_schemas.violations import ViolationCode
 
 Asked = Annotated[StorableString, Field(min_length=1)]
 
+ONE_PLACE = "`namespace` and `namespace_prefix` exclude each other"
+
 _TIMES = (
     "occurred_from",
     "occurred_before",
@@ -44,7 +46,7 @@ class MemoryFilter(BaseModel):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.namespace is not None and self.namespace_prefix is not None:
-            raise broken(ViolationCode.INVALID_VALUE, "`namespace` and `namespace_prefix` exclude each other")
+            raise broken(ViolationCode.INVALID_VALUE, ONE_PLACE)
         return self
 
     def shared(self) -> dict[str, Any]:

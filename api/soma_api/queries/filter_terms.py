@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from soma_schemas.vectors.terms import Scalar
+
+BoundT = TypeVar("BoundT")
 
 
 class NumberField(StrEnum):
@@ -49,23 +51,25 @@ class OptionalField(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class NumberRange:
-    """Bounds of a number; None is no bound."""
+class Bounds(Generic[BoundT]):
+    """Bounds of a value; None is no bound."""
 
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
+    at_least: BoundT | None = None
+    above: BoundT | None = None
+    at_most: BoundT | None = None
+    below: BoundT | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRange:
-    """Bounds of a time; None is no bound."""
+class NumberRange(Bounds[float]):
+    """Bounds of a number."""
 
-    at_least: datetime | None = None
-    above: datetime | None = None
-    at_most: datetime | None = None
-    below: datetime | None = None
+    __slots__ = ()
+
+
+class TimeRange(Bounds[datetime]):
+    """Bounds of a time."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from soma_api.middleware import is_head, request_id_of
 from soma_api.models.change_views import change_message, end_message, place_message
 from soma_api.models.filter_language import BOUNDS
 from soma_api.models.list_query import A_FILTER, FilterText, term_of, visible_below
+from soma_api.models.memory_filter import ONE_PLACE
 from soma_api.openapi import answers
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.principals import Principal
@@ -186,7 +187,7 @@ async def follow_changes(
     last `id`.
     """
     if namespace is not None and namespace_prefix is not None:
-        raise InvalidInputError("`namespace` and `namespace_prefix` exclude each other")
+        raise InvalidInputError(ONE_PLACE)
     visible_below(principal, namespace, namespace_prefix)
     term = term_of(where, settings.limits)
     begin = last_event_id or since

@@ -2,11 +2,13 @@
 
 import re
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 
 from api_gateway import Gateway, body_of, open_gateway
 from soma_api.api_keys import ApiKey, new_key
+from soma_api.principals import Authenticator, Principal
 from soma_api.roles import Role
 from soma_api.settings import GatewaySettings
 from soma_cli.api_key_admin import list_keys, rotate_key
@@ -143,3 +145,19 @@ async def test_the_documentation_can_be_turned_off(
     ) as gateway:
         for path in ("/docs", "/openapi.json"):
             assert (await gateway.client.get(path)).status_code == 404
+
+
+async def test_a_request_is_authenticated_once_also_where_its_route_asks_for_two_roles(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticate, asked = Authenticator.authenticate, []
+
+    async def noted(self: Authenticator, credential: str | None) -> Principal:
+        asked.append(credential)
+        return await authenticate(self, credential)
+
+    monkeypatch.setattr(Authenticator, "authenticate", noted)
+
+    answer = await gateway.client.post(f"/v1/memories/{UUID(int=1)}:revert", json={"version": 7})
+
+    assert (answer.status_code, len(asked)) == (404, 1)

@@ -206,6 +206,7 @@ class Search:
             SearchTooCostlyError: It compares too many memories by too many conditions for this engine.
             EmbeddingRefusedError: The embedder does not take the text.
             EmbedderUnavailableError: The embedder does not answer for now.
+            StoreUnavailableError: It is at a time, and whoever tells the history does not answer.
         """
         model = self._embedder.name
         conditions = conditions_of(request.tenant, request.filter)
