@@ -289,7 +289,9 @@ class _FaultsFirst(grpc.aio.ServerInterceptor):
         """Answer, or refuse, or wait."""
         faults, handler = self._faults, await continuation(details)
         method = details.method.rpartition("/")[2]
-        shown = dict(details.invocation_metadata or ()).get("api-key")
+        # The real one takes a key under either name.
+        metadata = dict(details.invocation_metadata or ())
+        shown = metadata.get("api-key") or str(metadata.get("authorization", "")).removeprefix("Bearer ")
 
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             faults.calls.append(method)

@@ -67,16 +67,16 @@ def kafka_probe(ends: LogEnds) -> Probe:
 
 def registry_probe(settings: RegistrySettings) -> Probe:
     """Return a probe that asks the registry for its global rule."""
-    auth = None
-    if settings.username is not None and settings.password is not None:
-        auth = (settings.username, settings.password.get_secret_value())
     options = client_options(settings.url, settings.ca_file)
 
     async def probe() -> None:
         with usable_environment(httpx.InvalidURL):
-            client = httpx.AsyncClient(auth=auth, timeout=_ANSWER_SECONDS, **options)
+            client = httpx.AsyncClient(timeout=_ANSWER_SECONDS, **options)
+        # Asked for at each probe: a secret may be replaced meanwhile.
+        authorization = settings.authorization()
+        headers = {} if authorization is None else {"Authorization": authorization}
         async with client:
-            answer = await client.get(settings.url.rstrip("/") + "/config")
+            answer = await client.get(settings.url.rstrip("/") + "/config", headers=headers)
             answer.raise_for_status()
 
     return probe

@@ -110,9 +110,9 @@ async def open_resources(
         ConfigurationError: The login would see every tenant.
     """
     checked = await check_database(settings.postgres)
-    conninfo = connection_string(settings.postgres, settings.api.statement_timeout)
 
     async def connect() -> psycopg.AsyncConnection:
+        conninfo = connection_string(settings.postgres, settings.api.statement_timeout)
         return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
 
     with closing(KafkaLogEnds(settings.kafka, settings.topics)) as ends:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 
 from soma_api.settings import GatewaySettings
 from soma_schemas.errors import ConfigurationError
+from soma_schemas.tls import RotatingContext, TlsFiles
 
 _BACKLOG = 2048
 
@@ -65,7 +67,7 @@ async def serve(
         listening: A socket that was bound before; without one, the settings' address is bound.
 
     Raises:
-        ConfigurationError: The address is taken or not ours.
+        ConfigurationError: The address is taken or not ours, or the files for TLS do not fit.
     """
     own = listening if listening is not None else bind(settings)
     server = _Server(
@@ -76,6 +78,7 @@ async def serve(
             server_header=False,
             proxy_headers=False,
             lifespan="on",
+            ssl_context_factory=_tls(settings),
             timeout_keep_alive=round(settings.keep_alive.total_seconds()),
             timeout_graceful_shutdown=max(1, round(settings.drain_timeout.total_seconds())),
         )
@@ -84,9 +87,36 @@ async def serve(
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[own]))
         stopping = tasks.create_task(_stop(server, stop, application.state.end_streams))
-        log.info("api_listening", host=host, port=port)
+        log.info("api_listening", host=host, port=port, tls=settings.tls_certificate_file is not None)
         await serving
         stopping.cancel()
+
+
+def _tls(
+    settings: GatewaySettings,
+) -> Callable[[uvicorn.Config, Callable[[], ssl.SSLContext]], ssl.SSLContext] | None:
+    """Return what uvicorn takes the certificate from; None where the API speaks plain HTTP.
+
+    Raises:
+        ConfigurationError: The key is not the certificate's.
+    """
+    if settings.tls_certificate_file is None:
+        return None
+    try:
+        context = RotatingContext.of_server(
+            TlsFiles(certificate=settings.tls_certificate_file, key=settings.tls_key_file)
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            "SOMA_API__TLS_KEY_FILE is not the key of SOMA_API__TLS_CERTIFICATE_FILE",
+            remedy="Name the two files that were issued together.",
+        ) from error
+
+    def of(config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        del config, default
+        return context
+
+    return of
 
 
 async def _stop(server: uvicorn.Server, stop: asyncio.Event, end_streams: Callable[[], None]) -> None:

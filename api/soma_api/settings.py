@@ -14,6 +14,7 @@ from soma_schemas.settings import (
     EmbedderSettings,
     EncryptionSettings,
     NextEmbedderSettings,
+    PemFile,
     PostgresSettings,
     PublishingSettings,
     SettingsGroup,
@@ -105,6 +106,12 @@ class GatewaySettings(SettingsGroup):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    tls_certificate_file: PemFile | None = Field(
+        None,
+        description="PEM file of the certificate and its chain, with which the API speaks HTTPS alone. "
+        "Unset: plain HTTP, for loopback or behind a proxy that ends TLS.",
+    )
+    tls_key_file: PemFile | None = Field(None, description="PEM file of its key.")
     max_wait: Duration = Field(
         timedelta(seconds=30),
         gt=timedelta(0),
@@ -207,6 +214,12 @@ class GatewaySettings(SettingsGroup):
         gt=timedelta(0),
         description="How long a stop waits for running requests.",
     )
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file come together")
+        return self
 
 
 def _as_the_api(postgres: object) -> object:

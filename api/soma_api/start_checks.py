@@ -6,7 +6,8 @@ import psycopg
 import structlog
 
 from soma_schemas.clock import Clock
-from soma_schemas.errors import ConfigurationError
+from soma_schemas.errors import ConfigurationError, told
+from soma_schemas.postgres_access import refusals_explained
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables import check_head
 
@@ -28,7 +29,7 @@ async def check_database(settings: PostgresSettings) -> bool:
     try:
         await asyncio.to_thread(_check, settings)
     except psycopg.OperationalError as error:
-        log.warning("database_not_checked", error=type(error).__name__)
+        log.warning("database_not_checked", error=type(error).__name__, reason=told(error))
         return False
     return True
 
@@ -45,9 +46,10 @@ async def check_database_later(settings: PostgresSettings, clock: Clock) -> None
 
 
 def _check(settings: PostgresSettings) -> None:
-    check_head(settings.conninfo())
-    with psycopg.connect(settings.conninfo()) as connection:
-        row = connection.execute("SELECT row_security_active('public.memories')").fetchone()
+    with refusals_explained(settings):
+        check_head(settings.conninfo())
+        with psycopg.connect(settings.conninfo()) as connection:
+            row = connection.execute("SELECT row_security_active('public.memories')").fetchone()
     if row != (True,):
         raise ConfigurationError(
             f"the login `{settings.user}` is not bound by row-level security: it would see every tenant",

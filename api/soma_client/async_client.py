@@ -83,7 +83,7 @@ class AsyncSomaClient:
             clock=self._clock,
             random=self._random,
         )
-        options = client_options(connection.url)
+        options = client_options(connection.url, connection.ca_file)
         with usable_environment(httpx.InvalidURL):
             self._http = httpx.AsyncClient(transport=transport, **options)
 

@@ -96,7 +96,7 @@ class SomaClient:
             clock=self._clock,
             random=self._random,
         )
-        options = client_options(connection.url)
+        options = client_options(connection.url, connection.ca_file)
         with usable_environment(httpx.InvalidURL):
             self._http = httpx.Client(transport=transport, **options)
 

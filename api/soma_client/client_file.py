@@ -17,6 +17,8 @@ class ClientFile(BaseModel):
         api_key: An admin's.
         tenant: Whose memories that key reads and writes.
         environment: Settings as variables, for commands that go to Kafka, the registry or PostgreSQL.
+        publishing: Settings as variables, for programs that publish.
+        ca_file: The PEM file of the authority of its HTTP API, where that speaks HTTPS.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,6 +27,8 @@ class ClientFile(BaseModel):
     api_key: str
     tenant: str
     environment: dict[str, str]
+    publishing: dict[str, str] = {}
+    ca_file: Path | None = None
 
 
 def client_file_of(home: Path) -> Path:

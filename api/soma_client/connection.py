@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
 
-from soma_client.client_file import read_client_file
+from soma_client.client_file import ClientFile, read_client_file
 from soma_client.errors import NoConnectionError
 from soma_client.home import home_of
 from soma_schemas.settings import fits_a_header, web_address
@@ -11,10 +13,20 @@ from soma_schemas.settings import fits_a_header, web_address
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the API is, and what it lets us do."""
+    """Where the API is, and what it lets us do.
+
+    Attributes:
+        ca_file: The PEM file of the authority that signed it; without, the public ones count.
+    """
 
     url: str
     api_key: str = field(repr=False)
+    ca_file: Path | None = None
+
+    @classmethod
+    def of(cls, local: ClientFile, api_key: str | None = None) -> Self:
+        """Return the way to a local stack, with its own key unless there is another."""
+        return cls(local.url, api_key or local.api_key, local.ca_file)
 
 
 def find_connection(environment: Mapping[str, str], url: str | None, api_key: str | None) -> Connection:
@@ -23,7 +35,7 @@ def find_connection(environment: Mapping[str, str], url: str | None, api_key: st
     The key of the local stack is never sent to an address that came from elsewhere.
 
     Args:
-        environment: SOMA_URL, SOMA_API_KEY, and SOMA_HOME for the local stack.
+        environment: SOMA_URL, SOMA_API_KEY, SOMA_CA_FILE, and SOMA_HOME for the local stack.
         url: Of the API.
         api_key: A key, or a token of the OpenID provider.
 
@@ -45,7 +57,7 @@ def find_connection(environment: Mapping[str, str], url: str | None, api_key: st
                 f"no local stack runs in {home}",
                 remedy="start one with `soma up`, or name another with SOMA_URL and SOMA_API_KEY",
             )
-        return Connection(local.url, api_key or local.api_key)
+        return Connection.of(local, api_key)
     try:
         web_address(url)
     except ValueError as error:
@@ -59,5 +71,19 @@ def find_connection(environment: Mapping[str, str], url: str | None, api_key: st
                 f"there is no API key for {url}",
                 remedy="set SOMA_API_KEY; `soma keys create` creates a key",
             )
-        api_key = local.api_key
-    return Connection(url.rstrip("/"), api_key)
+        return Connection.of(local)
+    return Connection(url.rstrip("/"), api_key, _authority(environment))
+
+
+def _authority(environment: Mapping[str, str]) -> Path | None:
+    """Return the file in SOMA_CA_FILE.
+
+    Raises:
+        NoConnectionError: It is not there.
+    """
+    name = environment.get("SOMA_CA_FILE", "").strip()
+    if not name:
+        return None
+    if not Path(name).is_file():
+        raise NoConnectionError(f"there is no file {name}", remedy="correct SOMA_CA_FILE")
+    return Path(name)

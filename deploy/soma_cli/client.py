@@ -91,7 +91,7 @@ class SomaClient:
 
     def __init__(self, connection: Connection, transport: httpx.BaseTransport | None = None) -> None:
         self._url = connection.url
-        options = client_options(connection.url)
+        options = client_options(connection.url, connection.ca_file)
         with usable_environment(httpx.InvalidURL):
             self._http = httpx.Client(
                 base_url=connection.url,

@@ -43,14 +43,20 @@ def find_settings(root: Invocation) -> tuple[Mapping[str, str], ClientFile | Non
     """
     places = named_places(root.environment)
     local = _readable_client_file(root.home) if places else read_client_file(root.home)
-    if places and (local is None or not places.items() <= local.environment.items()):
+    if places and (local is None or not _names(local, places)):
         return root.environment, None
     if local is None:
         raise UsageError(
             f"no settings for Kafka, registry or PostgreSQL, and no local stack runs in {root.home}",
             remedy="start one with `soma up`, or set SOMA_KAFKA__BOOTSTRAP_SERVERS and the other addresses",
         )
-    return {**local.environment, **root.environment}, local
+    others = {name: value for name, value in root.environment.items() if name not in places}
+    return {**local.environment, **others}, local
+
+
+def _names(local: ClientFile, places: Mapping[str, str]) -> bool:
+    """Say whether variables are those of a local stack, or those that it gives to programs that publish."""
+    return places.items() <= local.environment.items() or places.items() <= local.publishing.items()
 
 
 def named_places(environment: Mapping[str, str]) -> dict[str, str]:

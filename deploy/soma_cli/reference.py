@@ -60,6 +60,7 @@ _OF_THE_COMMAND = """
 |-|-|
 | `SOMA_URL` | Address of the API, for commands that ask it. |
 | `SOMA_API_KEY` | API key for that address. |
+| `SOMA_CA_FILE` | PEM file of the CA of that address. Default: the public CAs. |
 | `SOMA_HOME` | Folder of the local stack; `~/.soma` unless set. |
 | `SOMA_CACHE` | Folder for the local stack's downloads; in the user's cache folder unless set. |
 | `SOMA_CONFIG_FILE` | TOML file with settings. |

@@ -10,13 +10,17 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from soma_schemas.errors import ConfigurationError
+from soma_schemas.secret_files import FileSecret
 from soma_schemas.settings import ENVIRONMENT_PREFIX, NESTED_DELIMITER, ProcessSettings
 
+GroupT = TypeVar("GroupT", bound=BaseModel)
 SettingsT = TypeVar("SettingsT", bound=ProcessSettings)
 SettingsT_co = TypeVar("SettingsT_co", bound=ProcessSettings, covariant=True)
 
 # Read by the composition root itself, before there are settings.
-RESERVED_NAMES = frozenset({"HOME", "CACHE", "CONFIG_FILE", "SECRETS_DIR", "URL", "API_KEY", "TEST_STACK"})
+RESERVED_NAMES = frozenset(
+    {"HOME", "CACHE", "CONFIG_FILE", "SECRETS_DIR", "URL", "API_KEY", "CA_FILE", "TEST_STACK"}
+)
 
 REDACTED = "**********"
 
@@ -54,7 +58,8 @@ def load(
 ) -> Loaded[SettingsT]:
     """Read one process's settings.
 
-    White space around the value of a variable, or around what a secret's file holds, is no part of it.
+    White space around the value of a variable, or around what a secret's file holds, is no part of it. A
+    secret that comes from a file is read again whenever it is used, so that it can be replaced meanwhile.
 
     Args:
         process: The settings class of the process.
@@ -87,7 +92,8 @@ def load(
             ),
             remedy="Correct it; `soma config docs` lists every setting.",
         ) from None
-    return Loaded(settings, tuple(_effective(settings, sources)))
+    bound = _bound(settings, _own_files(environment, secrets))
+    return Loaded(bound, tuple(_effective(bound, sources)))
 
 
 def _fault(name: str, kind: str, message: str) -> str:
@@ -107,6 +113,13 @@ def describe(process: type[ProcessSettings]) -> Iterator[Setting]:
 def as_environment(settings: BaseModel) -> dict[str, str]:
     """Return settings as environment variables, secrets in the clear: for a child process, not for a log."""
     return {variable_name(path): _plain(value) for path, value, _ in _leaves(settings) if value is not None}
+
+
+def secrets_in(settings: BaseModel) -> frozenset[str]:
+    """Return which of the variables of settings are secrets."""
+    return frozenset(
+        variable_name(path) for path, value, _ in _leaves(settings) if isinstance(value, SecretStr)
+    )
 
 
 def _plain(value: object) -> str:
@@ -145,6 +158,31 @@ def _secret_files(environment: Mapping[str, str]) -> dict[str, str]:
         }
     except OSError as error:
         raise ConfigurationError(f"cannot read the secrets folder {name}: {error.strerror}") from error
+
+
+def _own_files(environment: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, Path]:
+    """Return the files of the secrets that count, by their variables: the environment goes before them."""
+    folder = Path(environment.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR", "").strip())
+    set_otherwise = {name.upper() for name in environment}
+    counting = secrets.keys() - set_otherwise
+    return (
+        {}
+        if not counting
+        else {file.name.upper(): file for file in sorted(folder.iterdir()) if file.name.upper() in counting}
+    )
+
+
+def _bound(settings: GroupT, files: Mapping[str, Path], path: tuple[str, ...] = ()) -> GroupT:
+    """Return settings whose secrets are read from their files again whenever they are asked for."""
+    bound: dict[str, object] = {}
+    for name in type(settings).model_fields:
+        value, place = getattr(settings, name), (*path, name)
+        file = files.get(variable_name(place))
+        if isinstance(value, BaseModel):
+            bound[name] = _bound(value, files, place)
+        elif isinstance(value, SecretStr) and file is not None:
+            bound[name] = FileSecret(file, value.get_secret_value())
+    return settings.model_copy(update=bound)
 
 
 class _Variables(EnvSettingsSource):

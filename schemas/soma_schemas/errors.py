@@ -7,8 +7,6 @@ SomaError
 └── MismatchError            a topic, schema, table or collection is not as declared
 """
 
-from typing import ClassVar
-
 
 class SomaError(Exception):
     """An error with a stable code and a remedy.
@@ -18,7 +16,7 @@ class SomaError(Exception):
         remedy: What the reader can do next; overrides the class's own.
     """
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
     remedy: str | None = None
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from soma_schemas.errors import ConfigurationError
+from soma_schemas.tls import RotatingContext, TlsFiles
 
 
 class ClientOptions(TypedDict):
@@ -50,7 +51,9 @@ def client_options(url: str, ca_file: Path | None = None) -> ClientOptions:
         ConfigurationError: A file of authorities cannot be read.
     """
     with usable_environment():
-        verify = httpx.create_ssl_context() if ca_file is None else ssl.create_default_context(cafile=ca_file)
+        verify = (
+            httpx.create_ssl_context() if ca_file is None else RotatingContext.of_client(TlsFiles(ca_file))
+        )
     return ClientOptions(trust_env=not stays_here(url), verify=verify)
 
 

@@ -1,6 +1,6 @@
 """A pool of PostgreSQL connections: it soon finds a server that is back, and tells why it has none."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from soma_schemas.postgres_access import explained
 from soma_schemas.settings import PostgresSettings
 
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -20,11 +21,14 @@ class PostgresPool(AsyncConnectionPool[Connection]):
     """psycopg's pool waits for a connection in silence; this one says why the last attempt failed.
 
     Args:
-        conninfo: As libpq has it, with the password in it.
+        settings: Where the database is.
+        conninfo: Returns how to log in as libpq has it, with the password in it. Asked at each connection: a
+            password may be replaced meanwhile.
         **options: Of psycopg's pool.
     """
 
-    def __init__(self, conninfo: str, **options: Any) -> None:
+    def __init__(self, settings: PostgresSettings, conninfo: Callable[[], str], **options: Any) -> None:
+        self._settings = settings
         self._refusal: psycopg.OperationalError | None = None
         super().__init__(
             conninfo,
@@ -43,6 +47,7 @@ class PostgresPool(AsyncConnectionPool[Connection]):
         """Return a connection.
 
         Raises:
+            DatabaseAccessError: There will be none until an operator acts.
             psycopg.OperationalError: Why there is none.
             PoolTimeout: All are in use, or the server has not answered.
         """
@@ -50,7 +55,7 @@ class PostgresPool(AsyncConnectionPool[Connection]):
             return await super().getconn(timeout)
         except PoolTimeout as error:
             if self._refusal is not None:
-                raise type(self._refusal)(*self._refusal.args) from error
+                raise await explained(self._settings, type(self._refusal)(*self._refusal.args)) from error
             raise
 
 
@@ -78,7 +83,7 @@ async def _begin_anew(pool: AsyncConnectionPool[Any]) -> None:
 
 @asynccontextmanager
 async def open_pool(
-    settings: PostgresSettings, *, conninfo: str | None = None, **options: Any
+    settings: PostgresSettings, *, conninfo: Callable[[], str] | None = None, **options: Any
 ) -> AsyncIterator[PostgresPool]:
     """Yield a pool; it connects in the background, and again whenever a connection is lost.
 
@@ -88,7 +93,8 @@ async def open_pool(
         **options: Of psycopg's pool.
     """
     pool = PostgresPool(
-        settings.conninfo() if conninfo is None else conninfo,
+        settings,
+        conninfo or settings.conninfo,
         max_size=settings.pool_size,
         timeout=settings.connect_timeout.total_seconds(),
         **{"min_size": 1, **options},

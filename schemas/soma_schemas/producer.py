@@ -38,6 +38,7 @@ from soma_schemas.log_epochs import says_closed, topics_in_force
 from soma_schemas.memories import SAID
 from soma_schemas.native_writer import Stamps
 from soma_schemas.registry import EventSerializer, SerializedEvent, open_registry
+from soma_schemas.secret_files import fingerprint
 from soma_schemas.settings import PublishingSettings, TopicSettings
 from soma_schemas.topics import MEMORY_EVENTS, MEMORY_KEYS, Topic
 from soma_schemas.versions import Position
@@ -59,6 +60,9 @@ _GONE = frozenset(
 )
 
 _POLL_SECONDS = 0.1
+# How often to see whether credentials were replaced, and how long to wait for what the former ones sent.
+_CREDENTIALS_SECONDS = 1.0
+_LET_GO_SECONDS = 5.0
 _GROUP_EVENTS = 500
 _LOG = logging.getLogger(__name__)  # the standard library's: this runs in programs of others
 _NO_BROKERS = frozenset(
@@ -425,7 +429,24 @@ class EventPublisher:
         self._looked = False
         self._registry = open_registry(settings.registry)
         self._serializer = EventSerializer(self._registry, settings.limits)
-        self._producer = Producer(
+        self._settings = settings
+        self._clock = SystemClock()
+        # Held while records are queued: those of one caller must not pass each other on two clients.
+        self._queueing = threading.RLock()
+        self._former: list[Producer] = []
+        self._producer = self._open()
+        self._sealer = None if keys is None else EventSealer(keys, self._log_keys)
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.reads_queue(lambda: sum(map(len, [self._producer, *self._former])))
+        self._closing = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="soma-producer", daemon=True)
+        self._poller.start()
+
+    def _open(self) -> Producer:
+        settings = self._settings
+        self._credentials = fingerprint(settings.kafka)
+        return Producer(
             settings.kafka.librdkafka(silent=True)
             | {
                 "client.id": "soma-producer",
@@ -440,13 +461,6 @@ class EventPublisher:
                 "error_cb": _tell_of_brokers,
             }
         )
-        self._sealer = None if keys is None else EventSealer(keys, self._log_keys)
-        self._metrics = metrics
-        if metrics is not None:
-            metrics.reads_queue(self._producer.__len__)
-        self._closing = threading.Event()
-        self._poller = threading.Thread(target=self._poll, name="soma-producer", daemon=True)
-        self._poller.start()
 
     def serialize_natively(self, stamps: Stamps, memory: NewMemory) -> SerializedEvent | None:
         """Return a new memory as `publish` takes it, or None: the model has to look at it.
@@ -544,23 +558,29 @@ class EventPublisher:
         ready = self._sealed(group, topic)
         if self._metrics is not None:
             self._metrics.sent.inc(len(group))
-        for record, value in ready:
-            delivered = answers.expected(record.event_id)
-            while True:
-                try:
-                    self._producer.produce(
-                        topic,
-                        key=record.log_key(),
-                        value=value,
-                        headers=headers,
-                        on_delivery=delivered,
-                    )
-                except BufferError:
-                    self._producer.poll(_POLL_SECONDS)
-                    continue
-                except KafkaException as error:
-                    delivered(error.args[0], None)
-                break
+        with self._queueing:
+            for record, value in ready:
+                self._produce(topic, record, value, headers, answers.expected(record.event_id))
+
+    def _produce(
+        self,
+        topic: str,
+        record: Sendable,
+        value: bytes | None,
+        headers: _Headers | None,
+        delivered: Callable[[KafkaError | None, Message | None], None],
+    ) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    topic, key=record.log_key(), value=value, headers=headers, on_delivery=delivered
+                )
+            except BufferError:
+                self._producer.poll(_POLL_SECONDS)
+                continue
+            except KafkaException as error:
+                delivered(error.args[0], None)
+            return
 
     def _sealed(
         self, group: Sequence[tuple[Sendable, bytes | None]], topic: str
@@ -583,19 +603,49 @@ class EventPublisher:
 
     def flush(self) -> None:
         """Wait until every queued event has its answer: at most the delivery timeout."""
-        self._producer.flush()
+        for producer in [*self._former, self._producer]:
+            producer.flush()
 
     def close(self) -> None:
         """Flush, then stop. Closing twice is harmless."""
         self._closing.set()
-        self._producer.flush()
+        self.flush()
         if self._poller is not threading.current_thread():
             self._poller.join()
         self._registry.close()
 
     def _poll(self) -> None:
+        looked = self._clock.monotonic()
         while not self._closing.is_set():
             self._producer.poll(_POLL_SECONDS)
+            for former in list(self._former):
+                former.poll(0)
+                if len(former) == 0:
+                    self._former.remove(former)
+            if self._clock.monotonic() - looked >= _CREDENTIALS_SECONDS:
+                looked = self._clock.monotonic()
+                self._renew_if_replaced()
+
+    def _renew_if_replaced(self) -> None:
+        """Go over to a client with the credentials that count now: a client reads them when it is made.
+
+        What was queued before is answered first, so that no record passes another of its key. Only where that
+        takes too long, because the former credentials are worth nothing any more, do both go on side by side.
+        """
+        if fingerprint(self._settings.kafka) == self._credentials:
+            return
+        with self._queueing:
+            former = self._producer
+            try:
+                self._producer = self._open()
+            except KafkaException as error:
+                # Half of a rotation: the certificate is new, its key not yet.
+                self._credentials = ""
+                _LOG.warning("producer_not_renewed", extra={"error": error.args[0].name()})
+                return
+            former.flush(_LET_GO_SECONDS)
+            self._former.append(former)
+        _LOG.info("producer_renewed")
 
 
 class _Answers:

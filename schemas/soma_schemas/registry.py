@@ -1,7 +1,7 @@
 """The schema registry: register and check what is released, and serialize events under it."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,11 +20,13 @@ from confluent_kafka.schema_registry import (
 from soma_schemas.avro_schemas import AvroSchema, latest, released
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.events import MemoryEvent, MemoryStored, Record, SealedEvent
-from soma_schemas.http_clients import stays_here, usable_environment
+from soma_schemas.http_clients import client_options, stays_here, usable_environment
 from soma_schemas.identity import uuid_of
 from soma_schemas.limits import DEFAULT_LIMITS, Limits
 from soma_schemas.native_writer import NativeWriter, Stamps
+from soma_schemas.refusals import REGISTRY, AccessError, tls_refusal
 from soma_schemas.settings import RegistrySettings, TopicSettings
+from soma_schemas.tls_probe import refusal_at
 from soma_schemas.topics import TOPICS, Topic
 from soma_schemas.wire_format import wire_header
 
@@ -35,6 +37,7 @@ _REQUESTS_AT_ONCE = 4
 _CONFLICT = 409
 _CLIENT_ERRORS = range(400, 500)
 _NO_RETRIES: dict[str, object] = {"max.retries": 0}
+_HTTP_PORT = 80
 
 
 class RegistryError(SomaError):
@@ -48,6 +51,10 @@ class RegistryUnreachableError(RegistryError):
 
     code = "registry_unreachable"
     remedy = "Start the registry, or correct SOMA_REGISTRY__URL."
+
+
+class RegistryAccessError(RegistryError, AccessError):
+    """The registry and this process do not come together, however often it is tried."""
 
 
 class SchemaNotRegisteredError(RegistryError):
@@ -99,10 +106,9 @@ def open_registry(settings: RegistrySettings, *, retries: bool = True) -> Schema
     Raises:
         ConfigurationError: The environment names a proxy or authorities that cannot be used.
     """
-    configuration = _configuration(settings) | ({} if retries else _NO_RETRIES)
     with usable_environment(httpx2.InvalidURL):
-        client = SchemaRegistryClient(configuration)
-    _keep_here(client, httpx2.Client, settings.url)
+        client = SchemaRegistryClient(_configuration(settings) | ({} if retries else _NO_RETRIES))
+        _speak_as_settings_say(client, httpx2.Client, settings)
     return client
 
 
@@ -110,26 +116,39 @@ def open_async_registry(settings: RegistrySettings) -> AsyncSchemaRegistryClient
     """Return a client for an event loop, which tries nothing again; otherwise as `open_registry`."""
     with usable_environment(httpx2.InvalidURL):
         client = AsyncSchemaRegistryClient(_configuration(settings) | _NO_RETRIES)
-    _keep_here(client, httpx2.AsyncClient, settings.url)
+        _speak_as_settings_say(client, httpx2.AsyncClient, settings)
     return client
 
 
 def _configuration(settings: RegistrySettings) -> dict[str, object]:
-    configuration = settings.client()
     # Named here, a proxy keeps the client from those of the environment, which need not even make sense; it
-    # is never asked, see `_keep_here`.
-    return configuration | {"proxy": settings.url} if stays_here(settings.url) else configuration
+    # is never asked, see `_speak_as_settings_say`.
+    proxy = {"proxy": settings.url} if stays_here(settings.url) else {}
+    return {"url": settings.url, "timeout": settings.timeout.total_seconds()} | proxy
 
 
-def _keep_here(
+class _Login(httpx2.Auth):
+    """Logs in with what the settings say at each request, so that a secret can be replaced meanwhile."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Send a request once, with the header that it needs."""
+        if (authorization := self._settings.authorization()) is not None:
+            request.headers["Authorization"] = authorization
+        yield request
+
+
+def _speak_as_settings_say(
     client: SchemaRegistryClient | AsyncSchemaRegistryClient,
     session: type[httpx2.Client | httpx2.AsyncClient],
-    url: str,
+    settings: RegistrySettings,
 ) -> None:
-    """Let a client of a registry on this machine ask past every proxy, for which it has no option."""
-    if stays_here(url):
-        rest: Any = client._rest_client  # noqa: SLF001  # see above
-        rest.session = session(verify=rest.verify, auth=rest.auth, timeout=rest.timeout, trust_env=False)
+    """Give a client what it has no options for: files and secrets that are replaced, and no proxy here."""
+    rest: Any = client._rest_client  # noqa: SLF001  # see above
+    options = client_options(settings.url, settings.ca_file)
+    rest.session = session(auth=_Login(settings), timeout=rest.timeout, **options)
 
 
 def register_schemas(client: SchemaRegistryClient, topics: TopicSettings) -> list[SchemaStatus]:
@@ -285,6 +304,8 @@ def _not_registered(subject: str) -> SchemaNotRegisteredError:
 
 def registry_error(error: Exception, subject: str) -> RegistryError:
     """Translate what the registry's client raises."""
+    if (refusal := registry_refusal(error, subject)) is not None:
+        return refusal
     match error:
         case SchemaRegistryError(http_status_code=404):
             return _not_registered(subject)
@@ -292,15 +313,34 @@ def registry_error(error: Exception, subject: str) -> RegistryError:
             return IncompatibleSchemaError(
                 f"the registry refuses the schema of {subject}: {error.error_message}"
             )
-        case SchemaRegistryError(http_status_code=401 | 403 as status):
-            return RegistryError(
-                f"the registry refuses our credentials (HTTP {status})",
-                remedy="Correct SOMA_REGISTRY__USERNAME and SOMA_REGISTRY__PASSWORD.",
-            )
         case SchemaRegistryError(http_status_code=status) if status in _CLIENT_ERRORS:
             return RegistryError(f"the registry refuses {subject} (HTTP {status}): {error.error_message}")
         case _:
             return RegistryUnreachableError(f"the schema registry gives no answer for {subject}")
+
+
+def registry_refusal(error: Exception, subject: str) -> RegistryAccessError | None:
+    """Return why the registry will not answer until an operator acts; None where it may. May block."""
+    match error:
+        case SchemaRegistryError(http_status_code=401):
+            refusal: AccessError | None = REGISTRY.credentials_refused()
+        case SchemaRegistryError(http_status_code=403):
+            refusal = REGISTRY.not_allowed(f"to do that with {subject}")
+        case httpx2.HTTPError() | OSError():
+            refusal = tls_refusal(REGISTRY, str(error)) or _refusal_of_plain_text(error)
+        case _:
+            return None
+    return None if refusal is None else RegistryAccessError.of(refusal)
+
+
+def _refusal_of_plain_text(error: Exception) -> AccessError | None:
+    """Return why a connection without TLS broke, if it is because there has to be TLS; blocks for seconds."""
+    if not isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError):
+        return None
+    url = error.request.url
+    if url.scheme != "http":
+        return None
+    return refusal_at(REGISTRY, url.host, url.port or _HTTP_PORT, None)
 
 
 def _subjects(settings: TopicSettings) -> Iterator[tuple[str, AvroSchema]]:

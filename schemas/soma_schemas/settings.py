@@ -1,5 +1,6 @@
 """The parts that every process's settings are made of; the descriptions are the reference page."""
 
+import base64
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
@@ -137,9 +138,11 @@ class KafkaSettings(SettingsGroup):
     )
     sasl_username: str | None = Field(None, description="User for SCRAM-SHA-512, with SASL_SSL.")
     sasl_password: SecretStr | None = Field(None, description="Its password.")
-    ssl_ca_file: PemFile | None = Field(None, description="PEM file of the CA of the brokers.")
+    ssl_ca_file: PemFile | None = Field(
+        None, description="PEM file of the CA of the brokers. Default: the public CAs."
+    )
     ssl_certificate_file: PemFile | None = Field(
-        None, description="PEM file of the client certificate, for mTLS."
+        None, description="PEM file of the client certificate and its chain, for mTLS."
     )
     ssl_key_file: PemFile | None = Field(None, description="PEM file of its key (PKCS8).")
 
@@ -155,6 +158,12 @@ class KafkaSettings(SettingsGroup):
             )
         if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
             raise ValueError("ssl_certificate_file and ssl_key_file come together")
+        if self.security_protocol is SecurityProtocol.PLAINTEXT and (
+            self.ssl_ca_file is not None or self.ssl_certificate_file is not None
+        ):
+            raise ValueError(
+                "files for TLS are set, but security_protocol is PLAINTEXT: they would not be used"
+            )
         return self
 
     def librdkafka(self, *, silent: bool = False) -> dict[str, str | int | float | bool]:
@@ -242,17 +251,28 @@ class RegistrySettings(SettingsGroup):
     )
     username: str | None = Field(None, description="User for basic authentication.")
     password: SecretStr | None = Field(None, description="Its password.")
-    ca_file: PemFile | None = Field(None, description="PEM file of the CA of the registry.")
+    token: Key | None = Field(None, description="Bearer token, instead of a user.")
+    ca_file: PemFile | None = Field(
+        None, description="PEM file of the CA of the registry. Default: the public CAs."
+    )
     timeout: Timeout = Field(timedelta(seconds=10), description="Timeout of one request.")
 
-    def client(self) -> dict[str, object]:
-        """Return these settings as Confluent's registry client wants them."""
-        config: dict[str, object] = {"url": self.url, "timeout": self.timeout.total_seconds()}
-        if self.username is not None and self.password is not None:
-            config["basic.auth.user.info"] = f"{self.username}:{self.password.get_secret_value()}"
-        if self.ca_file is not None:
-            config["ssl.ca.location"] = str(self.ca_file)
-        return config
+    @model_validator(mode="after")
+    def _one_way_to_log_in(self) -> "RegistrySettings":
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password come together")
+        if self.username is not None and self.token is not None:
+            raise ValueError("a registry takes username and password, or a token")
+        return self
+
+    def authorization(self) -> str | None:
+        """Return the header `Authorization`, with the secret in it: never log it."""
+        if self.token is not None:
+            return f"Bearer {self.token.get_secret_value()}"
+        if self.username is None or self.password is None:
+            return None
+        user = f"{self.username}:{self.password.get_secret_value()}"
+        return f"Basic {base64.b64encode(user.encode()).decode('ascii')}"
 
 
 class PostgresSettings(SettingsGroup):
@@ -266,8 +286,25 @@ class PostgresSettings(SettingsGroup):
     sslmode: Annotated[str, Field(pattern="^(disable|prefer|require|verify-ca|verify-full)$")] = Field(
         "prefer", description="As libpq has it; verify-full in production."
     )
+    ca_file: PemFile | None = Field(
+        None, description="PEM file of the CA of the server, for verify-ca and verify-full. Default: libpq's."
+    )
+    certificate_file: PemFile | None = Field(
+        None, description="PEM file of the client certificate, where the server asks for one."
+    )
+    key_file: PemFile | None = Field(
+        None, description="PEM file of its key; libpq refuses one that others than its owner can read."
+    )
     pool_size: int = Field(8, ge=1, le=200, description="Maximum number of connections of this process.")
     connect_timeout: Timeout = Field(timedelta(seconds=5), description="Timeout for a connection.")
+
+    @model_validator(mode="after")
+    def _files_are_used(self) -> "PostgresSettings":
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file come together")
+        if self.ca_file is not None and not self.sslmode.startswith("verify-"):
+            raise ValueError(f"ca_file is set, but sslmode is {self.sslmode}: it would not be used")
+        return self
 
     def conninfo(self) -> str:
         """Return a libpq connection string, with the password in it: never log it."""
@@ -278,6 +315,9 @@ class PostgresSettings(SettingsGroup):
             "user": self.user,
             "password": self.password.get_secret_value(),
             "sslmode": self.sslmode,
+            "sslrootcert": str(self.ca_file or ""),
+            "sslcert": str(self.certificate_file or ""),
+            "sslkey": str(self.key_file or ""),
             "connect_timeout": str(max(1, round(self.connect_timeout.total_seconds()))),
         }
         return " ".join(f"{name}={_quoted(value)}" for name, value in values.items() if value)

@@ -1,6 +1,5 @@
 """Create the declared topics, and tell where the brokers' topics differ from the declaration."""
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,9 +17,12 @@ from confluent_kafka.admin import (
     TopicDescription,
 )
 
+from soma_schemas.admin_client import BrokerAdmin
+from soma_schemas.broker_access import broker_refusal, refusal_of
 from soma_schemas.clock import SystemClock
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.log_epochs import CLOSED_MESSAGE_BYTES, SIZE_LIMIT, topics_in_force
+from soma_schemas.refusals import AccessError
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import TOPICS, Topic
 
@@ -36,6 +38,10 @@ class BrokerError(SomaError):
 
     code = "broker"
     remedy = "Check that the brokers run and that SOMA_KAFKA__BOOTSTRAP_SERVERS names them."
+
+
+class BrokerAccessError(BrokerError, AccessError):
+    """The brokers do not let this process in."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,7 @@ class TopicDifference:
 
 def open_admin(settings: KafkaSettings) -> AdminClient:
     """Return a client for administration. It connects when first asked."""
-    # Its notices at level info ("purging unserved events" when it is closed) concern nobody.
-    return AdminClient(
-        settings.librdkafka() | {"client.id": "soma-admin"}, logger=logging.getLogger(__name__)
-    )
+    return BrokerAdmin(settings, "soma-admin")
 
 
 def described_topic(admin: AdminClient, name: str) -> TopicDescription:
@@ -77,11 +80,12 @@ def cluster_of(admin: AdminClient, timeout_seconds: float = _TIMEOUT_SECONDS) ->
 
     Raises:
         BrokerError: The brokers cannot be reached or refuse to tell.
+        BrokerAccessError: They do not let this process in.
     """
     try:
         return admin.list_topics(timeout=timeout_seconds)
     except KafkaException as error:
-        raise broker_error(error) from error
+        raise broker_error(error, admin) from error
 
 
 def log_in_force(
@@ -215,9 +219,19 @@ def require_topics(admin: AdminClient, settings: TopicSettings, topics: Sequence
         )
 
 
-def broker_error(error: KafkaException) -> BrokerError:
-    """Translate what the Kafka client raises."""
+def broker_error(error: KafkaException, admin: AdminClient | None = None) -> BrokerError:
+    """Translate what the Kafka client raises.
+
+    Args:
+        error: What it raised.
+        admin: Of `open_admin`; where nobody answered it, the brokers are asked why. That takes seconds.
+    """
     cause = error.args[0]
+    refusal = refusal_of(cause) if isinstance(cause, KafkaError) else None
+    if refusal is None and isinstance(admin, BrokerAdmin):
+        refusal = broker_refusal(admin.kafka)
+    if refusal is not None:
+        return BrokerAccessError.of(refusal)
     return BrokerError(
         f"the brokers do not answer as hoped: {cause.str() if isinstance(cause, KafkaError) else error}"
     )

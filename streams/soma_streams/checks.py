@@ -5,6 +5,7 @@ import asyncio
 import structlog
 from confluent_kafka.admin import AdminClient
 
+from soma_schemas.postgres_access import refusals_explained
 from soma_schemas.registry import open_registry, require_schemas
 from soma_schemas.settings import PostgresSettings, PublishingSettings
 from soma_schemas.tables import check_head
@@ -43,4 +44,9 @@ async def require_tables(settings: PostgresSettings, retry: Retry) -> None:
     Raises:
         MismatchError: It is not; the remedy names the command that mends it.
     """
-    await retry("check tables", lambda: asyncio.to_thread(check_head, settings.conninfo()))
+    await retry("check tables", lambda: asyncio.to_thread(_check_tables, settings))
+
+
+def _check_tables(settings: PostgresSettings) -> None:
+    with refusals_explained(settings):
+        check_head(settings.conninfo())

@@ -12,15 +12,15 @@ import structlog
 from faust.types import StreamT
 from mode.utils.locks import Event
 
+from soma_schemas.broker_access import tls_context
 from soma_schemas.clock import Clock
 from soma_schemas.moments import of_timestamp
-from soma_schemas.settings import KafkaSettings, SecurityProtocol
+from soma_schemas.settings import KafkaSettings
 from soma_streams.batch_spans import batch_span, tell_outcomes
 from soma_streams.cancellation import done_before, end, to_the_end
 from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.delivery.settle import Settled
 from soma_streams.errors import SystemicError
-from soma_streams.kafka_security import ssl_context
 from soma_streams.metrics import (
     ASSIGNED,
     BUFFERED_BYTES,
@@ -302,9 +302,9 @@ class ConsumerGroup:
 
 
 def _credentials(kafka: KafkaSettings) -> "faust.auth.Credentials | None":
-    if kafka.security_protocol is SecurityProtocol.PLAINTEXT:
+    context = tls_context(kafka)
+    if context is None:
         return None
-    context = ssl_context(kafka)
     if kafka.sasl_username is not None and kafka.sasl_password is not None:
         return faust.SASLCredentials(
             mechanism="SCRAM-SHA-512",

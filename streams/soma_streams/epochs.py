@@ -1,4 +1,4 @@
-"""Has a worker go over to the next epoch of the log: it ends in order, and begins again on the new topic."""
+"""Has a worker end in order and begin again: on the topic of the next epoch, or with new credentials."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from soma_schemas.admin_client import RenewableAdmin
 from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 from soma_schemas.metrics import MetricSet
+from soma_schemas.secret_files import fingerprint
 from soma_schemas.settings import TopicSettings
 from soma_schemas.topic_admin import log_in_force
 from soma_schemas.topics import MEMORY_EVENTS
@@ -50,9 +51,10 @@ async def through_epochs(
     metrics: MetricSet,
     stop: asyncio.Event,
 ) -> None:
-    """Do a worker's work, anew with each epoch that follows, until `stop` is set.
+    """Do a worker's work, anew with each epoch that follows and with new credentials, until `stop` is set.
 
-    An epoch begins once its predecessor's events are settled, so nothing is left behind.
+    An epoch begins once its predecessor's events are settled, so nothing is left behind. Most clients read
+    passwords and certificates when they are made, so all of them are made anew when a file has changed.
 
     Args:
         settings: As declared.
@@ -91,8 +93,35 @@ async def through_epochs(
 async def _end_in_time(
     settings: DeliveringSettings, clock: Clock, stop: asyncio.Event, ending: asyncio.Event
 ) -> None:
-    await done_before(stop, _until_another(settings, clock))
+    await done_before(stop, _until_changed(settings, clock))
     ending.set()
+
+
+async def _until_changed(settings: DeliveringSettings, clock: Clock) -> None:
+    """Return when another epoch has begun, or credentials were replaced."""
+    looking = [
+        asyncio.create_task(_until_another(settings, clock)),
+        asyncio.create_task(_until_replaced(settings, clock)),
+    ]
+    try:
+        await asyncio.wait(looking, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(*looking)
+
+
+async def _until_replaced(settings: DeliveringSettings, clock: Clock) -> None:
+    """Return when files of credentials have changed, and not since the last look: some belong together."""
+    began = seen = _credentials(settings)
+    while True:
+        await clock.sleep(_LOOK_SECONDS)
+        former, seen = seen, _credentials(settings)
+        if seen != began and seen == former:
+            _log.info("credentials_replaced")
+            return
+
+
+def _credentials(settings: DeliveringSettings) -> str:
+    return fingerprint(settings.kafka, settings.registry, settings.postgres)
 
 
 async def _until_another(settings: DeliveringSettings, clock: Clock) -> None:

@@ -10,12 +10,17 @@ import structlog
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 
 from soma_schemas.admin_client import LATEST, RenewableAdmin
+from soma_schemas.broker_access import broker_refusal, refusal_of
 from soma_schemas.clock import Clock
+from soma_schemas.errors import told
 from soma_schemas.settings import KafkaSettings
+from soma_schemas.topic_admin import BrokerAccessError
 from soma_streams.committed import onlooker
 from soma_streams.delivery.retry import StoreAvailability
 
 _TIMEOUT_SECONDS = 3.0
+# While a password is replaced, the brokers know the new one for some time before every process does.
+_ROTATION_SECONDS = 60.0
 
 
 class Standing(NamedTuple):
@@ -90,6 +95,10 @@ class Brokers(Protocol):
         """
         ...
 
+    def refusal(self, error: Exception) -> BrokerAccessError | None:
+        """Return why the brokers do not let this process in; None where that is not why. Blocks."""
+        ...
+
 
 class Watchdog:
     """Asks the brokers now and then how far a group is, and remembers since when it has not moved.
@@ -111,6 +120,7 @@ class Watchdog:
         self._every = every.total_seconds()
         self._stillness = Stillness()
         self._still_seconds = 0.0
+        self._refused_since: float | None = None
         self._log = structlog.get_logger("soma_streams.watchdog")
 
     @property
@@ -119,25 +129,51 @@ class Watchdog:
         return self._still_seconds
 
     async def run(self) -> None:
-        """Look, again and again, until cancelled."""
+        """Look, again and again, until cancelled.
+
+        Raises:
+            BrokerAccessError: The brokers do not let this process in.
+        """
         while True:
             await self.look()
             await self._clock.sleep(self._every)
 
     async def look(self) -> None:
-        """Take one look."""
+        """Take one look.
+
+        Raises:
+            BrokerAccessError: The brokers do not let this process in.
+        """
         try:
             standings = await asyncio.to_thread(self._brokers.standings)
         except (KafkaException, TimeoutError) as error:
             # Without brokers nobody moves, and no restart brings them back.
             self._log.warning("watchdog_cannot_look", error=type(error).__name__)
             self._rest()
+            await self._require_access(error)
             return
+        self._refused_since = None
         if self._watched.availability is StoreAvailability.UNAVAILABLE:
             self._rest()
             return
         mine = {number: standings[number] for number in self._watched.own(standings) if number in standings}
         self._still_seconds = self._stillness.look(mine, self._clock.monotonic())
+
+    async def _require_access(self, error: Exception) -> None:
+        """Return while the brokers may only be away, or have refused this process for a short time.
+
+        Raises:
+            BrokerAccessError: They do not let it in, and have not for longer than a rotation takes.
+        """
+        refusal = await asyncio.to_thread(self._brokers.refusal, error)
+        if refusal is None:
+            self._refused_since = None
+            return
+        now = self._clock.monotonic()
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        self._log.error("brokers_refuse", reason=told(refusal), seconds=round(now - self._refused_since, 1))
+        if now - self._refused_since >= _ROTATION_SECONDS:
+            raise refusal
 
     def _rest(self) -> None:
         self._stillness.forget()
@@ -154,6 +190,7 @@ class GroupOnBrokers:
     """
 
     def __init__(self, kafka: KafkaSettings, group: str, topic: str) -> None:
+        self._kafka = kafka
         self._topic = topic
         self._admin = RenewableAdmin(kafka, "soma-watchdog")
         self._consumer = onlooker(kafka, group)
@@ -173,6 +210,12 @@ class GroupOnBrokers:
             except (KafkaException, TimeoutError):
                 self._admin.renew()
                 raise
+
+    def refusal(self, error: Exception) -> BrokerAccessError | None:
+        """Return why the brokers do not let this process in; None where that is not why. Blocks."""
+        known = refusal_of(error.args[0]) if isinstance(error, KafkaException) else None
+        refusal = known or broker_refusal(self._kafka)
+        return None if refusal is None else BrokerAccessError.of(refusal)
 
     def close(self) -> None:
         """Let go of the brokers, after a look that is under way: at most some seconds."""

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from functools import partial
 from typing import Any, LiteralString
 
 import psycopg
@@ -51,7 +52,7 @@ def database_pool(
     """
     return open_pool(
         settings,
-        conninfo=connection_string(settings, statement_timeout),
+        conninfo=partial(connection_string, settings, statement_timeout),
         kwargs={"autocommit": True},
         min_size=min(2, settings.pool_size),
         name="soma-api",

@@ -153,6 +153,9 @@ def _login(settings: PostgresSettings) -> dict[str, str]:
         "user": "PGUSER",
         "password": "PGPASSWORD",
         "sslmode": "PGSSLMODE",
+        "sslrootcert": "PGSSLROOTCERT",
+        "sslcert": "PGSSLCERT",
+        "sslkey": "PGSSLKEY",
         "connect_timeout": "PGCONNECT_TIMEOUT",
     }
     return {names[name]: str(value) for name, value in parts.items()}

@@ -13,9 +13,6 @@ from soma_cli.output import Result, show
 
 app = typer.Typer(add_completion=False)
 
-# Events go to the brokers, under schemas of the registry. The database is nobody's but ours.
-_PUBLISHING = ("SOMA_KAFKA__", "SOMA_REGISTRY__")
-
 
 class Variables(Result):
     """What leads a program to the local stack; the API's key is an admin's, in the clear."""
@@ -32,11 +29,14 @@ def env(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Print the addresses and the API key of the local stack as shell variables.
 
     `eval "$(soma env)"` sets them in the current shell: SOMA_URL and SOMA_API_KEY for the HTTP API,
-    SOMA_KAFKA__... and SOMA_REGISTRY__... for producers. The key has role admin.
+    SOMA_KAFKA__... and SOMA_REGISTRY__... for producers. The key has role admin. Of a stack that was started
+    with `--secure` they name a user who may publish events and nothing else, and SOMA_CA_FILE its authority.
     """
     local = running_stack(invocation_of(context).home)
-    places = {name: value for name, value in local.environment.items() if name.startswith(_PUBLISHING)}
-    found = Variables(variables={"SOMA_URL": local.url, "SOMA_API_KEY": local.api_key, **places})
+    authority = {} if local.ca_file is None else {"SOMA_CA_FILE": local.ca_file}
+    found = Variables(
+        variables={"SOMA_URL": local.url, "SOMA_API_KEY": local.api_key, **authority, **local.publishing}
+    )
     if as_json:
         show(found, as_json=True)
     else:

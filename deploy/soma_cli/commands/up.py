@@ -45,6 +45,7 @@ class Ready(Result):
 
     Attributes:
         restarts: What was started again on the way, and how often.
+        ca_file: Who signed the API, where that speaks HTTPS.
     """
 
     url: str
@@ -54,6 +55,7 @@ class Ready(Result):
     seconds: float
     restarts: dict[str, int]
     index: IndexState | None
+    ca_file: Path | None = None
 
     def drawn(self) -> RenderableType:
         """Return what somebody wants to know who has just started it."""
@@ -70,11 +72,15 @@ In another terminal{_preparation(self.home)}:
 
   soma store "Ada prefers tea at four." --namespace assistant/ada
   soma search "what does Ada drink?"
-  curl --noproxy '*' -H "Authorization: Bearer $(cat {quote(str(self.key_file))})" {self.url}/v1/stats
+  {self._curl()} -H "Authorization: Bearer $(cat {quote(str(self.key_file))})" {self.url}/v1/stats
 
 Programs of yours that are started after `eval "$(soma env)"` find it too.
 Ctrl-C stops it; what is stored stays."""
         )
+
+    def _curl(self) -> str:
+        authority = "" if self.ca_file is None else f" --cacert {quote(str(self.ca_file))}"
+        return f"curl --noproxy '*'{authority}"
 
     def _restarted(self) -> str:
         return "".join(f"; {name} {started_again(count)}" for name, count in self.restarts.items())
@@ -86,6 +92,14 @@ def up(
     *,
     demo: Annotated[
         bool, typer.Option("--demo", help="Import the example memories, run some searches, and stop.")
+    ] = False,
+    secure: Annotated[
+        bool,
+        typer.Option(
+            "--secure",
+            help="Encrypt the brokers, the registry and the API with certificates made on the spot, and give "
+            "every process a user of its own with the rights that it needs.",
+        ),
     ] = False,
     home: Annotated[
         Path | None,
@@ -104,19 +118,22 @@ def up(
     root = invocation_of(context)
     if home is not None:
         root = replace(root, environment={**root.environment, "SOMA_HOME": str(home)})
-    finished = asyncio.run(_until_told_to_stop(_run(root, SystemClock(), demo=demo, as_json=as_json)))
+    finished = asyncio.run(
+        _until_told_to_stop(_run(root, SystemClock(), demo=demo, secure=secure, as_json=as_json))
+    )
     if demo and not finished:
         raise typer.Exit(_INTERRUPTED)
     say(f"stopped; what is stored stays in {root.home}")
 
 
-async def _run(root: Invocation, clock: Clock, *, demo: bool, as_json: bool) -> None:
+async def _run(root: Invocation, clock: Clock, *, demo: bool, secure: bool, as_json: bool) -> None:
     begin = clock.monotonic()
     home = Home(root.home, Random())  # noqa: S311  # chooses ports
     _log_to(home.log("up"))
     with StatusTable(_UNITS, clock, Console(stderr=True, highlight=False)) as table:
         artifacts = Artifacts(root.cache, table.download)
-        async with open_stack(home, artifacts, clock, table.observe, root.environment) as stack:
+        opening = open_stack(home, artifacts, clock, table.observe, root.environment, secure=secure)
+        async with opening as stack:
             if demo:
                 table.close()
                 await _while_it_runs(stack, demonstrate(home.path, root.environment))
@@ -131,7 +148,7 @@ async def _run(root: Invocation, clock: Clock, *, demo: bool, as_json: bool) -> 
 
 def _index(stack: Stack) -> IndexState | None:
     # The API may end in this very moment, and be started again: then nobody knows.
-    with suppress(SomaError), SomaClient(Connection(stack.api.address, stack.api_key)) as client:
+    with suppress(SomaError), SomaClient(Connection.of(stack.client_file)) as client:
         return client.readiness().index
     return None
 
@@ -151,6 +168,7 @@ def _ready(stack: Stack, home: Home, seconds: float, index: IndexState | None) -
         seconds=seconds,
         restarts=stack.restarts,
         index=index,
+        ca_file=None if stack.parts.security is None else stack.parts.security.ca_file,
     )
 
 

@@ -119,7 +119,7 @@ def _of_services(
 def api_connection(root: Invocation, local: ClientFile | None) -> Connection | None:
     """Return the API of the same installation as the settings; None where nobody names it."""
     if local is not None:
-        return Connection(local.url, local.api_key)
+        return Connection.of(local)
     if "SOMA_URL" not in root.environment:
         return None
     try:

@@ -24,6 +24,7 @@ from soma_cli.local.home import LOOPBACK, ports_of
 from soma_cli.settings import KNOWN, PROCESSES, OperatorSettings
 from soma_cli.tasks import in_thread
 from soma_client.client_file import ClientFile
+from soma_client.connection import Connection
 from soma_schemas.admin_client import RenewableAdmin
 from soma_schemas.clock import Clock
 from soma_schemas.configuration import load
@@ -168,24 +169,27 @@ def _database(settings: PostgresSettings) -> bytes:
 
 
 def _metrics(root: Invocation, settings: OperatorSettings, local: ClientFile | None) -> Iterator[Piece]:
-    places: dict[str, tuple[str, str | None]] = {}
+    places: dict[str, Connection] = {}
     if local is not None:
         ports = ports_of(root.home)
-        places = {name: (f"http://{LOOPBACK}:{ports[name]}", None) for name in _OUR_PORTS if name in ports}
+        places = {
+            name: Connection(f"http://{LOOPBACK}:{ports[name]}", "") for name in _OUR_PORTS if name in ports
+        } | {"api": Connection.of(local)}
     else:
         connection = api_connection(root, local)
         if connection is not None:
-            places["api"] = (connection.url, connection.api_key)
+            places["api"] = connection
         if settings.collector.url is not None:
-            places["lag"] = (settings.collector.url, None)
-    for name, (url, key) in places.items():
-        yield Piece(f"metrics/{name}.txt", f"metrics of {name} at {url}", partial(_scrape, url, key))
+            places["lag"] = Connection(settings.collector.url, "")
+    for name, place in places.items():
+        yield Piece(f"metrics/{name}.txt", f"metrics of {name} at {place.url}", partial(_scrape, place))
 
 
-async def _scrape(url: str, key: str | None) -> bytes:
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, **client_options(url)) as client:
-        answer = await client.get(f"{url.rstrip('/')}/metrics", headers=headers)
+async def _scrape(place: Connection) -> bytes:
+    headers = {"Authorization": f"Bearer {place.api_key}"} if place.api_key else {}
+    options = client_options(place.url, place.ca_file)
+    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, **options) as client:
+        answer = await client.get(f"{place.url.rstrip('/')}/metrics", headers=headers)
     answer.raise_for_status()
     return answer.content
 

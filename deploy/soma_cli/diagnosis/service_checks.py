@@ -80,7 +80,7 @@ def clock_of_api(connection: Connection, clock: Clock) -> Sequence[Verdict]:
     """
     before = clock.now()
     try:
-        answer = httpx.get(f"{connection.url}/healthz", **client_options(connection.url))
+        answer = httpx.get(f"{connection.url}/healthz", **client_options(connection.url, connection.ca_file))
         there = parsedate_to_datetime(answer.headers["date"])
     except (httpx.HTTPError, KeyError, ValueError) as error:
         raise ApiUnreachableError(

@@ -22,6 +22,7 @@ from soma_cli.local.home import Home
 from soma_cli.local.kafka import KafkaBroker, plan_nodes
 from soma_cli.local.postgres import Login, Postgres
 from soma_cli.local.registry import Registry
+from soma_cli.local.security import DEPLOYER, RegistryUser, Security
 from soma_cli.local.supervision import Supervisor
 from soma_cli.local.unit import Observer, PartChange, ignore
 from soma_cli.tasks import together
@@ -42,11 +43,16 @@ class Places(BaseModel):
 class BackingServices:
     """The parts of one home. Made by `open_backing_services`."""
 
-    def __init__(self, home: Home, artifacts: Artifacts, clock: Clock, observe: Observer) -> None:
-        nodes = plan_nodes(home, 1)
-        self.kafka = KafkaBroker(home, artifacts, clock, observe, node=nodes[0], nodes=nodes)
+    def __init__(
+        self, home: Home, artifacts: Artifacts, clock: Clock, observe: Observer, *, secure: bool = False
+    ) -> None:
+        self.security = Security(home, clock) if secure else None
+        nodes = plan_nodes(home, 1, secure=secure)
+        self.kafka = KafkaBroker(
+            home, artifacts, clock, observe, node=nodes[0], nodes=nodes, security=self.security
+        )
         self.postgres = Postgres(home, clock, observe)
-        self.registry = Registry(home, artifacts, clock, observe, self.postgres)
+        self.registry = Registry(home, artifacts, clock, observe, self.postgres, security=self.security)
         self._clock = clock
 
     @property
@@ -54,11 +60,19 @@ class BackingServices:
         """Every part."""
         return self.registry, self.kafka, self.postgres
 
-    def places(self, login: Login) -> Places:
-        """Return where a process with this login finds them."""
+    def places(
+        self, login: Login, user: str = DEPLOYER, reader: RegistryUser = RegistryUser.DEPLOYER
+    ) -> Places:
+        """Return where a process finds them.
+
+        Args:
+            login: Of PostgreSQL.
+            user: Of the brokers.
+            reader: Of the registry.
+        """
         return Places(
-            kafka=self.kafka.settings(),
-            registry=self.registry.settings(),
+            kafka=self.kafka.settings(user),
+            registry=self.registry.settings(reader),
             postgres=self.postgres.settings(login),
         )
 
@@ -80,7 +94,12 @@ class BackingServices:
 
 @asynccontextmanager
 async def open_backing_services(
-    home: Home, artifacts: Artifacts, clock: Clock, observe: Observer = ignore
+    home: Home,
+    artifacts: Artifacts,
+    clock: Clock,
+    observe: Observer = ignore,
+    *,
+    secure: bool = False,
 ) -> AsyncIterator[BackingServices]:
     """Run the parts of a home until the block ends; all are ready when it begins.
 
@@ -89,13 +108,14 @@ async def open_backing_services(
         artifacts: The cache with their programs.
         clock: Measures how long they take.
         observe: Hears of every change of every part, a crash too: once all are ready, nothing is restarted.
+        secure: Whether the brokers and the registry speak TLS, and let in only whom they know.
 
     Raises:
         HomeInUseError: Another stack runs on this home.
         LocalStackError: A part could not be fetched or started; none is left running.
     """
     async with hold(home, clock):
-        parts = BackingServices(home, artifacts, clock, observe)
+        parts = BackingServices(home, artifacts, clock, observe, secure=secure)
         try:
             await parts.start()
             yield parts

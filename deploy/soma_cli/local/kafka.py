@@ -11,22 +11,33 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.backing_service import BackingService
 from soma_cli.local.bundles import KAFKA
+from soma_cli.local.certificates import Issued
 from soma_cli.local.child_process import Launch, hold
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
+from soma_cli.local.security import DEPLOYER, Security
 from soma_cli.local.unit import Observer, PartState
-from soma_cli.tasks import together
+from soma_cli.tasks import in_thread, together
 from soma_schemas.clock import Clock
-from soma_schemas.settings import KafkaSettings
+from soma_schemas.kafka_access import Service
+from soma_schemas.settings import KafkaSettings, TopicSettings
 
 _HEAP_MB = 128
 _REQUESTS_BYTES = 32 * 1024 * 1024
 _REPLICATED_FROM = 3
+
+BROKER = "kafka"
+"""The name in the brokers' own certificate."""
+EMBEDDED = "soma-embedded"
+"""The user of the process that is API and vector worker at once."""
+
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
 # Below the folder that a broker runs in.
 _DATA = "data"
@@ -40,14 +51,62 @@ class Node:
     id: int
     port: int
     controller_port: int
+    certificate_port: int | None = None
 
 
-def plan_nodes(home: Home, brokers: int) -> tuple[Node, ...]:
-    """Return the nodes of this home's cluster, on the ports that they had before if those are free."""
+def plan_nodes(home: Home, brokers: int, *, secure: bool = False) -> tuple[Node, ...]:
+    """Return the nodes of this home's cluster, on the ports that they had before if those are free.
+
+    Args:
+        home: Whose.
+        brokers: How many.
+        secure: Whether there are ports for who logs in with a certificate.
+    """
     return tuple(
-        Node(number, home.port(f"kafka-{number}"), home.port(f"kafka-{number}-controller"))
+        Node(
+            number,
+            home.port(f"kafka-{number}"),
+            home.port(f"kafka-{number}-controller"),
+            home.port(f"kafka-{number}-certificate") if secure else None,
+        )
         for number in range(1, brokers + 1)
     )
+
+
+def listener_properties(node: Node, shown: Issued | None, authority: Path | None) -> dict[str, str]:
+    """Return where a broker listens, and who may come in.
+
+    Args:
+        node: Which it is.
+        shown: Its certificate; None where everything is in plain text, and everybody may do anything.
+        authority: Who signed that, and the certificates of clients.
+    """
+    controller = f"CONTROLLER://{LOOPBACK}:{node.controller_port}"
+    if shown is None or authority is None:
+        return {
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        }
+    return {
+        "listeners": f"SASL_SSL://{LOOPBACK}:{node.port},SSL://{LOOPBACK}:{node.certificate_port},{controller}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "SASL_SSL:SASL_SSL,SSL:SSL,CONTROLLER:SSL",
+        "inter.broker.listener.name": "SSL",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(shown.both),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(authority),
+        "listener.name.ssl.ssl.client.auth": "required",
+        "listener.name.controller.ssl.client.auth": "required",
+        # Who shows a certificate is called by its common name.
+        "ssl.principal.mapping.rules": "RULE:^.*CN=([^,]+).*$/$1/",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{_SCRAM} required;",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": f"User:{BROKER};User:{DEPLOYER}",
+    }
 
 
 def broker_properties(node: Node, nodes: Sequence[Node], data: str) -> dict[str, str]:
@@ -64,9 +123,6 @@ def broker_properties(node: Node, nodes: Sequence[Node], data: str) -> dict[str,
         "process.roles": "broker,controller",
         "node.id": str(node.id),
         "controller.quorum.voters": ",".join(f"{one.id}@{LOOPBACK}:{one.controller_port}" for one in nodes),
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         # A list: a comma in a path would make two of one.
         "log.dirs": data,
         # Topics are declared, never made by a typing error.
@@ -108,6 +164,7 @@ class KafkaBroker(BackingService):
         observe: Hears of its changes.
         node: Which of the nodes it is.
         nodes: All nodes of the cluster.
+        security: Certificates and users; without, everybody on this machine may do anything.
     """
 
     def __init__(
@@ -119,11 +176,13 @@ class KafkaBroker(BackingService):
         *,
         node: Node,
         nodes: Sequence[Node],
+        security: Security | None = None,
     ) -> None:
         super().__init__("kafka" if len(nodes) == 1 else f"kafka-{node.id}", home, clock, observe)
         self._program = JavaProgram(artifacts, KAFKA)
         self._node = node
         self._nodes = tuple(nodes)
+        self._security = security
         self._scratch = home.folder("run")
 
     @property
@@ -136,9 +195,13 @@ class KafkaBroker(BackingService):
         """Where it listens."""
         return self.bootstrap
 
-    def settings(self) -> KafkaSettings:
-        """Return what our processes need to reach it."""
-        return KafkaSettings(bootstrap_servers=self.bootstrap)
+    def settings(self, user: str = DEPLOYER) -> KafkaSettings:
+        """Return what a user needs to reach it: the deployer's certificate, or a password."""
+        if self._security is None:
+            return KafkaSettings(bootstrap_servers=self.bootstrap)
+        if user == DEPLOYER:
+            return self._security.kafka_by_certificate(f"{LOOPBACK}:{self._node.certificate_port}")
+        return self._security.kafka(self.bootstrap, user)
 
     async def fetch(self) -> None:
         """Get Kafka's jars."""
@@ -158,6 +221,21 @@ class KafkaBroker(BackingService):
         """Say whether it accepts connections, which it does only once it serves."""
         return self.listens_on(self._node.port)
 
+    async def arrange(self) -> None:
+        """Make the users of a secure broker, with the rights of their services."""
+        if self._security is not None:
+            await in_thread(partial(self._arrange, self._security))
+
+    def _arrange(self, security: Security) -> None:
+        from soma_cli.local.broker_users import apply_rights, apply_users  # noqa: PLC0415  # loaded while it starts
+        from soma_schemas.topic_admin import open_admin  # noqa: PLC0415  # see above
+
+        with open_admin(self.settings()) as admin:
+            users = {EMBEDDED: (Service.API, Service.VECTOR_WORKER)} | {each: (each,) for each in Service}
+            apply_users(admin, {user: security.kafka_password(user) for user in users})
+            for user, services in users.items():
+                apply_rights(admin, services, TopicSettings(), user)
+
     async def conclude(self) -> None:
         """Keep its classes for the next start."""
         await self._program.remember_classes(self._scratch)
@@ -172,7 +250,12 @@ class KafkaBroker(BackingService):
         (folder / unfinished).rename(folder / _DATA)
 
     def _write_properties(self, folder: Path, data: str) -> None:
-        lines = broker_properties(self._node, self._nodes, data).items()
+        security = self._security
+        shown = None if security is None else security.certificate(BROKER)
+        lines = (
+            broker_properties(self._node, self._nodes, data)
+            | listener_properties(self._node, shown, None if security is None else security.ca_file)
+        ).items()
         write_private(folder / _PROPERTIES, "".join(f"{name}={value}\n" for name, value in lines))
 
     async def _launch(self, name: str, folder: Path, program: list[str], *, learn: bool) -> Launch:

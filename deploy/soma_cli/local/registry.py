@@ -9,8 +9,10 @@ from soma_cli.local.child_process import Launch
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
 from soma_cli.local.postgres import Postgres
+from soma_cli.local.security import RegistryUser, Security
 from soma_cli.local.unit import Observer, PartState
 from soma_schemas.clock import Clock
+from soma_schemas.http_clients import client_options
 from soma_schemas.settings import RegistrySettings
 
 _HEAP_MB = 128
@@ -25,31 +27,45 @@ class Registry(BackingService):
         clock: Measures how long it takes.
         observe: Hears of its changes.
         postgres: Where it keeps schemas; must run before it starts.
+        security: Certificates and users; without, everybody on this machine may write.
     """
 
     def __init__(
-        self, home: Home, artifacts: Artifacts, clock: Clock, observe: Observer, postgres: Postgres
+        self,
+        home: Home,
+        artifacts: Artifacts,
+        clock: Clock,
+        observe: Observer,
+        postgres: Postgres,
+        *,
+        security: Security | None = None,
     ) -> None:
         super().__init__("registry", home, clock, observe, needs=[postgres])
         self._program = JavaProgram(artifacts, REGISTRY)
         self._scratch = home.folder("run", "registry.tmp")
         self._postgres = postgres
+        self._security = security
+        self._scheme = "http" if security is None else "https"
         self._port = home.port("registry")
         self._management_port = home.port("registry-management")
 
     @property
     def url(self) -> str:
         """Base URL of the Confluent-compatible API."""
-        return f"http://{LOOPBACK}:{self._port}/apis/ccompat/v7"
+        return f"{self._scheme}://{LOOPBACK}:{self._port}/apis/ccompat/v7"
 
     @property
     def address(self) -> str:
         """Where it listens."""
         return self.url
 
-    def settings(self) -> RegistrySettings:
-        """Return what our processes need to reach it."""
-        return RegistrySettings(url=self.url)
+    def settings(self, user: RegistryUser = RegistryUser.DEPLOYER) -> RegistrySettings:
+        """Return what somebody needs to reach it."""
+        return (
+            RegistrySettings(url=self.url)
+            if self._security is None
+            else self._security.registry(self.url, user)
+        )
 
     async def fetch(self) -> None:
         """Get the registry's program."""
@@ -83,9 +99,11 @@ class Registry(BackingService):
         """Ask its management port, which also looks at the database."""
         if not self.listens_on(self._management_port):
             return False
+        url = f"{self._scheme}://{LOOPBACK}:{self._management_port}/health/ready"
+        options = client_options(url, None if self._security is None else self._security.ca_file)
         try:
-            async with httpx.AsyncClient(trust_env=False, verify=False) as client:  # noqa: S501  # plain http
-                answer = await client.get(f"http://{LOOPBACK}:{self._management_port}/health/ready")
+            async with httpx.AsyncClient(**options) as client:
+                answer = await client.get(url)
         except httpx.TransportError:
             return False
         return answer.status_code == httpx.codes.OK
@@ -97,7 +115,7 @@ class Registry(BackingService):
     def _properties(self) -> dict[str, str]:
         return {
             "quarkus.http.host": LOOPBACK,
-            "quarkus.http.port": str(self._port),
+            "quarkus.http.port" if self._security is None else "quarkus.http.ssl-port": str(self._port),
             # By default it listens for everyone.
             "quarkus.management.host": LOOPBACK,
             "quarkus.management.port": str(self._management_port),
@@ -112,4 +130,28 @@ class Registry(BackingService):
             "apicurio.datasource.jdbc.min-size": "2",
             "apicurio.datasource.jdbc.max-size": "8",
             "apicurio.rules.global.compatibility": "FULL_TRANSITIVE",
+            **({} if self._security is None else _secure_properties(self._security)),
         }
+
+
+def _secure_properties(security: Security) -> dict[str, str]:
+    shown = security.certificate("registry")
+    users = {
+        f"quarkus.security.users.embedded.{kind}.{user}": value
+        for user in RegistryUser
+        for kind, value in (("users", security.registry_password(user)), ("roles", user.role))
+    }
+    return {
+        "quarkus.tls.key-store.pem.0.cert": str(shown.certificate),
+        "quarkus.tls.key-store.pem.0.key": str(shown.key),
+        # Certificates are short-lived: what was put in place of the files counts after this time.
+        "quarkus.tls.reload-period": "10s",
+        "quarkus.http.insecure-requests": "disabled",
+        "quarkus.http.auth.basic": "true",
+        "apicurio.authn.mechanism.priority": "basic",
+        "quarkus.security.users.embedded.enabled": "true",
+        "quarkus.security.users.embedded.plain-text": "true",
+        "apicurio.auth.role-based-authorization": "true",
+        "apicurio.auth.role-source": "token",
+        **users,
+    }

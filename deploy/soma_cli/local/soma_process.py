@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from soma_cli.local.child_process import Launch
 from soma_cli.local.home import LOOPBACK, Home
 from soma_cli.local.unit import Observer, Unit
 from soma_schemas.clock import Clock
+from soma_schemas.http_clients import client_options
 from soma_schemas.vectors.index_errors import IndexIncompleteError
 
 
@@ -25,6 +27,7 @@ class SomaProcess(BackingService):
         arguments: After `soma`.
         environment: All its variables: nothing of ours leaks in.
         port: Where it answers `/readyz`.
+        ca_file: Who signed it, where it speaks HTTPS.
         needs: What it works with.
         after: Those that it does not wait for by itself.
     """
@@ -39,6 +42,7 @@ class SomaProcess(BackingService):
         arguments: Sequence[str],
         environment: Mapping[str, str],
         port: int,
+        ca_file: Path | None = None,
         needs: Sequence[Unit],
         after: Sequence[Unit],
     ) -> None:
@@ -46,11 +50,12 @@ class SomaProcess(BackingService):
         self._arguments = tuple(arguments)
         self._environment = dict(environment)
         self._port = port
+        self._ca_file = ca_file
 
     @property
     def address(self) -> str:
         """Where it listens."""
-        return f"http://{LOOPBACK}:{self._port}"
+        return f"{'http' if self._ca_file is None else 'https'}://{LOOPBACK}:{self._port}"
 
     async def prepare(self) -> Launch:
         """Say how `soma` is started."""
@@ -68,7 +73,7 @@ class SomaProcess(BackingService):
         if not self.listens_on(self._port):
             return False
         try:
-            async with httpx.AsyncClient(trust_env=False, verify=False) as client:  # noqa: S501  # plain http
+            async with httpx.AsyncClient(**client_options(self.address, self._ca_file)) as client:
                 answer = await client.get(f"{self.address}/readyz")
         except httpx.TransportError:
             return False

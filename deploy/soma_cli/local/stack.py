@@ -14,9 +14,11 @@ from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.backing_service import BackingService
 from soma_cli.local.backing_services import BackingServices
 from soma_cli.local.child_process import hold
-from soma_cli.local.home import LOOPBACK, Home
+from soma_cli.local.home import LOOPBACK, Home, write_private
+from soma_cli.local.kafka import EMBEDDED
 from soma_cli.local.master_key import master_key_file
 from soma_cli.local.postgres import Login
+from soma_cli.local.security import RegistryUser
 from soma_cli.local.setup_record import SetupRecord
 from soma_cli.local.signing_key import signing_key_file
 from soma_cli.local.soma_process import SomaProcess
@@ -26,8 +28,9 @@ from soma_cli.settings import WatermarkLogin
 from soma_cli.tasks import first_of, in_thread
 from soma_client.client_file import ClientFile
 from soma_schemas.clock import Clock
-from soma_schemas.configuration import as_environment
+from soma_schemas.configuration import as_environment, secrets_in
 from soma_schemas.errors import MismatchError
+from soma_schemas.kafka_access import Service
 from soma_schemas.lag import CollectorPlace
 from soma_schemas.settings import (
     ENVIRONMENT_PREFIX,
@@ -57,6 +60,8 @@ _TUNABLE = tuple(
     )
 )
 
+_WORK = {Service.POSTGRES_WORKER: "postgres", Service.RETENTION_WORKER: "retention"}
+
 # What leads to an embedding endpoint elsewhere; what stays on this machine goes past every proxy.
 _ROUTES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"})
 
@@ -65,6 +70,13 @@ class _Brokers(BaseModel):
     """Where a process that needs nothing else finds the brokers."""
 
     kafka: KafkaSettings
+
+
+class _Publishing(BaseModel):
+    """Where a program that publishes finds the brokers and the registry."""
+
+    kafka: KafkaSettings
+    registry: RegistrySettings
 
 
 class _Collector(BaseModel):
@@ -94,6 +106,7 @@ class Stack:
         clock: Measures how long things take.
         observe: Hears of every change of everything.
         environment: Variables with which somebody tunes our processes.
+        secure: Whether every hop but the database's is encrypted, and every process has a user of its own.
     """
 
     def __init__(
@@ -103,6 +116,8 @@ class Stack:
         clock: Clock,
         observe: Observer,
         environment: Mapping[str, str],
+        *,
+        secure: bool = False,
     ) -> None:
         self._home = home
         self._clock = clock
@@ -112,7 +127,7 @@ class Stack:
             for name, value in environment.items()
             if name.startswith(_TUNABLE) or name.upper() in _ROUTES
         }
-        self.parts = BackingServices(home, artifacts, clock, observe)
+        self.parts = BackingServices(home, artifacts, clock, observe, secure=secure)
         self._encryption = as_environment(
             _Encryption(encryption=EncryptionSettings(master_key_file=master_key_file(home)))
         )
@@ -124,11 +139,12 @@ class Stack:
         needs = [tables, topics, schemas]
         # Our processes wait for brokers and a registry that are away, so that on a home that is arranged they
         # load while those start; on another one they would find topics and schemas missing, and end.
-        after = [tables] if self._arranged.is_current() else needs
-        self.worker = self._worker("worker", "postgres", needs, after)
+        # Users are made by each start, as the home may have had none: before that nobody is let in.
+        after = [tables] if self._arranged.is_current() and not secure else needs
+        self.worker = self._worker("worker", Service.POSTGRES_WORKER, needs, after)
         self.retention = self._worker(
             "retention",
-            "retention",
+            Service.RETENTION_WORKER,
             needs,
             after,
             {"SOMA_ERASURE__SIGNING_KEY_FILE": str(signing_key_file(home))},
@@ -162,6 +178,13 @@ class Stack:
                 **self._collector(),
                 **self._encryption,
             },
+            publishing=as_environment(
+                _Publishing(
+                    kafka=self.parts.kafka.settings(Service.PRODUCER),
+                    registry=self.parts.registry.settings(RegistryUser.SERVICE),
+                )
+            ),
+            ca_file=None if self.parts.security is None else self.parts.security.ca_file,
         )
 
     async def start(self) -> None:
@@ -232,7 +255,7 @@ class Stack:
     def _worker(
         self,
         name: str,
-        work: str,
+        service: Service,
         needs: Sequence[Unit],
         after: Sequence[Unit],
         more: Mapping[str, str] = MappingProxyType({}),
@@ -243,11 +266,11 @@ class Stack:
             self._home,
             self._clock,
             self._observe,
-            arguments=["work", work],
+            arguments=["work", _WORK[service]],
             environment={
                 **_one_of_its_groups(name),
                 **self._tuned,
-                **as_environment(self.parts.places(Login.WORKER)),
+                **self._settings(name, self.parts.places(Login.WORKER, service, RegistryUser.SERVICE)),
                 **self._encryption,
                 "SOMA_WORKER__PORT": str(door),
                 **more,
@@ -267,7 +290,7 @@ class Stack:
             arguments=["lag", "collect"],
             environment={
                 **self._tuned,
-                **as_environment(_Brokers(kafka=self.parts.kafka.settings())),
+                **self._settings("lag", _Brokers(kafka=self.parts.kafka.settings(Service.LAG_COLLECTOR))),
                 "SOMA_LAG__HOST": LOOPBACK,
                 "SOMA_LAG__PORT": str(door),
             },
@@ -275,6 +298,27 @@ class Stack:
             needs=[self.parts.kafka],
             after=[],
         )
+
+    def _settings(self, process: str, *groups: BaseModel) -> dict[str, str]:
+        """Return settings as variables; the secrets of a secure stack are files, which can be replaced."""
+        settings = {name: value for group in groups for name, value in as_environment(group).items()}
+        if self.parts.security is None:
+            return settings
+        folder = self._home.folder("secrets", "processes", process)
+        secrets = frozenset[str]().union(*map(secrets_in, groups)) & settings.keys()
+        for name in secrets:
+            write_private(folder / name, settings[name] + "\n")
+        shown = {name: value for name, value in settings.items() if name not in secrets}
+        return {**shown, "SOMA_SECRETS_DIR": str(folder)}
+
+    def _certificate(self) -> dict[str, str]:
+        if self.parts.security is None:
+            return {}
+        shown = self.parts.security.certificate("api")
+        return {
+            "SOMA_API__TLS_CERTIFICATE_FILE": str(shown.certificate),
+            "SOMA_API__TLS_KEY_FILE": str(shown.key),
+        }
 
     def _collector(self) -> dict[str, str]:
         return as_environment(_Collector(collector=CollectorPlace(url=self.lag.address)))
@@ -292,15 +336,18 @@ class Stack:
             environment={
                 **_one_of_its_groups("api"),
                 **self._tuned,
-                **as_environment(self.parts.places(Login.API)),
+                **self._settings(
+                    "api", self.parts.places(Login.API, EMBEDDED, RegistryUser.SERVICE), watermarks
+                ),
                 **self._encryption,
-                **as_environment(watermarks),
+                **self._certificate(),
                 "SOMA_API__HOST": LOOPBACK,
                 "SOMA_API__PORT": str(door),
                 "SOMA_WORKER__PORT": str(self._home.port("api-worker")),
                 **self._collector(),
             },
             port=door,
+            ca_file=None if self.parts.security is None else self.parts.security.ca_file,
             needs=needs,
             after=after,
         )
@@ -351,6 +398,8 @@ async def open_stack(
     clock: Clock,
     observe: Observer = ignore,
     environment: Mapping[str, str] | None = None,
+    *,
+    secure: bool = False,
 ) -> AsyncIterator[Stack]:
     """Run everything until the block ends; it answers requests when the block begins.
 
@@ -362,13 +411,14 @@ async def open_stack(
         clock: Measures how long things take.
         observe: Hears of every change of everything, a crash too.
         environment: Variables with which somebody tunes our processes.
+        secure: Whether every hop but the database's is encrypted, and every process has a user of its own.
 
     Raises:
         HomeInUseError: Another stack runs on this home.
         SomaError: Something could not be fetched or started; nothing is left running.
     """
     async with hold(home, clock):
-        stack = Stack(home, artifacts, clock, observe, environment or {})
+        stack = Stack(home, artifacts, clock, observe, environment or {}, secure=secure)
         try:
             await stack.start()
             write_client_file(home.path, stack.client_file)

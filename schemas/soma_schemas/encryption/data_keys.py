@@ -253,7 +253,7 @@ def _open_pool(postgres: PostgresSettings) -> "Pool":
     import psycopg_pool  # noqa: PLC0415  # see above
 
     return psycopg_pool.ConnectionPool(
-        postgres.conninfo(),
+        postgres.conninfo,
         min_size=0,
         max_size=_CONNECTIONS,
         timeout=postgres.connect_timeout.total_seconds(),

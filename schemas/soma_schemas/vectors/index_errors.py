@@ -9,11 +9,13 @@ SomaError
 ├── SearchTooCostlyError    the index does not answer this question: it would hold up all others
 ├── IndexRefusedError       the index does not take this point
 ├── IndexServerError        the index's server will not answer until an operator acts
+│   └── IndexAccessError    it and this process do not come together
 ├── IndexIncompleteError    the index has not yet all that it should have
 └── MismatchError           the collection is not as declared (soma_schemas.errors)
 """
 
 from soma_schemas.errors import SomaError
+from soma_schemas.refusals import AccessError
 
 
 class UnfitVectorError(SomaError):
@@ -97,6 +99,10 @@ class IndexServerError(SomaError):
     """The server of the index will not answer until an operator acts."""
 
     code = "index_server"
+
+
+class IndexAccessError(IndexServerError, AccessError):
+    """The server of the index and this process do not come together, however often it is tried."""
 
 
 class IndexIncompleteError(SomaError):

@@ -1,7 +1,8 @@
 """A Qdrant server's collection: how both sides connect to it, and how the writing side makes it."""
 
 import math
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -54,31 +55,35 @@ async def open_client(settings: VectorSettings) -> AsyncIterator[AsyncQdrantClie
         OSError: The file of the authority cannot be read.
     """
     address = urlsplit(settings.url)
-    headers = {}
-    if settings.api_key is not None:
-        # As a header, since the client's own parameter warns on every start, past the log.
-        headers["api-key"] = settings.api_key.get_secret_value()
-        if address.scheme == "http":
-            log.warning("vectors_key_travels_unencrypted")
+    if settings.api_key is not None and address.scheme == "http":
+        log.warning("vectors_key_travels_unencrypted")
     options: dict[str, Any] = dict(_CHANNEL)
     if settings.ca_file is not None:
         options["root_certificates"] = settings.ca_file.read_bytes()
     if stays_here(settings.url):
         options["grpc.enable_http_proxy"] = 0
-    client = AsyncQdrantClient(
-        url=settings.url,
-        grpc_port=address.port or GRPC_PORT,
-        prefer_grpc=True,
-        headers=headers,
-        timeout=max(1, math.ceil(settings.timeout.total_seconds())),
-        grpc_options=options,
-        check_compatibility=False,  # it would ask the server inside the constructor, over HTTP
-        trust_env=False,  # of its HTTP client, which is never used, and fails on proxies that it cannot use
-    )
+    with warnings.catch_warnings():
+        # It warns of a key without TLS past the log, which has told that above.
+        warnings.simplefilter("ignore", UserWarning)
+        client = _client(settings, address.port or GRPC_PORT, options)
     try:
         yield client
     finally:
         await client.close()
+
+
+def _client(settings: VectorSettings, port: int, options: Mapping[str, Any]) -> AsyncQdrantClient:
+    return AsyncQdrantClient(
+        url=settings.url,
+        grpc_port=port,
+        prefer_grpc=True,
+        # Asked for at each request: a key may be replaced meanwhile. Qdrant takes keys as bearer tokens too.
+        auth_token_provider=None if settings.api_key is None else settings.api_key.get_secret_value,
+        timeout=max(1, math.ceil(settings.timeout.total_seconds())),
+        grpc_options=dict(options),
+        check_compatibility=False,  # it would ask the server inside the constructor, over HTTP
+        trust_env=False,  # of its HTTP client, which is never used, and fails on proxies that it cannot use
+    )
 
 
 class Behind(NamedTuple):

@@ -7,26 +7,26 @@ import grpc
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
 from soma_schemas.errors import MismatchError, SomaError
-from soma_schemas.vectors.index_errors import IndexRefusedError, IndexServerError, IndexUnavailableError
+from soma_schemas.refusals import VECTORS, tls_refusal
+from soma_schemas.vectors.index_errors import (
+    IndexAccessError,
+    IndexRefusedError,
+    IndexServerError,
+    IndexUnavailableError,
+)
 
 # gRPC has one status for every connection that fails; only its words tell which will never succeed.
+_NO_GRPC = (
+    "what answers at SOMA_VECTORS__URL does not speak gRPC",
+    "Name Qdrant's gRPC port, which is 6334 unless it was changed.",
+)
 _NEVER = {
-    "TSI_PROTOCOL_FAILURE": (
-        "TLS with the vector index fails",
-        "Check the scheme of SOMA_VECTORS__URL, and that SOMA_VECTORS__CA_FILE signed the server.",
-    ),
     "Failed to create security handshaker": (
         "no connection with TLS can be made from SOMA_VECTORS__CA_FILE",
         "Name a PEM file of the authority that signed the server.",
     ),
-    "does not match SSL server name": (
-        "the certificate of the vector index is for another host",
-        "Name the host in SOMA_VECTORS__URL as its certificate does.",
-    ),
-    "http1.x server (HTTP status 400)": (
-        "what answers at SOMA_VECTORS__URL does not speak gRPC",
-        "Name Qdrant's gRPC port, which is 6334 unless it was changed.",
-    ),
+    "http1.x server (HTTP status 400)": _NO_GRPC,
+    "missing selected ALPN property": _NO_GRPC,
 }
 
 
@@ -53,6 +53,8 @@ def _meaning(status: grpc.StatusCode, details: str) -> SomaError:
     for part, (message, remedy) in _NEVER.items():
         if part in details:
             return IndexServerError(message, remedy=remedy)
+    if status is grpc.StatusCode.UNAVAILABLE and (refusal := tls_refusal(VECTORS, details)) is not None:
+        return IndexAccessError.of(refusal)
     match status:
         case grpc.StatusCode.UNAVAILABLE:
             return IndexUnavailableError(f"the vector index does not answer: {details}")
@@ -75,10 +77,7 @@ def _meaning(status: grpc.StatusCode, details: str) -> SomaError:
                 remedy="Start the vector worker (`soma work vectors`): it makes the collection.",
             )
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return IndexServerError(
-                f"the vector index does not let us in: {status.name}",
-                remedy="Check SOMA_VECTORS__API_KEY: workers write the collection, the API reads it.",
-            )
+            return IndexAccessError.of(VECTORS.credentials_refused())
         case grpc.StatusCode.UNIMPLEMENTED:
             return IndexServerError(
                 "the vector index does not know a call of ours",

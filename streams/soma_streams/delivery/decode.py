@@ -1,5 +1,6 @@
 """From bytes to valid events: pure, total, and honest about what can never be one."""
 
+import asyncio
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 import fastavro
+import httpx2
 from confluent_kafka.schema_registry import SchemaRegistryError
 from pydantic import TypeAdapter
 
@@ -18,7 +20,7 @@ from soma_schemas.events import MemoryEvent
 from soma_schemas.fields import Tenant
 from soma_schemas.limits import Limits
 from soma_schemas.moments import of_timestamp
-from soma_schemas.registry import RegistryUnreachableError, open_async_registry
+from soma_schemas.registry import RegistryUnreachableError, open_async_registry, registry_refusal
 from soma_schemas.settings import RegistrySettings
 from soma_schemas.versions import Position, pack_version, unpack_version
 from soma_schemas.violations import ContractError
@@ -119,6 +121,7 @@ class WriterSchemas:
 
         Raises:
             SchemaRegistryError: The registry refuses to answer.
+            RegistryAccessError: It does not let this process in.
             RegistryUnreachableError: What answers is no registry.
             httpx2.HTTPError: It cannot be reached.
         """
@@ -131,7 +134,10 @@ class WriterSchemas:
             except SchemaRegistryError as error:
                 if error.http_status_code == _NOT_FOUND:
                     continue
-                raise
+                raise registry_refusal(error, f"schema {schema_id}") or error from error
+            except httpx2.HTTPError as error:
+                refusal = await asyncio.to_thread(registry_refusal, error, f"schema {schema_id}")
+                raise refusal or error from error
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 # A page of a proxy, say: it tells nothing of the event.
                 raise RegistryUnreachableError("what answers for the registry is no registry") from error

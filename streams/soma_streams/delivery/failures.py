@@ -9,7 +9,9 @@ import psycopg_pool
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.schema_registry import SchemaRegistryError
 
+from soma_schemas.postgres_access import refusal_in_words
 from soma_schemas.producer import DeliveryTimeoutError, LogClosedError
+from soma_schemas.refusals import AccessError
 from soma_schemas.registry import RegistryUnreachableError
 from soma_schemas.topic_admin import BrokerError
 from soma_schemas.violations import ContractError
@@ -34,6 +36,8 @@ def classify(error: BaseException) -> FailureClass:
             return FailureClass.POISON
         case RegistryUnreachableError() | DeliveryTimeoutError() | LogClosedError():
             return FailureClass.TRANSIENT
+        case AccessError():
+            return FailureClass.SYSTEMIC
         case BrokerError(__cause__=KafkaException() as cause):
             return classify(cause)
         case BrokerError() | DeliveryTimeoutError():
@@ -84,27 +88,14 @@ _POSTGRES_TRANSIENT = (
     "25P03",  # our own transaction sat idle for too long
     "25P04",  # our own transaction took too long
 )
-# A failed connection carries no SQLSTATE, whatever the cause; messages are fixed to lc_messages=C.
-_POSTGRES_REFUSALS = (
-    "authentication failed",
-    "does not exist",
-    "no pg_hba.conf entry",
-    "is not permitted to log in",
-    "permission denied for database",
-    "no password supplied",
-    "server does not support SSL",
-    "certificate verify failed",
-    "root certificate file",
-)
 
 
 def _by_postgres(error: psycopg.Error) -> FailureClass:
     state = error.sqlstate
     if state is None:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            text = str(error)
-            refused = any(refusal in text for refusal in _POSTGRES_REFUSALS)
-            return FailureClass.SYSTEMIC if refused else FailureClass.TRANSIENT
+            # A failed connection carries no SQLSTATE, whatever the cause.
+            return FailureClass.TRANSIENT if refusal_in_words(error) is None else FailureClass.SYSTEMIC
         # psycopg itself could not put the value on the wire.
         return FailureClass.POISON if isinstance(error, psycopg.DataError) else FailureClass.SYSTEMIC
     if state.startswith(_POSTGRES_POISON):
@@ -129,6 +120,7 @@ RECORD_REFUSALS = frozenset(
 _KAFKA_SYSTEMIC = RECORD_REFUSALS | frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own codes are spelt so

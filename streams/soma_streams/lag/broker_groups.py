@@ -16,9 +16,9 @@ from aiokafka.protocol.api import Request  # type: ignore[import-untyped]
 from aiokafka.protocol.commit import OffsetFetchRequest  # type: ignore[import-untyped]
 from aiokafka.protocol.metadata import MetadataRequest  # type: ignore[import-untyped]
 
-from soma_schemas.settings import KafkaSettings, SecurityProtocol
+from soma_schemas.broker_access import tls_context
+from soma_schemas.settings import KafkaSettings
 from soma_schemas.topic_admin import BrokerError
-from soma_streams.kafka_security import ssl_context
 from soma_streams.lag.facts import GroupSeen, GroupsSeen, Member, Place
 
 _TIMEOUT_SECONDS = 5.0
@@ -127,7 +127,6 @@ class BrokerGroups:
 
     def _open(self) -> AIOKafkaClient:
         kafka = self._kafka
-        plain = kafka.security_protocol is SecurityProtocol.PLAINTEXT
         password = kafka.sasl_password
         return AIOKafkaClient(
             bootstrap_servers=kafka.bootstrap_servers,
@@ -135,7 +134,7 @@ class BrokerGroups:
             request_timeout_ms=int(_TIMEOUT_SECONDS * 1000),
             metadata_max_age_ms=_NEVER_MS,
             security_protocol=kafka.security_protocol.value,
-            ssl_context=None if plain else ssl_context(kafka),
+            ssl_context=tls_context(kafka),
             sasl_mechanism="SCRAM-SHA-512",
             sasl_plain_username=kafka.sasl_username,
             sasl_plain_password=None if password is None else password.get_secret_value(),

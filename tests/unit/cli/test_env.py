@@ -23,6 +23,10 @@ LOCAL = ClientFile(
         "SOMA_REGISTRY__URL": "http://127.0.0.1:20003",
         "SOMA_POSTGRES__PASSWORD": "secret",
     },
+    publishing={
+        "SOMA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:20001",
+        "SOMA_REGISTRY__URL": "http://127.0.0.1:20003",
+    },
 )
 VARIABLES = {
     "SOMA_URL": "http://127.0.0.1:8421",

@@ -11,17 +11,23 @@ from soma_command import Soma
 from soma_schemas.configuration import as_environment, load, variable_name
 
 CANARY = "a-canary-of-more-than-thirty-two-characters"
-# Which settings a secret needs beside it.
+# Which settings secrets need beside them.
 BESIDE = {
     "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
     "SOMA_KAFKA__SASL_USERNAME": "somebody",
     "SOMA_KAFKA__SASL_PASSWORD": CANARY,
-    "SOMA_REGISTRY__USERNAME": "somebody",
     # Ports on which nobody listens.
     "SOMA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
     "SOMA_REGISTRY__URL": "http://127.0.0.1:1",
     "SOMA_POSTGRES__PORT": "1",
 }
+
+USER_OF_THE_REGISTRY = {"SOMA_REGISTRY__USERNAME": "somebody"}
+
+
+def beside(name: str) -> dict[str, str]:
+    """Return what a secret's setting needs beside it."""
+    return BESIDE | (USER_OF_THE_REGISTRY if name == "SOMA_REGISTRY__PASSWORD" else {})
 
 
 def secrets_of(part: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -53,6 +59,7 @@ def test_every_kind_of_secret_is_tried() -> None:
         "SOMA_NEXT_EMBEDDER__API_KEY",
         "SOMA_POSTGRES__PASSWORD",
         "SOMA_REGISTRY__PASSWORD",
+        "SOMA_REGISTRY__TOKEN",
         "SOMA_TRACING__HEADERS",
         "SOMA_VECTORS__API_KEY",
         "SOMA_WATERMARKS__PASSWORD",
@@ -61,7 +68,9 @@ def test_every_kind_of_secret_is_tried() -> None:
 
 @pytest.mark.parametrize(("process", "name"), SECRETS)
 def test_white_space_around_a_secret_is_no_part_of_it(process: Process, name: str) -> None:
-    loaded = load(PROCESSES[process], environment={**BESIDE, name: f" \t{holding(name)} \r\n"}, known=KNOWN)
+    loaded = load(
+        PROCESSES[process], environment={**beside(name), name: f" \t{holding(name)} \r\n"}, known=KNOWN
+    )
 
     assert as_environment(loaded.settings)[name] == holding(name)
 
@@ -72,7 +81,7 @@ def test_a_secret_that_cannot_be_one_is_told_by_its_name(
     process: Process, name: str, broken: str, soma: Soma
 ) -> None:
     for command in ("show", "check"):
-        ran = soma("--traceback", "config", command, process, environment={**BESIDE, name: broken})
+        ran = soma("--traceback", "config", command, process, environment={**beside(name), name: broken})
 
         assert ran.code == 1
         assert name in ran.out + ran.err
@@ -138,7 +147,9 @@ def test_an_address_with_a_secret_in_it_is_refused_without_telling_it(url: str, 
 def test_what_meets_nobody_tells_no_secret(command: list[str], soma: Soma) -> None:
     environment = {
         **BESIDE,
-        **{name: holding(name) for name in EVERY_SECRET},
+        # A registry is logged in to in one way.
+        **USER_OF_THE_REGISTRY,
+        **{name: holding(name) for name in EVERY_SECRET if name != "SOMA_REGISTRY__TOKEN"},
         "SOMA_URL": "http://127.0.0.1:1",
         "SOMA_API_KEY": CANARY,
     }

@@ -4,11 +4,22 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import ValidationError
 
+from soma_api.settings import GatewaySettings
 from soma_schemas.configuration import REDACTED, as_environment, load
 from soma_schemas.errors import ConfigurationError
-from soma_schemas.settings import ProcessSettings, PublishingSettings
-from soma_streams.settings import VectorWorkerSettings
+from soma_schemas.secret_files import fingerprint
+from soma_schemas.settings import (
+    KafkaSettings,
+    PostgresSettings,
+    ProcessSettings,
+    PublishingSettings,
+    RegistrySettings,
+    SettingsGroup,
+)
+from soma_streams.settings import PostgresWorkerSettings, VectorWorkerSettings
 
 PASSWORD = {
     "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
@@ -167,3 +178,117 @@ def test_every_setting_says_what_it_does(process: type[ProcessSettings]) -> None
     ]
 
     assert undescribed == []
+
+
+def in_a_file(folder: Path, password: str) -> KafkaSettings:
+    (folder / "SOMA_KAFKA__SASL_PASSWORD").write_text(f"{password}\n")
+    environment = {
+        "SOMA_SECRETS_DIR": str(folder),
+        "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "SOMA_KAFKA__SASL_USERNAME": "somebody",
+    }
+    return load(PublishingSettings, environment=environment).settings.kafka
+
+
+def test_a_secret_in_a_file_is_read_again_whenever_it_is_used(tmp_path: Path) -> None:
+    kafka = in_a_file(tmp_path, "first")
+
+    assert kafka.librdkafka()["sasl.password"] == "first"
+    (tmp_path / "SOMA_KAFKA__SASL_PASSWORD").write_text("second\n")
+    assert kafka.librdkafka()["sasl.password"] == "second"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"a\nb"])
+def test_what_a_file_held_last_counts_while_it_holds_no_secret(tmp_path: Path, content: bytes | None) -> None:
+    kafka = in_a_file(tmp_path, "first")
+    file = tmp_path / "SOMA_KAFKA__SASL_PASSWORD"
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+
+    assert kafka.librdkafka()["sasl.password"] == "first"
+
+
+def test_a_secret_of_the_environment_is_not_read_from_the_file_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "SOMA_POSTGRES__PASSWORD").write_text("of the file")
+    environment = {"SOMA_SECRETS_DIR": str(tmp_path), "SOMA_POSTGRES__PASSWORD": "of the environment"}
+
+    postgres = load(PostgresWorkerSettings, environment=environment).settings.postgres
+
+    assert postgres.password.get_secret_value() == "of the environment"
+
+
+def test_a_fingerprint_changes_with_a_secret_and_with_a_file_and_tells_neither(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("-----BEGIN CERTIFICATE-----\nfirst")
+    kafka = in_a_file(tmp_path, "first").model_copy(update={"ssl_ca_file": authority})
+    seen = [fingerprint(kafka), fingerprint(kafka)]
+    (tmp_path / "SOMA_KAFKA__SASL_PASSWORD").write_text("second")
+    seen.append(fingerprint(kafka))
+    authority.write_text("-----BEGIN CERTIFICATE-----\nsecond")
+    seen.append(fingerprint(kafka))
+
+    assert seen[0] == seen[1]
+    assert len(set(seen)) == 3
+    assert not any("first" in each or "second" in each for each in seen)
+
+
+@pytest.mark.parametrize(
+    ("group", "values", "said"),
+    [
+        (RegistrySettings, {"username": "somebody"}, "username and password come together"),
+        (
+            RegistrySettings,
+            {"username": "somebody", "password": "x", "token": "y"},
+            "username and password, or a token",
+        ),
+        (PostgresSettings, {"ca_file": "CA", "sslmode": "require"}, "it would not be used"),
+        (PostgresSettings, {"certificate_file": "CA"}, "come together"),
+        (KafkaSettings, {"ssl_ca_file": "CA"}, "they would not be used"),
+        (GatewaySettings, {"tls_certificate_file": "CA"}, "come together"),
+    ],
+)
+def test_what_would_not_be_used_is_refused(
+    tmp_path: Path, group: type[SettingsGroup], values: dict[str, str], said: str
+) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("-----BEGIN CERTIFICATE-----")
+    given = {name: str(authority) if value == "CA" else value for name, value in values.items()}
+
+    with pytest.raises(ValidationError, match=said):
+        group.model_validate(given)
+
+
+def test_postgres_is_reached_with_the_files_that_the_settings_name(tmp_path: Path) -> None:
+    for name in ("ca", "certificate", "key"):
+        (tmp_path / name).write_text("-----BEGIN X-----")
+    settings = PostgresSettings(
+        sslmode="verify-full",
+        ca_file=tmp_path / "ca",
+        certificate_file=tmp_path / "certificate",
+        key_file=tmp_path / "key",
+    )
+
+    login = conninfo_to_dict(settings.conninfo())
+
+    assert (login["sslmode"], login["sslrootcert"], login["sslcert"], login["sslkey"]) == (
+        "verify-full",
+        str(tmp_path / "ca"),
+        str(tmp_path / "certificate"),
+        str(tmp_path / "key"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "header"),
+    [
+        ({}, None),
+        ({"username": "somebody", "password": "hunter2"}, "Basic c29tZWJvZHk6aHVudGVyMg=="),
+        ({"token": "abc"}, "Bearer abc"),
+    ],
+)
+def test_the_registry_is_asked_with_the_header_of_its_way_to_log_in(
+    values: dict[str, str], header: str | None
+) -> None:
+    assert RegistrySettings.model_validate(values).authorization() == header

@@ -10,7 +10,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from fakes import FakeClock
+from soma_schemas.refusals import BROKERS
 from soma_schemas.settings import KafkaSettings
+from soma_schemas.topic_admin import BrokerAccessError
 from soma_streams.delivery.retry import StoreAvailability
 from soma_streams.watchdog import GroupOnBrokers, Standing, Stillness, Watchdog
 from waiting import eventually
@@ -21,12 +23,17 @@ class Brokers:
 
     def __init__(self, **partitions: Standing) -> None:
         self.partitions = {int(name[1:]): standing for name, standing in partitions.items()}
-        self.refusal: Exception | None = None
+        self.failure: Exception | None = None
+        self.refuses: BrokerAccessError | None = None
 
     def standings(self) -> Mapping[int, Standing]:
-        if self.refusal is not None:
-            raise self.refusal
+        if self.failure is not None:
+            raise self.failure
         return self.partitions
+
+    def refusal(self, error: Exception) -> BrokerAccessError | None:
+        assert error is self.failure
+        return self.refuses
 
 
 class Group:
@@ -117,9 +124,39 @@ async def test_brokers_that_do_not_answer_are_no_stillness(refusal: Exception) -
     clock, brokers = FakeClock(), Brokers(p0=Standing(3, 7))
     watchdog = a_watchdog(brokers, Group({0}), clock)
     await stillness_after(watchdog, clock, 100)
-    brokers.refusal = refusal
+    brokers.failure = refusal
 
     assert await stillness_after(watchdog, clock, 3600) == 0
+
+
+async def test_brokers_that_refuse_for_longer_than_a_rotation_takes_end_the_group() -> None:
+    clock, brokers = FakeClock(), Brokers(p0=Standing(3, 7))
+    watchdog = a_watchdog(brokers, Group({0}), clock)
+    brokers.failure = KafkaException(KafkaError(KafkaError._TRANSPORT))
+    brokers.refuses = BrokerAccessError.of(BROKERS.credentials_refused())
+
+    await watchdog.look()
+    clock.advance(59)
+    await watchdog.look()
+    clock.advance(1)
+    with pytest.raises(BrokerAccessError) as refused:
+        await watchdog.look()
+
+    assert refused.value.code == "credentials_refused"
+    assert "SOMA_KAFKA__SASL_PASSWORD" in (refused.value.remedy or "")
+
+
+async def test_brokers_that_refuse_for_as_long_as_a_rotation_takes_do_not_end_the_group() -> None:
+    clock, brokers = FakeClock(), Brokers(p0=Standing(3, 7))
+    watchdog = a_watchdog(brokers, Group({0}), clock)
+    refusal = BrokerAccessError.of(BROKERS.credentials_refused())
+    for answers in (False, True, False):
+        brokers.failure = None if answers else KafkaException(KafkaError(KafkaError._TRANSPORT))
+        brokers.refuses = refusal
+        await watchdog.look()
+        clock.advance(50)
+
+    assert watchdog.still_seconds == 0
 
 
 def test_its_client_is_not_closed_under_a_look(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def logs() -> Iterable[BrokerLogs]:
     opened = BrokerLogs(KafkaSettings())
     client = opened._admin.client
     yield opened
-    opened._admin.client = client
+    opened._admin._client = client
     opened.close()
 
 
@@ -44,7 +44,7 @@ def test_a_refusal_is_the_topics_own(logs: BrokerLogs) -> None:
         "electing": refusal(KafkaError.LEADER_NOT_AVAILABLE),
         "gone": refusal(KafkaError.UNKNOWN_TOPIC_OR_PART),
     }
-    logs._admin.client = SimpleNamespace(describe_topics=lambda *_, **__: answers)  # type: ignore[assignment]
+    logs._admin._client = SimpleNamespace(describe_topics=lambda *_, **__: answers)  # type: ignore[assignment]
 
     found = logs.topics(answers)
 
@@ -58,7 +58,7 @@ def test_a_refusal_is_the_topics_own(logs: BrokerLogs) -> None:
 @pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, KafkaError._TRANSPORT])
 def test_silence_is_the_brokers(logs: BrokerLogs, code: int) -> None:
     answers = {"mine": refusal(code)}
-    logs._admin.client = SimpleNamespace(describe_topics=lambda *_, **__: answers)  # type: ignore[assignment]
+    logs._admin._client = SimpleNamespace(describe_topics=lambda *_, **__: answers)  # type: ignore[assignment]
 
     with pytest.raises(BrokerError):
         logs.topics(answers)
@@ -70,7 +70,7 @@ def test_a_partition_that_is_refused_has_its_reason(logs: BrokerLogs) -> None:
         TopicPartition(*first): told(offset=7),
         TopicPartition(*second): refusal(KafkaError.LEADER_NOT_AVAILABLE),
     }
-    logs._admin.client = SimpleNamespace(list_offsets=lambda *_, **__: answers)  # type: ignore[assignment]
+    logs._admin._client = SimpleNamespace(list_offsets=lambda *_, **__: answers)  # type: ignore[assignment]
 
     assert logs.bounds([first, second]) == {first: Bounds(7, 7), second: "Broker: Leader not available"}
     assert logs.bounds([]) == {}
@@ -94,6 +94,6 @@ def test_retention_is_read_from_the_topics_configuration(
         ConfigResource(ResourceType.TOPIC, "mine"): entries,
         ConfigResource(ResourceType.TOPIC, "secret"): refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED),
     }
-    logs._admin.client = SimpleNamespace(describe_configs=lambda *_, **__: answers)  # type: ignore[assignment]
+    logs._admin._client = SimpleNamespace(describe_configs=lambda *_, **__: answers)  # type: ignore[assignment]
 
     assert logs.retention(["mine", "secret"]) == {"mine": expected}
