@@ -32,8 +32,8 @@ CODES = {
 FAULTS = pytest.mark.parametrize("fault", list(Fault))
 
 
-def asked(port: int, context: ssl.SSLContext | None, **options: bool) -> str | None:
-    refusal = refusal_at(BROKERS, "127.0.0.1", port, context, **options)
+def asked(port: int, context: ssl.SSLContext | None) -> str | None:
+    refusal = refusal_at(BROKERS, "127.0.0.1", port, context)
     return None if refusal is None else refusal.code
 
 

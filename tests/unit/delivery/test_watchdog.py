@@ -32,7 +32,7 @@ class Brokers:
         return self.partitions
 
     def refusal(self, error: Exception) -> BrokerAccessError | None:
-        assert error is self.failure
+        assert type(error) is type(self.failure)
         return self.refuses
 
 
