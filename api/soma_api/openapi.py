@@ -108,6 +108,8 @@ def describe(application: FastAPI, routers: Sequence[APIRouter]) -> dict[str, An
                     answer["description"] = _SUCCESSES[status]
             for status, media_type, example in written[path, method]:
                 operation["responses"][status]["content"][media_type]["example"] = example
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _as_sent(parameter["schema"])
             if (path, method) in bodies:
                 operation["requestBody"] = _described(bodies[path, method])
                 operation["responses"] |= {
@@ -152,6 +154,15 @@ def _bodies(routers: Sequence[APIRouter]) -> Iterator[tuple[tuple[str, str], Jso
     for method, route in routes_of(routers):
         for body in dependencies_of(route, JsonBody):
             yield (route.path_format, method.lower()), body
+
+
+def _as_sent(schema: dict[str, Any]) -> dict[str, Any]:
+    # A parameter is left out or has a text; null, which stands for the one, cannot be sent.
+    match schema:
+        case {"anyOf": [only, {"type": "null"}], **rest}:
+            return {**only, **rest}
+        case _:
+            return schema
 
 
 def _security(permission: RoutePermission) -> list[dict[str, list[str]]]:

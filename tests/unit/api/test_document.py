@@ -99,6 +99,15 @@ def test_refusals_are_problems_and_nothing_else() -> None:
                 assert set(answer["content"]) == {"application/problem+json"}, (path, status)
 
 
+def test_no_parameter_is_null_which_nobody_can_send() -> None:
+    schemas = [
+        parameter["schema"] for *_, operation in OPERATIONS for parameter in operation.get("parameters", ())
+    ]
+
+    assert len(schemas) > 50
+    assert [schema for schema in schemas if {"type": "null"} in schema.get("anyOf", ())] == []
+
+
 def contents(operation: Any) -> Iterator[tuple[str, Any]]:
     """Yield what is sent and what is answered, with its name."""
     parts = {"body": operation.get("requestBody", {}), **operation["responses"]}
