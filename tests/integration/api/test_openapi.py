@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import schemathesis
-from hypothesis import settings
+from hypothesis import assume, settings
 from schemathesis import Case
 from schemathesis.checks import CHECKS, load_all_checks
 
@@ -34,6 +35,9 @@ NOT_ASKED: Any = [
     # A position that is not visible in time is 503 by design; a 500 is looked for below.
     CHECKS.get_one("not_a_server_error"),
 ]
+
+# The server refuses a head of more than 64 KiB, and closes the connection, before the API sees it.
+MOST_OF_A_HEAD = 60_000
 
 BRIEFLY = timedelta(milliseconds=10)
 
@@ -101,6 +105,7 @@ def test_every_answer_is_one_that_the_description_has(case: Case[Any], served: A
 def test_without_a_credential_nothing_is_told_and_every_answer_is_described(
     case: Case[Any], served: Any
 ) -> None:
+    assume(fits(case))
     SENT["without a credential"] += 1
     # What schemathesis makes up as a credential is as good as none.
     answer = case.call(base_url=served.url, headers={"Authorization": "Bearer soma_made_up"})
@@ -118,8 +123,15 @@ def test_every_answer_is_described_however_long_one_tries(case: Case[Any], serve
     SENT["with an admin's key"] += 1
 
 
+def fits(case: Case[Any]) -> bool:
+    """Say whether the server reads the head of a request."""
+    parts = (case.path_parameters, case.query, case.headers, case.cookies)
+    return sum(len(quote(str(value))) for part in parts for value in (part or {}).values()) < MOST_OF_A_HEAD
+
+
 def call(case: Case[Any], served: Served) -> None:
     """Send a request as an admin, and hold the answer to the description."""
+    assume(fits(case))
     if case.path == "/v1/changes":
         case.query = {**(case.query or {}), "follow": "false"}  # or the answer has no end
     answer = case.call_and_validate(
@@ -132,7 +144,18 @@ def call(case: Case[Any], served: Served) -> None:
 
 
 def test_how_much_was_tried(counting: Counting) -> None:
-    for whom, number in SENT.items():
-        counting(f"requests made up from the description, {whom}", number)
+    tell(counting)
 
     assert len(SENT) == 2
+
+
+@pytest.mark.long
+def test_how_much_was_tried_however_long(counting: Counting) -> None:
+    tell(counting)
+
+    assert SENT
+
+
+def tell(counting: Counting) -> None:
+    for whom, number in SENT.items():
+        counting(f"requests made up from the description, {whom}", number)
