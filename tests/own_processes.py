@@ -183,6 +183,19 @@ def api_with_vectors(
     return SomaProcess(arguments, environment, port, folder / "api.log")
 
 
+def api_alone(
+    local_parts: LocalParts, settings: PublishingSettings, log: Path, more: Mapping[str, str]
+) -> SomaProcess:
+    """`soma serve` on a test's topics, with no vector index behind it."""
+    port = a_free_port()
+    environment = {
+        **as_environment(_places(local_parts, settings, Login.API)),
+        "SOMA_API__PORT": str(port),
+        **more,
+    }
+    return SomaProcess(["serve"], environment, port, log)
+
+
 def _places(local_parts: LocalParts, settings: PublishingSettings, login: Login) -> _Places:
     return _Places(
         kafka=settings.kafka,

@@ -90,6 +90,7 @@ def create_application(resources: Resources) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         services.log.close()
+        await services.rate_limits.close()
 
     application = _Application(docs=gateway.docs, lifespan=lifespan)
     application.state.services = services

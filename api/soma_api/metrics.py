@@ -73,6 +73,11 @@ RATE_LIMITED = API_METRICS.counter(
     unit="requests",
     labels={"scope": RateLimitScope},
 )
+RATE_LIMIT_STORE_FAILURES = API_METRICS.counter(
+    "soma_api_rate_limit_store_failures_total",
+    "Times that the store of rate limits did not answer. Meanwhile each API process counts by itself.",
+    unit="requests",
+)
 
 ACCESSES_DROPPED = API_METRICS.counter(
     "soma_api_accesses_dropped_total",
@@ -99,6 +104,7 @@ class ApiMetrics:
         self._staleness = metrics.histogram(STALENESS)
         self._rate_limited = metrics.counter(RATE_LIMITED)
         self._accesses_dropped = metrics.counter(ACCESSES_DROPPED)
+        self._rate_limit_store_failures = metrics.counter(RATE_LIMIT_STORE_FAILURES)
 
     def request_started(self) -> None:
         """Count a request in."""
@@ -123,6 +129,9 @@ class ApiMetrics:
     def accesses_dropped(self, number: int) -> None:
         """Count accesses that were not counted."""
         self._accesses_dropped.inc(number)
+    def rate_limit_store_failed(self) -> None:
+        """Count that the store of rate limits did not answer."""
+        self._rate_limit_store_failures.inc()
 
     def served_stale(self, seconds: float) -> None:
         """Record how old an answer could be at most."""

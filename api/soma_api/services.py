@@ -32,6 +32,7 @@ from soma_api.queries.write_queries import WriteQueries
 from soma_api.rate_limits import RateLimits
 from soma_api.resources import Resources
 from soma_api.settings import ApiSettings
+from soma_api.shared_windows import SharedWindows
 from soma_api.visibility import Visibility
 from soma_schemas.clock import Clock
 
@@ -69,7 +70,7 @@ class Services:
 
 
 def make_services(resources: Resources) -> Services:
-    """Return the services over what was opened for them; `log` is to be closed in the end."""
+    """Return the services over what was opened for them; `log` and `rate_limits` are to be closed."""
     gateway = resources.settings.api
     database = Database(resources.pool)
     policy_queries = PolicyQueries(database)
@@ -78,6 +79,7 @@ def make_services(resources: Resources) -> Services:
     log = EventLog(resources.publisher, timeout=gateway.publish_timeout.total_seconds())
     erasures = ErasureQueries(database)
     audit_log = AuditLogQueries(database)
+    store = gateway.rate_limit_store
     return Services(
         settings=resources.settings,
         clock=resources.clock,
@@ -95,6 +97,7 @@ def make_services(resources: Resources) -> Services:
             gateway.rate_limit_per_tenant,
             resources.clock,
             resources.metrics,
+            None if store is None else SharedWindows(store.get_secret_value()),
         ),
         log=log,
         ends=resources.ends,

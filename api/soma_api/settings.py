@@ -1,9 +1,10 @@
 """The settings of the HTTP API."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from soma_api.roles import Role
 from soma_schemas import packaged_models
@@ -22,6 +23,7 @@ from soma_schemas.settings import (
 )
 
 _LOGIN = "soma_api"
+_STORE = re.compile(r"valkeys?://([^@/\s]*@)?(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:[0-9]{1,5})?(/[0-9]*)?(\?\S*)?")
 
 _WEAK_BELOW = ", ".join(f"{below} for `{model}`" for model, below in packaged_models.WEAK_BELOW.items())
 
@@ -165,12 +167,18 @@ class GatewaySettings(SettingsGroup):
         None,
         ge=1,
         description="Maximum number of requests of one API key or one subject of tokens in a minute; "
-        "more get 429 `rate_limited`. Each API process counts by itself, a batch as one. Unset: no limit.",
+        "more get 429 `rate_limited`. A batch counts as one. Unset: no limit.",
     )
     rate_limit_per_tenant: int | None = Field(
         None,
         ge=1,
         description="Likewise, of all keys and subjects of one tenant together.",
+    )
+    rate_limit_store: SecretStr | None = Field(
+        None,
+        description="Where all API processes count together: a Valkey or Redis server, as "
+        "`valkeys://:PASSWORD@HOST:6379/0` (TLS) or `valkey://`. Takes the extra `shared-limits`. Unset, or "
+        "while it does not answer, each process counts by itself.",
     )
     weak_below: float | None = Field(
         None,
@@ -220,6 +228,12 @@ class GatewaySettings(SettingsGroup):
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_certificate_file and tls_key_file come together")
         return self
+    @field_validator("rate_limit_store")
+    @classmethod
+    def _is_a_store(cls, store: SecretStr | None) -> SecretStr | None:
+        if store is not None and _STORE.fullmatch(store.get_secret_value()) is None:
+            raise ValueError("is not `valkey://HOST:PORT` or `valkeys://HOST:PORT`")
+        return store
 
 
 def _as_the_api(postgres: object) -> object:
