@@ -120,15 +120,9 @@ class Requires:
         known: Principal | None = getattr(request.state, "principal", None)
         if known is None:
             known = await _authenticated(request)
-            answer_with(request.scope, services_of(request).rate_limits.admit(known))
+            answer_with(request.scope, await services_of(request).rate_limits.admit(known))
             request.state.principal = known
         return self.permitted(known)
-        principal = await _authenticated(request)
-        # A route may have two dependencies of this kind; its request is one.
-        if not getattr(request.state, "counted", False):
-            request.state.counted = True
-            answer_with(request.scope, await services_of(request).rate_limits.admit(principal))
-        return self.permitted(principal)
 
     async def uncounted(self, request: Request) -> Principal:
         """Return who asks, likewise, where the request does not count or was counted already."""

@@ -129,6 +129,7 @@ class ApiMetrics:
     def accesses_dropped(self, number: int) -> None:
         """Count accesses that were not counted."""
         self._accesses_dropped.inc(number)
+
     def rate_limit_store_failed(self) -> None:
         """Count that the store of rate limits did not answer."""
         self._rate_limit_store_failures.inc()

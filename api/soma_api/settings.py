@@ -228,6 +228,7 @@ class GatewaySettings(SettingsGroup):
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_certificate_file and tls_key_file come together")
         return self
+
     @field_validator("rate_limit_store")
     @classmethod
     def _is_a_store(cls, store: SecretStr | None) -> SecretStr | None:
