@@ -45,7 +45,13 @@ EVERY_SECRET = sorted({name for _, name in SECRETS})
 
 def holding(name: str) -> str:
     """Return a value of a secret's setting with the canary in it."""
-    return f"api-key={CANARY}" if name == "SOMA_TRACING__HEADERS" else CANARY
+    match name:
+        case "SOMA_TRACING__HEADERS":
+            return f"api-key={CANARY}"
+        case "SOMA_API__RATE_LIMIT_STORE":
+            return f"valkey://:{CANARY}@127.0.0.1:1"
+        case _:
+            return CANARY
 
 
 BROKEN = [f"{CANARY}\r\n{CANARY}", f"{CANARY}\udcff", f"{CANARY}\x1b[0m"]
@@ -54,6 +60,7 @@ BROKEN = [f"{CANARY}\r\n{CANARY}", f"{CANARY}\udcff", f"{CANARY}\x1b[0m"]
 def test_every_kind_of_secret_is_tried() -> None:
     assert EVERY_SECRET == [
         "SOMA_API__CURSOR_SECRET",
+        "SOMA_API__RATE_LIMIT_STORE",
         "SOMA_EMBEDDER__API_KEY",
         "SOMA_KAFKA__SASL_PASSWORD",
         "SOMA_NEXT_EMBEDDER__API_KEY",
