@@ -493,7 +493,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "of 100, of two types": Case(2700, lambda t: links_of(t, 100) | {"types": ["about", "x"]} | ended()),
     },
     "soma_api.queries.history_queries._THERE_AT": {
-        "of 100": Case(4000, lambda t: {"tenant": t, "memory_ids": ids(t, 100), "at": "2026-05-01Z"})
+        "of 100": Case(5000, lambda t: {"tenant": t, "memory_ids": ids(t, 100), "at": "2026-05-01Z"})
     },
     "soma_api.queries.link_queries._OF_ONE": {
         "first page": Case(32, lambda t: a_page_of_links(t) | ended()),
