@@ -8,7 +8,7 @@ import yaml
 from pydantic.json_schema import GenerateJsonSchema
 
 from chart.settings_schema import references_schema, settings_schema
-from chart.topics_and_processes import processes, topics
+from chart.topics_and_processes import kafka_rights, processes, topics
 from chart.values import Values
 from chart.values_page import values_page
 
@@ -65,6 +65,7 @@ def written() -> dict[Path, str]:
     made = {
         "values.schema.json": values_schema(),
         "files/topics.json": topics(),
+        "files/kafka-rights.json": kafka_rights(),
         "files/processes.json": processes(),
     }
     defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))

@@ -44,6 +44,7 @@ MODULES = {
     "sigs.k8s.io/gateway-api@v1.6.3": (
         "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
         (
+            "config/crd/standard/gateway.networking.k8s.io_backendtlspolicies.yaml",
             "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
             "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
         ),

@@ -193,7 +193,10 @@ class Network(_Values):
     allowFrom: IngressPeers = Field(description="Who may call.")
     peers: dict[str, list[Kubernetes]] = Field(
         description="For a part of the settings, such as `kafka`, where its address is. Needed where that is "
-        "a name outside of the cluster, since a policy knows addresses alone."
+        "a name outside of the cluster, since a policy knows addresses alone, and for `rateLimitStore`."
+    )
+    rateLimitStorePort: int = Field(
+        ge=1, le=65535, description="Port of the store of rate limits, whose address is a secret."
     )
 
 
@@ -236,6 +239,9 @@ class Gateway(_Values):
     tlsSecret: Name = Field(description="Secret of its certificate.")
     paths: list[str] = Field(min_length=1, description="Paths that are led on, each with all below it.")
     annotations: dict[str, str] = Field(description="Of the Gateway.")
+    apiCa: str = Field(
+        description="ConfigMap with the CA (`ca.crt`) of the API's own certificate, where it has one."
+    )
     certificate: Certificate = Field(description="Its certificate.")
 
 
@@ -246,6 +252,9 @@ class Monitoring(_Values):
     labels: dict[str, str] = Field(description="By which Prometheus finds monitors and rules.")
     interval: str = Field(pattern="^[0-9]+(ms|s|m)$", description="Between two scrapes.")
     apiKey: MaybeReference = Field(description="API key with role operator, for the metrics of the API.")
+    apiCa: MaybeReference = Field(
+        description="CA of the API's own certificate, where `secretSettings.api` gives it one."
+    )
     rules: bool = Field(description="Alerts and recording rules.")
     docs: str = Field(description="Where the pages of docs/ are read: links of alerts begin with it.")
     dashboards: bool = Field(description="Dashboards as ConfigMaps.")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from chart_judge.checking import Check, check, rule
 from chart_judge.process_settings import values_of
-from chart_judge.rendered import Rendered
+from chart_judge.rendered import NAMESPACE, Pod, Rendered, environment_of
 
 _NGINX = "nginx.ingress.kubernetes.io/"
 
@@ -135,3 +135,46 @@ def certificates_are_for_what_they_are_used_for(rendered: Rendered) -> Iterator[
             each["spec"].get("privateKey", {}).get("rotationPolicy") == "Always",
             "its key stays for ever",
         )
+
+
+@rule
+def the_api_is_spoken_to_as_it_speaks(rendered: Rendered) -> Iterator[Check]:
+    """With a certificate of its own by TLS, otherwise without, by everybody."""
+    for pod in rendered.deployments():
+        if pod.component != "api":
+            continue
+        tls = "SOMA_API__TLS_CERTIFICATE_FILE" in environment_of(pod.spec["containers"][0])
+        for speaker, spoken in _schemes(rendered, pod):
+            wanted = "HTTPS" if tls else "HTTP"
+            yield check(speaker, spoken == wanted, f"it speaks {spoken}, the API {wanted}")
+        for each in rendered.of_kind("BackendTLSPolicy"):
+            named = each["spec"]["validation"].get("hostname")
+            yield check(
+                each["metadata"]["name"], named == _inside(pod), f"it wants a certificate for {named}"
+            )
+        for each in rendered.of_kind("ServiceMonitor"):
+            told = each["spec"]["endpoints"][0].get("tlsConfig")
+            proven = told is None or (told.get("serverName") == _inside(pod) and "ca" in told)
+            yield check(each["metadata"]["name"], proven, "anybody can be the API")
+
+
+def _schemes(rendered: Rendered, api: Pod) -> Iterator[tuple[str, str]]:
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        asked = api.spec["containers"][0].get(probe, {}).get("httpGet", {})
+        yield f"{api.name}, {probe}", asked.get("scheme", "HTTP")
+    for each in rendered.of_kind("Ingress"):
+        annotations = each["metadata"].get("annotations", {})
+        yield each["metadata"]["name"], annotations.get(f"{_NGINX}backend-protocol", "HTTP")
+    targets = [
+        to["name"] for policy in rendered.of_kind("BackendTLSPolicy") for to in policy["spec"]["targetRefs"]
+    ]
+    for each in rendered.of_kind("Gateway"):
+        spoken = "HTTPS" if api.owner["metadata"]["name"] in targets else "HTTP"
+        yield each["metadata"]["name"], spoken
+    for each in rendered.of_kind("ServiceMonitor"):
+        if each["metadata"]["name"].endswith("-api"):
+            yield each["metadata"]["name"], each["spec"]["endpoints"][0].get("scheme", "http").upper()
+
+
+def _inside(pod: Pod) -> str:
+    return f"{pod.owner['metadata']['name']}.{NAMESPACE}.svc"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from chart_judge.checking import Check, check, rule
+from chart_judge.process_settings import RATE_LIMIT_STORE, handed_over
 from chart_judge.rendered import NAMESPACE, Object, Pod, Rendered, environment_of, selects
 
 _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
@@ -13,6 +14,8 @@ _DNS = 53
 _HOST_PORT = re.compile(r"^[\w.-]+:[0-9]+(,[\w.-]+:[0-9]+)*$")
 _USUAL_PORTS = {"http": 80, "https": 443}
 _QDRANT_GRPC = 6334
+# Its address is a secret: what is known is its usual port.
+_STORE_OF_LIMITS, _STORE_PORT = "rate_limit_store", 6379
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +40,8 @@ def destinations(pod: Pod) -> set[Destination]:
     found = set()
     for container in pod.containers:
         environment = environment_of(container)
+        if RATE_LIMIT_STORE in handed_over(pod, container)[0]:
+            found.add(Destination(_STORE_OF_LIMITS, "somewhere", _STORE_PORT))
         for name, value in environment.items():
             part = name.removeprefix("SOMA_").partition("__")[0].lower()
             if value.startswith(("http://", "https://")) and not name.endswith(("ISSUER", "CORS_ORIGINS")):
@@ -134,6 +139,8 @@ def _names(peer: Object) -> set[str]:
 
 
 def _leads_to(rendered: Rendered, peer: Object, to: Destination) -> bool:
+    if to.part == _STORE_OF_LIMITS:
+        return bool(peer)
     if to.namespace is None:
         return "ipBlock" in peer
     if to.namespace not in _names(peer):

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from chart_judge.checking import Check, check, rule
 from chart_judge.process_settings import PROCESS_OF, handed_over, values_of
 from chart_judge.rendered import Object, Pod, Rendered, environment_of
+from soma_schemas.kafka_access import Service, rights_of
 from soma_schemas.settings import TopicSettings
-from soma_schemas.topics import MEMORY_EVENTS, TOPICS
-
-_WRITES = {"Write", "All"}
+from soma_schemas.topics import TOPICS
 
 
 @rule
@@ -120,45 +119,48 @@ def _password_of(pod: Pod) -> str | None:
     return None
 
 
-def _writes(user: Object, topic: str) -> bool:
-    for acl in user["spec"]["authorization"]["acls"]:
-        resource = acl["resource"]
-        if resource["type"] != "topic" or not _WRITES & set(acl["operations"]):
-            continue
-        name = resource.get("name", "*")
-        if name in {"*", topic} or (resource.get("patternType") == "prefix" and topic.startswith(name)):
-            return True
-    return False
+_SERVICES = {
+    "api": Service.API,
+    "worker-postgres": Service.POSTGRES_WORKER,
+    "worker-vectors": Service.VECTOR_WORKER,
+    "worker-retention": Service.RETENTION_WORKER,
+    "lag": Service.LAG_COLLECTOR,
+}
 
 
 @rule
-def users_of_kafka_write_what_they_must_alone(rendered: Rendered) -> Iterator[Check]:
-    users = {each["metadata"]["name"]: each for each in rendered.of_kind("KafkaUser")}
+def users_of_kafka_may_do_what_is_declared(rendered: Rendered) -> Iterator[Check]:
+    users = {each["metadata"]["name"]: each["spec"] for each in rendered.of_kind("KafkaUser")}
     if not users:
         return
     settings = _topic_settings(rendered)
-    writers = {
-        "api": {"memory.events", "memory.policies", "memory.erasures", "memory.keys"},
-        "worker-postgres": {"memory.events.dlq"},
-        "worker-vectors": {"memory.events.dlq"},
-        "worker-retention": {topic.name for topic in TOPICS} - {"memory.policies"},
-        "lag": set(),
-    }
-    for component, topics in writers.items():
-        for name, user in users.items():
-            if not name.endswith(f"-{component}"):
-                continue
-            written = {topic.name for topic in TOPICS if _writes(user, topic.full_name(settings))}
-            yield check(name, written == topics, f"it may write {sorted(written)}")
-            later = f"{MEMORY_EVENTS.full_name(settings)}.e2"
-            yield check(name, _writes(user, later) == ("memory.events" in topics), "a later epoch differs")
-    for name, user in users.items():
-        yield check(name, user["spec"]["authorization"]["type"] == "simple", "nothing holds it")
-        for acl in user["spec"]["authorization"]["acls"]:
-            wide = "All" in acl["operations"] or (
-                {"Alter", "ClusterAction"} & set(acl["operations"]) and acl["resource"]["type"] == "cluster"
+    for component, service in _SERVICES.items():
+        [name] = [name for name in users if name.endswith(f"-{component}")]
+        wanted = {
+            (right.resource.value, right.name, "prefix" if right.prefixed else "literal", operation.value)
+            for right in rights_of(service, settings)
+            for operation in right.operations
+        }
+        granted = set(_granted(users[name]))
+        yield check(name, granted == wanted, f"it differs in {sorted(granted ^ wanted)}")
+    for name, spec in users.items():
+        yield check(name, spec["authorization"]["type"] == "simple", "nothing holds it")
+        yield check(name, spec["authentication"]["type"] in {"scram-sha-512", "tls"}, "it is anybody")
+        for kind, resource, _, operation in _granted(spec):
+            own = resource.startswith((f"{settings.prefix}memory.", f"{settings.prefix}soma-"))
+            yield check(name, own and operation != "All", f"it may do {operation} on {kind} {resource}")
+
+
+def _granted(spec: Object) -> Iterator[tuple[str, str, str, str]]:
+    for acl in spec["authorization"]["acls"]:
+        resource = acl["resource"]
+        for operation in acl["operations"]:
+            yield (
+                resource["type"],
+                resource.get("name", "*"),
+                resource.get("patternType", "literal"),
+                operation,
             )
-            yield check(name, not wide, f"it may do {acl['operations']} on {acl['resource']}")
 
 
 @rule

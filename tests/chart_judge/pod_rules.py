@@ -127,8 +127,9 @@ def processes_have_probes(rendered: Rendered) -> Iterator[Check]:
                 "livenessProbe": "/healthz",
                 "readinessProbe": "/readyz",
             }.items():
-                asked = container.get(probe, {}).get("httpGet")
-                yield check(pod.name, asked == {"path": path, "port": "http"}, f"{probe} asks {asked}")
+                asked = container.get(probe, {}).get("httpGet", {})
+                wanted = {"path": path, "port": "http", "scheme": asked.get("scheme", "HTTP")}
+                yield check(pod.name, {"scheme": "HTTP"} | asked == wanted, f"{probe} asks {asked}")
                 seconds = container.get(probe, {}).get("timeoutSeconds", 1)
                 yield check(pod.name, seconds >= 5, f"{probe} waits {seconds} s: a busy process looks dead")
 

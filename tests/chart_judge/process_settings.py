@@ -29,8 +29,10 @@ FILES_FOLDER = "/run/files"
 
 # What else a process reads, and is not a setting of ours.
 OTHER_NAMES = frozenset({"SOMA_SECRETS_DIR"})
-# Fits everything that is kept apart: passwords, keys, headers.
+# Fits passwords, keys and headers.
 _A_SECRET = "k=0123456789abcdef0123456789abcdef"
+RATE_LIMIT_STORE = "SOMA_API__RATE_LIMIT_STORE"
+_OTHER_SECRETS = {RATE_LIMIT_STORE: "valkeys://:password@valkey.valkey.svc:6379/0"}
 
 
 @cache
@@ -52,7 +54,7 @@ def settings_of(pod: Pod, container: Object) -> ProcessSettings:
         for name, value in environment_of(container).items()
         if name not in OTHER_NAMES
     }
-    given |= dict.fromkeys(handed_over(pod, container)[0], _A_SECRET)
+    given |= {name: _OTHER_SECRETS.get(name, _A_SECRET) for name in handed_over(pod, container)[0]}
     return _load(PROCESS_OF[pod.component], tuple(sorted(given.items())))
 
 

@@ -16,6 +16,7 @@ RELEASES = {
     "small": frozenset[str](),
     "operators": frozenset[str](),
     "gateway": frozenset[str](),
+    "tls_inside": frozenset[str](),
     "nothing_extra": frozenset({"no network policies", "not prepared"}),
     "production": frozenset({"encrypted", "edge is closed", "archived"}),
 }

@@ -7,7 +7,6 @@ from typing import Any
 
 from chart_judge.checking import Check, check, rule
 from chart_judge.process_settings import (
-    FILES_FOLDER,
     OTHER_NAMES,
     PROCESS_OF,
     SECRETS_FOLDER,
@@ -160,10 +159,13 @@ def nothing_is_encrypted_on_paper_alone(rendered: Rendered) -> Iterator[Check]:
             if value.startswith("http:"):
                 own = name == "SOMA_COLLECTOR__URL"
                 yield check(pod.name, own, f"{name} is reached without TLS")
+        authorities = ["SOMA_KAFKA__SSL_CA_FILE"]
         if "SOMA_POSTGRES__HOST" in names_of(process):
             mode = environment.get("SOMA_POSTGRES__SSLMODE")
             yield check(pod.name, mode == "verify-full", f"sslmode is {mode}")
-            secrets, files = handed_over(pod, container)
-            yield check(pod.name, "SOMA_POSTGRES__PASSWORD" in secrets, "it has no password for PostgreSQL")
-            certified = environment.get("SOMA_KAFKA__SSL_CA_FILE", f"{FILES_FOLDER}/") in files
-            yield check(pod.name, certified, "it does not know the CA of the brokers")
+            authorities.append("SOMA_POSTGRES__CA_FILE")
+        secrets, files = handed_over(pod, container)
+        for name in authorities:
+            yield check(pod.name, environment.get(name) in files, f"{name} is no file that it has")
+        kept = {"SOMA_KAFKA__SASL_PASSWORD", "SOMA_POSTGRES__PASSWORD"} & names_of(process)
+        yield check(pod.name, kept <= secrets, f"it lacks {sorted(kept - secrets)}")

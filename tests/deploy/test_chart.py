@@ -62,6 +62,10 @@ def test_a_field_that_is_unknown_does_not_fit() -> None:
         "oneOf": ["--set", "secretSettings.kafka.sasl_password.key=y"],
         "got string, want integer": ["--set-string", "settings.topics.partitions=many"],
         "network.peers.kafka is needed": ["--set", "settings.kafka.bootstrap_servers=kafka.example.com:9092"],
+        "network.peers.rateLimitStore is needed": [
+            "--set",
+            "secretSettings.api.rate_limit_store.secret=x,secretSettings.api.rate_limit_store.key=y",
+        ],
         "jobs.backup.image": ["--set", "jobs.backup.enabled=true"],
         "jobs.drill tries the archives of jobs.backup": ["--set", "jobs.drill.enabled=true"],
         "monitoring.apiKey": ["--set", "monitoring.enabled=true"],

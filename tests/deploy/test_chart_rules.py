@@ -89,21 +89,17 @@ def variable(ending: str, name: str, value: str | None) -> Breaks:
     return breaks
 
 
-def secret_file(ending: str, path: str, name: str) -> Breaks:
-    """Have a secret of a Deployment come from another Secret."""
+def secret_file(ending: str, path: str, name: str | None) -> Breaks:
+    """Have a secret of a Deployment come from another Secret; None takes it away."""
 
     def breaks(objects: Rendered) -> None:
-        [folder] = [
-            each
-            for each in objects.one("Deployment", ending)["spec"]["template"]["spec"]["volumes"]
-            if each["name"] == "secrets"
-        ]
-        [source] = [
-            each["secret"]
-            for each in folder["projected"]["sources"]
-            if each["secret"]["items"][0]["path"] == path
-        ]
-        source["name"] = name
+        volumes = objects.one("Deployment", ending)["spec"]["template"]["spec"]["volumes"]
+        [folder] = [each["projected"] for each in volumes if each["name"] == "secrets"]
+        [source] = [each for each in folder["sources"] if each["secret"]["items"][0]["path"] == path]
+        if name is None:
+            folder["sources"].remove(source)
+        else:
+            source["secret"]["name"] = name
 
     return breaks
 
@@ -339,7 +335,9 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
             variable("-api", "SOMA_REGISTRY__URL", "http://registry.registry.svc:8443"),
         ),
         "PostgreSQL": ("production", variable("-worker-vectors", "SOMA_POSTGRES__SSLMODE", "prefer")),
-        "the CA": ("production", variable("-api", "SOMA_KAFKA__SSL_CA_FILE", "/etc/ssl/ca.pem")),
+        "the CA of brokers": ("production", variable("-lag", "SOMA_KAFKA__SSL_CA_FILE", "/etc/ssl/ca.pem")),
+        "the CA of PostgreSQL": ("production", variable("-api", "SOMA_POSTGRES__CA_FILE", None)),
+        "a password": ("production", secret_file("-api", "SOMA_POSTGRES__PASSWORD", None)),
     },
     "nothing is allowed by default": {
         "no policy": ("small", without("NetworkPolicy", "-default-deny")),
@@ -372,6 +370,10 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
         "pods of another cluster": (
             "operators",
             variable("-api", "SOMA_KAFKA__BOOTSTRAP_SERVERS", "other-kafka-bootstrap:9093"),
+        ),
+        "a store whose address is a secret": (
+            "production",
+            put("NetworkPolicy", "-api", "spec/egress/1/ports/0/port", 6380),
         ),
         "a setting that is new": (
             "small",
@@ -537,6 +539,24 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
             "enable-owasp-core-rules",
         )
     },
+    "the api is spoken to as it speaks": {
+        "a probe": ("tls_inside", drop("Deployment", "-api", f"{BOX}/readinessProbe/httpGet/scheme")),
+        "without": ("small", put("Deployment", "-api", f"{BOX}/readinessProbe/httpGet/scheme", "HTTPS")),
+        "an ingress": (
+            "tls_inside",
+            drop("Ingress", "somafractalmemory", f"{HOOK}/nginx.ingress.kubernetes.io~backend-protocol"),
+        ),
+        "a gateway": ("tls_inside", without("BackendTLSPolicy", "somafractalmemory")),
+        "another name": (
+            "tls_inside",
+            put("BackendTLSPolicy", "somafractalmemory", "spec/validation/hostname", "memory.example.org"),
+        ),
+        "Prometheus": ("tls_inside", drop("ServiceMonitor", "-api", "spec/endpoints/0/scheme")),
+        "anybody": (
+            "tls_inside",
+            put("ServiceMonitor", "-api", "spec/endpoints/0/tlsConfig", {"insecureSkipVerify": True}),
+        ),
+    },
     "certificates are for what they are used for": {
         "another host": ("production", put("Certificate", "-tls", "spec/dnsNames", ["www.example.com"])),
         "another secret": ("gateway", put("Certificate", "-tls", "spec/secretName", "other")),
@@ -618,7 +638,7 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
             secret_file("-lag", "SOMA_KAFKA__SASL_PASSWORD", "soma-somafractalmemory-operator"),
         ),
     },
-    "users of kafka write what they must alone": {
+    "users of kafka may do what is declared": {
         "the API": (
             "operators",
             add(
@@ -638,6 +658,7 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
             ),
         ),
         "not any more": ("operators", put("KafkaUser", "-api", "spec/authorization/acls", [])),
+        "anybody": ("operators", put("KafkaUser", "-operator", "spec/authentication/type", "none")),
         "everything": (
             "operators",
             add(

@@ -4,6 +4,10 @@ Where a workload's settings lead to, JSON: a list of part, host and port. Takes 
 {{- define "soma.destinations" -}}
 {{- $settings := include "soma.settings" . | fromJson -}}
 {{- $found := list -}}
+{{- /* Its address is a secret, so values say where it is. */ -}}
+{{- if hasKey (index (include "soma.secretSettings" . | fromJson) "api" | default dict) "rate_limit_store" -}}
+{{- $found = append $found (dict "part" "rateLimitStore" "host" "in a secret" "port" (int .root.Values.network.rateLimitStorePort)) -}}
+{{- end -}}
 {{- range $part, $fields := $settings -}}
 {{- if eq $part "kafka" -}}
 {{- range splitList "," $fields.bootstrap_servers -}}
@@ -38,6 +42,8 @@ What a policy calls the place of a destination, JSON: a list of peers. Takes roo
 {{- else if eq .destination.part "collector" -}}
 {{- $labels := merge (dict "app.kubernetes.io/component" "lag") (include "soma.selector" $root | fromYaml) -}}
 {{- list (dict "podSelector" (dict "matchLabels" $labels)) | toJson -}}
+{{- else if eq .destination.part "rateLimitStore" -}}
+{{- fail "network.peers.rateLimitStore is needed: the address of the store is in a Secret, where no policy finds it" -}}
 {{- else if and (eq .destination.part "kafka") $root.Values.operators.strimzi.enabled -}}
 {{- list (dict "podSelector" (dict "matchLabels" (dict "strimzi.io/cluster" (include "soma.kafkaName" $root)))) | toJson -}}
 {{- else if and (eq .destination.part "postgres") $root.Values.operators.cloudnativepg.enabled -}}

@@ -22,7 +22,7 @@
 {{- if .root.Values.operators.cloudnativepg.enabled -}}
 {{- $_ := set $settings "postgres" (dict
       "host" (printf "%s-rw" (include "soma.postgresName" .root))
-      "sslmode" "require") -}}
+      "sslmode" "verify-full") -}}
 {{- end -}}
 {{- toJson $settings -}}
 {{- end -}}
@@ -36,7 +36,9 @@
       "ssl_ca_file" (dict "secret" (printf "%s-cluster-ca-cert" (include "soma.kafkaName" .root)) "key" "ca.crt")) -}}
 {{- end -}}
 {{- if .root.Values.operators.cloudnativepg.enabled -}}
-{{- $_ := set $secrets "postgres" (dict "password" (dict "secret" (include "soma.postgresSecret" .) "key" "password")) -}}
+{{- $_ := set $secrets "postgres" (dict
+      "password" (dict "secret" (include "soma.postgresSecret" .) "key" "password")
+      "ca_file" (dict "secret" (printf "%s-ca" (include "soma.postgresName" .root)) "key" "ca.crt")) -}}
 {{- end -}}
 {{- toJson $secrets -}}
 {{- end -}}

@@ -21,6 +21,12 @@ model's default.
 {{- toJson $enabled -}}
 {{- end -}}
 
+{{/* Not empty where the API itself speaks TLS: it has a certificate. */}}
+{{- define "soma.apiHasTls" -}}
+{{- $given := dict "root" . "workload" (dict "process" "api" "values" .Values.api) -}}
+{{- if hasKey (index (include "soma.secretSettings" $given | fromJson) "api" | default dict) "tls_certificate_file" -}}true{{- end -}}
+{{- end -}}
+
 {{/* How long a workload's stop may take, in seconds: what it goes on for, its drain, and a margin. */}}
 {{- define "soma.gracePeriod" -}}
 {{- $settings := include "soma.settings" . | fromJson -}}
