@@ -49,6 +49,28 @@ def a_memory(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
+def a_hit(dense: float, *, weak: bool | None, memory: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A hit by nearness as the API answers it."""
+    parts = ("bm25", "dense_z_score", "bm25_z_score", "importance_boost", "recency_boost")
+    return {
+        "score": 10 * dense,
+        "explanation": dict.fromkeys(parts) | {"dense": dense},
+        "weak": weak,
+        "memory": memory or a_memory(),
+    }
+
+
+def a_search_answer(
+    *hits: dict[str, Any], exhaustive: bool | None = None, complete: bool = True, filled: float | None = 1.0
+) -> dict[str, Any]:
+    """What a search found as the API answers it."""
+    return {
+        "hits": list(hits),
+        "exhaustive": exhaustive,
+        "index": {"complete": complete, "filled": filled},
+    }
+
+
 @dataclass(frozen=True)
 class Asked:
     """One request."""

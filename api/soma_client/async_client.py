@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Concatenate, Self
@@ -61,6 +62,7 @@ class AsyncSomaClient:
         url: str | None = None,
         api_key: str | None = None,
         *,
+        ca_file: Path | None = None,
         read_your_writes: bool = True,
         max_staleness_seconds: float | None = None,
         retrying: Retrying | None = None,
@@ -83,7 +85,7 @@ class AsyncSomaClient:
             clock=self._clock,
             random=self._random,
         )
-        options = client_options(connection.url, connection.ca_file)
+        options = client_options(connection.url, ca_file or connection.ca_file)
         with usable_environment(httpx.InvalidURL):
             self._http = httpx.AsyncClient(transport=transport, **options)
 

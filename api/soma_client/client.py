@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Concatenate, Self
@@ -56,6 +57,8 @@ class SomaClient:
     Args:
         url: Address of the API.
         api_key: A key, or a token of the OpenID provider.
+        ca_file: The PEM file of the authority that signed the API; without, SOMA_CA_FILE, or what the local
+            stack says.
         read_your_writes: Whether reads wait for what this client wrote before.
         max_staleness_seconds: Answers that may be older are refused; None takes any.
         retrying: How long a request is tried.
@@ -74,6 +77,7 @@ class SomaClient:
         url: str | None = None,
         api_key: str | None = None,
         *,
+        ca_file: Path | None = None,
         read_your_writes: bool = True,
         max_staleness_seconds: float | None = None,
         retrying: Retrying | None = None,
@@ -96,7 +100,7 @@ class SomaClient:
             clock=self._clock,
             random=self._random,
         )
-        options = client_options(connection.url, connection.ca_file)
+        options = client_options(connection.url, ca_file or connection.ca_file)
         with usable_environment(httpx.InvalidURL):
             self._http = httpx.Client(transport=transport, **options)
 

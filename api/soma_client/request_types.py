@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, Required
 from uuid import UUID
+
+from typing_extensions import TypedDict  # typing's own cannot be validated before Python 3.12
 
 from soma_schemas.fields import Kind
 

@@ -1,52 +1,56 @@
 """The audit log as `soma audit` shows it, by whichever way it was asked for."""
 
 import json
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Sequence
+from datetime import UTC
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.api_responses import Answer
-from soma_cli.output import plain
+from soma_cli.drawing import drawn
+from soma_cli.output import Result, plain
+from soma_schemas.responses.audit_responses import AuditEntryView, AuditLogPage
 
 
-class AuditEntry(Answer):
-    """One administrative act; no tenant where it is about the whole installation, or about the own tenant."""
+class AuditEntry(AuditEntryView):
+    """One administrative act, of any tenant; null where it is about the whole installation."""
 
-    happened_at: datetime
-    tenant: str | None = None
-    actor: str
-    action: str
-    subject: str | None
-    details: dict[str, Any]
-    request_id: str | None
+    tenant: str | None
 
 
-class AuditEntries(Answer):
-    """Some acts, newest first; `next_cursor` is null when there are no more."""
+class AuditEntries(Result):
+    """Some acts, newest first."""
 
     entries: list[AuditEntry]
-    next_cursor: str | None = None
 
     def drawn(self) -> RenderableType:
         """Return a row for each."""
-        if not self.entries:
-            return Text("nothing on record")
-        table = Table(
-            *("happened", "tenant", "actor", "action", "subject", "details"),
-            box=None,
-            header_style="bold",
-            pad_edge=False,
+        return _table([(entry, entry.tenant) for entry in self.entries])
+
+
+@drawn.register
+def _(page: AuditLogPage) -> RenderableType:
+    """Return a row for each; all are about the key's own tenant."""
+    return _table([(entry, None) for entry in page.entries])
+
+
+def _table(entries: Sequence[tuple[AuditEntryView, str | None]]) -> RenderableType:
+    if not entries:
+        return Text("nothing on record")
+    table = Table(
+        *("happened", "tenant", "actor", "action", "subject", "details"),
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
+    for entry, tenant in entries:
+        table.add_row(
+            Text(f"{entry.happened_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"),
+            Text(tenant or ""),
+            Text(plain(entry.actor)),
+            Text(plain(entry.action)),
+            Text(plain(entry.subject or "")),
+            Text(plain(json.dumps(entry.details) if entry.details else "")),
         )
-        for each in self.entries:
-            table.add_row(
-                Text(f"{each.happened_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"),
-                Text(each.tenant or ""),
-                Text(plain(each.actor)),
-                Text(plain(each.action)),
-                Text(plain(each.subject or "")),
-                Text(plain(json.dumps(each.details) if each.details else "")),
-            )
-        return table
+    return table

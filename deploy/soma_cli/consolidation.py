@@ -1,13 +1,14 @@
 """Has one memory stand for its near-duplicates: by events that name the versions that were seen."""
 
 from collections.abc import Iterable, Sequence
-from http import HTTPStatus
-from typing import Any
 from uuid import UUID
 
-from soma_cli.api_responses import Link, Memory
-from soma_cli.client import ApiRefusedError, SomaClient
+from soma_cli.naming import memory_name
 from soma_cli.near_duplicates import PROVENANCE, Group
+from soma_client import ChangedError, NotFoundError, RefusedError, SomaClient
+from soma_client.request_types import MemoryChanges
+from soma_schemas.memories import MemoryView
+from soma_schemas.responses.link_responses import LinkView
 
 _WAIT_SECONDS = 30
 _APPLIED = "applied"
@@ -24,40 +25,41 @@ def merge(client: SomaClient, group: Group) -> tuple[list[UUID], dict[UUID, str]
     has lost nothing, and can be done again. What has changed since it was looked at is left alone.
 
     Raises:
-        ApiUnreachableError: The API gives no answer.
+        UnreachableError: The API gives no answer.
     """
     kept = group.kept
     others = [memory for memory, _ in group.merged]
     try:
         version = _patched(client, kept, kept.version, others)
-    except (ApiRefusedError, _NotAppliedError) as error:
-        return [], {memory.memory_id: f"{kept.name()} was left alone: {_reason(error)}" for memory in others}
+    except (RefusedError, _NotAppliedError) as error:
+        why = f"{memory_name(kept)} was left alone: {_reason(error)}"
+        return [], {memory.memory_id: why for memory in others}
     ids = {memory.memory_id for memory in others}
     gone, left = [], {}
     for memory in others:
         try:
             _move_links(client, memory.memory_id, kept.memory_id, ids)
             _applied(
-                client.delete(
+                client.delete_memory(
                     memory.memory_id,
-                    memory.namespace,
+                    namespace=memory.namespace,
                     expected_version=memory.version,
                     wait_seconds=_WAIT_SECONDS,
                 ).outcome
             )
-        except (ApiRefusedError, _NotAppliedError) as error:
+        except (RefusedError, _NotAppliedError) as error:
             left[memory.memory_id] = _reason(error)
         else:
             gone.append(memory)
     if left:
         try:
             _patched(client, kept, version, gone)
-        except (ApiRefusedError, _NotAppliedError) as error:
+        except (RefusedError, _NotAppliedError) as error:
             left = {each: f"{why}; {PROVENANCE} names it ({_reason(error)})" for each, why in left.items()}
     return [memory.memory_id for memory in gone], left
 
 
-def stands_for(kept: Memory, others: Iterable[Memory]) -> dict[str, Any]:
+def stands_for(kept: MemoryView, others: Iterable[MemoryView]) -> MemoryChanges:
     """Return what the kept memory is to say: all tags, the highest importance, and for whom it stands."""
     members = [kept, *others]
     tags = dict.fromkeys(tag for memory in members for tag in memory.tags)
@@ -79,7 +81,7 @@ def stands_for(kept: Memory, others: Iterable[Memory]) -> dict[str, Any]:
     }
 
 
-def moved(links: Sequence[Link], own: Sequence[Link], gone: UUID, kept: UUID) -> list[Link]:
+def moved(links: Sequence[LinkView], own: Sequence[LinkView], gone: UUID, kept: UUID) -> list[LinkView]:
     """Return links as they are to be when the kept memory takes the place of another.
 
     Args:
@@ -102,8 +104,8 @@ def moved(links: Sequence[Link], own: Sequence[Link], gone: UUID, kept: UUID) ->
     return found
 
 
-def _patched(client: SomaClient, kept: Memory, version: int, others: Sequence[Memory]) -> int:
-    written = client.patch(
+def _patched(client: SomaClient, kept: MemoryView, version: int, others: Sequence[MemoryView]) -> int:
+    written = client.patch_memory(
         kept.memory_id,
         stands_for(kept, others),
         expected_version=version,
@@ -114,11 +116,18 @@ def _patched(client: SomaClient, kept: Memory, version: int, others: Sequence[Me
 
 
 def _move_links(client: SomaClient, gone: UUID, kept: UUID, leaving: set[UUID]) -> None:
-    theirs, own = list(client.links(gone)), list(client.links(kept))
+    theirs, own = list(client.iter_links_of(gone)), list(client.iter_links_of(kept))
     for link in moved(theirs, own, gone, kept):
         # The other end goes too; its own links are moved in its turn.
         if not leaving & {link.from_memory_id, link.to_memory_id}:
-            _applied(client.put_link(link, wait_seconds=_WAIT_SECONDS).outcome)
+            put = client.put_link(
+                link.from_memory_id,
+                link.to_memory_id,
+                link_type=link.type,
+                weight=link.weight,
+                wait_seconds=_WAIT_SECONDS,
+            )
+            _applied(put.outcome)
 
 
 def _applied(outcome: str | None) -> None:
@@ -127,9 +136,6 @@ def _applied(outcome: str | None) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ApiRefusedError) and error.status in {
-        HTTPStatus.PRECONDITION_FAILED,
-        HTTPStatus.NOT_FOUND,
-    }:
+    if isinstance(error, ChangedError | NotFoundError):
         return "it has changed meanwhile"
     return str(error)

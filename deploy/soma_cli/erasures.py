@@ -1,86 +1,62 @@
 """Erasures as the commands show them, and receipts as they check them."""
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
-from uuid import UUID
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.api_responses import Answer
+from soma_cli.drawing import drawn
 from soma_cli.output import Result, plain
 from soma_schemas.erasure_receipts import KEY_ID, ReceiptError, parse_receipt, public_key_of_file, verify
+from soma_schemas.responses.erasure_responses import ErasurePage, ErasureView
 
 _COUNTED = ("memories", "history_rows", "links", "dead_letters", "outbox_rows", "notices", "data_keys")
 
 
-class Erasure(Answer):
-    """An erasure as it is."""
-
-    request_id: UUID
-    scope: str
-    selector: str | None
-    state: str
-    waits_for: str | None
-    requested_by: str
-    requested_at: datetime
-    completed_at: datetime | None
-    memories: int
-    history_rows: int
-    links: int
-    dead_letters: int
-    outbox_rows: int
-    notices: int
-    data_keys: int
-    receipt: dict[str, Any] | None
-
-    def write_receipt(self, path: Path) -> None:
-        """Write the receipt to a file."""
-        path.write_text(json.dumps(self.receipt, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def drawn(self) -> RenderableType:
-        """Return what was erased, and what copies are left until when."""
-        table = Table.grid(padding=(0, 2))
-        state = self.state if self.waits_for is None else f"{self.state}, waits for {self.waits_for}"
-        rows = [("request", str(self.request_id)), ("scope", self.scope.lower()), ("state", state)]
-        rows += [(name.replace("_", " "), f"{getattr(self, name):,}") for name in _COUNTED]
-        for name, value in rows:
-            table.add_row(Text(name, "dim"), Text(plain(value)))
-        return table if self.receipt is None else Group(table, Text(), _copies(self.receipt))
+def write_receipt(erasure: ErasureView, path: Path) -> None:
+    """Write the receipt of an erasure to a file."""
+    path.write_text(json.dumps(erasure.receipt, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-class ErasureList(Answer):
-    """Some erasures; `next_cursor` is null when there are no more."""
+@drawn.register
+def _(erasure: ErasureView) -> RenderableType:
+    """Return what was erased, and what copies are left until when."""
+    table = Table.grid(padding=(0, 2))
+    rows = [
+        ("request", str(erasure.request_id)),
+        ("scope", erasure.scope.lower()),
+        ("state", _state(erasure, ", waits for ")),
+    ]
+    rows += [(name.replace("_", " "), f"{getattr(erasure, name):,}") for name in _COUNTED]
+    for name, value in rows:
+        table.add_row(Text(name, "dim"), Text(plain(value)))
+    return table if erasure.receipt is None else Group(table, Text(), _copies(erasure.receipt))
 
-    erasures: list[Erasure]
-    next_cursor: str | None = None
 
-    def drawn(self) -> RenderableType:
-        """Return a row for each."""
-        if not self.erasures:
-            return Text("no erasures")
-        table = Table(
-            "requested",
-            "request",
-            "scope",
-            "state",
-            "memories",
-            box=None,
-            header_style="bold",
-            pad_edge=False,
+@drawn.register
+def _(page: ErasurePage) -> RenderableType:
+    """Return a row for each."""
+    if not page.erasures:
+        return Text("no erasures")
+    table = Table(
+        "requested", "request", "scope", "state", "memories", box=None, header_style="bold", pad_edge=False
+    )
+    for each in page.erasures:
+        table.add_row(
+            Text(f"{each.requested_at:%Y-%m-%d %H:%M:%S}"),
+            Text(str(each.request_id)),
+            Text(each.scope.lower()),
+            Text(_state(each, ": ")),
+            Text(f"{each.memories:,}"),
         )
-        for each in self.erasures:
-            table.add_row(
-                Text(f"{each.requested_at:%Y-%m-%d %H:%M:%S}"),
-                Text(str(each.request_id)),
-                Text(each.scope.lower()),
-                Text(each.state if each.waits_for is None else f"{each.state}: {each.waits_for}"),
-                Text(f"{each.memories:,}"),
-            )
-        return table
+    return table
+
+
+def _state(erasure: ErasureView, waits_for: str) -> str:
+    return erasure.state if erasure.waits_for is None else f"{erasure.state}{waits_for}{erasure.waits_for}"
 
 
 class NotErased(Result):

@@ -11,7 +11,7 @@ from typer import TyperException
 from soma_cli.local.errors import PartError
 from soma_cli.output import plain
 from soma_cli.standard_streams import STREAM_NAMES
-from soma_client.errors import NoConnectionError
+from soma_client.errors import NoConnectionError, RefusedError
 from soma_schemas.errors import SomaError
 from soma_schemas.violations import ContractError
 
@@ -87,7 +87,7 @@ def described(error: Exception) -> tuple[str, tuple[str, ...], str | None]:
         case ContractError(violations=violations) if len(violations) > 1:
             details = tuple(f"{each.path or 'input'}: {each.message}" for each in violations)
             return f"{len(violations)} things are wrong with the input", details, error.remedy
-        case FindingsError():
+        case FindingsError() | RefusedError():
             return str(error), error.findings, error.remedy
         case PartError():
             return str(error), error.last_lines[-_LOG_LINES:], error.remedy

@@ -75,6 +75,12 @@ COMMANDS = (
         "Find near-duplicates of a namespace, and have one memory stand for several.",
         MEMORIES,
     ),
+    Entry(
+        "api",
+        "soma_cli.commands.operation",
+        "Ask any operation of the API, and print the answer as JSON.",
+        OPERATION,
+    ),
     Entry("status", "soma_cli.commands.status", "Show the health of the service, and counts.", OPERATION),
     Entry(
         "doctor",

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import typer
 
-from soma_cli.api_responses import Memory
-from soma_cli.client import SomaClient
 from soma_cli.failures import FindingsError, UsageError
 from soma_cli.parsing import coordinate_of
+from soma_client import SomaClient
+from soma_schemas.memories import MemoryView
 
 
 def memory_id_of(text: str) -> UUID:
@@ -27,6 +27,15 @@ def memory_id_of(text: str) -> UUID:
         ) from None
 
 
+def memory_name(memory: MemoryView) -> str:
+    """Return what a memory is called within its namespace."""
+    if memory.key is not None:
+        return memory.key
+    if memory.coordinate is not None:
+        return "(" + ", ".join(f"{number:g}" for number in memory.coordinate) + ")"
+    return str(memory.memory_id)
+
+
 OfMemory = Annotated[
     UUID | None, typer.Argument(help="Its id.", metavar="[ID]", show_default=False, parser=memory_id_of)
 ]
@@ -42,7 +51,7 @@ OfCoordinate = Annotated[
 
 def named_memory(
     client: SomaClient, memory_id: UUID | None, namespace: str | None, key: str | None, coordinate: str | None
-) -> Memory:
+) -> MemoryView:
     """Return the memory that is named.
 
     Raises:
@@ -55,15 +64,11 @@ def named_memory(
             "no memory is named", remedy="name it by its id, or by --namespace with --key or --coordinate"
         )
     if memory_id is not None:
-        return client.get(memory_id)
+        return client.read_memory(memory_id)
     if namespace is None:
         raise UsageError("a key or a coordinate needs a namespace", remedy="add --namespace")
-    asked = {"namespace": namespace}
-    if key is not None:
-        asked["key"] = key
-    if coordinate is not None:
-        asked["coordinate"] = ",".join(str(number) for number in coordinate_of(coordinate))
-    found = client.list(asked).memories
+    place = None if coordinate is None else coordinate_of(coordinate)
+    found = client.list_memories(namespace=namespace, key=key, coordinate=place).memories
     if not found:
         raise FindingsError(
             f"there is no such memory in {namespace}",

@@ -5,9 +5,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from soma_cli.api_responses import Hits, Memory
-from soma_cli.client import SomaClient
+from soma_client import SomaClient
+from soma_client.request_types import SearchFilter
 from soma_schemas.limits import DEFAULT_LIMITS
+from soma_schemas.memories import MemoryView
+from soma_schemas.responses.search_responses import HitsView
 from soma_schemas.vectors.text import indexed_text
 
 # Where a kept memory says which others it stands for.
@@ -32,8 +34,8 @@ class Group(NamedTuple):
         merged: Those that would go, with how much each is like it.
     """
 
-    kept: Memory
-    merged: tuple[tuple[Memory, float], ...]
+    kept: MemoryView
+    merged: tuple[tuple[MemoryView, float], ...]
 
 
 class Compared(NamedTuple):
@@ -64,10 +66,10 @@ def compare(
         tick: Is told of each one.
 
     Raises:
-        ApiRefusedError: The API says no.
-        ApiUnreachableError: It gives no answer.
+        RefusedError: The API says no.
+        UnreachableError: It gives no answer.
     """
-    listed = client.every({"namespace": namespace, "sort": "-updated_at", "limit": _PAGE})
+    listed = client.iter_memories(namespace=namespace, sort="-updated_at", limit=_PAGE)
     memories = list(islice(listed, most))
     likeness: dict[frozenset[UUID], float] = {}
     complete = True
@@ -82,7 +84,7 @@ def compare(
     return Compared(groups(memories, likeness), len(memories), more, complete)
 
 
-def groups(memories: Sequence[Memory], likeness: Likeness) -> list[Group]:
+def groups(memories: Sequence[MemoryView], likeness: Likeness) -> list[Group]:
     """Return which memories could become one; none is in two groups, and no two that are kept are alike.
 
     Kept is what somebody has named, by a key or a coordinate, then the most important, then the one that
@@ -112,16 +114,16 @@ def groups(memories: Sequence[Memory], likeness: Likeness) -> list[Group]:
     return found
 
 
-def _rank(memory: Memory) -> tuple[Any, ...]:
+def _rank(memory: MemoryView) -> tuple[Any, ...]:
     changed = -memory.updated_at.timestamp()
     return (not _named(memory), -memory.importance, changed, memory.memory_id)
 
 
-def _named(memory: Memory) -> bool:
+def _named(memory: MemoryView) -> bool:
     return memory.key is not None or memory.coordinate is not None
 
 
-def _may_stand_for(kept: Memory, other: Memory) -> bool:
+def _may_stand_for(kept: MemoryView, other: MemoryView) -> bool:
     return (
         not _named(other)
         and (kept.kind, kept.subject, kept.expires_at) == (other.kind, other.subject, other.expires_at)
@@ -130,9 +132,9 @@ def _may_stand_for(kept: Memory, other: Memory) -> bool:
     )
 
 
-def _like(client: SomaClient, memory: Memory, threshold: float) -> tuple[dict[UUID, float], bool]:
+def _like(client: SomaClient, memory: MemoryView, threshold: float) -> tuple[dict[UUID, float], bool]:
     """Return what is at least so much like a memory, and whether the index was complete."""
-    wanted: dict[str, Any] = {"namespace": memory.namespace, "kind": memory.kind.value}
+    wanted: SearchFilter = {"namespace": memory.namespace, "kind": memory.kind}
     if memory.subject is not None:
         wanted["subject"] = memory.subject
     nearest = _nearest(client, memory, wanted, threshold - _FRAME)
@@ -143,13 +145,13 @@ def _like(client: SomaClient, memory: Memory, threshold: float) -> tuple[dict[UU
             framed.setdefault(_question(memory.text, hit.memory), []).append(hit.memory.memory_id)
     for question, ids in framed.items():
         for first in range(0, len(ids), _MOST_IDS):
-            only = {**wanted, "memory_ids": [str(each) for each in ids[first : first + _MOST_IDS]]}
+            only: SearchFilter = {**wanted, "memory_ids": ids[first : first + _MOST_IDS]}
             likes = _likes(_asked(client, question, only, _MOST_IDS))
             alike |= {other: like for other, like in likes.items() if like >= threshold}
     return alike, nearest.index.complete
 
 
-def _nearest(client: SomaClient, memory: Memory, wanted: dict[str, Any], from_: float) -> Hits:
+def _nearest(client: SomaClient, memory: MemoryView, wanted: SearchFilter, from_: float) -> HitsView:
     most = _FIRST_HITS
     while True:
         answer = _asked(client, _question(memory.text, memory), wanted, most)
@@ -159,15 +161,15 @@ def _nearest(client: SomaClient, memory: Memory, wanted: dict[str, Any], from_: 
         most = min(4 * most, _MOST_HITS)
 
 
-def _asked(client: SomaClient, question: str, wanted: dict[str, Any], most: int) -> Hits:
-    return client.search({"query": question, "mode": "vector", "top_k": most, "filter": wanted})
+def _asked(client: SomaClient, question: str, wanted: SearchFilter, most: int) -> HitsView:
+    return client.search(question, mode="vector", top_k=most, filter=wanted)
 
 
-def _likes(answer: Hits) -> dict[UUID, float]:
+def _likes(answer: HitsView) -> dict[UUID, float]:
     return {hit.memory.memory_id: hit.explanation.dense or 0.0 for hit in answer.hits}
 
 
-def _question(text: str, other: Memory) -> str:
+def _question(text: str, other: MemoryView) -> str:
     """Return a text as if another memory said it: the index has day, key and tags along with a text."""
     question = indexed_text(text, other.occurred_at, other.key, other.tags)
     return question if len(question.encode()) <= DEFAULT_LIMITS.text_bytes else text

@@ -24,17 +24,28 @@ class Result(BaseModel):
 
 def show(result: Result, *, as_json: bool) -> None:
     """Write a command's result to stdout."""
+    write_out(result, result.drawn, as_json=as_json)
+
+
+def write_out(model: BaseModel, draw: Callable[[], RenderableType], *, as_json: bool) -> None:
+    """Write a model to stdout.
+
+    Args:
+        model: What is shown.
+        draw: Returns it for people.
+        as_json: Show it to programs.
+    """
     if as_json:
-        sys.stdout.write(result.model_dump_json(indent=2) + "\n")
+        sys.stdout.write(model.model_dump_json(indent=2) + "\n")
         sys.stdout.flush()
         return
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(result.drawn())
+        console.print(draw())
         return
     console.width = _PIPED_WIDTH
     with console.capture() as captured:
-        console.print(result.drawn())
+        console.print(draw())
     # Columns are filled with blanks up to their width, which only a terminal has a use for.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
     sys.stdout.flush()

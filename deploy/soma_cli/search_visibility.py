@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from soma_cli.client import SomaClient
 from soma_cli.failures import FindingsError
 from soma_cli.output import progress
+from soma_client import SomaClient
 from soma_schemas.clock import SystemClock
 from soma_schemas.versions import Position
 
@@ -25,13 +25,13 @@ def wait_until_searchable(client: SomaClient, last: Mapping[int, Position], cloc
 
     Raises:
         FindingsError: None more became searchable for ten minutes.
-        ApiRefusedError: The API says no.
-        ApiUnreachableError: It gives no answer.
+        RefusedError: The API says no.
+        UnreachableError: It gives no answer.
     """
     with progress("Waiting until they are searchable", len(last)) as advance:
         for position in last.values():
             deadline = clock.monotonic() + _WAIT_SECONDS  # from the last that became searchable
-            while not client.write_state(position).searchable:
+            while not client.read_write(position).searchable:
                 if clock.monotonic() > deadline:
                     raise FindingsError(
                         f"stored, but position {position} is not searchable after {_WAIT_SECONDS:.0f} s more",

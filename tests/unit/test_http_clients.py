@@ -8,8 +8,7 @@ from pydantic import SecretStr
 
 from recording_door import RecordingDoor, proxy_everywhere
 from soma_api.probes import registry_probe
-from soma_cli.client import SomaClient
-from soma_client.connection import Connection
+from soma_client import Retrying, SomaClient
 from soma_schemas.errors import ConfigurationError, SomaError
 from soma_schemas.http_clients import client_options, stays_here
 from soma_schemas.registry import check_schemas, open_registry
@@ -47,8 +46,8 @@ def name_everywhere(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
 
 
 async def ask_as_a_command(url: str) -> None:
-    with SomaClient(Connection(url, "secret")) as client:
-        client.stats()
+    with SomaClient(url, "secret", retrying=Retrying(total_seconds=0.0)) as client:
+        client.read_stats()
 
 
 async def ask_as_a_producer(url: str) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from soma_cli.api_responses import Memory
 from soma_cli.arguments import text_of
 from soma_cli.failures import UsageError
+from soma_schemas.memories import MemoryView
 
 
 class Name(NamedTuple):
@@ -63,7 +63,7 @@ def read_questions(path: Path, *, copied: bool = True) -> list[Question]:
     return questions
 
 
-def name_of(memory: Memory, below: str | None) -> Name:
+def name_of(memory: MemoryView, below: str | None) -> Name:
     """Return what a memory is called by answers.
 
     Args:

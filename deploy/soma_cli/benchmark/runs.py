@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import cycle, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from soma_cli.benchmark.figures import Asked
 from soma_cli.benchmark.questions import Question, name_of
-from soma_cli.client import SomaClient
 from soma_cli.failures import FindingsError
 from soma_cli.output import progress
 from soma_cli.search_visibility import last_positions, wait_until_searchable
+from soma_client import SomaClient
+from soma_client.request_types import MemoryFields, ModeName
 from soma_schemas.clock import SystemClock
 from soma_schemas.versions import Position
 
@@ -32,8 +33,8 @@ def load(
     """Store memories and wait until all are searchable. Those that were stored before stay as they are.
 
     Raises:
-        ApiRefusedError: The API says no.
-        ApiUnreachableError: It gives no answer.
+        RefusedError: The API says no.
+        UnreachableError: It gives no answer.
     """
     wait_until_searchable(client, last_positions(store_all(client, memories, advance)), clock)
 
@@ -42,12 +43,12 @@ def store_all(client: SomaClient, memories: Iterable[dict[str, Any]], advance: A
     """Store memories and return the last position on each partition, without waiting for the stores.
 
     Raises:
-        ApiRefusedError: The API says no.
-        ApiUnreachableError: It gives no answer.
+        RefusedError: The API says no.
+        UnreachableError: It gives no answer.
     """
     positions: list[Position] = []
     for batch in _batches(memories):
-        written = client.store_many(batch, event_id=_event_id(batch))
+        written = client.store_memories(cast("list[MemoryFields]", batch), event_id=_event_id(batch))
         positions = list(
             last_positions([*positions, *(Position.parse(each.position) for each in written.writes)]).values()
         )
@@ -58,14 +59,16 @@ def store_all(client: SomaClient, memories: Iterable[dict[str, Any]], advance: A
 def count_below(client: SomaClient, namespace: str) -> int:
     """Return how many memories lie in a namespace and all below it."""
     return sum(
-        each.memories for each in client.namespaces(namespace).namespaces if each.namespace == namespace
+        each.memories
+        for each in client.list_namespaces(prefix=namespace, depth=1).namespaces
+        if each.namespace == namespace
     )
 
 
 def ask(
     client: SomaClient,
     questions: Sequence[Question],
-    mode: str,
+    mode: ModeName,
     top_k: int,
     advance: Advance,
     *,
@@ -85,13 +88,13 @@ def ask(
     asked = []
     for question in questions:
         within = "/".join(part for part in (below, question.namespace_prefix) if part is not None)
-        wanted = {
-            "query": question.text,
-            "mode": mode,
-            "top_k": top_k,
-            "filter": {"namespace_prefix": within} if within else {},
-        }
-        found = [name_of(hit.memory, below) for hit in client.search(wanted).hits]
+        answer = client.search(
+            question.text,
+            mode=mode,
+            top_k=top_k,
+            filter={"namespace_prefix": within} if within else {},
+        )
+        found = [name_of(hit.memory, below) for hit in answer.hits]
         asked.append(Asked(question.text, question.answers, found))
         advance(1)
     return asked
@@ -109,7 +112,7 @@ def time_stores(
     with progress(f"Storing {len(memories):,} memories", len(memories)) as advance:
         for memory in memories:
             begin = clock.monotonic()
-            written = client.store(memory, event_id=next(events), wait_seconds=_WAIT_SECONDS)
+            written = client.store_memory(**memory, event_id=next(events), wait_seconds=_WAIT_SECONDS)
             seconds.append(clock.monotonic() - begin)
             if written.outcome is None:
                 raise FindingsError(
@@ -155,10 +158,10 @@ def time_reads(
         clock: Time.
     """
     reads: dict[str, Callable[[], object]] = {
-        "where a write stands": lambda: client.write_state(position),
-        "counts of the tenant": client.stats,
-        "namespaces with their counts": client.namespaces,
-        "a list of 20": lambda: client.list({"limit": 20}),
+        "where a write stands": lambda: client.read_write(position),
+        "counts of the tenant": client.read_stats,
+        "namespaces with their counts": lambda: client.list_namespaces(depth=1),
+        "a list of 20": lambda: client.list_memories(limit=20),
     }
     seconds: dict[str, list[float]] = {what: [] for what in reads}
     with progress(f"Asking {count * len(reads):,} times", count * len(reads)) as advance:
@@ -177,7 +180,7 @@ def time_searches(client: SomaClient, bodies: Sequence[dict[str, Any]], clock: S
     with progress(f"Searching {len(bodies):,} times", len(bodies)) as advance:
         for body in bodies:
             begin = clock.monotonic()
-            client.search(body)
+            client.search(**body)
             seconds.append(clock.monotonic() - begin)
             advance(1)
     return seconds

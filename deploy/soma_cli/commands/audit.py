@@ -7,6 +7,7 @@ import typer
 from soma_cli.audit_log_admin import newest_entries
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.database_errors import told_in_words
+from soma_cli.drawing import show_answer
 from soma_cli.failures import UsageError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import show
@@ -41,8 +42,7 @@ def audit(
             raise UsageError("--all asks the database, not the API", remedy="leave --url and --api-key out")
         settings, _ = operator_settings(invocation_of(context))
         with told_in_words(settings.postgres):
-            found = newest_entries(settings.postgres.conninfo(), action, limit)
+            show(newest_entries(settings.postgres.conninfo(), action, limit), as_json=as_json)
     else:
         with open_client(context, url, api_key) as client:
-            found = client.audit_log(action, limit)
-    show(found, as_json=as_json)
+            show_answer(client.list_audit_log(action=action, limit=limit), as_json=as_json)

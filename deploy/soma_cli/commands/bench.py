@@ -179,7 +179,7 @@ def recall(
         wanted = read_questions(example(examples.questions))
     else:
         wanted = read_questions(questions, copied=False)
-    with open_client(context, url, api_key) as client:
+    with open_client(context, url, api_key, read_your_writes=False) as client:
         if memories:
             with progress(f"Storing {len(memories):,} memories", len(memories)) as advance:
                 load(client, memories, SystemClock(), advance)
@@ -213,7 +213,7 @@ def latency(
         made_up_memories(example_memories(example(ExampleSet.MONTH.memories), LATENCY), count, LATENCY)
     )
     clock = SystemClock()
-    with open_client(context, url, api_key) as client:
+    with open_client(context, url, api_key, read_your_writes=False) as client:
         events = iter(lambda: new_id(clock.now()), None)
         seconds = time_stores(client, memories, clock, events)
     show(_times("store until searchable", seconds, count), as_json=as_json)
@@ -234,7 +234,7 @@ def search(
     First stores what is missing below `bench/search`, made up from the examples.
     """
     clock = SystemClock()
-    with open_client(context, url, api_key) as client:
+    with open_client(context, url, api_key, read_your_writes=False) as client:
         if count_below(client, SEARCH) < memories:
             examples = example_memories(example(ExampleSet.MONTH.memories), SEARCH)
             with progress(f"Storing {memories:,} memories", memories) as advance:
@@ -270,12 +270,12 @@ def reads(
     rows.
     """
     clock = SystemClock()
-    with open_client(context, url, api_key) as client:
+    with open_client(context, url, api_key, read_your_writes=False) as client:
         examples = example_memories(example(ExampleSet.MONTH.memories), READS)
         with progress(f"Storing {memories:,} memories", memories) as advance:
             positions = store_all(client, made_up_memories(examples, memories, READS), advance)
         seconds = time_reads(client, positions[-1], count, clock)
-        there = client.stats().memories
+        there = client.read_stats().memories
     show(ReadTimes(reads=[_times(what, took, there) for what, took in seconds.items()]), as_json=as_json)
 
 

@@ -11,11 +11,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.client import SomaClient
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.consolidation import merge
+from soma_cli.naming import memory_name
 from soma_cli.near_duplicates import Compared, Group, compare
 from soma_cli.output import Result, one_line, plain, progress, say, show
+from soma_client import SomaClient
 
 app = typer.Typer(add_completion=False)
 
@@ -150,7 +151,7 @@ def _proposals(namespace: str, found: Compared) -> Proposals:
 def _proposal(group: Group) -> Proposal:
     return Proposal(
         kept=group.kept.memory_id,
-        name=group.kept.name(),
+        name=memory_name(group.kept),
         version=group.kept.version,
         text=group.kept.text,
         merged=[

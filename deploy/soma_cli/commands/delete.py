@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from soma_cli.commands.options import ApiKey, AsJson, Url, Wait, open_client
+from soma_cli.drawing import show_answer
 from soma_cli.naming import OfCoordinate, OfKey, OfMemory, OfNamespace, named_memory
-from soma_cli.output import show
 
 app = typer.Typer(add_completion=False)
 
@@ -37,5 +37,7 @@ def delete(
         if memory_id is None or key is not None or coordinate is not None:
             memory = named_memory(client, memory_id, namespace, key, coordinate)
             memory_id, namespace = memory.memory_id, memory.namespace
-        written = client.delete(memory_id, namespace, expected_version=expected_version, wait_seconds=wait)
-        show(written, as_json=as_json)
+        written = client.delete_memory(
+            memory_id, namespace=namespace, expected_version=expected_version, wait_seconds=wait
+        )
+        show_answer(written, as_json=as_json)

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import typer
 
-from soma_cli.client import SomaClient
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
-from soma_cli.erasures import Checked, Erasure, NotErased
+from soma_cli.drawing import show_answer
+from soma_cli.erasures import Checked, NotErased, write_receipt
 from soma_cli.output import say, show
+from soma_client import SomaClient
 from soma_schemas.clock import SystemClock
 from soma_schemas.errors import SomaError
+from soma_schemas.responses.erasure_responses import ErasureStateView, ErasureView
 
 app = typer.Typer(
     help="Have memories erased with proof, and check the proof.", no_args_is_help=True, add_completion=False
@@ -105,7 +107,8 @@ def _add(name: str, scope: _Scope) -> None:
             say("Nothing was erased. It cannot be undone: add --yes to do it.")
             return
         with open_client(context, url, api_key) as client:
-            erasure = client.erase({scope.field: which}, request_id=uuid4())
+            wanted: dict[str, Any] = {scope.field: which}
+            erasure = client.request_erasure(**wanted)
             _tell(client, erasure, wait, receipt, as_json=as_json)
 
 
@@ -126,7 +129,7 @@ def show_(
 ) -> None:
     """Show how far an erasure is, and its receipt once it is complete."""
     with open_client(context, url, api_key) as client:
-        _tell(client, client.erasure(request_id), wait, receipt, as_json=as_json)
+        _tell(client, client.read_erasure(request_id), wait, receipt, as_json=as_json)
 
 
 @app.command("list")
@@ -140,7 +143,7 @@ def list_(
 ) -> None:
     """List erasures, newest first."""
     with open_client(context, url, api_key) as client:
-        show(client.erasures(limit), as_json=as_json)
+        show_answer(client.list_erasures(limit=limit), as_json=as_json)
 
 
 @app.command()
@@ -156,16 +159,18 @@ def verify(
     show(Checked.of(file, key), as_json=as_json)
 
 
-def _tell(client: SomaClient, erasure: Erasure, wait: int, receipt: Path | None, *, as_json: bool) -> None:
+def _tell(
+    client: SomaClient, erasure: ErasureView, wait: int, receipt: Path | None, *, as_json: bool
+) -> None:
     clock = SystemClock()
     until = clock.monotonic() + wait
-    while erasure.state != "completed" and clock.monotonic() < until:
+    while erasure.state is not ErasureStateView.COMPLETED and clock.monotonic() < until:
         clock.block(_LOOK_AGAIN_SECONDS)
-        erasure = client.erasure(erasure.request_id)
+        erasure = client.read_erasure(erasure.request_id)
     if receipt is not None and erasure.receipt is not None:
-        erasure.write_receipt(receipt)
-    show(erasure, as_json=as_json)
-    if erasure.state != "completed" and (wait or receipt is not None):
+        write_receipt(erasure, receipt)
+    show_answer(erasure, as_json=as_json)
+    if erasure.state is not ErasureStateView.COMPLETED and (wait or receipt is not None):
         waits_for = "" if erasure.waits_for is None else f"; it waits for {erasure.waits_for}"
         raise UnfinishedError(
             f"the erasure is {erasure.state}{waits_for}; reads have stopped",

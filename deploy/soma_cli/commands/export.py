@@ -9,9 +9,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from soma_cli.api_responses import Link, Memory
 from soma_cli.arguments import text_of
-from soma_cli.client import SomaClient
 from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.destinations import (
@@ -23,7 +21,9 @@ from soma_cli.destinations import (
 from soma_cli.formats.graphml import graphml_to
 from soma_cli.formats.json_lines import MemoryLine, format_line
 from soma_cli.output import Result, say, show
-from soma_schemas.memories import SAID
+from soma_client import SomaClient
+from soma_schemas.memories import SAID, MemoryView
+from soma_schemas.responses.link_responses import LinkView
 
 app = typer.Typer(add_completion=False)
 
@@ -84,19 +84,19 @@ def export(
     with open_client(context, url, api_key) as client, open_destination(output) as lines:
         match export_format:
             case ExportFormat.MEMORIES:
-                for memory in client.every(asked | {"embeddings": "true"}):
+                for memory in client.iter_memories(**asked, embeddings=True):
                     lines.write(format_line(line_of(memory)))
                     memories += 1
                     without_embedding += memory.embedding_model is not None and memory.embedding is None
             case ExportFormat.LINKS:
-                ids = {memory.memory_id for memory in client.every(asked)}
+                ids = {memory.memory_id for memory in client.iter_memories(**asked)}
                 for link in _links_between(client, ids):
                     lines.write(link.model_dump_json() + "\n")
                     links += 1
             case ExportFormat.GRAPHML:
                 with graphml_to(lines) as graph:
                     ids = set()
-                    for memory in client.every(asked):
+                    for memory in client.iter_memories(**asked):
                         graph.node(memory)
                         ids.add(memory.memory_id)
                     for link in _links_between(client, ids):
@@ -114,13 +114,13 @@ def export(
         show(exported, as_json=as_json)
 
 
-def _links_between(client: SomaClient, memory_ids: Collection[UUID]) -> Iterator[Link]:
-    for link in client.every_link({"limit": _PAGE}):
+def _links_between(client: SomaClient, memory_ids: Collection[UUID]) -> Iterator[LinkView]:
+    for link in client.iter_links(limit=_PAGE):
         if link.from_memory_id in memory_ids and link.to_memory_id in memory_ids:
             yield link
 
 
-def line_of(memory: Memory) -> MemoryLine:
+def line_of(memory: MemoryView) -> MemoryLine:
     """Return a memory as it is imported again."""
     named = memory.key is not None or memory.coordinate is not None
     return MemoryLine(

@@ -49,10 +49,8 @@ def _filters(
         "tags": tags or None,
         "subject": subject,
         "source": source,
-        "filter": where,
+        "where": None if where is None else json_object_of("filter", where),
     }
-    if where is not None:
-        json_object_of("filter", where)
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -3,8 +3,8 @@
 import typer
 
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.drawing import show_answer
 from soma_cli.naming import OfCoordinate, OfKey, OfMemory, OfNamespace, named_memory
-from soma_cli.output import show
 
 app = typer.Typer(add_completion=False)
 
@@ -26,4 +26,4 @@ def get(
     Give its id, or its namespace and its key or coordinate.
     """
     with open_client(context, url, api_key) as client:
-        show(named_memory(client, memory_id, namespace, key, coordinate), as_json=as_json)
+        show_answer(named_memory(client, memory_id, namespace, key, coordinate), as_json=as_json)

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.drawing import show_answer
 from soma_cli.failures import UsageError
 from soma_cli.naming import OfEnds, OneEnd, id_or_key
-from soma_cli.output import show
 from soma_cli.parsing import moment_of
 
 app = typer.Typer(add_completion=False)
@@ -35,13 +35,12 @@ def history(
 
     A deleted memory is named by its id.
     """
-    asked = {
-        **({} if at is None else {"at": moment_of("--at", at).isoformat()}),
-        **({} if version is None else {"version": str(version)}),
-    }
-    if len(asked) > 1:
+    moment = None if at is None else moment_of("--at", at)
+    if moment is not None and version is not None:
         raise UsageError("--at and --version both name a revision: give one of them")
     with open_client(context, url, api_key) as client:
         memory_id = id_or_key(client, memory, namespace)
-        found = client.revision(memory_id, asked) if asked else client.history(memory_id, limit)
-        show(found, as_json=as_json)
+        if moment is None and version is None:
+            show_answer(client.list_history(memory_id, limit=limit), as_json=as_json)
+        else:
+            show_answer(client.read_revision(memory_id, at=moment, version=version), as_json=as_json)

@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
-from soma_cli.api_responses import Link
 from soma_cli.commands.options import ApiKey, AsJson, LinkType, Url, Wait, open_client
+from soma_cli.drawing import show_answer
 from soma_cli.naming import OfEnds, OneEnd, id_or_key
-from soma_cli.output import show
 
 app = typer.Typer(add_completion=False)
 
@@ -31,10 +30,6 @@ def link(
     Linking again with the same type replaces the weight. A link ends with either of its memories.
     """
     with open_client(context, url, api_key) as client:
-        wanted = Link(
-            from_memory_id=id_or_key(client, start, namespace),
-            to_memory_id=id_or_key(client, end, namespace),
-            type=link_type,
-            weight=weight,
-        )
-        show(client.put_link(wanted, wait_seconds=wait), as_json=as_json)
+        ends = id_or_key(client, start, namespace), id_or_key(client, end, namespace)
+        written = client.put_link(*ends, link_type=link_type, weight=weight, wait_seconds=wait)
+        show_answer(written, as_json=as_json)

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from soma_cli.api_responses import MemoryList
 from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
-from soma_cli.output import say, show
+from soma_cli.drawing import show_answer
+from soma_cli.output import say
 from soma_cli.parsing import coordinate_of
 
 app = typer.Typer(add_completion=False)
@@ -61,15 +61,10 @@ def list_(
 
     `soma export` writes all of them.
     """
-    if near is not None:
-        coordinate_of(near)
-        chosen["near"] = near
+    place = None if near is None else coordinate_of(near)
     order = sort or (Order.UPDATED_DESCENDING if near is None else Order.DISTANCE)
-    asked = chosen | {"sort": order.value, "limit": limit}
-    if cursor is not None:
-        asked["cursor"] = cursor
     with open_client(context, url, api_key) as client:
-        page: MemoryList = client.list(asked)
-    show(page, as_json=as_json)
+        page = client.list_memories(**chosen, sort=order.value, near=place, limit=limit, cursor=cursor)
+    show_answer(page, as_json=as_json)
     if page.next_cursor is not None and not as_json:
         say(f"\nthere are more: --cursor {page.next_cursor}")

@@ -14,8 +14,8 @@ from soma_cli.commands.options import (
     open_client,
     walked,
 )
+from soma_cli.drawing import show_answer
 from soma_cli.naming import OfEnds, OneEnd, id_or_key
-from soma_cli.output import show
 
 app = typer.Typer(add_completion=False)
 
@@ -41,5 +41,5 @@ def neighbors(
     with open_client(context, url, api_key) as client:
         asked = walked(types=types, direction=direction, min_weight=min_weight)
         memory_id = id_or_key(client, memory, namespace)
-        near = client.neighbors(memory_id, asked | {"depth": depth, "limit": limit})
-        show(near, as_json=as_json)
+        near = client.list_neighbors(memory_id, **asked, depth=depth, limit=limit)
+        show_answer(near, as_json=as_json)

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from soma_cli.client import SomaClient
 from soma_cli.invocation import invocation_of
-from soma_client.connection import find_connection
+from soma_client import Retrying, SomaClient
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Url = Annotated[
@@ -79,10 +78,25 @@ def walked(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def open_client(context: typer.Context, url: str | None, api_key: str | None) -> SomaClient:
+# Where nobody takes connections, whoever typed a command wants to know it now.
+PROMPT = Retrying(unreachable=False)
+
+
+def open_client(
+    context: typer.Context, url: str | None, api_key: str | None, *, read_your_writes: bool = True
+) -> SomaClient:
     """Return a client of the API that the options, the environment or the local stack name.
 
+    Args:
+        context: Of the command.
+        url: Of the option.
+        api_key: Of the option.
+        read_your_writes: Whether reads wait for what the command wrote.
+
     Raises:
-        UsageError: None of them names one.
+        NoConnectionError: None of them names one.
     """
-    return SomaClient(find_connection(invocation_of(context).environment, url, api_key))
+    environment = invocation_of(context).environment
+    return SomaClient(
+        url, api_key, environment=environment, retrying=PROMPT, read_your_writes=read_your_writes
+    )

@@ -15,8 +15,8 @@ from soma_cli.commands.options import (
     open_client,
     walked,
 )
+from soma_cli.drawing import show_answer
 from soma_cli.naming import OfEnds, OneEnd, id_or_key
-from soma_cli.output import show
 
 app = typer.Typer(add_completion=False)
 
@@ -52,8 +52,5 @@ def path(
     """
     with open_client(context, url, api_key) as client:
         asked = walked(types=types, direction=direction, min_weight=min_weight)
-        ends = {
-            "from": str(id_or_key(client, start, namespace)),
-            "to": str(id_or_key(client, end, namespace)),
-        }
-        show(client.path({**asked, **ends, "cost": cost.value}), as_json=as_json)
+        ends = id_or_key(client, start, namespace), id_or_key(client, end, namespace)
+        show_answer(client.find_path(*ends, **asked, cost=cost.value), as_json=as_json)

@@ -29,7 +29,6 @@ from soma_cli.settings import KNOWN
 from soma_cli.standard_streams import log_to_standard_error
 from soma_cli.tasks import in_thread
 from soma_cli.topic_application import at_present
-from soma_client.connection import find_connection
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import load
 from soma_schemas.languages import Language
@@ -315,10 +314,10 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
                     place: IndexPlace = ServerPlace(client, alias, embedders, policies)
                     yield _Opened(place, settings, embedders, pool, tenant, alias)
                 return
-            from soma_cli.client import SomaClient  # noqa: PLC0415  # loaded where it is used
             from soma_cli.local.index_folder import IndexFolder  # noqa: PLC0415  # see above
             from soma_cli.processes.api import EMBEDDED_ALIAS  # noqa: PLC0415  # see above
             from soma_cli.reindexing.folder_place import FolderPlace  # noqa: PLC0415  # see above
+            from soma_client import SomaClient  # noqa: PLC0415  # loaded where it is used
 
             whose = tenant or (local.tenant if local is not None else None)
             if whose is None:
@@ -326,7 +325,7 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
                     "nobody says whose memories questions are to be asked about",
                     remedy="name the tenant of the key in SOMA_API_KEY with --tenant",
                 )
-            with SomaClient(find_connection(root.environment, None, None)) as api:
+            with SomaClient(environment=root.environment) as api:
                 where = IndexFolder(folder or root.home / "vectors")
                 place = FolderPlace(where, api, embedders, policies, SystemClock())
                 yield _Opened(place, settings, embedders, pool, whose, EMBEDDED_ALIAS)

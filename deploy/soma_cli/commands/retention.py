@@ -7,15 +7,16 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from soma_cli.client import SomaClient
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
 from soma_cli.database_errors import told_in_words
+from soma_cli.drawing import show_answer
 from soma_cli.failures import UsageError
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, say, show
 from soma_cli.parsing import seconds_of
 from soma_cli.retention_status import retention_state
 from soma_cli.settings import operator_settings
+from soma_client import SomaClient
 from soma_schemas.clock import SystemClock
 from soma_schemas.errors import SomaError
 from soma_schemas.fields import Kind
@@ -203,7 +204,7 @@ def list_(
 ) -> None:
     """List the policies in force."""
     with open_client(context, url, api_key) as client:
-        show(client.policies(), as_json=as_json)
+        show_answer(client.list_retention_policies(), as_json=as_json)
 
 
 @app.command()
@@ -224,7 +225,8 @@ def plan(
     """Show what a policy would end, and when, without setting it."""
     changed = _changed(ttl, _decay(half_life, floor), max_memories, kind, notice, archive=False)
     with open_client(context, url, api_key) as client:
-        show(client.plan_policy(namespace, _said(client, namespace, changed)), as_json=as_json)
+        said = _said(client, namespace, changed)
+        show_answer(client.plan_retention_policy(namespace=namespace, **said), as_json=as_json)
 
 
 @app.command()
@@ -298,7 +300,7 @@ def _changed(
 
 def _in_force(client: SomaClient, namespace: str | None) -> _Said:
     """Return what the policy of a namespace says now."""
-    for policy in client.policies().policies:
+    for policy in client.list_retention_policies().policies:
         if policy.namespace == namespace:
             return policy.model_dump(mode="json", include={"rules", "cap"}, exclude_defaults=True)
     return {"rules": [], "cap": None}
@@ -318,14 +320,19 @@ def _change(
     client: SomaClient, namespace: str | None, said: _Said, *, yes: bool, wait: int, as_json: bool
 ) -> None:
     if not yes:
-        planned = client.plan_policy(namespace, said)
+        planned = client.plan_retention_policy(namespace=namespace, **said)
         cap = said["cap"]
         # With a notice they stay for its time.
         above = planned.above_cap if cap is None or not cap["notice_seconds"] else 0
         if planned.due_now or above:
-            show(planned, as_json=as_json)
+            show_answer(planned, as_json=as_json)
             say("")
             raise MemoriesWouldGoError(
                 f"nothing was changed: memories would be gone at once, {planned.due_now + above:,} of them"
             )
-    show(client.set_policy(namespace, said, wait_seconds=wait), as_json=as_json)
+    # A policy that says nothing is none.
+    if any(said.values()):
+        change = client.set_retention_policy(namespace=namespace, **said, wait_seconds=wait)
+    else:
+        change = client.lift_retention_policy(namespace=namespace, wait_seconds=wait)
+    show_answer(change, as_json=as_json)

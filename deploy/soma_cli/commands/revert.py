@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from soma_cli.commands.options import ApiKey, AsJson, Url, Wait, open_client
+from soma_cli.drawing import show_answer
 from soma_cli.naming import OfEnds, OneEnd, id_or_key
-from soma_cli.output import show
 
 app = typer.Typer(add_completion=False)
 
@@ -29,4 +29,4 @@ def revert(
     """
     with open_client(context, url, api_key) as client:
         memory_id = id_or_key(client, memory, namespace)
-        show(client.revert(memory_id, version, wait_seconds=wait), as_json=as_json)
+        show_answer(client.revert_memory(memory_id, version, wait_seconds=wait), as_json=as_json)

@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from soma_cli.api_responses import Hit, IndexState, hit_lines
 from soma_cli.arguments import text_of
-from soma_cli.client import SomaClient
 from soma_cli.commands.filters import choosing_memories
 from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.drawing import hit_lines, show_answer
 from soma_cli.failures import UsageError
 from soma_cli.output import Result, plain, show
 from soma_cli.parsing import json_object_of, seconds_of, spelled_moment_of
+from soma_client import SomaClient
+from soma_client.request_types import Search
+from soma_schemas.responses.search_responses import HitView
 
 app = typer.Typer(add_completion=False)
 
@@ -36,7 +38,7 @@ class QueryHits(Result):
     """What one query of a file found."""
 
     query: str
-    hits: list[Hit]
+    hits: list[HitView]
     exhaustive: bool | None
 
     def drawn(self) -> RenderableType:
@@ -157,8 +159,6 @@ def search(
         "occurred_before": spelled_moment_of("--occurred-before", occurred_before),
         "payload": None if payload is None else json_object_of("payload", payload),
     }
-    where = chosen.pop("filter", None)
-    given["where"] = None if where is None else json_object_of("filter", where)
     wanted = chosen | {name: value for name, value in given.items() if value is not None}
     asked: dict[str, Any] = {"mode": mode.value, "top_k": top_k, "filter": wanted}
     asked |= _wording(mode, phrase=phrase, exact=exact, case_sensitive=case_sensitive)
@@ -179,13 +179,11 @@ def search(
         asked["diversity"] = diversity
     if in_context is not None:
         asked["context"] = {"text": in_context}
-    result: Result
     with open_client(context, url, api_key) as client:
         if file is None:
-            result = client.search({"query": query} | asked)
+            show_answer(client.search(query, **asked), as_json=as_json)
         else:
-            result = _search_all(client, _queries(file), asked)
-    show(result, as_json=as_json)
+            show(_search_all(client, _queries(file), asked), as_json=as_json)
 
 
 def _wording(mode: Mode, *, phrase: bool, exact: bool, case_sensitive: bool) -> dict[str, Any]:
@@ -222,13 +220,13 @@ def _queries(file: Path) -> list[str]:
 
 def _search_all(client: SomaClient, queries: Sequence[str], asked: dict[str, Any]) -> FileHits:
     found: list[QueryHits] = []
-    states: list[IndexState] = []
+    complete = True
     for start in range(0, len(queries), _BATCH):
         some = queries[start : start + _BATCH]
-        answer = client.search_many([{"query": each} | asked for each in some])
+        answer = client.search_batch([cast("Search", {"query": each} | asked) for each in some])
         found += [
             QueryHits(query=each, hits=one.hits, exhaustive=one.exhaustive)
             for each, one in zip(some, answer.answers, strict=True)
         ]
-        states.append(answer.index)
-    return FileHits(queries=found, complete=all(state.complete for state in states))
+        complete = complete and answer.index.complete
+    return FileHits(queries=found, complete=complete)

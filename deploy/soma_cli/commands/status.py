@@ -8,13 +8,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.api_responses import IndexState, PartHealth, Readiness, Stats
-from soma_cli.client import SomaClient
-from soma_cli.commands.options import ApiKey, AsJson, Url
+from soma_cli.commands.options import ApiKey, AsJson, Url, open_client
+from soma_cli.drawing import index_words
 from soma_cli.failures import FindingsError
-from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, plain, show
-from soma_client.connection import find_connection
+from soma_schemas.responses.health_responses import IndexView, PartView
+from soma_schemas.responses.overview_responses import StatsView
 
 app = typer.Typer(add_completion=False)
 
@@ -27,9 +26,9 @@ class Status(Result):
 
     url: str
     status: str
-    parts: dict[str, PartHealth]
-    index: IndexState | None
-    stats: Stats | None
+    parts: dict[str, PartView]
+    index: IndexView | None
+    stats: StatsView | None
 
     def drawn(self) -> RenderableType:
         """Return a line for each part, then how much there is."""
@@ -39,7 +38,7 @@ class Status(Result):
             state = "ready" if part.ready else f"fails: {part.error}"
             table.add_row(Text(plain(name)), Text(plain(state)), Text(f"{part.milliseconds:.1f} ms", "dim"))
         if self.index is not None and not self.index.complete:
-            table.add_row("search", Text(self.index.words(), "yellow"), "")
+            table.add_row("search", Text(index_words(self.index), "yellow"), "")
         for name, value in self._counts():
             table.add_row(name, Text(value), "")
         return table
@@ -62,12 +61,11 @@ def status(
 
     The exit code is 0 if everything works, 1 if not.
     """
-    connection = find_connection(invocation_of(context).environment, url, api_key)
-    with SomaClient(connection) as client:
-        found: Readiness = client.readiness()
-        stats = None if found.status == _NOT_READY else client.stats()
+    with open_client(context, url, api_key) as client:
+        found = client.readyz()
+        stats = None if found.status == _NOT_READY else client.read_stats()
     show(
-        Status(url=connection.url, status=found.status, parts=found.parts, index=found.index, stats=stats),
+        Status(url=client.url, status=found.status, parts=found.parts, index=found.index, stats=stats),
         as_json=as_json,
     )
     if found.status != _READY:

@@ -7,12 +7,10 @@ from uuid import UUID
 import typer
 
 from soma_cli.commands.options import ApiKey, AsJson, Url, Wait, open_client
+from soma_cli.drawing import show_answer
 from soma_cli.failures import UsageError
-from soma_cli.output import show
 from soma_cli.parsing import coordinate_of, json_object_of, spelled_moment_of
-from soma_schemas.clock import SystemClock
 from soma_schemas.fields import Kind
-from soma_schemas.identity import new_id
 
 app = typer.Typer(add_completion=False)
 
@@ -111,8 +109,7 @@ def store(
     }
     said = {name: value for name, value in fields.items() if value is not None}
     with open_client(context, url, api_key) as client:
-        event = event_id or new_id(SystemClock().now())
-        show(client.store(said, event_id=event, wait_seconds=wait), as_json=as_json)
+        show_answer(client.store_memory(**said, event_id=event_id, wait_seconds=wait), as_json=as_json)
 
 
 def _read_standard_input() -> str:

@@ -1,17 +1,17 @@
 """`soma tail`: follow what is applied to memories and links."""
 
+import json
 import sys
-from random import Random
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from soma_cli.api_responses import ChangePlace
-from soma_cli.change_stream import follow_changes
 from soma_cli.commands.options import ApiKey, Url, open_client
-from soma_cli.output import say, show
+from soma_cli.drawing import show_answer
+from soma_cli.output import say
 from soma_cli.parsing import json_object_of
-from soma_schemas.clock import SystemClock
+from soma_client.change_stream import ChangePlace
 
 app = typer.Typer(add_completion=False)
 
@@ -60,21 +60,31 @@ def tail(
 
     A lost connection is made again. A change can be told twice then; its `position` is the same.
     """
-    if where is not None:
-        json_object_of("filter", where)
-    named = {"namespace": namespace, "namespace_prefix": namespace_prefix, "filter": where}
-    asked = {name: value for name, value in named.items() if value is not None} | {"follow": follow}
     place = None
     try:
         with open_client(context, url, api_key) as client:
-            for each in follow_changes(client, asked, since, SystemClock().block, Random()):  # noqa: S311  # spreads reconnects, guards nothing
+            changes = client.follow_changes(
+                since=since,
+                follow=follow,
+                namespace=namespace,
+                namespace_prefix=namespace_prefix,
+                where=None if where is None else json_object_of("filter", where),
+                on_lost=lambda error: say(f"{error}; connecting again"),
+            )
+            for each in changes.told():
                 if isinstance(each, ChangePlace):
                     place = each.id
-                if as_json:
-                    sys.stdout.write(each.model_dump_json() + "\n")
-                    sys.stdout.flush()
-                elif not isinstance(each, ChangePlace):
-                    show(each, as_json=False)
+                    if as_json:
+                        _write_line(json.dumps(asdict(each)))
+                elif as_json:
+                    _write_line(each.model_dump_json())
+                else:
+                    show_answer(each, as_json=False)
     finally:
         if place is not None and not as_json:
             say(f"go on with --since {place}")
+
+
+def _write_line(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

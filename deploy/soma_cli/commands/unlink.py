@@ -3,8 +3,8 @@
 import typer
 
 from soma_cli.commands.options import ApiKey, AsJson, LinkType, Url, Wait, open_client
+from soma_cli.drawing import show_answer
 from soma_cli.naming import OfEnds, OneEnd, id_or_key
-from soma_cli.output import show
 
 app = typer.Typer(add_completion=False)
 
@@ -25,4 +25,4 @@ def unlink(
     """Delete the link of this type between two memories."""
     with open_client(context, url, api_key) as client:
         ends = id_or_key(client, start, namespace), id_or_key(client, end, namespace)
-        show(client.delete_link(*ends, link_type, wait_seconds=wait), as_json=as_json)
+        show_answer(client.delete_link(*ends, link_type=link_type, wait_seconds=wait), as_json=as_json)

@@ -15,20 +15,20 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from soma_cli.api_responses import IndexState
-from soma_cli.client import SomaClient
 from soma_cli.commands.options import AsJson
 from soma_cli.demo import demonstrate
+from soma_cli.drawing import index_words
 from soma_cli.invocation import Invocation, invocation_of
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import Home
 from soma_cli.local.stack import Stack, open_stack
 from soma_cli.output import Result, say, show
 from soma_cli.status_table import StatusTable, started_again
-from soma_client.connection import Connection
+from soma_client import Retrying, SomaClient
 from soma_schemas.clock import Clock, SystemClock
 from soma_schemas.errors import SomaError
 from soma_schemas.logs import configure_logging
+from soma_schemas.responses.health_responses import IndexView
 from soma_schemas.settings import LogFormat, LogSettings
 
 app = typer.Typer(add_completion=False)
@@ -54,12 +54,12 @@ class Ready(Result):
     key_file: Path
     seconds: float
     restarts: dict[str, int]
-    index: IndexState | None
+    index: IndexView | None
     ca_file: Path | None = None
 
     def drawn(self) -> RenderableType:
         """Return what somebody wants to know who has just started it."""
-        lacking = "" if self.index is None or self.index.complete else self.index.words()
+        lacking = "" if self.index is None or self.index.complete else index_words(self.index)
         return Text(
             f"""
 ready after {self.seconds:.1f} s{self._restarted()}{_warning(lacking)}
@@ -146,10 +146,14 @@ async def _run(root: Invocation, clock: Clock, *, demo: bool, secure: bool, as_j
             await stack.keep_running()
 
 
-def _index(stack: Stack) -> IndexState | None:
+def _index(stack: Stack) -> IndexView | None:
     # The API may end in this very moment, and be started again: then nobody knows.
-    with suppress(SomaError), SomaClient(Connection.of(stack.client_file)) as client:
-        return client.readiness().index
+    left, once = stack.client_file, Retrying(total_seconds=0.0)
+    with (
+        suppress(SomaError),
+        SomaClient(left.url, left.api_key, ca_file=left.ca_file, retrying=once) as client,
+    ):
+        return client.readyz().index
     return None
 
 
@@ -159,7 +163,7 @@ def _warning(lacking: str) -> str:
     )
 
 
-def _ready(stack: Stack, home: Home, seconds: float, index: IndexState | None) -> Ready:
+def _ready(stack: Stack, home: Home, seconds: float, index: IndexView | None) -> Ready:
     return Ready(
         url=stack.api.address,
         home=home.path,

@@ -5,12 +5,12 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from soma_cli.api_responses import Readiness
-from soma_cli.client import ApiUnreachableError, SomaClient
 from soma_cli.diagnosis import judgements
 from soma_cli.diagnosis.findings import Health, Verdict, ok
+from soma_cli.drawing import index_words
 from soma_cli.lag_sources import open_lag_source
 from soma_cli.settings import OperatorSettings
+from soma_client import Retrying, SomaClient, UnreachableError
 from soma_client.connection import Connection
 from soma_schemas.clock import Clock
 from soma_schemas.groups import SinkGroup
@@ -31,15 +31,15 @@ def api(connection: Connection) -> Sequence[Verdict]:
     """Say how the API finds the parts behind it, and whether it takes our key.
 
     Raises:
-        ApiUnreachableError: It does not answer.
-        ApiRefusedError: It refuses the key.
+        UnreachableError: It does not answer.
+        RefusedError: It refuses the key.
     """
-    with SomaClient(connection) as client:
-        found = client.readiness()
+    with _once(connection) as client:
+        found = client.readyz()
         failing = {name: part for name, part in found.parts.items() if not part.ready}
         # Without PostgreSQL no key can be checked.
         if "postgres" not in failing:
-            client.stats()
+            client.read_stats()
     if not failing:
         return [ok(f"{found.status}, in front of {', '.join(found.parts)}; our key is good")]
     return [
@@ -58,33 +58,34 @@ def index(connection: Connection) -> Sequence[Verdict]:
     """Say how complete the vector index is, as the API tells.
 
     Raises:
-        ApiUnreachableError: It does not answer.
+        UnreachableError: It does not answer.
     """
-    with SomaClient(connection) as client:
-        found: Readiness = client.readiness()
+    with _once(connection) as client:
+        found = client.readyz()
     if found.index is None:
         remedy = "look at the log of the API, and at docs/runbooks/qdrant-rebuild.md"
         return [Verdict(Health.FAILED, "the index does not answer the API", remedy)]
+    said = index_words(found.index)
     if found.index.complete:
-        return [ok(found.index.words())]
-    return [
-        Verdict(Health.WARNING, found.index.words(), "wait until it is filled; `soma status` tells how far")
-    ]
+        return [ok(said)]
+    return [Verdict(Health.WARNING, said, "wait until it is filled; `soma status` tells how far")]
 
 
 def clock_of_api(connection: Connection, clock: Clock) -> Sequence[Verdict]:
     """Say whether the API's clock is as ours.
 
     Raises:
-        ApiUnreachableError: It does not answer.
+        UnreachableError: It does not answer.
     """
     before = clock.now()
     try:
         answer = httpx.get(f"{connection.url}/healthz", **client_options(connection.url, connection.ca_file))
         there = parsedate_to_datetime(answer.headers["date"])
     except (httpx.HTTPError, KeyError, ValueError) as error:
-        raise ApiUnreachableError(
-            f"{connection.url} does not tell its time", remedy="start it with `soma up`, or correct SOMA_URL"
+        raise UnreachableError(
+            f"{connection.url} does not tell its time",
+            remedy="start it with `soma up`, or correct SOMA_URL",
+            sent=True,
         ) from error
     uncertain = (clock.now() - before).total_seconds() / 2 + _RESOLUTION_SECONDS / 2
     ahead = (there - before).total_seconds() + _RESOLUTION_SECONDS / 2
@@ -101,3 +102,8 @@ async def groups(settings: OperatorSettings, about: str) -> Sequence[Verdict]:
     async with open_lag_source(settings, LagSettings()) as look:
         seen = await look()
     return list(judgements.groups(seen.report, expected, about))
+
+
+def _once(connection: Connection) -> SomaClient:
+    once = Retrying(total_seconds=0.0)
+    return SomaClient(connection.url, connection.api_key, ca_file=connection.ca_file, retrying=once)

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import TextIO
 from xml.sax.saxutils import escape
 
-from soma_cli.api_responses import Link, Memory
+from soma_cli.naming import memory_name
+from soma_schemas.memories import MemoryView
+from soma_schemas.responses.link_responses import LinkView
 
 # What no XML 1.0 document can hold, however it is written.
 _UNWRITABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -31,14 +33,14 @@ class GraphmlWriter:
     def __init__(self, file: TextIO) -> None:
         self._file = file
 
-    def node(self, memory: Memory) -> None:
+    def node(self, memory: MemoryView) -> None:
         """Write a memory."""
         self._element(
             "node",
             f'id="{memory.memory_id}"',
             {
                 "namespace": memory.namespace,
-                "name": memory.name(),
+                "name": memory_name(memory),
                 "kind": memory.kind.value,
                 "text": memory.text,
                 "tags": ", ".join(memory.tags),
@@ -47,7 +49,7 @@ class GraphmlWriter:
             },
         )
 
-    def edge(self, link: Link) -> None:
+    def edge(self, link: LinkView) -> None:
         """Write a link; both its memories are among the nodes."""
         ends = f'source="{link.from_memory_id}" target="{link.to_memory_id}"'
         self._element("edge", ends, {"type": link.type, "weight": repr(link.weight)})

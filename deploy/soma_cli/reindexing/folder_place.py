@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager, closing
 from functools import partial
 from uuid import UUID
 
-from soma_cli.client import SomaClient
 from soma_cli.local.embedded_index import SPARE_BYTES, EmbeddedIndex, IndexInUseError
 from soma_cli.local.index_folder import IndexFolder
 from soma_cli.processes.common import Embedders
 from soma_cli.reindexing.index_place import Answers, Indexes, KeptIndex, OpenedIndex
 from soma_cli.reindexing.recall import TOP, Policies, answers_of
 from soma_cli.tasks import in_thread
+from soma_client import SomaClient
 from soma_schemas.clock import Clock
 from soma_schemas.vectors.collection import Collection
 
@@ -88,7 +88,7 @@ class FolderPlace:
 
         async def ask(tenant: str, text: str) -> Sequence[UUID]:
             del tenant
-            hits = await in_thread(partial(self._client.search, {"query": text, "top_k": TOP}))
+            hits = await in_thread(partial(self._client.search, text, top_k=TOP))
             return [hit.memory.memory_id for hit in hits.hits]
 
         return ask

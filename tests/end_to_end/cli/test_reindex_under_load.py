@@ -19,7 +19,7 @@ from pydoc_data.topics import topics
 from random import Random
 from statistics import quantiles
 from typing import Any, NamedTuple, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psutil
 import pytest
@@ -27,9 +27,9 @@ import pytest
 from embedding_endpoint import DIMENSIONS, MODEL, embedding_endpoint
 from judge.verdict import behind
 from judging import installation, judged_at_home
-from soma_cli.client import SomaClient
 from soma_cli.connection import running_stack
 from soma_cli.settings import KNOWN, OperatorSettings
+from soma_client import Retrying, SomaClient
 from soma_client.connection import Connection
 from soma_schemas.configuration import load
 from soma_schemas.errors import SomaError
@@ -125,28 +125,41 @@ class Load:
             for each in threads:
                 each.join()
 
+    def _client(self) -> SomaClient:
+        """A client that shows what is wrong: it neither tries again nor waits."""
+        return SomaClient(
+            self._connection.url,
+            self._connection.api_key,
+            retrying=Retrying(total_seconds=0.0),
+            read_your_writes=False,
+        )
+
     def _search(self) -> None:
         random = Random(1)
-        with SomaClient(self._connection) as client:
+        with self._client() as client:
             while not self._over.wait(_PAUSE_SECONDS):
                 number = random.randrange(_MEMORIES)
                 self._read("search", lambda: self._finds(client, self._texts(number), self._ids[number]))  # noqa: B023  # called at once
 
     def _get(self) -> None:
         random = Random(2)
-        with SomaClient(self._connection) as client:
+        with self._client() as client:
             while not self._over.wait(_PAUSE_SECONDS):
                 number = random.randrange(_MEMORIES)
-                self._read("get", lambda: client.get(self._ids[number]).text == self._texts(number))  # noqa: B023  # called at once
+                self._read("get", lambda: client.read_memory(self._ids[number]).text == self._texts(number))  # noqa: B023  # called at once
 
     def _look_for_own(self) -> None:
-        with SomaClient(self._connection) as client:
+        with self._client() as client:
             for number in count(2 * _MEMORIES, 2):
                 if self._over.wait(_PAUSE_SECONDS):
                     return
-                fields = {"namespace": "written", "key": f"own {number}", "text": self._texts(number)}
                 try:
-                    written = client.store(fields, event_id=uuid4(), wait_seconds=_WAIT_SECONDS)
+                    written = client.store_memory(
+                        self._texts(number),
+                        namespace="written",
+                        key=f"own {number}",
+                        wait_seconds=_WAIT_SECONDS,
+                    )
                 except SomaError as error:
                     self.refused.append(f"{type(error).__name__}: {error}")
                     continue
@@ -184,7 +197,7 @@ class Load:
         self.reads[kind].append(Answer(began, time.monotonic() - began))
 
     def _finds(self, client: SomaClient, text: str, memory_id: UUID) -> bool:
-        hits = client.search({"query": text, "top_k": 3}).hits
+        hits = client.search(text, top_k=3).hits
         return memory_id in {hit.memory.memory_id for hit in hits}
 
     def _acknowledged(self, position: Position) -> None:

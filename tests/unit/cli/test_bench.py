@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canned_api import CannedApi
+from canned_api import CannedApi, a_search_answer
 from soma_cli.benchmark.figures import Asked, bootstrap_interval, percentile
 from soma_cli.benchmark.memories import example_memories, made_up_memories
 from soma_cli.benchmark.questions import Name, copied_id, read_questions
@@ -112,7 +112,7 @@ def test_own_questions_are_asked_about_what_is_there_and_nothing_is_stored(
         )
     )
     for _ in range(6):
-        api.answers({"hits": [], "index": {"complete": True, "filled": 1.0}})
+        api.answers(a_search_answer())
 
     ran = soma(
         "bench", "recall", "--questions", str(file), "--json",
@@ -160,7 +160,7 @@ def test_made_up_memories_are_the_same_each_time() -> None:
 def test_a_search_benchmark_stores_nothing_when_enough_is_there(soma: Soma, api: CannedApi) -> None:
     api.answers({"namespaces": [{"namespace": "bench/search", "memories": 10}], "truncated": False})
     for _ in range(3):
-        api.answers({"hits": [], "index": {"complete": True, "filled": 1.0}})
+        api.answers(a_search_answer())
     api.answers({"namespaces": [{"namespace": "bench/search", "memories": 10}], "truncated": False})
 
     ran = soma(
@@ -189,6 +189,7 @@ def test_a_store_that_nobody_can_find_in_time_ends_the_benchmark(soma: Soma, api
         "version": 1,
         "outcome": None,
         "reason": None,
+        "status_url": "/v1/writes/0:0",
     }
     api.answers(written, 202)
 

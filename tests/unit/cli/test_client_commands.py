@@ -8,20 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from canned_api import MEMORY_ID, WRITTEN, CannedApi, a_memory
+from canned_api import MEMORY_ID, WRITTEN, CannedApi, a_hit, a_memory, a_search_answer
 from soma_command import Soma
 
 WHOLE = {"complete": True, "filled": 1.0}
-
-
-def a_hit(dense: float, *, weak: bool | None) -> dict[str, Any]:
-    """A hit by nearness as the API answers it."""
-    return {
-        "score": 10 * dense,
-        "explanation": {"dense": dense, "bm25": None},
-        "weak": weak,
-        "memory": a_memory(),
-    }
 
 
 @pytest.fixture
@@ -362,7 +352,7 @@ def test_status_fails_when_a_part_does(soma: Soma, api: CannedApi, at: dict[str,
 
 
 def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:
-    api.answers({"hits": [], "index": WHOLE})
+    api.answers(a_search_answer())
 
     ran = soma(
         "search", "what does Ada drink?", "--mode", "keyword", "-k", "3", "-p", "assistant", "-t", "tea",
@@ -390,7 +380,7 @@ def test_a_search_asks_for_what_the_options_say(soma: Soma, api: CannedApi, at: 
 def test_a_hit_is_shown_with_its_rank_and_what_its_score_is_made_of(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
-    api.answers({"hits": [a_hit(0.5, weak=False), a_hit(0.125, weak=True)], "index": WHOLE})
+    api.answers(a_search_answer(a_hit(0.5, weak=False), a_hit(0.125, weak=True)))
 
     ran = soma("search", "tea?", environment=at)
 
@@ -403,8 +393,8 @@ def test_a_hit_is_shown_with_its_rank_and_what_its_score_is_made_of(
 def test_hits_that_are_all_weak_are_said_to_be_the_nearest_only(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
-    api.answers({"hits": [a_hit(0.125, weak=True)], "index": WHOLE})
-    api.answers({"hits": [a_hit(0.125, weak=None)], "index": WHOLE})
+    api.answers(a_search_answer(a_hit(0.125, weak=True)))
+    api.answers(a_search_answer(a_hit(0.125, weak=None)))
 
     weak, unknown = (soma("search", "tea?", environment=at).out for _ in range(2))
 
@@ -415,7 +405,7 @@ def test_hits_that_are_all_weak_are_said_to_be_the_nearest_only(
 def test_bounds_and_boosts_of_a_search_are_sent_as_the_options_say(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
-    api.answers({"hits": [], "index": {"complete": True, "filled": 1.0}})
+    api.answers(a_search_answer())
 
     ran = soma(
         "search", "tea", "--min-meaning", "0.3", "--boost-recency", "1.5", "--half-life", "12h",
@@ -430,8 +420,8 @@ def test_bounds_and_boosts_of_a_search_are_sent_as_the_options_say(
 def test_how_words_are_compared_is_sent_as_the_options_say(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
-    api.answers({"hits": [], "exhaustive": False, "index": WHOLE})
-    api.answers({"hits": [], "exhaustive": True, "index": WHOLE})
+    api.answers(a_search_answer(exhaustive=False))
+    api.answers(a_search_answer(exhaustive=True))
 
     common = soma(
         "search", "to be", "--phrase", "--case-sensitive", "--term-boost", "tea=2", "--term-boost", "a=b=0.5",
@@ -482,7 +472,7 @@ def test_the_lines_of_a_file_are_searched_for_in_batches(
     file.write_text("\n".join(["tea", "", *(f"query {number}" for number in range(24))]))
     complete = {"complete": True, "filled": 1.0}
     for count in (20, 5):
-        api.answers({"answers": [{"hits": []}] * count, "index": complete})
+        api.answers({"answers": [{"hits": [], "exhaustive": None}] * count, "index": complete})
 
     ran = soma("search", "--file", str(file), "-k", "3", "--json", environment=at)
 
@@ -515,7 +505,7 @@ def test_a_search_has_a_text_or_a_file(soma: Soma, at: dict[str, str], arguments
 def test_a_search_of_an_index_that_is_being_filled_says_so(
     soma: Soma, api: CannedApi, at: dict[str, str], filled: float | None, words: str
 ) -> None:
-    api.answers({"hits": [], "index": {"complete": False, "filled": filled}})
+    api.answers(a_search_answer(complete=False, filled=filled))
 
     ran = soma("search", "tea?", environment=at)
 
@@ -552,3 +542,17 @@ def test_an_export_asks_for_embeddings_and_keeps_them(soma: Soma, api: CannedApi
     line = json.loads(ran.out)
     assert (line["embedding_model"], line["embedding"]) == ("own-model", [0.5, -0.25])
     assert ran.err == ""
+
+
+def test_a_write_that_the_log_cannot_take_now_is_sent_again_as_the_same_event(
+    soma: Soma, api: CannedApi, at: dict[str, str]
+) -> None:
+    api.refuses(503, "log_unavailable", "the topic is being migrated", retryable=True)
+    api.answers(WRITTEN, 201)
+
+    ran = soma("store", "Tea at four.", environment=at)
+
+    assert (ran.code, ran.err) == (0, "")
+    first, second = api.asked
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert first.body == second.body

@@ -10,18 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canned_api import WRITTEN, CannedApi, a_memory
-from soma_cli.api_responses import Link, Memory
+from canned_api import WRITTEN, CannedApi, a_hit, a_memory, a_search_answer
 from soma_cli.consolidation import moved, stands_for
 from soma_cli.near_duplicates import Group, Likeness, groups
 from soma_command import Soma
+from soma_schemas.memories import MemoryView
+from soma_schemas.responses.link_responses import LinkView
 
 CHANGED = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-def memory(number: int, **fields: Any) -> Memory:
+def memory(number: int, **fields: Any) -> MemoryView:
     said: dict[str, Any] = {"memory_id": UUID(int=number), "key": None, "payload": {}, "tags": []}
-    return Memory.model_validate(a_memory(**(said | fields)))
+    return MemoryView.model_validate(a_memory(**(said | fields)))
 
 
 def alike(*pairs: tuple[int, int]) -> Likeness:
@@ -81,7 +82,7 @@ MEMORIES = st.tuples(
 
 
 @given(MEMORIES, PAIRS)
-def test_a_second_look_finds_nothing_new(memories: Sequence[Memory], pairs: set[tuple[int, int]]) -> None:
+def test_a_second_look_finds_nothing_new(memories: Sequence[MemoryView], pairs: set[tuple[int, int]]) -> None:
     likeness = alike(*pairs)
     found = groups(memories, likeness)
     gone = {other.memory_id for each in found for other, _ in each.merged}
@@ -110,8 +111,8 @@ def test_the_kept_one_says_what_all_said_and_for_whom_it_stands() -> None:
 
 
 def test_links_move_but_not_onto_the_kept_one_itself_and_not_over_its_own() -> None:
-    def link(start: int, end: int, kind: str = "about", weight: float = 1.0) -> Link:
-        return Link(from_memory_id=UUID(int=start), to_memory_id=UUID(int=end), type=kind, weight=weight)
+    def link(start: int, end: int, kind: str = "about", weight: float = 1.0) -> LinkView:
+        return LinkView(from_memory_id=UUID(int=start), to_memory_id=UUID(int=end), type=kind, weight=weight)
 
     theirs = [link(2, 5), link(6, 2, "cites", 0.5), link(2, 1), link(1, 2), link(2, 7)]
 
@@ -144,19 +145,14 @@ def give_two_alike(api: CannedApi) -> None:
     for one in two:
         # What is near, and of that what says the same.
         for hits in (two, [each for each in two if each is not one]):
-            api.answers(found(*hits), 200)
-
-
-def found(*memories: dict[str, Any]) -> dict[str, Any]:
-    why = {"dense": 0.99, "bm25": None}
-    hits = [{"score": 0.99, "explanation": why, "weak": False, "memory": each} for each in memories]
-    return {"hits": hits, "index": {"complete": True, "filled": 1.0}}
+            near = [a_hit(0.99, weak=False, memory=each) for each in hits]
+            api.answers(a_search_answer(*near), 200)
 
 
 def give_one(api: CannedApi) -> None:
     one = a_memory(memory_id=KEPT, key=None)
     api.answers({"memories": [one], "next_cursor": None}, 200)
-    api.answers(found(one), 200)
+    api.answers(a_search_answer(a_hit(0.99, weak=False, memory=one)), 200)
 
 
 def test_without_a_word_it_only_shows_what_it_found(soma: Soma, api: CannedApi, at: dict[str, str]) -> None:

@@ -204,7 +204,7 @@ def _run_without_extras(*commands: str) -> "subprocess.CompletedProcess[str]":
 def test_clients_need_nothing_but_the_base_installation() -> None:
     done = _run_without_extras(
         "store", "get", "search", "list", "delete", "import", "export", "status", "config", "topics",
-        "schemas", "bench",
+        "schemas", "bench", "api", "tail",
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (0, "")
