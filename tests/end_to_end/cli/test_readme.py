@@ -53,14 +53,22 @@ def test_the_readme_works_from_top_to_bottom_in_one_shell(
     for name, text in PROGRAMS.items():
         (checkout / name).write_text(text, encoding="utf-8")
 
-    commands, request, program = typed(
+    commands, script, request, program = typed(
         [block for block in CONSOLE if not block.startswith("make ")], checkout, environment
     )
 
     assert "done; reads and searches see it" in commands
     assert commands.count("Ada prefers tea at four.") == 1
+    assert "Ada drinks cocoa at nine." in script.splitlines()
     assert "assistant/ada" in {hit["memory"]["namespace"] for hit in json.loads(request)["hits"]}
     assert re.fullmatch(r"\d+:\d+\n", program)
+
+
+def test_a_first_script_is_six_lines_and_wants_no_settings() -> None:
+    script = PROGRAMS["remember.py"]
+
+    assert len(script.splitlines()) == 6
+    assert "SOMA_" not in script
 
 
 def test_the_examples_are_used_as_their_page_says(checkout: Path, environment: dict[str, str]) -> None:
