@@ -482,7 +482,10 @@ def _edge_query(request: models.QueryRequest) -> edge.QueryRequest:
         limit=request.limit or 10,
         query=edge.Query.Nearest(nearest, using=request.using),
         filter=_edge_conditions(request.filter) if request.filter is not None else None,
-        params=edge.SearchParams(idf=edge.IdfParams(corpus=corpus)) if corpus is not None else None,
+        params=edge.SearchParams(
+            hnsw_ef=request.params.hnsw_ef if request.params is not None else None,
+            idf=edge.IdfParams(corpus=corpus) if corpus is not None else None,
+        ),
         with_payload=False,
         with_vector=False,
     )

@@ -243,6 +243,10 @@ class TopicSettings(SettingsGroup):
         return self
 
 
+# docs/adr/0085 has the measurements behind this number.
+HNSW_EF = 512
+
+
 class RegistrySettings(SettingsGroup):
     """Where the schema registry is."""
 
@@ -342,6 +346,13 @@ class VectorSettings(SettingsGroup):
         "memories", pattern="^[a-zA-Z0-9_-]{1,128}$", description="Alias of the collection."
     )
     timeout: Timeout = Field(timedelta(seconds=10), description="Timeout of one request.")
+    hnsw_ef: int = Field(
+        HNSW_EF,
+        ge=100,
+        le=10_000,
+        description="How many points the graph of Qdrant keeps in view during a search. More points find "
+        "more of what an exact search finds, and take longer.",
+    )
 
 
 class EmbedderKind(StrEnum):

@@ -62,7 +62,7 @@ async def serve(loaded: Loaded[ApiSettings]) -> None:
                     raise IndexUnavailableError(f"there is no collection `{alias}`")
                 if present is not None and present.name == found.name:
                     return present
-                reader = QdrantReader(client, found.name)
+                reader = QdrantReader(client, found.name, settings.vectors.hnsw_ef)
                 bm25 = Bm25Encoder(found.recorded.language)
                 search = Search(reader, embedders.of(found.recorded), bm25, SystemClock())
                 return SearchedIndex(found.name, search, reader)

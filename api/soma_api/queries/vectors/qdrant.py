@@ -11,6 +11,7 @@ from soma_api.queries.vectors.conditions import AnyOf, Condition, InRange, IsPoi
 from soma_api.queries.vectors.fusion import Candidate
 from soma_api.queries.vectors.reader import Candidates, Question, Unscored
 from soma_schemas.errors import SomaError, told
+from soma_schemas.settings import HNSW_EF
 from soma_schemas.vectors.index_errors import IndexUnavailableError
 from soma_schemas.vectors.payload import LABELS
 from soma_schemas.vectors.points import DENSE, SPARSE
@@ -23,11 +24,13 @@ class QdrantReader:
     Args:
         client: Speaking gRPC, see `soma_schemas.vectors.server`.
         alias: Of the collection.
+        hnsw_ef: How many points the graph keeps in view.
     """
 
-    def __init__(self, client: AsyncQdrantClient, alias: str) -> None:
+    def __init__(self, client: AsyncQdrantClient, alias: str, hnsw_ef: int = HNSW_EF) -> None:
         self._client = client
         self._alias = alias
+        self._near = models.SearchParams(hnsw_ef=hnsw_ef)
 
     async def candidates(self, question: Question) -> Candidates:
         """Return both kinds of candidates, asked for in one request."""
@@ -51,7 +54,7 @@ class QdrantReader:
         requests: dict[str, models.QueryRequest] = {}
         if question.dense is not None and most_near:
             requests[DENSE] = models.QueryRequest(
-                query=list(question.dense), using=DENSE, filter=near, limit=most_near
+                query=list(question.dense), using=DENSE, filter=near, limit=most_near, params=self._near
             )
         if question.sparse is not None and most_matching:
             requests[SPARSE] = models.QueryRequest(
