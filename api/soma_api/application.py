@@ -30,6 +30,7 @@ from soma_api.problems import (
     field_errors_of,
     problem_response,
 )
+from soma_api.questions import QuestionMiddleware
 from soma_api.resources import Resources
 from soma_api.route_permissions import RoutePermission, permissions
 from soma_api.routes import (
@@ -99,6 +100,7 @@ def create_application(resources: Resources) -> FastAPI:
     application.add_exception_handler(RequestValidationError, _invalid_request)
     application.add_exception_handler(HTTPException, _framework_error)
     # The last that is added is the first that a request meets.
+    application.add_middleware(QuestionMiddleware, query_time=gateway.statement_timeout)
     application.add_middleware(
         RefusalMiddleware,
         max_body_bytes=gateway.max_body_bytes,

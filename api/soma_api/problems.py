@@ -73,6 +73,7 @@ class ProblemCode(StrEnum):
     IDENTITY_PROVIDER_UNAVAILABLE = "identity_provider_unavailable"
     ENCRYPTION_UNAVAILABLE = "encryption_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
+    QUERY_TIMEOUT = "query_timeout"
     INDEX_UNAVAILABLE = "index_unavailable"
     LAG_UNAVAILABLE = "lag_unavailable"
     OVERLOADED = "overloaded"
@@ -456,6 +457,15 @@ class StoreUnavailableError(ApiError):
     remedy = "Retry after `Retry-After`."
 
 
+class QueryTimeoutError(StoreUnavailableError):
+    """A question took PostgreSQL longer than `SOMA_API__STATEMENT_TIMEOUT`, and was cancelled there."""
+
+    problem, title = ProblemCode.QUERY_TIMEOUT, "The question took too long"
+    remedy = (
+        "Ask for less at once: a narrower namespace, fewer items, or less depth. It may also be busy: retry."
+    )
+
+
 class IndexUnavailableError(ApiError):
     """The vector index or the embedder does not respond."""
 
@@ -555,8 +565,13 @@ def example_problems() -> dict[str, dict[str, Any]]:
             "summary": error.title,
             "value": problem_of(error(_happened(error)), _A_REQUEST),
         }
-        for error in ApiError.__subclasses__()
+        for error in kinds_of_problem()
     }
+
+
+def kinds_of_problem(of: type[ApiError] = ApiError) -> list[type[ApiError]]:
+    """Return every error that is answered as a problem, those that are a kind of another included."""
+    return [each for error in of.__subclasses__() for each in (error, *kinds_of_problem(error))]
 
 
 def _happened(error: type[ApiError]) -> str:

@@ -139,7 +139,10 @@ class GatewaySettings(SettingsGroup):
         "of clients and load balancers: whoever reuses a connection as the API closes it gets a reset.",
     )
     statement_timeout: Duration = Field(
-        timedelta(seconds=10), gt=timedelta(0), description="Timeout of one query in PostgreSQL."
+        timedelta(seconds=10),
+        gt=timedelta(0),
+        description="How long all queries of one request may take PostgreSQL, which then cancels the query: "
+        "503 `query_timeout`.",
     )
     max_body_bytes: int = Field(
         16 * 1024 * 1024,

@@ -10,7 +10,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 from soma_api.application import route_permissions
-from soma_api.problems import ApiError
+from soma_api.problems import ApiError, kinds_of_problem
 from soma_api.roles import Role
 from soma_api.route_permissions import RoutePermission
 from soma_cli.main import COMMANDS
@@ -151,7 +151,7 @@ letters have the same codes.
 
 def problems_page() -> str:
     """Return the page of all problems of the API, as Markdown."""
-    problems = sorted(ApiError.__subclasses__(), key=lambda error: (error.status, error.code))
+    problems = sorted(kinds_of_problem(), key=lambda error: (error.status, error.code))
     return (
         _PROBLEMS_HEAD
         + "".join(map(_problem_row, problems))

@@ -1,7 +1,7 @@
 """Access to PostgreSQL: every query runs for one tenant, in one round trip."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import Any, LiteralString
@@ -12,7 +12,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
-from soma_api.problems import StoreUnavailableError
+from soma_api.problems import QueryTimeoutError, StoreUnavailableError
+from soma_api.query_time import query_time
 from soma_schemas import tracing
 from soma_schemas.postgres_pool import PostgresPool, open_pool
 from soma_schemas.settings import PostgresSettings
@@ -24,6 +25,10 @@ Ask = Callable[[psycopg.AsyncConnection], Awaitable[list[TupleRow]]]
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
 _SET_TENANT = "SELECT set_config('soma.tenant', %(tenant)s, true)"
+_SET_TENANT_AND_TIME = (
+    "SELECT set_config('soma.tenant', %(tenant)s, true),"
+    " set_config('statement_timeout', %(milliseconds)s, true)"
+)
 
 
 def connection_string(settings: PostgresSettings, statement_timeout: timedelta) -> str:
@@ -85,15 +90,23 @@ class Database:
                 on the values.
 
         Raises:
-            StoreUnavailableError: The database does not answer, or not in time.
+            StoreUnavailableError: The database does not answer.
+            QueryTimeoutError: It does not in the time that is left to the request.
         """
+        time = query_time()
+        settings = {"tenant": tenant}
+        if time is not None:
+            # 0 would be no limit.
+            settings["milliseconds"] = str(max(1, int(time.left / timedelta(milliseconds=1))))
 
         async def ask(connection: psycopg.AsyncConnection) -> list[TupleRow]:
             try:
                 # Spelt out: `connection.transaction()` would wait for the server three times, this does once.
                 async with connection.pipeline():
                     await connection.execute("BEGIN READ ONLY")
-                    await connection.execute(_SET_TENANT, {"tenant": tenant}, prepare=True)
+                    await connection.execute(
+                        _SET_TENANT if time is None else _SET_TENANT_AND_TIME, settings, prepare=True
+                    )
                     cursor = await connection.execute(
                         statement, {**values, "tenant": tenant}, prepare=prepare
                     )
@@ -104,7 +117,8 @@ class Database:
                 raise
             return await cursor.fetchall()
 
-        return await self._answer(ask)
+        with nullcontext() if time is None else time.spent():
+            return await self._answer(ask)
 
     async def write(self, tenant: str, statement: LiteralString, values: Mapping[str, Any]) -> None:
         """Run a statement that adds a row within a tenant; it may run twice, when the answer is lost.
@@ -145,6 +159,8 @@ class Database:
         try:
             with tracing.part("postgresql", SpanKind.CLIENT, tracing.POSTGRESQL):
                 return await self._ask(ask)
+        except psycopg.errors.QueryCanceled as error:
+            raise QueryTimeoutError("the database was not done in time") from error
         except _UNAVAILABLE as error:
             raise StoreUnavailableError("the database does not answer") from error
 
