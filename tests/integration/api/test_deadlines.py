@@ -52,9 +52,8 @@ async def test_a_client_that_goes_away_takes_its_question_out_of_the_database(ga
     async with _served(gateway) as (host, port):
         async with _memories_locked(gateway.owner_dsn):
             _, writer = await asyncio.open_connection(host, port)
-            writer.write(
-                f"GET /v1/memories HTTP/1.1\r\nHost: soma\r\nAuthorization: Bearer {key.reveal()}\r\n\r\n".encode()
-            )
+            credential = f"Authorization: Bearer {key.reveal()}"
+            writer.write(f"GET /v1/memories HTTP/1.1\r\nHost: soma\r\n{credential}\r\n\r\n".encode())
             await eventually(lambda: _questions_waiting(gateway.owner_dsn), lambda found: found == 1)
 
             writer.close()

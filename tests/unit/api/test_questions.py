@@ -104,7 +104,7 @@ async def test_the_questions_of_a_request_share_its_time() -> None:
     left: list[timedelta] = []
 
     async def app(_: Scope, __: Receive, ___: Send) -> None:
-        for _ in range(2):
+        for _question in range(2):
             time = query_time()
             assert time is not None
             left.append(time.left)
