@@ -57,6 +57,7 @@ def a_hit(dense: float, *, weak: bool | None, memory: dict[str, Any] | None = No
         "explanation": dict.fromkeys(parts) | {"dense": dense},
         "weak": weak,
         "memory": memory or a_memory(),
+        "version_at": None,
     }
 
 
@@ -67,6 +68,7 @@ def a_search_answer(
     return {
         "hits": list(hits),
         "exhaustive": exhaustive,
+        "at": None,
         "index": {"complete": complete, "filled": filled},
     }
 

@@ -9,9 +9,6 @@ from contract.vectors.engines import ServerEngine, server_engine
 from contract.vectors.reader_contract import PointReaderContract
 from contract.vectors.writer_contract import PointWriterContract
 
-# It has no graph, and says so.
-pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
-
 
 @pytest.fixture
 async def engine() -> AsyncIterator[ServerEngine]:

@@ -472,7 +472,7 @@ def test_the_lines_of_a_file_are_searched_for_in_batches(
     file.write_text("\n".join(["tea", "", *(f"query {number}" for number in range(24))]))
     complete = {"complete": True, "filled": 1.0}
     for count in (20, 5):
-        api.answers({"answers": [{"hits": [], "exhaustive": None}] * count, "index": complete})
+        api.answers({"answers": [{"hits": [], "exhaustive": None, "at": None}] * count, "index": complete})
 
     ran = soma("search", "--file", str(file), "-k", "3", "--json", environment=at)
 
