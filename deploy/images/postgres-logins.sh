@@ -1,9 +1,12 @@
 #!/bin/sh
-# Runs once, when the database server's data folder is made: the databases and logins that the platform expects.
+# Runs once, when the database server's data folder is made: the databases and logins that the platform expects. psql
+# reads the passwords itself, so that no command line holds them.
 set -eu
-psql --set=ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
-    --set=owner="$POSTGRES_PASSWORD" --set=worker="$SOMA_WORKER_PASSWORD" \
-    --set=api="$SOMA_API_PASSWORD" --set=registry="$REGISTRY_PASSWORD" <<'SQL'
+psql --set=ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'SQL'
+\set owner `cat /run/secrets/owner_password`
+\set worker `cat /run/secrets/worker_password`
+\set api `cat /run/secrets/api_password`
+\set registry `sed -n 's/^apicurio.datasource.password=//p' /run/secrets/registry.properties`
 CREATE ROLE soma_owner LOGIN CREATEROLE PASSWORD :'owner';
 CREATE ROLE soma_worker LOGIN PASSWORD :'worker';
 CREATE ROLE soma_api LOGIN PASSWORD :'api';

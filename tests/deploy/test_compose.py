@@ -1,10 +1,11 @@
 """docker-compose.yml says what this version understands."""
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from canned_api import CannedApi
+from compose_rules import Compose, faults, files_given, runs_on
 from recording_door import RecordingDoor, proxy_everywhere
 from soma_api.settings import ApiSettings
 from soma_cli.main import run
@@ -37,34 +39,102 @@ PROCESSES: dict[str, type[ProcessSettings]] = {
     "lag": LagCollectorSettings,
     "api": ApiSettings,
 }
+LONG_RUNNING = [name for name in PROCESSES if runs_on(SERVICES[name])]
 
 
 @cache
-def a_signing_key() -> str:
-    """A file that holds what the secret of this name does."""
-    path = Path(tempfile.mkdtemp()) / "erasure_signing_key"
-    path.write_text(new_signing_key()[0], encoding="ascii")
-    return str(path)
+def secrets_of(service: str) -> Path:
+    """A folder with the files that a service is given."""
+    folder = Path(tempfile.mkdtemp())
+    for file in files_given(SERVICES[service]):
+        content = new_signing_key()[0] if file == "erasure_signing_key" else "c2VjcmV0" * 8
+        (folder / file).write_text(content, encoding="ascii")
+    return folder
 
 
 def environment_of(service: str) -> dict[str, str]:
-    environment = {name: str(value) for name, value in SERVICES[service]["environment"].items()}
-    if "SOMA_ERASURE__SIGNING_KEY_FILE" in environment:
-        environment["SOMA_ERASURE__SIGNING_KEY_FILE"] = a_signing_key()
-    return environment
-
-
-def test_a_secret_that_a_service_reads_is_handed_to_it_and_declared() -> None:
-    read = {
-        (name, str(value).removeprefix("/run/secrets/"))
-        for name, service in SERVICES.items()
-        for value in service.get("environment", {}).values()
-        if str(value).startswith("/run/secrets/")
+    return {
+        name: str(value).replace("/run/secrets", str(secrets_of(service)))
+        for name, value in SERVICES[service]["environment"].items()
     }
 
-    assert {secret for _, secret in read} == {"master_key", "erasure_signing_key"}
-    assert all(secret in SERVICES[name]["secrets"] for name, secret in read)
-    assert {secret for _, secret in read} <= COMPOSE["secrets"].keys()
+
+def test_no_service_breaks_a_rule() -> None:
+    assert faults(COMPOSE) == []
+
+
+Damage = Callable[[Compose], object]
+
+DAMAGES: dict[str, Damage] = {
+    "api: no limit of cpus": lambda file: file["services"]["api"]["deploy"]["resources"]["limits"].pop(
+        "cpus"
+    ),
+    "api: no limit of memory": lambda file: file["services"]["api"]["deploy"]["resources"]["limits"].pop(
+        "memory"
+    ),
+    "qdrant: a folder in memory without a limit": lambda file: file["services"]["qdrant"].update(
+        tmpfs=["/run"]
+    ),
+    "lag: its log grows without end": lambda file: file["services"]["lag"].pop("logging"),
+    "api: its root file system can be written": lambda file: file["services"]["api"].pop("read_only"),
+    "grant: it has capabilities": lambda file: file["services"]["grant"].update(cap_add=["CHOWN"]),
+    "kafka-1: it can gain privileges": lambda file: file["services"]["kafka-1"].pop("security_opt"),
+    "postgres: it does not say as which user without rights it runs": lambda file: file["services"][
+        "postgres"
+    ].update(user="0:0"),
+    "lag: it shares with the host: network_mode": lambda file: file["services"]["lag"].update(
+        network_mode="host"
+    ),
+    "worker-vectors: no health check": lambda file: file["services"]["worker-vectors"].pop("healthcheck"),
+    "api: it waits for the health of qdrant, which nothing checks": lambda file: file["services"][
+        "qdrant"
+    ].pop("healthcheck"),
+    "api: it waits for the end of grant, which runs on": lambda file: file["services"]["grant"].pop(
+        "restart"
+    ),
+    "grant: it waits for prepare, which is not there": lambda file: file["services"].pop("prepare"),
+    "registry: it waits for postgres only to be started": lambda file: file["services"]["registry"].update(
+        depends_on={"postgres": {"condition": "service_started"}}
+    ),
+    "kafka-2: it is killed before it has stopped in order": lambda file: file["services"]["kafka-2"].pop(
+        "stop_grace_period"
+    ),
+    "api: SOMA_POSTGRES__PASSWORD is not a file below /run/secrets/": lambda file: file["services"]["api"][
+        "environment"
+    ].update(SOMA_POSTGRES__PASSWORD="plain"),
+    "api: SOMA_POSTGRES__HOST comes from the environment of whoever starts it": lambda file: file["services"][
+        "api"
+    ]["environment"].update(SOMA_POSTGRES__HOST="${HOST}"),
+    "grafana: it reads /run/secrets/grafana_password, which it is not given": lambda file: file["services"][
+        "grafana"
+    ].pop("secrets"),
+    "api: it is given the secret api_password, which is not declared": lambda file: file["secrets"].pop(
+        "api_password"
+    ),
+    "api: the secret qdrant_key does not come from a file in secrets": lambda file: file["secrets"].update(
+        qdrant_key={"environment": "QDRANT_KEY"}
+    ),
+    "api: it is given SOMA_POSTGRES__PASSWORD, but does not look there": lambda file: file["services"]["api"][
+        "environment"
+    ].pop("SOMA_SECRETS_DIR"),
+    "lag: it looks for secrets, and is given none": lambda file: file["services"]["lag"][
+        "environment"
+    ].update(SOMA_SECRETS_DIR="/run/secrets"),
+    "api: 8420:8420 is published beyond loopback": lambda file: file["services"]["api"].update(
+        ports=["8420:8420"]
+    ),
+    "postgres: postgres:latest is whatever version there is": lambda file: file["services"][
+        "postgres"
+    ].update(image="postgres:latest"),
+}
+
+
+@pytest.mark.parametrize("fault", DAMAGES)
+def test_a_file_that_breaks_a_rule_is_told_of(fault: str) -> None:
+    damaged = deepcopy(COMPOSE)
+    DAMAGES[fault](damaged)
+
+    assert fault in faults(damaged)
 
 
 def test_every_service_of_ours_is_checked_here() -> None:
@@ -88,7 +158,7 @@ def test_whoever_knows_the_topics_has_them_replicated(service: str) -> None:
     assert settings.model_dump()["topics"]["min_insync_replicas"] == 2
 
 
-@pytest.mark.parametrize("service", ["worker-postgres", "worker-vectors", "worker-retention", "lag", "api"])
+@pytest.mark.parametrize("service", LONG_RUNNING)
 def test_a_service_runs_a_command_that_there_is(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = run([*SERVICES[service]["command"], "--help"], {})
 
@@ -113,6 +183,23 @@ def test_only_the_api_and_grafana_are_published_and_only_on_loopback() -> None:
     assert published == {"api": ["127.0.0.1:8420:8420"], "grafana": ["127.0.0.1:3000:3000"]}
 
 
+def test_a_check_of_health_asks_where_the_process_listens() -> None:
+    ports = {"api": ApiSettings().api.port, "lag": LagCollectorSettings().lag.port}
+
+    for name in LONG_RUNNING:
+        port = ports.get(name, PostgresWorkerSettings().worker.port)
+        assert SERVICES[name]["healthcheck"]["test"][-1] == str(port)
+
+
+@pytest.mark.parametrize("service", PROCESSES)
+def test_a_file_with_the_name_of_a_setting_is_what_the_process_reads(service: str) -> None:
+    named = {file for file in files_given(SERVICES[service]) if file.startswith("SOMA_")}
+
+    read = load(PROCESSES[service], environment=environment_of(service), known=KNOWN).effective
+
+    assert {one.name for one in read if one.origin == "secret"} == named
+
+
 @pytest.mark.parametrize("service", PROCESSES)
 def test_no_service_asks_another_through_a_proxy(service: str) -> None:
     environment = environment_of(service)
@@ -122,12 +209,13 @@ def test_no_service_asks_another_through_a_proxy(service: str) -> None:
         assert asked <= {*environment[name].split(",")}
 
 
+@pytest.mark.parametrize("service", LONG_RUNNING)
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-def test_the_check_of_the_apis_health_goes_past_a_proxy(status: int, code: int) -> None:
-    _, _, *options = SERVICES["api"]["healthcheck"]["test"]
+def test_a_check_of_health_goes_past_a_proxy(service: str, status: int, code: int) -> None:
+    _, _, *options = SERVICES[service]["healthcheck"]["test"]
     with CannedApi() as api, RecordingDoor() as proxy:
         api.answers({}, status)
-        here = [option.replace("8420", api.url.rpartition(":")[2]) for option in options]
+        here = [*options[:-1], api.url.rpartition(":")[2]]
         through = proxy_everywhere(f"http://{proxy.host_port}")
 
         ran = subprocess.run([sys.executable, *here], env={**os.environ, **through}, check=False)
@@ -137,13 +225,13 @@ def test_the_check_of_the_apis_health_goes_past_a_proxy(status: int, code: int) 
         assert proxy.asked == []
 
 
-def test_no_secret_stands_in_the_file() -> None:
-    for name, service in SERVICES.items():
-        for variable, value in service.get("environment", {}).items():
-            if variable.endswith("_FILE"):
-                assert str(value).startswith("/run/secrets/"), f"{name} reads {variable} from elsewhere"
-            elif re.search("PASSWORD|KEY", variable):
-                assert str(value).startswith("${"), f"{name} sets {variable} to a value"
+def test_the_folder_of_the_secrets_never_reaches_git_or_an_image() -> None:
+    ignored = subprocess.run(["git", "check-ignore", "secrets/master_key"], cwd=ROOT, check=False)
+    context = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+
+    assert ignored.returncode == 0
+    assert next(line for line in context if not line.startswith("#")) == "*"
+    assert not any("secrets" in line for line in context if line.startswith("!"))
 
 
 def test_the_script_that_makes_the_logins_is_a_shell_script() -> None:
