@@ -63,6 +63,7 @@ class QdrantServer:
 
     Args:
         folder: Holds the collections; they survive `stop`, and the death of the process.
+        host: The address to listen at.
         port: Where to listen; 0 takes a free one, and keeps it.
         api_key: What clients must show.
         tls: Key and certificate, in PEM.
@@ -73,6 +74,7 @@ class QdrantServer:
         self,
         folder: Path,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         api_key: str | None = None,
         tls: tuple[bytes, bytes] | None = None,
@@ -80,6 +82,7 @@ class QdrantServer:
     ) -> None:
         self.faults = Faults(api_key)
         self.port = port
+        self._host = host
         self._folder = folder
         self._tls = tls
         self._optimizers = edge.EdgeOptimizersConfig(indexing_threshold=indexing_threshold_kb)
@@ -111,7 +114,7 @@ class QdrantServer:
         services.add_CollectionsServicer_to_server(_Collections(self), server)
         services.add_PointsServicer_to_server(_Points(self), server)
         services.add_QdrantServicer_to_server(_Health(), server)
-        address = f"127.0.0.1:{self.port}"
+        address = f"{self._host}:{self.port}"
         if self._tls is None:
             self.port = server.add_insecure_port(address)
         else:

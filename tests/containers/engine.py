@@ -38,7 +38,12 @@ class Engine:
             AssertionError: It failed; with what it said.
         """
         ran = subprocess.run(
-            ["docker", *arguments], env=self.environment, capture_output=True, text=True, check=False
+            ["docker", *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         said = "\n".join((ran.stdout + ran.stderr).splitlines()[-40:])
         assert ran.returncode == 0, f"docker {' '.join(arguments)} ended with {ran.returncode}:\n{said}"

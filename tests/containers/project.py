@@ -64,6 +64,7 @@ class Project:
             ["bash", "-euc", script],
             cwd=self.folder,
             env=self.engine.environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
