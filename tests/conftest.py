@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -20,8 +21,12 @@ from psycopg import sql
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
+from caches import cache_folder
+from containers.engine import open_engine
+from containers.stand_in_images import provide_images
+from parts import Parts
 from soma_cli.local.artifacts import Artifacts
-from soma_cli.local.backing_services import BackingServices, open_backing_services
+from soma_cli.local.backing_services import open_backing_services
 from soma_cli.local.home import Home
 from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
@@ -46,14 +51,36 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 _prefixes = count(1)
 
-# All tests but its own hold with the native extension and without it.
-if ABSENCE:
-    collect_ignore_glob = ["*/test_native*.py"]
+# Where the third-party parts run: `local`, or `containers` of a Docker engine.
+_STACK = os.environ.get("SOMA_TEST_STACK", "local")
+
+# All tests but its own hold with the native extension and without it. A Qdrant server is in a container.
+collect_ignore_glob = [
+    *(["*/test_native*.py"] if ABSENCE else []),
+    *(["*/test_qdrant_container.py"] if _STACK != "containers" else []),
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a Docker engine with the images of the parts, where these run in containers."""
+    if _STACK not in {"local", "containers"}:
+        raise pytest.UsageError(f"SOMA_TEST_STACK is `{_STACK}`: it can be `local` or `containers`")
+    if _STACK == "containers" and not hasattr(config, "workerinput"):
+        opened = ExitStack()
+        config.add_cleanup(opened.close)
+        engine = opened.enter_context(open_engine(cache_folder() / "docker"))
+        provide_images(engine)
+        # Processes of pytest-xdist find the engine here. A container that removes others is not needed: each
+        # part is removed by who started it.
+        os.environ["DOCKER_HOST"] = engine.environment["DOCKER_HOST"]
+        os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
+        os.environ["TESTCONTAINERS_CONNECTION_MODE"] = "docker_host"
+        os.environ["TESTCONTAINERS_HOST_OVERRIDE"] = "localhost"
 
 
 def pytest_report_header() -> str:
     """Say with what the tests run."""
-    return f"native extension: {ABSENCE or 'there'}"
+    return f"native extension: {ABSENCE or 'there'}; parts: {_STACK}"
 
 
 def pytest_collection_finish() -> None:
@@ -111,11 +138,12 @@ class LocalParts:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._context = open_backing_services(
-            Home(self._home, Random()), Artifacts(self._cache), SystemClock()
-        )
-        self.parts: BackingServices = self.run(self._context.__aenter__())
+        self._context = self._open()
+        self.parts: Parts = self.run(self._context.__aenter__())
         return self
+
+    def _open(self) -> AbstractAsyncContextManager[Parts]:
+        return open_backing_services(Home(self._home, Random()), Artifacts(self._cache), SystemClock())
 
     def __exit__(self, *error: object) -> None:
         self.run(self._context.__aexit__(None, None, None))
@@ -128,15 +156,21 @@ class LocalParts:
         return result_of(asyncio.run_coroutine_threadsafe(work, self._loop))
 
 
-def cache_folder() -> Path:
-    """Where the parts' programs are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "somafractalmemory"
+class PartsInContainers(LocalParts):
+    """The same parts, each in a container."""
+
+    def _open(self) -> AbstractAsyncContextManager[Parts]:
+        # Reads the environment when it is imported.
+        from containers.parts import open_container_parts  # noqa: PLC0415
+
+        return open_container_parts(self._home / "secrets")
 
 
 @pytest.fixture(scope="session")
 def local_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalParts]:
     """The third-party parts, with a migrated database."""
-    with LocalParts(tmp_path_factory.mktemp("stack") / "home", cache_folder()) as running:
+    kind = PartsInContainers if _STACK == "containers" else LocalParts
+    with kind(tmp_path_factory.mktemp("stack") / "home", cache_folder()) as running:
         postgres = running.parts.postgres
         migrate(postgres.dsn(Login.OWNER))
         running.run(postgres.grant_roles())

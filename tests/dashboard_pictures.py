@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from conftest import LocalParts, cache_folder
+from caches import cache_folder
+from conftest import LocalParts
 from dashboards.boards import BOARDS
 from dashboards.panels import Board, Panel
 from dead_letter_makers import RawLog

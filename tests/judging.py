@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from conftest import LocalParts, cache_folder
+from caches import cache_folder
+from conftest import LocalParts
 from judge.contract import Limits
 from judge.stores import Point, shard_points
 from judge.verdict import Installation, Verdict, judge

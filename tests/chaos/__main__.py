@@ -6,12 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from caches import cache_folder
 from chaos.report import Run, as_page, environment, read_runs, revision
 from chaos.run import Player
 from chaos.schedule import Blow, Fault, FaultKind, Parts, plan
 from chaos.stage import SESSION, Stage, open_stage
 from chaos.workload import Workload
-from conftest import cache_folder
 
 _SUFFIXES = (".json", ".md")
 

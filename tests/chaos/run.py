@@ -20,7 +20,7 @@ from judge.log import read_ends
 from judge.stores import server_points
 from judge.verdict import Verdict, behind, judge
 from judging import installation
-from soma_cli.local.backing_service import BackingService
+from parts import Part
 from soma_schemas.clock import SystemClock
 from soma_schemas.errors import SomaError
 from soma_schemas.groups import SinkGroup
@@ -259,11 +259,11 @@ class Player:
                 mending.callback(stage.say, Mode.WELL)
                 stage.say(Mode[kind.name.removeprefix("INDEX_")])
 
-    def _kill(self, part: BackingService, mending: ExitStack) -> None:
+    def _kill(self, part: Part, mending: ExitStack) -> None:
         mending.callback(lambda: self._stage.do(part.start()))
         self._stage.do(part.kill())
 
-    def _stop(self, part: BackingService, mending: ExitStack) -> None:
+    def _stop(self, part: Part, mending: ExitStack) -> None:
         mending.callback(lambda: self._stage.do(part.start()))
         self._stage.do(part.stop())
 

@@ -22,8 +22,8 @@ from pydantic import BaseModel
 from chaos.qdrant_process import Mode
 from chaos.workload import LIMITS
 from own_processes import SomaProcess
+from parts import Database, Part, SchemaRegistry
 from soma_cli.local.artifacts import Artifacts
-from soma_cli.local.backing_service import BackingService
 from soma_cli.local.home import LOOPBACK, Home, is_free
 from soma_cli.local.kafka import bootstrap_of, open_kafka
 from soma_cli.local.postgres import Login, Postgres
@@ -216,9 +216,9 @@ class Stage:
 
     publishing: PublishingSettings
     owner_dsn: str
-    brokers: Mapping[str, BackingService]
-    postgres: BackingService
-    registry: BackingService
+    brokers: Mapping[str, Part]
+    postgres: Part
+    registry: Part
     do: Doing
     workers: Mapping[str, Worker]
     index: SomaProcess
@@ -274,9 +274,9 @@ class Stage:
 
 
 def stage_on(
-    parts: Mapping[str, BackingService],
-    postgres: Postgres,
-    registry: Registry,
+    parts: Mapping[str, Part],
+    postgres: Database,
+    registry: SchemaRegistry,
     do: Doing,
     *,
     bootstrap: str,
@@ -343,7 +343,7 @@ def stage_on(
 
 def _worker(
     publishing: PublishingSettings,
-    postgres: Postgres,
+    postgres: Database,
     vectors: VectorSettings,
     name: str,
     *,

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaException
 
+from caches import cache_folder
 from chaos.publishing import Publishing
 from chaos.workload import Workload
-from conftest import LocalParts, cache_folder
+from conftest import LocalParts
 from judge.verdict import behind, judge
 from judging import embedded_points, installation
 from soma_cli.local.artifacts import Artifacts

@@ -5,7 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from conftest import LocalParts, cache_folder
+from caches import cache_folder
+from conftest import LocalParts
 from fuzz.campaign import NO_FLOOD, Campaign
 from judging import embedded_points, installation
 from own_processes import api_with_vectors, postgres_worker

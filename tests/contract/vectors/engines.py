@@ -108,6 +108,11 @@ class ServerEngine:
         )
         return {UUID(str(record.id)): _stored(record.payload, record.vector) for record in records}
 
+    async def clear(self) -> None:
+        """Leave no point, not even a tombstone."""
+        if ids := [str(one) for one in await self.stored()]:
+            await self._client.delete(self._alias, models.PointIdsList(points=[*ids]), wait=True)
+
     async def put(self, point_id: UUID, payload: Mapping[str, Any], dense: Sequence[float]) -> None:
         point = models.PointStruct(id=str(point_id), vector={"dense": list(dense)}, payload=dict(payload))
         await self._client.upsert(self._alias, [point])

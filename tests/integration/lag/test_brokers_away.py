@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from conftest import cache_folder
+from caches import cache_folder
 from integration.lag.harness import INTERVAL, WINDOW, Log, ShiftedClock, look
 from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.home import Home
