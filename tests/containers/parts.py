@@ -193,7 +193,7 @@ def qdrant_container() -> Iterator[VectorSettings]:
     port, key = a_free_port(), secrets.token_hex()
     container = DockerContainer(image("qdrant"))
     container.with_env("QDRANT__SERVICE__API_KEY", key).with_env("QDRANT__TELEMETRY_DISABLED", "true")
-    ready = a_free_port()
+    ready = a_free_port(port)
     _publish(container, {6334: port, 6333: ready})
     with container:
         eventually_now(lambda: _is_ok(f"http://{LOOPBACK}:{ready}/readyz"), seconds=_START_SECONDS)
@@ -243,7 +243,8 @@ def _postgres(folder: Path, network: Network) -> Iterator[ContainerPostgres]:
 
 @contextmanager
 def _registry(network: Network, postgres: ContainerPostgres) -> Iterator[ContainerRegistry]:
-    port, management = a_free_port(), a_free_port()
+    port = a_free_port()
+    management = a_free_port(port)
     container = DockerContainer(image("registry"))
     _publish(container, {8080: port, 9000: management})
     container.with_network(network)

@@ -90,8 +90,18 @@ def is_up(project: Project) -> None:
 
 
 def store(client: httpx.Client, text: str) -> None:
-    """Store a memory, and wait until it can be found."""
-    answer = client.post("/v1/memories", json={"namespace": "compose", "text": text})
+    """Store a memory, as its API asks for it while a broker is replaced, and wait until it can be found."""
+    repeated: dict[str, str] = {}
+
+    def sent() -> httpx.Response:
+        answer = client.post("/v1/memories", json={"namespace": "compose", "text": text}, headers=repeated)
+        if answer.json().get("code") == "log_unavailable":
+            repeated["Idempotency-Key"] = answer.json()["idempotency_key"]
+        return answer
+
+    answer = eventually_now(
+        sent, lambda answer: answer.status_code != httpx.codes.SERVICE_UNAVAILABLE, seconds=120
+    )
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text
     status = answer.json()["status_url"]
     eventually_now(
