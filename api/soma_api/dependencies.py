@@ -15,6 +15,7 @@ from fastapi import Depends, Header, Query, Request
 from soma_api import headers
 from soma_api.accesses import Accesses
 from soma_api.change_feed import ChangeFeed
+from soma_api.client_addresses import client_network
 from soma_api.consistency import PositionWait, ReadConsistency
 from soma_api.cursors import Cursors
 from soma_api.erasure_requests import ErasureRequesting
@@ -175,7 +176,13 @@ def _is_local(request: Request) -> bool:
 
 
 async def _authenticated(request: Request) -> Principal:
-    return await services_of(request).authenticator.authenticate(_credential_of(request))
+    services = services_of(request)
+    network = client_network(
+        None if request.client is None else request.client.host,
+        request.headers.getlist("x-forwarded-for"),
+        services.settings.api.trusted_proxies,
+    )
+    return await services.admission.principal(_credential_of(request), network)
 
 
 def _credential_of(request: Request) -> str | None:

@@ -33,6 +33,7 @@ class RateLimitScope(StrEnum):
 
     PRINCIPAL = "principal"
     TENANT = "tenant"
+    ADDRESS = "address"  # failed authentications
 
 
 API_METRICS = Catalogue()
@@ -69,7 +70,8 @@ STALENESS = API_METRICS.histogram(
 
 RATE_LIMITED = API_METRICS.counter(
     "soma_api_rate_limited_total",
-    "Requests refused with 429. A rise: a client sends more than it may, or a limit is too low.",
+    "Requests refused with 429. A rise: a client sends more than it may, or a limit is too low; `address`: "
+    "somebody sends credentials that nobody knows.",
     unit="requests",
     labels={"scope": RateLimitScope},
 )

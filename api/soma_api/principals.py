@@ -1,6 +1,8 @@
 """Principals and their permissions (a tenant, a role, namespaces), and the check of credentials."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -107,10 +109,15 @@ class Authenticator:
         self._find = find
         self._uses = uses
         self._clock = clock
+        self._turn = asyncio.Lock()
         self._cache: TTLCache[str, StoredKey] = TTLCache(_CACHED_KEYS, cache_seconds, timer=clock.monotonic)
 
-    async def authenticate(self, credential: str | None) -> Principal:
+    async def authenticate(self, credential: str | None, *, in_turn: bool = False) -> Principal:
         """Return who a credential stands for.
+
+        Args:
+            credential: As it was sent.
+            in_turn: Whether a key that is not cached is looked up only when no other such key is.
 
         Raises:
             UnauthenticatedError: There is none, or it is unknown, expired or revoked.
@@ -123,7 +130,7 @@ class Authenticator:
             return await self._read_token(credential)
         if key is None:
             raise UnauthenticatedError("the credential is not an API key of ours")
-        stored = await self._stored(key.key_id)
+        stored = await self._stored(key.key_id, in_turn=in_turn)
         # One answer for an unknown id and a wrong secret: neither tells which ids exist.
         former = stored is not None and not key.matches(stored.secret_hash)
         if stored is None or (
@@ -141,10 +148,11 @@ class Authenticator:
             stored.tenant, stored.role, stored.namespaces, f"key:{stored.key_id}", stored.record_access
         )
 
-    async def _stored(self, key_id: str) -> StoredKey | None:
+    async def _stored(self, key_id: str, *, in_turn: bool) -> StoredKey | None:
         stored: StoredKey | None = self._cache.get(key_id)
         if stored is None:
-            stored = await self._find(key_id)
+            async with self._turn if in_turn else nullcontext():
+                stored = await self._find(key_id)
             # An unknown id is not kept: made-up ids must not push good ones out.
             if stored is not None:
                 self._cache[key_id] = stored

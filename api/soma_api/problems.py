@@ -282,7 +282,7 @@ class TenantMismatchError(ApiError):
 
 
 class RateLimitedError(ApiError):
-    """The principal, or all of its tenant together, sent more requests within a minute than they may."""
+    """The principal or its tenant sent more requests than they may, or the address failed too often."""
 
     status, problem, title = 429, ProblemCode.RATE_LIMITED, "Too many requests within a minute"
     retryable = True

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soma_api.accesses import Accesses
+from soma_api.admission import Admission
 from soma_api.change_feed import ChangeFeed
 from soma_api.cursors import Cursors
 from soma_api.erasure_requests import ErasureRequesting
@@ -44,8 +45,8 @@ class Services:
     settings: ApiSettings
     clock: Clock
     metrics: ApiMetrics
-    authenticator: Authenticator
     accesses: Accesses
+    admission: Admission
     rate_limits: RateLimits
     log: EventLog
     ends: LogEnds
@@ -84,12 +85,17 @@ def make_services(resources: Resources) -> Services:
         settings=resources.settings,
         clock=resources.clock,
         metrics=resources.metrics,
-        authenticator=Authenticator(
-            ApiKeyQueries(database).find,
+        admission=Admission(
+            Authenticator(
+                ApiKeyQueries(database).find,
+                resources.clock,
+                gateway.api_key_cache_ttl.total_seconds(),
+                resources.key_uses,
+                None if resources.tokens is None else resources.tokens.authenticate,
+            ),
+            gateway.failed_authentications_per_address,
             resources.clock,
-            gateway.api_key_cache_ttl.total_seconds(),
-            resources.key_uses,
-            None if resources.tokens is None else resources.tokens.authenticate,
+            resources.metrics,
         ),
         accesses=resources.accesses,
         rate_limits=RateLimits(

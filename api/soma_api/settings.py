@@ -183,6 +183,21 @@ class GatewaySettings(SettingsGroup):
         "`valkeys://:PASSWORD@HOST:6379/0` (TLS) or `valkey://`. Takes the extra `shared-limits`. Unset, or "
         "while it does not answer, each process counts by itself.",
     )
+    failed_authentications_per_address: int = Field(
+        100,
+        ge=0,
+        description="How many requests without a valid credential one address (IPv6: one /64) may send in a "
+        "minute; more get 429 `rate_limited`. A valid credential is taken all the same. Each API process "
+        "counts by itself. 0: no limit.",
+    )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="How many proxies of your own stand between clients and the API. Each adds the address "
+        "that it was asked from to `X-Forwarded-For`; the entry that many from its end is the client's. 0: "
+        "whoever is connected is the client, whatever the header says.",
+    )
     weak_below: float | None = Field(
         None,
         ge=-1.0,

@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import httpx
 import pytest
 
 from api_gateway import Gateway, body_of, open_gateway
@@ -161,3 +162,26 @@ async def test_a_request_is_authenticated_once_also_where_its_route_asks_for_two
     answer = await gateway.client.post(f"/v1/memories/{UUID(int=1)}:revert", json={"version": 7})
 
     assert (answer.status_code, len(asked)) == (404, 1)
+
+
+async def test_an_address_that_only_fails_is_told_to_wait_and_a_good_key_from_it_is_taken(
+    api_postgres: PostgresSettings, worker_dsn: str, owner_dsn: str
+) -> None:
+    settings = GatewaySettings(failed_authentications_per_address=3, trusted_proxies=1)
+    async with open_gateway(
+        api_postgres, worker_dsn=worker_dsn, owner_dsn=owner_dsn, gateway=settings
+    ) as gateway:
+        good = gateway.client.headers["Authorization"]
+
+        async def asked(credential: str, client: str) -> httpx.Response:
+            headers = {"Authorization": credential, "X-Forwarded-For": f"203.0.113.9, {client}"}
+            return await gateway.client.get("/v1/stats", headers=headers)
+
+        guessed = [await asked(f"Bearer {new_key().reveal()}", "198.51.100.1") for _ in range(5)]
+        taken = await asked(good, "198.51.100.1")
+        elsewhere = await asked("Bearer made-up", "198.51.100.2")
+
+    assert [each.status_code for each in guessed] == [401, 401, 401, 429, 429]
+    assert body_of(guessed[-1])["code"] == "rate_limited"
+    assert guessed[-1].headers["Retry-After"] == "60"
+    assert (taken.status_code, elsewhere.status_code) == (200, 401)

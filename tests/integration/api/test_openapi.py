@@ -69,7 +69,9 @@ def served(local_parts: LocalParts) -> Iterator[Served]:
             postgres.settings(Login.API),
             worker_dsn=postgres.dsn(Login.WORKER),
             owner_dsn=postgres.dsn(Login.OWNER),
-            gateway=GatewaySettings(read_wait=BRIEFLY, max_wait=BRIEFLY),
+            gateway=GatewaySettings(
+                read_wait=BRIEFLY, max_wait=BRIEFLY, failed_authentications_per_address=0
+            ),
         ) as gateway:
             for group, partition in product(SETTLED, gateway.ends.offsets):
                 gateway.waiter.advance(group, partition, 2**40 - 1)
