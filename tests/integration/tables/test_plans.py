@@ -89,6 +89,8 @@ QUERIES = {
         WHERE tenant = 'acme' AND NOT deleted AND namespace = 'users/7/notes'
             AND cardinality(coordinate) = 2
             AND coordinate[1] BETWEEN 1 AND 3 AND coordinate[2] BETWEEN 4 AND 8""",
+    "memories_by_tenant_expiry": """memories
+        WHERE tenant = 'acme' AND NOT deleted AND expires_at <= '2026-03-02Z'""",
     "memories_by_subject": "memories WHERE tenant = 'acme' AND NOT deleted AND subject = 'person50'",
     "memory_links_pkey": f"memory_links WHERE tenant = 'acme' AND NOT deleted AND from_memory_id = {AN_ID}",
     "memory_links_by_end": f"""memory_links

@@ -46,6 +46,7 @@ TAKEN: Mapping[str, Mapping[str, str]] = {
         "require-concurrent-index-creation": "writers wait for it: the log absorbs them",
         "require-concurrent-index-deletion": "it goes in a moment, once the other one is there",
     },
+    "0022": {"require-concurrent-index-creation": "writers wait for it: the log absorbs them"},
 }
 
 
