@@ -30,6 +30,8 @@ from soma_schemas.versions import Position, pack_version
 
 MINE, ALSO_MINE = UUID(int=0x7000_8000_0000_0000_0001), UUID(int=0x7000_8000_0000_0000_0002)
 THEIRS, ALSO_THEIRS = UUID(int=0x7000_8000_0000_0000_00A1), UUID(int=0x7000_8000_0000_0000_00A2)
+# Deleted, and past its time but still in the table.
+THEIR_TOMBSTONE, THEIR_EXPIRED = UUID(int=0x7000_8000_0000_0000_00A3), UUID(int=0x7000_8000_0000_0000_00A4)
 THEIR_LETTER, THEIR_ERASURE = UUID(int=0x7000_8000_0000_0000_00B1), UUID(int=0x7000_8000_0000_0000_00C1)
 THEIR_NAMESPACE = "canary/space"
 THEIR_POSITION = Position(1, 7)
@@ -41,13 +43,13 @@ OF_NOBODY = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 
 # A forged value for each parameter, by its name; a new one has to be added here.
 FORGED: dict[str, Sequence[Any]] = {
-    "memory_id": [THEIRS, MINE],
-    "to_memory_id": [ALSO_THEIRS, THEIRS, MINE],
+    "memory_id": [THEIRS, MINE, THEIR_TOMBSTONE, THEIR_EXPIRED],
+    "to_memory_id": [ALSO_THEIRS, THEIRS, MINE, THEIR_TOMBSTONE, THEIR_EXPIRED],
     "position": [THEIR_POSITION],
     "dead_letter_id": [THEIR_LETTER],
     "request_id": [THEIR_ERASURE],
-    "from": [THEIRS, MINE],
-    "to": [ALSO_THEIRS, THEIRS],
+    "from": [THEIRS, MINE, THEIR_TOMBSTONE, THEIR_EXPIRED],
+    "to": [ALSO_THEIRS, THEIRS, THEIR_TOMBSTONE, THEIR_EXPIRED],
     "namespace": [THEIR_NAMESPACE, "mine"],
     "namespace_prefix": ["canary"],
     "prefix": ["canary"],
@@ -270,6 +272,7 @@ def give_theirs(gateway: Gateway, tenant: str) -> None:
     link(gateway, tenant, THEIRS, ALSO_THEIRS)
     link(gateway, tenant, MINE, THEIRS)
     link(gateway, tenant, ALSO_THEIRS, MINE)
+    give_what_ended(gateway, tenant)
     gateway.given_policy(_rule(86_400), namespace=THEIR_NAMESPACE, tenant=tenant)
     with psycopg.connect(gateway.worker_dsn) as worker:
         worker.execute(
@@ -285,6 +288,29 @@ def give_theirs(gateway: Gateway, tenant: str) -> None:
             " VALUES (%s, %s, 'SUBJECT', 'another-canary', 'canary', %s, %s, '{}', 'accepted')",
             [tenant, THEIR_ERASURE, A_MOMENT, A_MOMENT],
         )
+
+
+def give_what_ended(gateway: Gateway, tenant: str) -> None:
+    """Put into the database a tombstone and a memory past its time, each with a past and with links."""
+    gateway.given_tombstone(THEIR_TOMBSTONE, tenant=tenant)
+    gateway.given_outcome(
+        Position(1, 9),
+        tenant=tenant,
+        memory_id=THEIR_TOMBSTONE,
+        namespace=THEIR_NAMESPACE,
+        event_type="MemoryDeleted",
+    )
+    gateway.given_memory(
+        tenant=tenant,
+        memory_id=THEIR_EXPIRED,
+        namespace=THEIR_NAMESPACE,
+        text="a canary is silent",
+        tags=["canary-tag"],
+        expires_at=A_MOMENT - timedelta(seconds=1),
+    )
+    gateway.given_outcome(Position(1, 10), tenant=tenant, memory_id=THEIR_EXPIRED, namespace=THEIR_NAMESPACE)
+    link(gateway, tenant, THEIRS, THEIR_EXPIRED)
+    link(gateway, tenant, THEIR_EXPIRED, MINE)
 
 
 def link(gateway: Gateway, tenant: str, start: UUID, end: UUID) -> None:
@@ -423,6 +449,8 @@ async def test_whoever_has_it_is_told_so_the_walk_would_have_seen_it(worlds: Wor
     seen = unlike(await worlds.answers(owner, None), await worlds.answers(owner, "globex"))
 
     assert {ask.route for ask in ASKS} - {ask.route for ask in seen} == BLIND
+    ids = (THEIRS, ALSO_THEIRS, THEIR_TOMBSTONE, THEIR_EXPIRED)
+    assert [each for each in ids if not any(str(each) in ask.path for ask in seen)] == []
 
 
 def test_every_route_is_walked() -> None:
