@@ -48,6 +48,11 @@ class ApiKey:
         return hmac.compare_digest(self.digest(), digest)
 
 
+def holds_a_key(text: str) -> bool:
+    """Say whether an API key stands anywhere in a text."""
+    return _KEY.search(text) is not None
+
+
 def new_key() -> ApiKey:
     """Return a fresh key."""
     return ApiKey(secrets.token_hex(_KEY_ID_BYTES), secrets.token_hex(_SECRET_BYTES))

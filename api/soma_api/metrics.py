@@ -14,6 +14,11 @@ _METHOD = "HTTP methods, and `other`"
 _STALENESS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 600)
 
 
+def known_method(method: str) -> str:
+    """Return a method of HTTP as it is, and `other` for any other word: clients may send what they like."""
+    return method if method in _METHODS else "other"
+
+
 class WaitFor(StrEnum):
     """What a request waited for."""
 
@@ -113,8 +118,7 @@ class ApiMetrics:
         self._in_flight.inc()
 
     def request_done(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request out."""
-        method = method if method in _METHODS else "other"
+        """Count a request out; the method is one that `known_method` returns."""
         self._in_flight.dec()
         self._requests.labels(route, method, status).inc()
         observe(self._request_seconds.labels(route, method), seconds)

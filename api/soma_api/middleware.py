@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from soma_api.metrics import UNMATCHED_ROUTE, ApiMetrics
+from soma_api.api_keys import holds_a_key
+from soma_api.metrics import UNMATCHED_ROUTE, ApiMetrics, known_method
 from soma_api.problems import (
     ApiError,
     BodyTooLargeError,
@@ -59,7 +60,7 @@ def is_head(scope: Mapping[str, Any]) -> bool:
 class RequestMiddleware:
     """Names, measures and logs every request, and answers HEAD as GET without the body.
 
-    Nothing that it sees of a request goes into a log.
+    Of a request only the id, the template of the route and a method that HTTP knows go into a log.
 
     Args:
         app: The application itself.
@@ -81,7 +82,7 @@ class RequestMiddleware:
             return
         started = self._clock.monotonic()
         request_id = _request_id(scope)
-        method = scope["method"]
+        method = known_method(scope["method"])
         # A route for GET is one for HEAD (RFC 9110 section 9.3.2), and need not know of it.
         scope = {**scope, "method": "GET"} if method == "HEAD" else scope
         scope.setdefault("state", {}).update(request_id=request_id, head=method == "HEAD")
@@ -218,7 +219,8 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             given: str = value.decode("ascii")
-            return given
+            # It goes into logs, traces and the audit log.
+            return os.urandom(16).hex() if holds_a_key(given) else given
     return os.urandom(16).hex()
 
 

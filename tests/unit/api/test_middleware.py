@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from fakes import FakeClock
+from soma_api.api_keys import new_key
 from soma_api.metrics import ApiMetrics
 from soma_api.middleware import RefusalMiddleware, RequestMiddleware
 from soma_api.security_headers import security_headers
@@ -76,6 +77,23 @@ async def test_a_request_id_that_could_do_harm_in_a_log_is_replaced(app: App, gi
     answer = await app.client.get("/", headers={"X-Request-Id": given})
 
     assert len(answer.headers["X-Request-Id"]) == 32
+
+
+@pytest.mark.parametrize("around", ["{}", "a.{}.b"])
+async def test_a_request_id_with_an_api_key_in_it_is_replaced(app: App, around: str) -> None:
+    answer = await app.client.get("/", headers={"X-Request-Id": around.format(new_key().reveal())})
+
+    assert len(answer.headers["X-Request-Id"]) == 32
+
+
+async def test_a_method_that_http_does_not_know_is_in_no_log_and_no_trace(app: App) -> None:
+    with capture_logs() as lines, Spans().recording() as spans:
+        await app.client.request("CANARY", "/")
+
+    (served,) = spans.all
+    assert served.name == "other unmatched"
+    assert [line["method"] for line in lines] == ["other"]
+    assert "CANARY" not in served.to_json()
 
 
 async def test_the_request_id_is_in_every_line_that_is_logged_meanwhile(app: App) -> None:
