@@ -125,6 +125,10 @@ $(PEERS)/.installed: requirements/benchmarks.txt | $(BIN)/python
 bench: native $(PEERS)/.installed ## Measure everything beside what else could do it, and write docs/performance.md.
 	$(BIN)/python -m benchmarks all $(BENCH)
 
+.PHONY: load
+load: native ## Measure what events, memories and searches cost, and where a local stack ends (ten minutes); writes docs/capacity.
+	$(BIN)/python -m benchmarks.load
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, types and the import rule.
 	$(BIN)/ruff format --check .

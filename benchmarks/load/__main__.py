@@ -1,0 +1,218 @@
+"""`python -m benchmarks.load`: two loads to learn the costs from, and one to check what they predict."""
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+from benchmarks.load.local_stack import LocalStack, running
+from benchmarks.load.measuring import CLOCK, Applied, Log, apply, cpu_between
+from benchmarks.load.mixtures import CHANGING, LONG, SHORT, Mixture, text
+from benchmarks.load.open_loop import Outcome, send
+from benchmarks.load.page import write_page
+from benchmarks.results import machine
+from soma_cli.benchmark.figures import percentile
+from soma_cli.capacity import costs as capacity_costs
+from soma_cli.capacity.costs import Costs, Linear
+from soma_client import AsyncSomaClient, Retrying
+
+_HOME = Path("build/load/home")
+_RESULTS = Path("docs/capacity/measured.json")
+_PAGE = Path("docs/capacity/measured.md")
+_COSTS = Path(capacity_costs.__file__).with_name("costs.json")
+
+_WARM = 2_000
+_RATES = (10.0, 20.0, 40.0, 80.0, 160.0)
+# A rate is no longer held when its slow requests take longer, or one in a hundred fails.
+_SLOW_SECONDS = 1.0
+_FAILED = 0.01
+
+Measured = dict[str, Any]
+
+
+def main() -> None:
+    """Measure, and write results, costs and page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    parser.add_argument("--events", type=int, default=60_000, help="of the first load; the others have fewer")
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long each rate is held")
+    parser.add_argument("--quick", action="store_true", help="see that it works, and write nothing")
+    arguments = parser.parse_args()
+    events, seconds = (4_000, 3.0) if arguments.quick else (arguments.events, arguments.seconds)
+    shutil.rmtree(_HOME, ignore_errors=True)
+    with running(_HOME.absolute(), {}) as stack:
+        found = _measure(stack, events, seconds)
+    found = {"machine": machine(), "at": CLOCK.now().isoformat(timespec="seconds"), **found}
+    costs = costs_of(found)
+    if arguments.quick:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    _RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    _RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _COSTS.write_text(costs.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_page(_PAGE, found, costs)
+
+
+def _measure(stack: LocalStack, events: int, seconds: float) -> Measured:
+    log = Log(stack)
+    try:
+        tell("warming up")
+        apply(stack, log, SHORT, min(_WARM, events), "warm")
+        idle = {name: usage.rss_mb for name, usage in stack.usage().items()}
+        loads = {
+            name: _load(stack, log, mixture, count, name)
+            for name, mixture, count in (
+                ("short", SHORT, events),
+                ("long", LONG, events // 3),
+                ("changing", CHANGING, events // 2),
+            )
+        }
+        searches = asyncio.run(_steps(stack, log, _searching, seconds))
+        writes = asyncio.run(_steps(stack, log, _writing, seconds))
+    finally:
+        log.close()
+    return {
+        "idle_megabytes": idle,
+        "loads": {name: load.as_json() for name, load in loads.items()},
+        "searches": searches,
+        "writes": writes,
+    }
+
+
+def _load(stack: LocalStack, log: Log, mixture: Mixture, events: int, name: str) -> Applied:
+    tell(f"{name}: {events:,} events")
+    applied = apply(stack, log, mixture, events, name)
+    for group, seconds in applied.group_seconds.items():
+        tell(f"  {group}: {events / seconds:,.0f} events/s")
+    return applied
+
+
+async def _steps(stack: LocalStack, log: Log, request: Any, seconds: float) -> list[Measured]:
+    found: list[Measured] = []
+    async with AsyncSomaClient(
+        environment={**log.environment}, read_your_writes=False, retrying=Retrying(total_seconds=0.0)
+    ) as client:
+        ask = request(client)
+        await send(ask, 5.0, 2.0, CLOCK)
+        for rate in _RATES:
+            used = stack.usage()
+            began = CLOCK.monotonic()
+            outcome = await send(ask, rate, seconds, CLOCK)
+            took = CLOCK.monotonic() - began
+            step = _told(outcome, cpu_between(used, stack.usage()), took)
+            tell(
+                f"  {rate:g}/s: {step['answered_per_second']:.1f}/s answered,"
+                f" p99 {step['milliseconds']['p99']:.0f} ms, late by {step['lateness_p99_ms']:.1f} ms"
+            )
+            found.append(step)
+            if not step["held"]:
+                break
+    return found
+
+
+def _searching(client: AsyncSomaClient) -> Any:
+    random = Random("questions")  # noqa: S311  # the same each time is what is wanted
+    questions = [text(random, 6) for _ in range(500)]
+
+    async def ask(number: int) -> object:
+        return await client.search(
+            questions[number % len(questions)], filter={"namespace_prefix": f"load/short/{number % 50}"}
+        )
+
+    return ask
+
+
+def _writing(client: AsyncSomaClient) -> Any:
+    random = Random("writes")  # noqa: S311  # likewise
+    texts = [text(random, 24) for _ in range(500)]
+    run = uuid4().hex
+
+    async def store(number: int) -> object:
+        return await client.store_memory(
+            texts[number % len(texts)],
+            namespace=f"load/written/{number % 50}",
+            key=f"{run}-{number}",
+            wait_seconds=10,
+        )
+
+    return store
+
+
+def _told(outcome: Outcome, cpu: Mapping[str, float], took: float) -> Measured:
+    answered = outcome.latencies
+    quantiles = {
+        f"p{percent:g}": percentile(answered, percent) * 1000 if answered else float("inf")
+        for percent in (50, 95, 99, 100)
+    }
+    failed = sum(outcome.failures.values()) / outcome.planned
+    return {
+        "rate": outcome.rate,
+        "planned": outcome.planned,
+        "answered": len(answered),
+        "answered_per_second": outcome.answered_per_second,
+        "milliseconds": quantiles,
+        "lateness_p99_ms": percentile(outcome.lateness, 99) * 1000,
+        "failures": outcome.failures,
+        "cpu_seconds": dict(cpu),
+        "processors_used": {name: seconds / took for name, seconds in cpu.items()},
+        "held": quantiles["p99"] <= _SLOW_SECONDS * 1000 and failed <= _FAILED,
+    }
+
+
+def costs_of(found: Mapping[str, Any]) -> Costs:
+    """Return the costs that the first two loads and the steps tell."""
+    short, long = (found["loads"][name] for name in ("short", "long"))
+
+    def through(of: Any) -> Linear:
+        return Linear.through((short["text_bytes"], of(short)), (long["text_bytes"], of(long)))
+
+    search = _at_half(found["searches"])
+    write = _at_half(found["writes"])
+    cpu = {
+        name: through(lambda load, name=name: load["cpu_seconds"][name] / load["events"] * 1e6)
+        for name in short["cpu_seconds"]
+    }
+    written = {name: seconds / write["answered"] * 1e6 for name, seconds in write["cpu_seconds"].items()}
+    text_bytes = short["text_bytes"]
+    return Costs(
+        measured={
+            "at": found["at"],
+            "machine": f"{found['machine']['cores']} cores, {found['machine']['processor']}, "
+            f"{found['machine']['memory_gib']} GiB",
+        },
+        cpu_micros_per_event=cpu,
+        worker_micros_per_event={
+            group: through(lambda load, group=group: load["group_seconds"][group] / load["events"] * 1e6)
+            for group in short["group_seconds"]
+        },
+        cpu_micros_per_search={
+            name: search["cpu_seconds"][name] / search["answered"] * 1e6 for name in ("api", "postgres")
+        },
+        cpu_micros_per_api_write=max(0.0, written["api"] - cpu["api"].of(text_bytes)),
+        log_bytes_per_event=through(lambda load: load["growth"]["log"] / load["events"]),
+        history_bytes_per_event=through(lambda load: load["growth"]["history"] / load["events"]),
+        table_bytes_per_memory=through(lambda load: load["growth"]["tables"] / load["new"]),
+        index_bytes_per_memory=through(lambda load: load["growth"]["index"] / load["new"]),
+        index_memory_per_memory=through(lambda load: load["growth"]["index_memory"] / load["new"]),
+        process_megabytes=found["idle_megabytes"],
+    )
+
+
+def _at_half(steps: list[Measured]) -> Measured:
+    """Return the step whose rate is nearest to half of the highest that was held."""
+    held = [step for step in steps if step["held"]] or steps[:1]
+    return min(held, key=lambda step: abs(step["rate"] - held[-1]["rate"] / 2))
+
+
+def tell(words: str) -> None:
+    """Say how far it is."""
+    sys.stderr.write(f"{words}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What an installation needs for a load, computed from measured costs."""
