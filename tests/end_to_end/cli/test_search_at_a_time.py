@@ -25,7 +25,7 @@ class Client:
 
     def delete(self, key: str) -> tuple[int, str]:
         """Delete a memory, and return the version of that and when the log took it."""
-        params = {"namespace": NAMESPACE, "key": key, "limit": 1}
+        params: dict[str, str | int] = {"namespace": NAMESPACE, "key": key, "limit": 1}
         (memory,) = self._http.get("/v1/memories", params=params).json()["memories"]
         return self._settled(self._http.delete(f"/v1/memories/{memory['memory_id']}"))
 
