@@ -84,7 +84,16 @@ def stack_at(local_parts: LocalParts, operator: dict[str, str], tmp_path: Path) 
     apply_topics(open_admin(parts.kafka.settings()), TopicSettings())
     with open_registry(parts.registry.settings()) as registry:
         register_schemas(registry, TopicSettings())
-    left = ClientFile(url="http://127.0.0.1:9", api_key="none", tenant="local", environment=operator)
+    publishing = {
+        name: value for name, value in operator.items() if name.startswith(("SOMA_KAFKA", "SOMA_REG"))
+    }
+    left = ClientFile(
+        url="http://127.0.0.1:9",
+        api_key="none",
+        tenant="local",
+        environment=operator,
+        publishing=publishing,
+    )
     write_client_file(tmp_path, left)
     stack = Stack(handover_settings(operator), parts.postgres.dsn(Login.WORKER), tmp_path / "vectors")
     yield stack

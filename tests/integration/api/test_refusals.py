@@ -308,11 +308,11 @@ async def test_a_wrong_method_is_told_those_of_the_path_that_is_meant(gateway: G
 
 async def test_an_unknown_path_and_a_wrong_method_are_problems_too(gateway: Gateway) -> None:
     nowhere = await gateway.client.get("/v2/memories")
-    wrong = await gateway.client.put("/v1/memories", json=GOOD)
+    wrong = await gateway.client.patch("/v1/memories", json=GOOD)
 
     assert (nowhere.status_code, body_of(nowhere)["code"]) == (404, "route_not_found")
     assert (wrong.status_code, body_of(wrong)["code"]) == (405, "method_not_allowed")
-    assert wrong.headers["Allow"] == "GET, HEAD, POST"
+    assert wrong.headers["Allow"] == "GET, HEAD, POST, PUT"
     assert nowhere.headers["content-type"] == wrong.headers["content-type"] == "application/problem+json"
 
 
