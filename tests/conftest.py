@@ -89,13 +89,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-# Files that share a stack of `soma up`: in one process, so that it is started once, and ended with the last.
-_ONE_STACK = "tests/end_to_end/cli/"
+# Folders whose files share a stack: in one process, so that it is started once, and ended with the last.
+_ONE_STACK = ("tests/end_to_end/cli/", "tests/integration/secure/")
 
 
 class _ByStack(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
-        return _ONE_STACK if nodeid.startswith(_ONE_STACK) else str(super()._split_scope(nodeid))
+        shared = next((folder for folder in _ONE_STACK if nodeid.startswith(folder)), None)
+        return shared or str(super()._split_scope(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
@@ -128,13 +129,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 class LocalParts:
-    """Kafka, registry and PostgreSQL, running in an event loop of their own thread."""
+    """Kafka, registry and PostgreSQL, running in an event loop of their own thread.
 
-    def __init__(self, home: Path, cache: Path) -> None:
+    Args:
+        home: Where their data is.
+        cache: Where their programs are.
+        secure: Whether brokers and registry speak TLS, and let in only whom they know.
+    """
+
+    def __init__(self, home: Path, cache: Path, *, secure: bool = False) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="local-parts", daemon=True)
         self._home = home
         self._cache = cache
+        self._secure = secure
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -143,7 +151,9 @@ class LocalParts:
         return self
 
     def _open(self) -> AbstractAsyncContextManager[Parts]:
-        return open_backing_services(Home(self._home, Random()), Artifacts(self._cache), SystemClock())
+        return open_backing_services(
+            Home(self._home, Random()), Artifacts(self._cache), SystemClock(), secure=self._secure
+        )
 
     def __exit__(self, *error: object) -> None:
         self.run(self._context.__aexit__(None, None, None))

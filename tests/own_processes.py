@@ -17,6 +17,7 @@ from soma_cli.local.home import LOOPBACK, is_free
 from soma_cli.local.postgres import Login
 from soma_cli.settings import WatermarkLogin
 from soma_schemas.configuration import as_environment
+from soma_schemas.http_clients import client_options
 from soma_schemas.settings import (
     KafkaSettings,
     PostgresSettings,
@@ -52,11 +53,13 @@ class SomaProcess:
         log: Path,
         *,
         module: str = "soma_cli.main",
+        ca_file: Path | None = None,
     ) -> None:
         self._module = module
         self._arguments = arguments
         self._environment = environment
-        self.url = f"http://{LOOPBACK}:{port}"
+        self._ca_file = ca_file
+        self.url = f"{'http' if ca_file is None else 'https'}://{LOOPBACK}:{port}"
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,6 +93,12 @@ class SomaProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, "it was not started, or was ended"
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """What it ended with; None while it runs."""
         assert self._process is not None, "it was not started, or was ended"
@@ -102,6 +111,11 @@ class SomaProcess:
     def terminate(self) -> int:
         """Ask it to end; return its exit code."""
         return self._end(signal.SIGTERM)
+
+    def end_if_it_runs(self) -> None:
+        """Ask it to end, unless it has."""
+        if self._process is not None and self._process.poll() is None:
+            self.terminate()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, such as SIGSTOP."""
@@ -120,7 +134,8 @@ class SomaProcess:
         assert self._process is not None
         assert self._process.poll() is None, f"it ended by itself; see {self._log.read_text()[-3000:]}"
         try:
-            return httpx.get(f"{self.url}/readyz", trust_env=False, timeout=30).status_code
+            options = client_options(self.url, self._ca_file)
+            return httpx.get(f"{self.url}/readyz", timeout=30, **options).status_code
         except httpx.TransportError as error:
             return type(error).__name__
 

@@ -43,6 +43,7 @@ class Faults:
 
     Attributes:
         api_key: What a client must show; None lets everybody in.
+        former_key: What it may show too, while keys are replaced.
         statuses: The status that a method answers with, by its name (`Upsert`), or every method by `*`.
         torn: How an upsert ends of which only the first half was applied; None applies it whole.
         answering: Cleared, no call is answered.
@@ -51,6 +52,7 @@ class Faults:
 
     def __init__(self, api_key: str | None = None) -> None:
         self.api_key = api_key
+        self.former_key: str | None = None
         self.statuses: dict[str, grpc.StatusCode] = {}
         self.torn: grpc.StatusCode | None = None
         self.answering = asyncio.Event()
@@ -299,7 +301,7 @@ class _FaultsFirst(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             faults.calls.append(method)
             await faults.answering.wait()
-            if faults.api_key is not None and shown != faults.api_key:
+            if faults.api_key is not None and shown not in {faults.api_key, faults.former_key}:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
             status = faults.statuses.get(method) or faults.statuses.get("*")
             if status is not None:

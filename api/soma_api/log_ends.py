@@ -9,7 +9,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from soma_api.problems import LogUnavailableError
 from soma_schemas.admin_client import LATEST, RenewableAdmin
 from soma_schemas.clock import Clock
-from soma_schemas.errors import SomaError
+from soma_schemas.errors import SomaError, told
+from soma_schemas.refusals import AccessError
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import BrokerError, log_in_force
 from soma_schemas.topics import MEMORY_EVENTS
@@ -68,6 +69,8 @@ class KafkaLogEnds:
             await clock.sleep(_LOOK_SECONDS)
             try:
                 await self.look()
+            except AccessError as error:
+                log.error("brokers_refuse", reason=told(error))  # noqa: TRY400  # a trace tells no more
             except SomaError as error:
                 log.debug("next_log_unknown", error=type(error).__name__)
 

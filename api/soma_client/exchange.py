@@ -18,6 +18,7 @@ from soma_client.positions import Positions
 from soma_client.retrying import Retrying
 from soma_schemas.clock import Clock
 from soma_schemas.identity import new_id
+from soma_schemas.refusals import API, tls_refusal
 from soma_schemas.responses.write_responses import BatchView, WriteView
 from soma_schemas.versions import Position
 
@@ -146,9 +147,10 @@ class Exchange:
                 remedy="run `soma status`; the request may have been executed",
                 sent=sent,
             )
+        refusal = tls_refusal(API, str(error))
         return UnreachableError(
-            f"{self.url} cannot be reached: {error}",
-            remedy="start it with `soma up`, or correct SOMA_URL",
+            f"{self.url} cannot be reached: {error if refusal is None else refusal}",
+            remedy="start it with `soma up`, or correct SOMA_URL" if refusal is None else refusal.remedy,
             sent=sent,
         )
 

@@ -7,6 +7,7 @@ import psycopg
 import sqlalchemy.exc
 
 from soma_schemas.errors import SomaError
+from soma_schemas.postgres_access import database_refusal
 from soma_schemas.settings import PostgresSettings
 
 
@@ -49,7 +50,11 @@ def told_in_words(settings: PostgresSettings) -> Iterator[None]:
 def _unreachable(settings: PostgresSettings, error: BaseException) -> DatabaseError:
     # The first line names the cause behind the address; what follows is libpq's advice.
     reason = str(error).partition("\n")[0].rpartition("failed: ")[2]
+    remedy: str | None = "check SOMA_POSTGRES__HOST, __PORT, __DATABASE, __USER and __PASSWORD"
+    refusal = database_refusal(settings, error)
+    if refusal is not None and refusal.code.startswith("tls_"):
+        reason, remedy = str(refusal), refusal.remedy
     return DatabaseError(
         f"cannot log in to PostgreSQL at {settings.host}:{settings.port} as `{settings.user}`: {reason}",
-        remedy="check SOMA_POSTGRES__HOST, __PORT, __DATABASE, __USER and __PASSWORD",
+        remedy=remedy,
     )

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from soma_schemas.secret_files import fingerprint
@@ -57,7 +58,11 @@ class RenewableAdmin:
         The client asks with the leader epochs that it once learned, and never learns those of a broker that
         came back: every question after that is refused with FENCED_LEADER_EPOCH.
         """
-        old, self._client = self._client, self._open()
+        try:
+            fresh = self._open()
+        except KafkaException:
+            return  # half of a rotation: the certificate is new, its key not yet
+        old, self._client = self._client, fresh
         _let_go(old)
 
     def close(self) -> None:
@@ -65,8 +70,10 @@ class RenewableAdmin:
         _let_go(self._client)
 
     def _open(self) -> BrokerAdmin:
-        self._credentials = fingerprint(self._kafka)
-        return BrokerAdmin(self._kafka, self._client_id, silent=True)
+        credentials = fingerprint(self._kafka)
+        client = BrokerAdmin(self._kafka, self._client_id, silent=True)
+        self._credentials = credentials
+        return client
 
 
 def _let_go(client: AdminClient) -> None:

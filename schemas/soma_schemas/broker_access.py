@@ -66,7 +66,10 @@ def broker_refusal(kafka: KafkaSettings) -> AccessError | None:
     Returns:
         None where they let us in, or where none of them answers.
     """
-    context = tls_context(kafka)
+    try:
+        context = tls_context(kafka)
+    except OSError:
+        return BROKERS.failed()  # no file of ours can be used
     for each in kafka.bootstrap_servers.split(","):
         host, _, port = each.strip().rpartition(":")
         refusal = refusal_at(BROKERS, host.strip("[]"), int(port), context, speaks_plainly=_is_plain_broker)

@@ -63,6 +63,8 @@ _POLL_SECONDS = 0.1
 # How often to see whether credentials were replaced, and how long to wait for what the former ones sent.
 _CREDENTIALS_SECONDS = 1.0
 _LET_GO_SECONDS = 5.0
+# How long to leave brokers alone that have refused a client for good, before another one asks.
+_REFUSED_SECONDS = 10.0
 _GROUP_EVENTS = 500
 _LOG = logging.getLogger(__name__)  # the standard library's: this runs in programs of others
 _NO_BROKERS = frozenset(
@@ -446,6 +448,8 @@ class EventPublisher:
     def _open(self) -> Producer:
         settings = self._settings
         self._credentials = fingerprint(settings.kafka)
+        self._opened = self._clock.monotonic()
+        self._ended = False
         return Producer(
             settings.kafka.librdkafka(silent=True)
             | {
@@ -604,7 +608,8 @@ class EventPublisher:
     def flush(self) -> None:
         """Wait until every queued event has its answer: at most the delivery timeout."""
         for producer in [*self._former, self._producer]:
-            producer.flush()
+            with suppress(KafkaException):  # of a client that was refused for good
+                producer.flush()
 
     def close(self) -> None:
         """Flush, then stop. Closing twice is harmless."""
@@ -617,22 +622,30 @@ class EventPublisher:
     def _poll(self) -> None:
         looked = self._clock.monotonic()
         while not self._closing.is_set():
-            self._producer.poll(_POLL_SECONDS)
+            try:
+                self._producer.poll(_POLL_SECONDS)
+            except KafkaException as error:
+                # The brokers refuse this client for good, for a right that it lacks, say: it says so once.
+                self._ended = True
+                _LOG.error("producer_refused", extra={"error": error.args[0].name()})  # all of it
             for former in list(self._former):
-                former.poll(0)
+                with suppress(KafkaException):
+                    former.poll(0)
                 if len(former) == 0:
                     self._former.remove(former)
             if self._clock.monotonic() - looked >= _CREDENTIALS_SECONDS:
                 looked = self._clock.monotonic()
-                self._renew_if_replaced()
+                self._renew_if_needed()
 
-    def _renew_if_replaced(self) -> None:
-        """Go over to a client with the credentials that count now: a client reads them when it is made.
+    def _renew_if_needed(self) -> None:
+        """Go over to another client where credentials were replaced, or the present one was refused for good.
 
-        What was queued before is answered first, so that no record passes another of its key. Only where that
-        takes too long, because the former credentials are worth nothing any more, do both go on side by side.
+        A client reads credentials when it is made. What was queued before is answered first: no record passes
+        another of its key. Only where that takes too long, because the former credentials are worth nothing
+        any more, do both go on side by side.
         """
-        if fingerprint(self._settings.kafka) == self._credentials:
+        rested = self._clock.monotonic() - self._opened >= _REFUSED_SECONDS
+        if fingerprint(self._settings.kafka) == self._credentials and not (self._ended and rested):
             return
         with self._queueing:
             former = self._producer
@@ -643,7 +656,8 @@ class EventPublisher:
                 self._credentials = ""
                 _LOG.warning("producer_not_renewed", extra={"error": error.args[0].name()})
                 return
-            former.flush(_LET_GO_SECONDS)
+            with suppress(KafkaException):
+                former.flush(_LET_GO_SECONDS)
             self._former.append(former)
         _LOG.info("producer_renewed")
 

@@ -9,13 +9,22 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
 from faust.types import StreamT
 from mode.utils.locks import Event
 
 from soma_schemas.broker_access import tls_context
 from soma_schemas.clock import Clock
 from soma_schemas.moments import of_timestamp
+from soma_schemas.refusals import BROKERS
 from soma_schemas.settings import KafkaSettings
+from soma_schemas.topic_admin import BrokerAccessError
 from soma_streams.batch_spans import batch_span, tell_outcomes
 from soma_streams.cancellation import done_before, end, to_the_end
 from soma_streams.delivery.retry import StoreAvailability
@@ -48,6 +57,14 @@ from soma_streams.watchdog import GroupOnBrokers, Watchdog
 
 # Far above any outage: while a store is away the group must not take its partitions from this worker.
 _MAX_POLL_INTERVAL_SECONDS = 7 * 24 * 3600.0
+
+_REFUSALS = (
+    AuthenticationFailedError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    ClusterAuthorizationFailedError,
+)
 
 Settle = Callable[[RecordBatch], Awaitable[Settled]]
 
@@ -190,6 +207,8 @@ class ConsumerGroup:
                 self._running = True
                 self._log.info("consumer_group_started")
                 await self._until_ended(stop)
+        except _REFUSALS as error:
+            raise _refusal_of(error) from error
         finally:
             self._running = False
             await to_the_end(self._leave())
@@ -299,6 +318,13 @@ class ConsumerGroup:
             self._clock.monotonic() - began,
             max(0.0, age.total_seconds()),
         )
+
+
+def _refusal_of(error: Exception) -> BrokerAccessError:
+    """Return what aiokafka's refusal means: it does not try again by itself."""
+    if isinstance(error, (AuthenticationFailedError, SaslAuthenticationFailed)):
+        return BrokerAccessError.of(BROKERS.credentials_refused())
+    return BrokerAccessError.of(BROKERS.not_allowed(f"what it asked for ({type(error).__name__})"))
 
 
 def _credentials(kafka: KafkaSettings) -> "faust.auth.Credentials | None":

@@ -92,6 +92,8 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
+        for former in self._folder.glob("*.certificate.pem"):
+            former.unlink()  # it is not trusted any more
         # The certificate last: where it is, both are.
         write_private(self._key_file, _pem_of(key))
         write_private(self.file, certificate.public_bytes(serialization.Encoding.PEM).decode("ascii"))

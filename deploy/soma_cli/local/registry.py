@@ -6,13 +6,13 @@ from soma_cli.local.artifacts import Artifacts
 from soma_cli.local.backing_service import BackingService
 from soma_cli.local.bundles import REGISTRY
 from soma_cli.local.child_process import Launch
+from soma_cli.local.client_here import client_here
 from soma_cli.local.home import LOOPBACK, Home, write_private
 from soma_cli.local.java import ENVIRONMENT, JavaProgram
 from soma_cli.local.postgres import Postgres
 from soma_cli.local.security import RegistryUser, Security
 from soma_cli.local.unit import Observer, PartState
 from soma_schemas.clock import Clock
-from soma_schemas.http_clients import client_options
 from soma_schemas.settings import RegistrySettings
 
 _HEAP_MB = 128
@@ -100,9 +100,9 @@ class Registry(BackingService):
         if not self.listens_on(self._management_port):
             return False
         url = f"{self._scheme}://{LOOPBACK}:{self._management_port}/health/ready"
-        options = client_options(url, None if self._security is None else self._security.ca_file)
+        ca_file = None if self._security is None else self._security.ca_file
         try:
-            async with httpx.AsyncClient(**options) as client:
+            async with client_here(ca_file) as client:
                 answer = await client.get(url)
         except httpx.TransportError:
             return False

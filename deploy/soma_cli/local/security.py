@@ -38,6 +38,7 @@ class Security:
         self._home = home
         self._clock = clock
         self.authority = Authority(home.folder("secrets", "tls"))
+        self.certificate(DEPLOYER)  # which makes the authority too
 
     def certificate(self, name: str) -> Issued:
         """Return the certificate of a part or a client."""
@@ -46,7 +47,6 @@ class Security:
     @property
     def ca_file(self) -> Path:
         """The authority of everything."""
-        self.certificate(DEPLOYER)
         return self.authority.file
 
     def kafka_password(self, user: str) -> str:

@@ -9,10 +9,10 @@ import httpx
 
 from soma_cli.local.backing_service import BackingService
 from soma_cli.local.child_process import Launch
+from soma_cli.local.client_here import client_here
 from soma_cli.local.home import LOOPBACK, Home
 from soma_cli.local.unit import Observer, Unit
 from soma_schemas.clock import Clock
-from soma_schemas.http_clients import client_options
 from soma_schemas.vectors.index_errors import IndexIncompleteError
 
 
@@ -73,7 +73,7 @@ class SomaProcess(BackingService):
         if not self.listens_on(self._port):
             return False
         try:
-            async with httpx.AsyncClient(**client_options(self.address, self._ca_file)) as client:
+            async with client_here(self._ca_file) as client:
                 answer = await client.get(f"{self.address}/readyz")
         except httpx.TransportError:
             return False

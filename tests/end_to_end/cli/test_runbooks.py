@@ -273,11 +273,16 @@ def test_a_backup_that_is_old(typed: Typing) -> None:
     walked("backup-old", typed)
 
 
+def test_certificates_that_are_in_order(typed: Typing) -> None:
+    walked("certificates-and-secrets", typed)
+
+
 def test_every_page_is_walked() -> None:
     walked_pages = {
         "database-failover", "broker-outage", "registry-away", "consumer-stuck", "lag-growing",
         "dead-letter-flood", "qdrant-rebuild", "high-latency", "disk-full", "drift-found",
         "upgrade-and-rollback", "erasure-overdue", "sweeper-behind", "backup-old", "master-key",
+        "certificates-and-secrets",
         "restore",  # in test_lost_tables.py, with a stack of its own
     }  # fmt: skip
 

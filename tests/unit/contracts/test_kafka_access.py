@@ -1,5 +1,8 @@
 """What each service may do on the brokers, and what none of them may."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from soma_schemas.kafka_access import Operation, Resource, Service, rights_of
@@ -81,3 +84,24 @@ def test_a_worker_joins_its_own_groups_alone() -> None:
         Service.REPLAY: {"soma-dead-letters"},
         Service.PRODUCER: set(),
     }
+
+
+GUIDE = Path(__file__).parents[3] / "docs/guides/security.md"
+
+
+@pytest.mark.parametrize("service", list(Service))
+def test_the_guide_tells_the_rights_of_every_service(service: Service) -> None:
+    rights = [right for right in rights_of(service, TopicSettings()) if not right.name.endswith(".e")]
+    (row,) = [line for line in GUIDE.read_text().splitlines() if line.startswith(f"| `{service}` |")]
+    _, _, *told, _ = [set(re.findall("`([^`]+)`", cell)) for cell in row.split("|")]
+
+    def named(resource: Resource, operation: Operation) -> set[str]:
+        return {
+            right.name for right in rights if right.resource is resource and operation in right.operations
+        }
+
+    assert told == [
+        named(Resource.TOPIC, Operation.READ),
+        named(Resource.TOPIC, Operation.WRITE),
+        named(Resource.GROUP, Operation.READ),
+    ]
