@@ -150,6 +150,8 @@ class SecureSite:
 
     def replace_kafka_password(self, service: Service, password: str) -> None:
         """Give a service another password, first on the brokers and then in its file."""
+        # Where a broker that starts again finds it.
+        write_private(self.parts.parts.kafka._home.folder("secrets") / f"kafka-{service}", password + "\n")
         with open_admin(self.deployer()) as admin:
             apply_users(admin, {service: password})
         write_private(self.secret_file(service, "SOMA_KAFKA__SASL_PASSWORD"), password + "\n")

@@ -85,7 +85,7 @@ def cluster_of(admin: AdminClient, timeout_seconds: float = _TIMEOUT_SECONDS) ->
     try:
         return admin.list_topics(timeout=timeout_seconds)
     except KafkaException as error:
-        raise broker_error(error, admin) from error
+        raise broker_error(error, admin.kafka if isinstance(admin, BrokerAdmin) else None) from error
 
 
 def log_in_force(
@@ -219,17 +219,17 @@ def require_topics(admin: AdminClient, settings: TopicSettings, topics: Sequence
         )
 
 
-def broker_error(error: KafkaException, admin: AdminClient | None = None) -> BrokerError:
+def broker_error(error: KafkaException, kafka: KafkaSettings | None = None) -> BrokerError:
     """Translate what the Kafka client raises.
 
     Args:
         error: What it raised.
-        admin: Of `open_admin`; where nobody answered it, the brokers are asked why. That takes seconds.
+        kafka: The brokers, who are asked why where the error does not tell. That takes seconds.
     """
     cause = error.args[0]
     refusal = refusal_of(cause) if isinstance(cause, KafkaError) else None
-    if refusal is None and isinstance(admin, BrokerAdmin):
-        refusal = broker_refusal(admin.kafka)
+    if refusal is None and kafka is not None:
+        refusal = broker_refusal(kafka)
     if refusal is not None:
         return BrokerAccessError.of(refusal)
     return BrokerError(

@@ -34,6 +34,7 @@ def committed_watermarks(kafka: KafkaSettings, topics: TopicSettings, group: Sin
 
     Raises:
         BrokerError: The brokers cannot be reached or refuse to tell.
+        BrokerAccessError: They do not let this process in.
     """
     topic = MEMORY_EVENTS.full_name(topics)
     consumer = onlooker(kafka, group.on_brokers(topics))
@@ -41,7 +42,7 @@ def committed_watermarks(kafka: KafkaSettings, topics: TopicSettings, group: Sin
         partitions = [TopicPartition(topic, partition) for partition in range(topics.partitions)]
         found = consumer.committed(partitions, timeout=_TIMEOUT_SECONDS)
     except KafkaException as error:
-        raise broker_error(error) from error
+        raise broker_error(error, kafka) from error
     finally:
         consumer.close()
     return [

@@ -97,6 +97,7 @@ class ConsumerGroup:
         metrics: Where it counts.
         clock: Measures how long a batch takes.
         watch_every: How often the brokers are asked how far the group is.
+        refused_patience: How long they may refuse this process before the group ends.
         max_concurrent_partitions: From how many partitions batches are settled at the same time.
         stands: Where the store stands, by partition: what was committed beyond that is read again.
     """
@@ -111,6 +112,7 @@ class ConsumerGroup:
         metrics: SinkMetrics,
         clock: Clock,
         watch_every: timedelta = timedelta(seconds=10),
+        refused_patience: timedelta = timedelta(seconds=60),
         max_concurrent_partitions: int = 1,
         stands: Callable[[], Awaitable[Mapping[int, int]]] | None = None,
     ) -> None:
@@ -155,7 +157,7 @@ class ConsumerGroup:
         )
         self._topic = self._app.topic(topic, schema=BatchSchema())
         self._on_brokers = GroupOnBrokers(kafka, group, topic)
-        self._watchdog = Watchdog(self._on_brokers, self, clock, watch_every)
+        self._watchdog = Watchdog(self._on_brokers, self, clock, watch_every, refused_patience)
         self._expose(metrics)
 
     @property

@@ -37,6 +37,12 @@ class RetrySettings(SettingsGroup):
         gt=timedelta(0),
         description="How often an outage that goes on is logged again.",
     )
+    refused_patience: Duration = Field(
+        timedelta(seconds=60),
+        ge=timedelta(0),
+        description="How long a service may refuse a worker that runs, for a wrong password or certificate, "
+        "before the worker ends: the time until new ones are everywhere. At a start it ends at once.",
+    )
 
 
 class DeliverySettings(SettingsGroup):

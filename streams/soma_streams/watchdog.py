@@ -19,8 +19,6 @@ from soma_streams.committed import onlooker
 from soma_streams.delivery.retry import StoreAvailability
 
 _TIMEOUT_SECONDS = 3.0
-# While a password is replaced, the brokers know the new one for some time before every process does.
-_ROTATION_SECONDS = 60.0
 
 
 class Standing(NamedTuple):
@@ -111,13 +109,23 @@ class Watchdog:
         watched: The group in this process.
         clock: Measures and sleeps.
         every: Between two looks.
+        refused_patience: How long the brokers may refuse this process: they know a new password for some time
+            before every process does.
     """
 
-    def __init__(self, brokers: Brokers, watched: Watched, clock: Clock, every: timedelta) -> None:
+    def __init__(
+        self,
+        brokers: Brokers,
+        watched: Watched,
+        clock: Clock,
+        every: timedelta,
+        refused_patience: timedelta = timedelta(seconds=60),
+    ) -> None:
         self._brokers = brokers
         self._watched = watched
         self._clock = clock
         self._every = every.total_seconds()
+        self._refused_patience = refused_patience.total_seconds()
         self._stillness = Stillness()
         self._still_seconds = 0.0
         self._refused_since: float | None = None
@@ -172,7 +180,7 @@ class Watchdog:
         now = self._clock.monotonic()
         self._refused_since = now if self._refused_since is None else self._refused_since
         self._log.error("brokers_refuse", reason=told(refusal), seconds=round(now - self._refused_since, 1))
-        if now - self._refused_since >= _ROTATION_SECONDS:
+        if now - self._refused_since >= self._refused_patience:
             raise refusal
 
     def _rest(self) -> None:

@@ -117,6 +117,7 @@ def consumer_group(
         metrics=metrics,
         clock=clock,
         max_concurrent_partitions=max_concurrent_partitions,
+        refused_patience=settings.retry.refused_patience,
         stands=stands,
     )
 
@@ -124,6 +125,9 @@ def consumer_group(
 def retry_at_start(settings: DeliveringSettings, clock: Clock, random: Random) -> Retry:
     """Return what waits for parts that start together with the worker."""
     pauses = settings.retry.model_copy(
-        update={"backoff_max": min(settings.retry.backoff_max, _LONGEST_PAUSE_AT_START)}
+        update={
+            "backoff_max": min(settings.retry.backoff_max, _LONGEST_PAUSE_AT_START),
+            "refused_patience": timedelta(0),
+        }
     )
     return Retry(pauses, clock, random, Waiting())

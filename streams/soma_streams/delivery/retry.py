@@ -10,6 +10,7 @@ import structlog
 
 from soma_schemas.clock import Clock
 from soma_schemas.errors import told
+from soma_schemas.refusals import AccessError
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.settings import RetrySettings
 
@@ -119,7 +120,7 @@ class Retry:
                 try:
                     return await attempt()
                 except Exception as error:
-                    kind = classify(error)
+                    kind = self._kind(error, self._clock.monotonic() - began)
                     if self._counts is not None:
                         self._counts.failed(kind)
                     if kind is not FailureClass.TRANSIENT:
@@ -156,6 +157,15 @@ class Retry:
                         seconds=round(self._clock.monotonic() - began, 1),
                     )
                 self._ends_to_fail(store)
+
+    def _kind(self, error: Exception, seconds: float) -> FailureClass:
+        """Return the class of an error after so many seconds of trying.
+
+        Who is not let in is tried again for a while: credentials may be being replaced, and be on their way.
+        """
+        if isinstance(error, AccessError) and seconds < self._settings.refused_patience.total_seconds():
+            return FailureClass.TRANSIENT
+        return classify(error)
 
     def _begins_to_fail(self, store: Store | None) -> None:
         self._failing[store] += 1

@@ -7,9 +7,12 @@ import pytest
 
 from fakes import FakeClock
 from soma_schemas.metrics import MetricSet
+from soma_schemas.postgres_access import DatabaseAccessError
+from soma_schemas.refusals import POSTGRES
 from soma_streams.delivery.retry import Retry, Store, StoreAvailability
 from soma_streams.metrics import SinkName, WorkerMetrics
-from soma_streams.settings import RetrySettings
+from soma_streams.settings import PostgresWorkerSettings, RetrySettings
+from soma_streams.worker_parts import retry_at_start
 
 RETRYING = RetrySettings.model_validate({})
 
@@ -87,3 +90,49 @@ async def test_a_wait_is_counted_for_the_store_that_is_away_and_for_no_other() -
     assert told("soma_retries_total", Store.REGISTRY) == 1
     assert told("soma_store_away_seconds_total", Store.REGISTRY) == 60
     assert told("soma_retries_total", Store.POSTGRES) == 0
+
+
+class Refusing:
+    """Does not let anybody in until credentials are right."""
+
+    def __init__(self) -> None:
+        self.lets_in = False
+
+    async def call(self) -> str:
+        if not self.lets_in:
+            raise DatabaseAccessError.of(POSTGRES.credentials_refused())
+        return "done"
+
+
+async def test_who_is_not_let_in_is_tried_again_while_credentials_may_be_on_their_way() -> None:
+    clock, store = FakeClock(skips=False), Refusing()
+    retry = Retry(RETRYING, clock, Random(7), Availability())
+    waiting = asyncio.create_task(retry("write", store.call))
+    await until_asleep(clock, 1)
+
+    store.lets_in = True
+    clock.advance(60)
+
+    assert await waiting == "done"
+
+
+async def test_who_is_not_let_in_for_longer_is_told_so() -> None:
+    clock, store = FakeClock(skips=False), Refusing()
+    retry = Retry(RETRYING, clock, Random(7), Availability())
+    waiting = asyncio.create_task(retry("write", store.call))
+    await until_asleep(clock, 1)
+
+    clock.advance(61)
+
+    with pytest.raises(DatabaseAccessError):
+        await waiting
+
+
+async def test_who_is_not_let_in_at_a_start_is_told_so_at_once() -> None:
+    settings = PostgresWorkerSettings()
+    clock = FakeClock(skips=False)
+
+    with pytest.raises(DatabaseAccessError):
+        await retry_at_start(settings, clock, Random(7))("look", Refusing().call)
+
+    assert clock.slept == []
