@@ -34,9 +34,9 @@ class TlsRelay:
         """Let go of everybody."""
         assert self._server is not None
         self._server.close()
-        self.hang_up()
+        await self.hang_up()
 
-    def hang_up(self) -> None:
+    async def hang_up(self) -> None:
         """Break every connection, as a network does."""
         for each in self._connections:
             each.cancel()

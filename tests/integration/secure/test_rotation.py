@@ -133,7 +133,7 @@ def test_every_credential_is_replaced_under_load(site: SecureSite, counting: Cou
 
         # The certificate of the database; then every connection breaks again.
         site.renew_certificate("postgres")
-        site.relay.hang_up()
+        site.parts.run(site.relay.hang_up())
         rotations += 1
         load.goes_on()
 
