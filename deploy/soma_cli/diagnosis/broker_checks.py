@@ -12,7 +12,7 @@ from soma_cli.diagnosis import judgements
 from soma_cli.diagnosis.findings import Health, Verdict, ok
 from soma_schemas.clock import Clock
 from soma_schemas.settings import TopicSettings
-from soma_schemas.topic_admin import BrokerError, broker_error, topic_differences, topics_remedy
+from soma_schemas.topic_admin import BrokerError, broker_error, cluster_of, topic_differences, topics_remedy
 from soma_schemas.topics import DEAD_LETTERS, MEMORY_EVENTS, TOPICS
 
 # Less than a check may take, so that the client says why.
@@ -30,11 +30,9 @@ def brokers(admin: AdminClient) -> Sequence[Verdict]:
 
     Raises:
         BrokerError: No broker answers.
+        BrokerAccessError: They do not let us in.
     """
-    try:
-        cluster = admin.list_topics(timeout=ANSWER_SECONDS)
-    except KafkaException as error:
-        raise broker_error(error) from error
+    cluster = cluster_of(admin, ANSWER_SECONDS)
     partitions = [
         (f"{topic}/{number}", each)
         for topic, described in cluster.topics.items()
