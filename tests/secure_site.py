@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import psycopg
 from psycopg import sql
 from pydantic import BaseModel, SecretStr
@@ -21,6 +22,7 @@ from soma_cli.local.security import RegistryUser, Security
 from soma_client.connection import Connection
 from soma_schemas.clock import SystemClock
 from soma_schemas.configuration import as_environment, secrets_in
+from soma_schemas.http_clients import client_options
 from soma_schemas.kafka_access import Service
 from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import (
@@ -106,6 +108,16 @@ class SecureSite:
         owner = self.parts.parts.postgres.dsn(Login.OWNER)
         key = local_api_key(self.folder / "api-key", owner, TENANT, SystemClock().now())
         return Connection(self.processes[Service.API].url, key, self.ca_file)
+
+    def client(self) -> httpx.Client:
+        """Return a client of the API, which knows its authority; close it."""
+        connection = self.connection()
+        return httpx.Client(
+            base_url=connection.url,
+            headers={"Authorization": f"Bearer {connection.api_key}"},
+            timeout=30,
+            **client_options(connection.url, connection.ca_file),
+        )
 
     def settings(self, service: Service, login: Login) -> dict[str, str]:
         """Return the variables of a process; its secrets are files that can be replaced."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import httpx
 import psycopg
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -12,7 +13,6 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from builders import an_id
 from conftest import Counting
 from secure_site import QDRANT_KEY, SecureSite
-from soma_cli.client import ApiRefusedError, ApiUnreachableError, SomaClient
 from soma_cli.local.home import write_private
 from soma_cli.local.kafka import BROKER
 from soma_cli.local.postgres import Login
@@ -37,7 +37,7 @@ class Load:
         again: How often one was tried again.
     """
 
-    def __init__(self, client: SomaClient) -> None:
+    def __init__(self, client: httpx.Client) -> None:
         self._client = client
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load")
@@ -63,28 +63,28 @@ class Load:
             self._stop.wait(0.02)
 
     def _store(self, number: int) -> None:
-        event_id = an_id()
+        event = {"Idempotency-Key": str(an_id())}
         memory = {"namespace": NAMESPACE, "key": f"note-{number}", "text": f"note {number}"}
         while True:
             try:
-                self._client.store(memory, event_id=event_id, wait_seconds=0)
-            except ApiUnreachableError:
+                answer = self._client.post("/v1/memories", json=memory, headers=event)
+            except httpx.TransportError:
                 self.again += 1
-            except ApiRefusedError as refused:
-                if not refused.retryable:
+            else:
+                if answer.is_success:
+                    self.stored += 1
+                    return
+                if not answer.json().get("retryable"):
                     self.refused += 1
                     return
                 self.again += 1
-            else:
-                self.stored += 1
-                return
             self._stop.wait(0.2)
 
 
 @contextmanager
 def loaded(site: SecureSite) -> Iterator[Load]:
     """Store memories until the block ends."""
-    with SomaClient(site.connection()) as client:
+    with site.client() as client:
         load = Load(client)
         load.start()
         try:
