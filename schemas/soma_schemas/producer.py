@@ -435,12 +435,12 @@ class EventPublisher:
         self._clock = SystemClock()
         # Held while records are queued: those of one caller must not pass each other on two clients.
         self._queueing = threading.RLock()
-        self._former: list[Producer] = []
+        self._leaving: list[threading.Event] = []
         self._producer = self._open()
         self._sealer = None if keys is None else EventSealer(keys, self._log_keys)
         self._metrics = metrics
         if metrics is not None:
-            metrics.reads_queue(lambda: sum(map(len, [self._producer, *self._former])))
+            metrics.reads_queue(lambda: len(self._producer))
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="soma-producer", daemon=True)
         self._poller.start()
@@ -607,9 +607,10 @@ class EventPublisher:
 
     def flush(self) -> None:
         """Wait until every queued event has its answer: at most the delivery timeout."""
-        for producer in [*self._former, self._producer]:
-            with suppress(KafkaException):  # of a client that was refused for good
-                producer.flush()
+        with suppress(KafkaException):  # of a client that was refused for good
+            self._producer.flush()
+        for answered in list(self._leaving):
+            answered.wait(self._settings.producer.delivery_timeout.total_seconds())
 
     def close(self) -> None:
         """Flush, then stop. Closing twice is harmless."""
@@ -628,11 +629,6 @@ class EventPublisher:
                 # The brokers refuse this client for good, for a right that it lacks, say: it says so once.
                 self._ended = True
                 _LOG.error("producer_refused", extra={"error": error.args[0].name()})  # all of it
-            for former in list(self._former):
-                with suppress(KafkaException):
-                    former.poll(0)
-                if len(former) == 0:
-                    self._former.remove(former)
             if self._clock.monotonic() - looked >= _CREDENTIALS_SECONDS:
                 looked = self._clock.monotonic()
                 self._renew_if_needed()
@@ -658,8 +654,22 @@ class EventPublisher:
                 return
             with suppress(KafkaException):
                 former.flush(_LET_GO_SECONDS)
-            self._former.append(former)
+        answered = threading.Event()
+        self._leaving.append(answered)
+        # In a thread of its own: to let go of a client while its brokers are away can take for ever.
+        threading.Thread(
+            target=self._see_off, args=[former, answered], name="soma-producer-former", daemon=True
+        ).start()
         _LOG.info("producer_renewed")
+
+    def _see_off(self, former: Producer, answered: threading.Event) -> None:
+        """Wait until everything that a client has sent has its answer, then let go of it."""
+        with suppress(KafkaException):
+            former.flush()
+        answered.set()
+        self._leaving.remove(answered)
+        with suppress(KafkaException):
+            former.close()
 
 
 class _Answers:
