@@ -9,16 +9,18 @@ import httpx
 import psycopg
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from pydantic import SecretStr
+from qdrant_client import models
 
 from builders import an_id
 from conftest import Counting
-from secure_site import QDRANT_KEY, SecureSite
+from secure_site import QDRANT_KEY, TENANT, SecureSite
 from soma_cli.local.home import write_private
 from soma_cli.local.kafka import BROKER
 from soma_cli.local.postgres import Login
 from soma_schemas.kafka_access import Service
-from soma_schemas.settings import VectorSettings
 from soma_schemas.topic_admin import open_admin
+from soma_schemas.vectors.server import open_client
 from waiting import eventually_now
 
 # Every credential in turn, with brokers and connections broken between: minutes.
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.long
 
 WORKERS = (Service.POSTGRES_WORKER, Service.VECTOR_WORKER, Service.RETENTION_WORKER)
 NAMESPACE = "rotation"
+NEW_KEY = "second-key-of-the-index"
 
 
 class Load:
@@ -138,9 +141,9 @@ def test_every_credential_is_replaced_under_load(site: SecureSite, counting: Cou
         load.goes_on()
 
         # The key of the index: the server takes both for a while, as Qdrant does.
-        site.qdrant.faults.former_key, site.qdrant.faults.api_key = QDRANT_KEY, "second-key-of-the-index"
+        site.qdrant.faults.former_key, site.qdrant.faults.api_key = QDRANT_KEY, NEW_KEY
         for service in (Service.VECTOR_WORKER, Service.API):
-            write_private(site.secret_file(service, "SOMA_VECTORS__API_KEY"), "second-key-of-the-index\n")
+            write_private(site.secret_file(service, "SOMA_VECTORS__API_KEY"), f"{NEW_KEY}\n")
         site.qdrant.faults.former_key = None
         rotations += 1
         load.goes_on()
@@ -206,5 +209,13 @@ def kept(site: SecureSite) -> Kept:
             "SELECT count(*) FILTER (WHERE namespace = %s), count(*) FROM memories", [NAMESPACE]
         ).fetchone()
     assert row is not None
-    points = site.qdrant.shard(VectorSettings().collection).info().points_count
-    return Kept(int(row[0]), int(row[1]), points)
+    return Kept(int(row[0]), int(row[1]), site.parts.run(points(site)))
+
+
+async def points(site: SecureSite) -> int:
+    """Return how many memories the index has; it keeps notes of its own beside them."""
+    settings = site.vectors().model_copy(update={"api_key": SecretStr(NEW_KEY)})
+    of_tenant = models.FieldCondition(key="tenant", match=models.MatchValue(value=TENANT))
+    async with open_client(settings) as client:
+        found = await client.count(settings.collection, models.Filter(must=[of_tenant]), exact=True)
+    return found.count
