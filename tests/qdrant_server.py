@@ -432,6 +432,7 @@ class _Points(wire.PointsServicer):
                 filter=_edge_filter(request.filter) if request.HasField("filter") else None,
                 with_payload=_with_payload(request),
                 with_vector=list(request.with_vectors.include.names) or request.with_vectors.enable,
+                order_by=_edge_order(request.order_by) if request.HasField("order_by") else None,
             )
         )
         following = RestToGrpc.convert_extended_point_id(str(offset)) if offset is not None else None
@@ -494,6 +495,12 @@ def _edge_query(request: models.QueryRequest) -> edge.QueryRequest:
         with_payload=False,
         with_vector=False,
     )
+
+
+def _edge_order(order: Any) -> edge.OrderBy:
+    wanted = GrpcToRest.convert_order_by(order)
+    descending = wanted.direction is models.Direction.DESC
+    return edge.OrderBy(wanted.key, edge.Direction.Desc if descending else edge.Direction.Asc)
 
 
 def _edge_filter(where: Any) -> edge.Filter:

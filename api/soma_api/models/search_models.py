@@ -197,10 +197,14 @@ class SearchBody(Input):
     match: Match = Field(
         Match.WORDS,
         description="How a memory has to say the query: some of its words (words), or, with mode `keyword`, "
-        "all of them next to each other in this order (phrase), or nothing but the query (exact).",
+        "all of them next to each other in this order (phrase), nothing but the query (exact), or its "
+        "characters in a row, within words or across them (substring). A substring is looked for in those "
+        "10,000 memories that happened last of all that the filter lets through.",
     )
     case_sensitive: bool = Field(
-        False, strict=True, description="Whether capitals make a difference in a phrase or an exact text."
+        False,
+        strict=True,
+        description="Whether capitals make a difference in a phrase, an exact text or a substring.",
     )
     term_boosts: Annotated[dict[_Term, _TermBoost], Field(max_length=_MAX_TERMS)] = Field(
         default={},
@@ -228,6 +232,12 @@ class SearchBody(Input):
             raise broken(ViolationCode.INVALID_VALUE, "words are compared without their case")
         if self.mode is SearchMode.VECTOR and self.term_boosts:
             raise broken(ViolationCode.INVALID_VALUE, "a vector search has no use for `term_boosts`")
+        if self.match is Match.SUBSTRING and self.term_boosts:
+            raise broken(ViolationCode.INVALID_VALUE, "a substring has no use for `term_boosts`")
+        if self.match is Match.SUBSTRING and self.threshold != ThresholdBody():
+            raise broken(
+                ViolationCode.INVALID_VALUE, "the score of a substring has no parts for a `threshold`"
+            )
         if self.diversity > 0.0 and self.top_k > MAX_DIVERSE:
             raise broken(ViolationCode.OUT_OF_RANGE, f"with `diversity`, `top_k` is at most {MAX_DIVERSE}")
         return self

@@ -123,8 +123,15 @@ def search(
     exact: Annotated[
         bool, typer.Option("--exact", help="Only where the text is the query and nothing more, by keywords.")
     ] = False,
+    substring: Annotated[
+        bool,
+        typer.Option("--substring", help="Only where the text has these characters in a row, latest first."),
+    ] = False,
     case_sensitive: Annotated[
-        bool, typer.Option("--case-sensitive", help="Capitals make a difference to --phrase and --exact.")
+        bool,
+        typer.Option(
+            "--case-sensitive", help="Capitals make a difference to --phrase, --exact and --substring."
+        ),
     ] = False,
     term_boosts: Annotated[
         list[str] | None,
@@ -161,7 +168,10 @@ def search(
     }
     wanted = chosen | {name: value for name, value in given.items() if value is not None}
     asked: dict[str, Any] = {"mode": mode.value, "top_k": top_k, "filter": wanted}
-    asked |= _wording(mode, phrase=phrase, exact=exact, case_sensitive=case_sensitive)
+    wordings = {"phrase": phrase, "exact": exact, "substring": substring}
+    asked |= _wording(
+        mode, [name for name, is_given in wordings.items() if is_given], case_sensitive=case_sensitive
+    )
     if term_boosts:
         asked["term_boosts"] = dict(map(_term_boost, term_boosts))
     bounds = {"dense": min_meaning, "bm25": min_words or None}
@@ -186,20 +196,27 @@ def search(
             show(_search_all(client, _queries(file), asked), as_json=as_json)
 
 
-def _wording(mode: Mode, *, phrase: bool, exact: bool, case_sensitive: bool) -> dict[str, Any]:
-    if phrase and exact:
-        raise UsageError("--phrase and --exact exclude each other")
-    if not phrase and not exact:
+def _wording(mode: Mode, matches: Sequence[str], *, case_sensitive: bool) -> dict[str, Any]:
+    """Return how the query has to be said.
+
+    Args:
+        mode: As it was chosen.
+        matches: All that were asked for.
+        case_sensitive: Whether capitals make a difference.
+
+    Raises:
+        UsageError: Not all of it goes together.
+    """
+    if len(matches) > 1:
+        raise UsageError(f"{' and '.join(f'--{each}' for each in matches)} exclude each other")
+    if not matches:
         if case_sensitive:
-            raise UsageError("--case-sensitive goes with --phrase or --exact")
+            raise UsageError("--case-sensitive goes with --phrase, --exact or --substring")
         return {}
+    (match,) = matches
     if mode is Mode.VECTOR:
-        raise UsageError("--phrase and --exact search by words: --mode vector does not go with them")
-    return {
-        "mode": Mode.KEYWORD.value,
-        "match": "phrase" if phrase else "exact",
-        "case_sensitive": case_sensitive,
-    }
+        raise UsageError(f"--{match} searches by keywords: --mode vector does not go with it")
+    return {"mode": Mode.KEYWORD.value, "match": match, "case_sensitive": case_sensitive}
 
 
 def _term_boost(given: str) -> tuple[str, float]:

@@ -24,7 +24,7 @@ from soma_schemas.clock import yield_now
 from soma_schemas.errors import MismatchError, SomaError
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
 from soma_schemas.vectors.index_errors import IndexRefusedError, IndexUnavailableError
-from soma_schemas.vectors.payload import TENANT, VERSION
+from soma_schemas.vectors.payload import OCCURRED_AT, TENANT, VERSION
 from soma_schemas.vectors.points import DENSE, SPARSE, Point, StoredPoint, check_batch
 from soma_schemas.versions import NO_VERSION
 
@@ -287,6 +287,30 @@ class EmbeddedIndex:
 
     def _asked(self, requests: Sequence[edge.QueryRequest]) -> Sequence[list[edge.ScoredPoint]]:
         return self._shard.query_batch(edge.QueryBatchRequest(list(requests)))
+
+    async def latest(self, conditions: Sequence[Condition], limit: int) -> Sequence[UUID]:
+        """Return at most so many points that meet the conditions, those that happened last first.
+
+        It takes turns with questions for candidates.
+
+        Raises:
+            SearchTooCostlyError: Answering would stop this process for too long.
+        """
+        async with self._turn:
+            with _translated():
+                asked = search_filter(conditions, limit, self._estimated, self._some)
+                request = edge.ScrollRequest(
+                    limit=limit + len(asked.left_out),
+                    filter=asked.where,
+                    with_payload=False,
+                    with_vector=False,
+                    order_by=edge.OrderBy(OCCURRED_AT, edge.Direction.Desc),
+                )
+                records, _ = self._shard.scroll(request)
+            for _ in range(_ROUNDS_BETWEEN_QUESTIONS):
+                await yield_now()
+        found = [_uuid(record.id) for record in records]
+        return [each for each in found if each not in asked.left_out][:limit]
 
     async def scores(self, question: Question, unscored: Unscored) -> Candidates:
         """Return what a question scores these points at; it takes a fraction of what finding them took."""

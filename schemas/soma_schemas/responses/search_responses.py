@@ -48,11 +48,15 @@ class ExplanationView(BaseModel):
 class HitView(BaseModel):
     """A memory that was found, and why."""
 
-    score: float = Field(description="Greater is better; comparable within one answer only.")
+    score: float = Field(
+        description="Greater is better; comparable within one answer only. 1 in a search for a substring, "
+        "before boosts."
+    )
     explanation: ExplanationView
     weak: bool | None = Field(
         description="Probably not about the question: none of its words is in the memory, or words were not "
-        "asked for, and the cosine is below `SOMA_API__WEAK_BELOW`. null where that is not set for the model."
+        "asked for, and the cosine is below `SOMA_API__WEAK_BELOW`. null where that is not set for the model "
+        "and in a search for a substring."
     )
     memory: MemoryView
     version_at: int | None = Field(
@@ -63,9 +67,9 @@ class HitView(BaseModel):
 
 _EXHAUSTIVE = (
     "Whether enough was looked through to know that no better memory is missing. What does not say the "
-    "phrase or the exact text, was not there `at` the time, has faded or is being erased is taken out of at "
-    "most 10,000 candidates of each kind. false: they were not enough, or no word of the query is indexed. "
-    "null where nothing had to be taken out."
+    "phrase, the exact text or the substring, was not there `at` the time, has faded or is being erased is "
+    "taken out of at most 10,000 candidates of each kind. false: they were not enough, or no word of the "
+    "query is indexed. null where nothing had to be taken out."
 )
 _AT = (
     "The time at which the memories had to be there. What they hold, their scores and their order are of "

@@ -80,6 +80,7 @@ class _Slow:
         self._clock = clock
         self._reader = reader
         self.payloads = reader.payloads
+        self.latest = reader.latest
         self.scores = reader.scores
         self.vectors = reader.vectors
 
@@ -190,6 +191,96 @@ class PointReaderContract:
 
         assert [hit.memory.content.key for hit in found] == ["same"]
         assert exhaustive is True
+
+    async def test_a_substring_is_found_within_words_what_happened_last_first(self, engine: Engine) -> None:
+        texts = {
+            "word": "Two Teakettles.",
+            "unspaced": "\u6771\u4eac\u90fd\u306bkettle",
+            "other": "A blue teapot.",
+            "apart": "ket tle",
+            "away": "kettle",
+            "theirs": "kettle",
+        }
+        await engine.writer.write(
+            [
+                a_point(
+                    key=key,
+                    text=text,
+                    tenant="globex" if key == "theirs" else "acme",
+                    namespace="away" if key == "away" else "home",
+                    occurred_at=A_MOMENT + timedelta(microseconds=number),
+                )
+                for number, (key, text) in enumerate(texts.items())
+            ]
+        )
+        wanted: dict[str, Any] = {"mode": SearchMode.KEYWORD, "match": Match.SUBSTRING}
+
+        everywhere = await answered(engine, "kettl", **wanted)
+        at_home = await answered(engine, "kettl", filter=selection(namespace="home"), **wanted)
+        latest = await answered(engine, "kettl", top_k=1, **wanted)
+        sensitive = await answered(engine, "Teakettle", case_sensitive=True, **wanted)
+        nothing = await answered(engine, "kettle blue", **wanted)
+
+        assert [hit.memory.content.key for hit in everywhere.hits] == ["away", "unspaced", "word"]
+        assert [hit.memory.content.key for hit in at_home.hits] == ["unspaced", "word"]
+        assert [hit.memory.content.key for hit in latest.hits] == ["away"]
+        assert [hit.memory.content.key for hit in sensitive.hits] == ["word"]
+        assert nothing.hits == []
+        answers = [everywhere, at_home, latest, sensitive, nothing]
+        assert [each.exhaustive for each in answers] == [True] * 5
+
+    async def test_a_substring_is_looked_for_in_no_more_memories_than_it_says(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("soma_api.queries.vectors.hybrid_search._MOST_CANDIDATES", 400)
+        await engine.writer.write(
+            [
+                a_point(
+                    key=str(number),
+                    namespace=f"team/{number % 2}",
+                    text="teakettle" if number in {150, 390, 450, 900} else "teapot",
+                    occurred_at=A_MOMENT - timedelta(seconds=number),
+                )
+                for number in range(1000)
+            ]
+        )
+        wanted: dict[str, Any] = {"mode": SearchMode.KEYWORD, "match": Match.SUBSTRING}
+
+        found = await answered(engine, "kettle", **wanted)
+        enough = await answered(engine, "kettle", top_k=2, **wanted)
+        narrower = await answered(engine, "kettle", filter=selection(namespace="team/0"), **wanted)
+        few = await answered(
+            engine, "kettle", filter=selection(occurred_before=A_MOMENT - timedelta(seconds=700)), **wanted
+        )
+
+        assert [hit.memory.content.key for hit in found.hits] == ["150", "390"]
+        assert [hit.memory.content.key for hit in enough.hits] == ["150", "390"]
+        assert [hit.memory.content.key for hit in narrower.hits] == ["150", "390", "450"]
+        assert [hit.memory.content.key for hit in few.hits] == ["900"]
+        assert (found.exhaustive, enough.exhaustive) == (False, True)
+        assert (narrower.exhaustive, few.exhaustive) == (False, True)
+
+    async def test_what_happened_last_comes_first_and_what_is_left_out_takes_no_place(
+        self, engine: Engine
+    ) -> None:
+        points = [
+            a_point(
+                tags=("red",) if number % 3 == 0 else (), occurred_at=A_MOMENT - timedelta(seconds=number)
+            )
+            for number in range(12)
+        ]
+        gone = points[1]
+        memory_id, _, _ = memory_of(gone.payload)
+        await engine.writer.write(points)
+        await engine.writer.write([a_tombstone(memory_id=memory_id, version=101)])
+        conditions: list[Condition] = [of_tenant("acme"), Not([_HAS_RED])]
+
+        found = await engine.reader.latest(conditions, 4)
+        every = await engine.reader.latest(conditions, 100)
+
+        living = [point.id for number, point in enumerate(points) if number % 3 and point is not gone]
+        assert list(found) == living[:4]
+        assert list(every) == living
 
     async def test_a_phrase_that_cannot_be_looked_for_says_that_there_may_be_more(
         self, engine: Engine, monkeypatch: pytest.MonkeyPatch

@@ -133,6 +133,7 @@ BODIES: dict[tuple[str, str], Sequence[Any]] = {
         {"query": "canary"},
         {"query": "canary", "filter": {"namespace": THEIR_NAMESPACE}},
         {"query": "canary", "filter": {"subject": "canary-person"}},
+        {"query": "canar", "mode": "keyword", "match": "substring"},
     ],
     ("POST", "/v1/search:batch"): [
         {"searches": [{"query": "canary"}, {"query": "canary", "filter": {"namespace": THEIR_NAMESPACE}}]}

@@ -176,6 +176,24 @@ async def test_how_words_are_compared_reaches_the_index_and_the_answer_says_what
     assert body_of(batch)["answers"] == [{"hits": [], "exhaustive": False, "at": None}]
 
 
+async def test_a_substring_reaches_the_index_and_its_hits_have_a_score_without_parts(
+    gateway: Gateway,
+) -> None:
+    found = a_hit(1.0)
+    gateway.search.hits = [SearchHit(found.memory, found.score, Explanation(None, None))]
+    gateway.search.exhaustive = True
+    body = {"query": "ea at f", "mode": "keyword", "match": "substring", "case_sensitive": True}
+
+    answer = await gateway.client.post("/v1/search", json=body)
+
+    [asked] = gateway.search.asked
+    assert (asked.text, asked.mode, asked.match) == ("ea at f", SearchMode.KEYWORD, Match.SUBSTRING)
+    assert asked.case_sensitive
+    [hit] = body_of(answer)["hits"]
+    assert (hit["score"], hit["weak"], body_of(answer)["exhaustive"]) == (1.0, None, True)
+    assert set(hit["explanation"].values()) == {None}
+
+
 async def test_a_search_at_a_time_asks_the_history_and_says_so(gateway: Gateway) -> None:
     at = A_MOMENT + timedelta(days=2)
     stored = '{"text": "tea"}'
@@ -349,6 +367,17 @@ async def test_everything_that_is_asked_reaches_the_index(gateway: Gateway) -> N
         (A_QUESTION | {"mode": "psychic"}, "/mode", "invalid_value"),
         (A_QUESTION | {"match": "phrase"}, "", "invalid_value"),
         (A_QUESTION | {"mode": "keyword", "match": "regex"}, "/match", "invalid_value"),
+        (A_QUESTION | {"match": "substring"}, "", "invalid_value"),
+        (
+            A_QUESTION | {"mode": "keyword", "match": "substring", "term_boosts": {"tea": 2}},
+            "",
+            "invalid_value",
+        ),
+        (
+            A_QUESTION | {"mode": "keyword", "match": "substring", "threshold": {"bm25": 1}},
+            "",
+            "invalid_value",
+        ),
         (A_QUESTION | {"mode": "keyword", "case_sensitive": True}, "", "invalid_value"),
         (A_QUESTION | {"mode": "vector", "term_boosts": {"tea": 2}}, "", "invalid_value"),
         (A_QUESTION | {"term_boosts": {"tea": 0}}, "/term_boosts/tea", "out_of_range"),

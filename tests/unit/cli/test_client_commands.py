@@ -421,16 +421,18 @@ def test_how_words_are_compared_is_sent_as_the_options_say(
     soma: Soma, api: CannedApi, at: dict[str, str]
 ) -> None:
     api.answers(a_search_answer(exhaustive=False))
-    api.answers(a_search_answer(exhaustive=True))
+    for _ in range(2):
+        api.answers(a_search_answer(exhaustive=True))
 
     common = soma(
         "search", "to be", "--phrase", "--case-sensitive", "--term-boost", "tea=2", "--term-boost", "a=b=0.5",
         environment=at,
     )  # fmt: skip
     whole = soma("search", "tea", "--exact", "--mode", "keyword", environment=at)
+    part = soma("search", "tea", "--substring", environment=at)
 
     assert common.out.startswith("there may be more: ")
-    assert whole.out == "nothing found\n"
+    assert (whole.out, part.out) == ("nothing found\n", "nothing found\n")
     wordings = [
         {name: asked.body.get(name) for name in ("mode", "match", "case_sensitive", "term_boosts")}
         for asked in api.asked
@@ -443,6 +445,7 @@ def test_how_words_are_compared_is_sent_as_the_options_say(
             "term_boosts": {"tea": 2.0, "a=b": 0.5},
         },
         {"mode": "keyword", "match": "exact", "case_sensitive": False, "term_boosts": None},
+        {"mode": "keyword", "match": "substring", "case_sensitive": False, "term_boosts": None},
     ]
 
 
@@ -450,6 +453,8 @@ def test_how_words_are_compared_is_sent_as_the_options_say(
     "options",
     [
         ["--phrase", "--exact"],
+        ["--exact", "--substring"],
+        ["--substring", "--mode", "vector"],
         ["--phrase", "--mode", "vector"],
         ["--case-sensitive"],
         ["--term-boost", "tea"],

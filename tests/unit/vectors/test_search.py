@@ -17,6 +17,7 @@ from soma_api.queries.vectors.fusion import Candidate, Explanation
 from soma_api.queries.vectors.hybrid_search import Search, SearchHit, SearchMode, SearchRequest
 from soma_api.queries.vectors.reader import Candidates, Question, Unscored
 from soma_api.queries.vectors.reranking import Boost, Context, Threshold
+from soma_api.queries.vectors.wording import Match
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.index_errors import UnfitVectorError
 from soma_schemas.vectors.payload import prefix_label, tenant_label
@@ -59,11 +60,17 @@ class ScriptedReader:
         self.vectors_asked: list[tuple[Sequence[UUID], Sequence[Condition]]] = []
         self._points = {point.id: point.payload for point in points}
         self.questions: list[Question] = []
+        self.latest_asked: list[tuple[Sequence[Condition], int]] = []
 
     async def candidates(self, question: Question) -> Candidates:
         """Answer."""
         self.questions.append(question)
         return self._found
+
+    async def latest(self, conditions: Sequence[Condition], limit: int) -> Sequence[UUID]:
+        """Answer in the order of the points."""
+        self.latest_asked.append((conditions, limit))
+        return list(self._points)[:limit]
 
     async def scores(self, question: Question, unscored: Unscored) -> Candidates:
         """Answer what was written down for these."""
@@ -251,6 +258,36 @@ async def test_each_mode_asks_for_its_kinds_of_candidates(
     assert question.conditions[0] == OneOf([tenant_label("acme")])
 
 
+async def test_a_substring_asks_for_no_kind_of_candidates_but_for_what_happened_last() -> None:
+    points = [
+        a_point(key="1", text="A teakettle."),
+        a_point(key="2", text="Tea."),
+        a_point(key="3", text="kettles"),
+    ]
+    reader = ScriptedReader(Candidates(), points)
+
+    hits = await _search(reader)(asked(text="KETTLE", mode=SearchMode.KEYWORD, match=Match.SUBSTRING))
+
+    assert reader.questions == []
+    [(conditions, limit)] = reader.latest_asked
+    assert (conditions[0], limit) == (OneOf([tenant_label("acme")]), 100)
+    assert [hit.memory.content.key for hit in hits] == ["1", "3"]
+    assert {(hit.score, hit.explanation) for hit in hits} == {(1.0, Explanation(None, None))}
+
+
+async def test_equal_hits_stay_in_their_order_after_boosts() -> None:
+    points = [
+        a_point(key=key, importance=importance) for key, importance in [("1", 0.1), ("2", 0.9), ("3", 0.1)]
+    ]
+    request = asked(
+        text="tea", mode=SearchMode.KEYWORD, match=Match.SUBSTRING, boost=Boost(importance=1.0), top_k=2
+    )
+
+    hits = await _search(ScriptedReader(Candidates(), points[::-1]))(request)
+
+    assert [hit.memory.content.key for hit in hits] == ["2", "3"]
+
+
 async def test_no_more_hits_than_asked_for() -> None:
     points = [a_point(key=str(number)) for number in range(9)]
     found = Candidates([Candidate(point.id, 0.9 - number / 10) for number, point in enumerate(points)])
@@ -322,10 +359,18 @@ async def test_what_cannot_be_met_is_not_asked() -> None:
         {"mode": SearchMode.KEYWORD, "text": "tea", "vector": AN_AXIS},
         {"text": "tea", "top_k": 0},
         {"mode": SearchMode.KEYWORD, "text": "tea", "context": Context(text="cake")},
+        {"text": "tea", "match": Match.SUBSTRING},
+        {"mode": SearchMode.KEYWORD, "text": "tea", "match": Match.SUBSTRING, "term_boosts": {"tea": 2.0}},
+        {
+            "mode": SearchMode.KEYWORD,
+            "text": "tea",
+            "match": Match.SUBSTRING,
+            "threshold": Threshold(bm25=1.0),
+        },
     ],
 )
 def test_a_request_that_makes_no_sense_cannot_be_made(request_fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="search"):
+    with pytest.raises(ValueError, match=r"search|substring"):
         asked(**request_fields)
 
 

@@ -1,4 +1,4 @@
-"""What says a phrase or an exact text, and what does not."""
+"""What says a phrase, an exact text or a substring, and what does not."""
 
 import time
 import unicodedata
@@ -36,7 +36,7 @@ def test_a_phrase_is_its_words_in_their_order(phrase: str, text: str, *, said: b
 
 
 def test_capitals_make_a_difference_where_that_is_asked_for() -> None:
-    for match in (Match.PHRASE, Match.EXACT):
+    for match in (Match.PHRASE, Match.EXACT, Match.SUBSTRING):
         sensitive = says(match, "Blue Kettle", case_sensitive=True)
         assert (sensitive("Blue Kettle"), sensitive("blue kettle")) == (True, False)
         assert says(match, "Blue Kettle", case_sensitive=False)("bLUE kETTLE")
@@ -51,6 +51,27 @@ def test_an_exact_text_is_the_whole_text() -> None:
     assert not exact("Caf\u00e9 at  four.")
 
 
+@pytest.mark.parametrize(
+    ("part", "text", "said"),
+    [
+        ("kettl", "Two blue Teakettles.", True),
+        ("e k", "A blue kettle.", True),
+        ("blue kettle", "A blue, kettle.", False),
+        ("_lid.", "kettle_lid.png", True),
+        ("kettle.", "kettles.", False),
+        ("90%", "90% of it", True),
+        (" ", "kettle", False),
+        ("!?", "Really!?", True),
+        ("\u4eac", "\u6771\u4eac\u90fd", True),
+        ("caf\u00e9", "cafe\u0301s", True),
+        ("cafe", "caf\u00e9", False),
+        ("stra\u00dfe", "HAUPTSTRASSE 7", True),
+    ],
+)
+def test_a_substring_is_its_characters_in_a_row(part: str, text: str, *, said: bool) -> None:
+    assert says(Match.SUBSTRING, part, case_sensitive=False)(text) is said
+
+
 def test_of_words_nothing_is_checked() -> None:
     assert says(Match.WORDS, "tea", case_sensitive=False)("coffee")
 
@@ -60,5 +81,6 @@ def test_what_repeats_itself_is_looked_through_once() -> None:
     begin = time.process_time()
 
     assert not says(Match.PHRASE, phrase, case_sensitive=False)(text)
+    assert not says(Match.SUBSTRING, phrase, case_sensitive=False)(text)
 
     assert time.process_time() - begin < 1.0

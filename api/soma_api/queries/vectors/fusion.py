@@ -104,6 +104,11 @@ def rank_by_words(sparse: Sequence[Candidate], limit: int) -> list[Ranked]:
     return [Ranked(each, score, Explanation(None, score)) for each, score in best(sparse, limit)]
 
 
+def rank_as_found(found: Sequence[Candidate], limit: int) -> list[Ranked]:
+    """Return candidates in the order in which they were found, where no part makes the score."""
+    return [Ranked(each, score, Explanation(None, None)) for each, score in found[:limit]]
+
+
 def best(scores: Sequence[tuple[UUID, float]], limit: int) -> list[tuple[UUID, float]]:
     """Return the best, best first; equal scores in the order of their ids."""
     if len(scores) > limit:

@@ -16,7 +16,15 @@ from soma_api.queries.filter_terms import Selection
 from soma_api.queries.history_queries import PastVersion
 from soma_api.queries.memory_queries import Memory
 from soma_api.queries.vectors.conditions import Condition, conditions_of, of_tenant, places_of
-from soma_api.queries.vectors.fusion import Explanation, Ranked, fuse, rank_by_nearness, rank_by_words
+from soma_api.queries.vectors.fusion import (
+    Candidate,
+    Explanation,
+    Ranked,
+    fuse,
+    rank_as_found,
+    rank_by_nearness,
+    rank_by_words,
+)
 from soma_api.queries.vectors.living_conditions import living
 from soma_api.queries.vectors.reader import Candidates, PointReader, Question, Unscored
 from soma_api.queries.vectors.reranking import (
@@ -44,9 +52,13 @@ from soma_schemas.vectors.points import point_id, unit_vector
 
 # Hybrid search fuses this many of each kind, each scored on both (docs/adr/0072).
 _CANDIDATES = 100
+# Candidates of these are found by the words in them.
+_MADE_OF_WORDS = frozenset({Match.PHRASE, Match.EXACT})
 _FIELDS = (TENANT, VERSION, DOCUMENT)
 # Where no condition tells what is to be left out, so many candidates of each kind are looked through.
 _MOST_CANDIDATES = 10_000
+# Of what has a substring: no memory has more of it than another.
+_SUBSTRING_SCORE = 1.0
 # So many are read at a time, then others have their turn.
 _CANDIDATES_READ = 250
 
@@ -87,7 +99,7 @@ class SearchRequest:
         diversity: How much hits are to differ from each other, 0 to 1.
         context: What the question is asked in the light of; None: nothing.
         erasures: The open erasures of the tenant: what they select is not found.
-        match: How the words are to be said; a search for words alone can ask for more than some of them.
+        match: How the words are to be said; a keyword search can ask for more than some of them.
         case_sensitive: Whether capitals make a difference in that.
         term_boosts: What the words of a term count instead of 1, by term. The text may lack them.
         as_of: When memories have to have been there; None: now.
@@ -123,9 +135,11 @@ class SearchRequest:
         if self.context is not None and self.mode is SearchMode.KEYWORD:
             raise ValueError("a keyword search has no use for a context")
         if self.mode is not SearchMode.KEYWORD and self.match is not Match.WORDS:
-            raise ValueError("only a keyword search can want a phrase or an exact text")
+            raise ValueError(f"only a keyword search can want a match by {self.match}")
         if self.mode is SearchMode.VECTOR and self.term_boosts:
             raise ValueError("a vector search has no use for terms")
+        if self.match is Match.SUBSTRING and (self.term_boosts or self.threshold != Threshold()):
+            raise ValueError("a substring has no use for terms, and its score no parts")
         if self.top_k < 1:
             raise ValueError("a search returns at least one hit")
 
@@ -246,14 +260,14 @@ class Search:
             hits = [
                 hit for hit in hits if not request.leaves_out(hit.memory.memory_id, hit.memory.content, now)
             ]
-        if request.match is not Match.WORDS and words is None:
+        if request.match in _MADE_OF_WORDS and words is None:
             # A text of which no word is indexed cannot be looked for.
             exhaustive = False
         return SearchAnswer(hits, exhaustive, model)
 
     def _words(self, request: SearchRequest) -> SparseVector | None:
         """Return the words of a question, each with what it counts."""
-        if request.mode is SearchMode.VECTOR:
+        if request.mode is SearchMode.VECTOR or request.match is Match.SUBSTRING:
             return None
         words = self._bm25.query(request.text or "")
         if not request.term_boosts:
@@ -274,9 +288,10 @@ class Search:
 
         With them come the versions that their memories had when they have to have been there.
 
-        They are as many as asked for where there are. No engine can compute a decay, a digest or a phrase, so
-        the points themselves are read. As a rule the worker of retention has left none that is to be left
-        out, and the first look is enough; a phrase is looked for among more than are wanted from the start.
+        They are as many as asked for where there are. No engine can compute a decay, a digest, a phrase or a
+        substring, so the points themselves are read. As a rule the worker of retention has left none that is
+        to be left out, and the first look is enough; a phrase or a substring is looked for among more than
+        are wanted from the start.
         """
         wanted = question.limit
         if request.match is not Match.WORDS or request.as_of is not None:
@@ -284,7 +299,7 @@ class Search:
         kept: dict[UUID, bool] = {}
         past: dict[UUID, int] = {}
         while True:
-            found = await self._reader.candidates(question)
+            found = await self._candidates(request, question)
             unread = list({each.id for each in (*found.dense, *found.sparse)} - kept.keys())
             for start in range(0, len(unread), _CANDIDATES_READ):
                 some = unread[start : start + _CANDIDATES_READ]
@@ -306,13 +321,23 @@ class Search:
                 return Candidates(dense[:wanted], sparse[:wanted]), enough, past
             question = replace(question, limit=min(4 * question.limit, _MOST_CANDIDATES))
 
+    async def _candidates(self, request: SearchRequest, question: Question) -> Candidates:
+        """Return what may be found, best first.
+
+        No index tells what has a substring: each memory may have it, and those that happened last come first.
+        """
+        if request.match is not Match.SUBSTRING:
+            return await self._reader.candidates(question)
+        latest = await self._reader.latest(question.conditions, question.limit)
+        return Candidates(sparse=[Candidate(each, _SUBSTRING_SCORE) for each in latest])
+
     async def _best(self, request: SearchRequest, question: Question, found: Candidates) -> list[Ranked]:
         """Return the best candidates that reach the threshold, after boosts."""
         most = request.top_k if request.diversity == 0.0 else len(found.dense) + len(found.sparse)
         if request.boost is None and request.threshold == Threshold():
-            ranked = _ranked(request.mode, found, most)
+            ranked = _ranked(request, found, most)
         else:
-            ranked = _ranked(request.mode, found, len(found.dense) + len(found.sparse))
+            ranked = _ranked(request, found, len(found.dense) + len(found.sparse))
             ranked = above(request.threshold, ranked)[: None if request.boost else most]
         ids = [each.id for each in ranked]
         if request.boost is not None:
@@ -378,10 +403,12 @@ class Search:
         return unit_vector(await asyncio.to_thread(self._embedder.embed_query, text))
 
 
-def _ranked(mode: SearchMode, found: Candidates, limit: int) -> list[Ranked]:
-    match mode:
+def _ranked(request: SearchRequest, found: Candidates, limit: int) -> list[Ranked]:
+    match request.mode:
         case SearchMode.VECTOR:
             return rank_by_nearness(found.dense, limit)
+        case SearchMode.KEYWORD if request.match is Match.SUBSTRING:
+            return rank_as_found(found.sparse, limit)
         case SearchMode.KEYWORD:
             return rank_by_words(found.sparse, limit)
         case SearchMode.HYBRID:

@@ -13,7 +13,7 @@ from soma_api.queries.vectors.reader import Candidates, Question, Unscored
 from soma_schemas.errors import SomaError, told
 from soma_schemas.settings import HNSW_EF
 from soma_schemas.vectors.index_errors import IndexUnavailableError
-from soma_schemas.vectors.payload import LABELS
+from soma_schemas.vectors.payload import LABELS, OCCURRED_AT
 from soma_schemas.vectors.points import DENSE, SPARSE
 from soma_schemas.vectors.server_errors import server_errors
 
@@ -36,6 +36,18 @@ class QdrantReader:
         """Return both kinds of candidates, asked for in one request."""
         where = _filter(question.conditions)
         return await self._asked(question, where, where, question.limit, question.limit)
+
+    async def latest(self, conditions: Sequence[Condition], limit: int) -> Sequence[UUID]:
+        """Return at most so many points that meet the conditions, those that happened last first."""
+        with _translated():
+            records, _ = await self._client.scroll(
+                self._alias,
+                scroll_filter=_filter(conditions),
+                order_by=models.OrderBy(key=OCCURRED_AT, direction=models.Direction.DESC),
+                limit=limit,
+                with_payload=False,
+            )
+        return [UUID(str(record.id)) for record in records]
 
     async def scores(self, question: Question, unscored: Unscored) -> Candidates:
         """Return what a question scores these points at."""

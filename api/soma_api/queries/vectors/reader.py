@@ -59,6 +59,13 @@ class PointReader(Protocol):
         """Return the nearest points, and those with matching words, in one round trip."""
         ...
 
+    async def latest(self, conditions: Sequence[Condition], limit: int) -> Sequence[UUID]:
+        """Return at most so many points that meet the conditions, those whose memories happened last first.
+
+        What happened at the same time stands in any order.
+        """
+        ...
+
     async def scores(self, question: Question, unscored: Unscored) -> Candidates:
         """Return what a question scores these points at, in one round trip.
 

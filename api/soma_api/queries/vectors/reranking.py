@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 
-from soma_api.queries.vectors.fusion import Explanation, Ranked, best
+from soma_api.queries.vectors.fusion import Explanation, Ranked
 from soma_schemas.moments import micros
 from soma_schemas.vectors.payload import IMPORTANCE, OCCURRED_AT
 from soma_schemas.vectors.points import unit_vector
@@ -79,7 +79,9 @@ def boosted(
     now: datetime,
     limit: int,
 ) -> list[Ranked]:
-    """Return the best after boosts, best first. What `points` lacks has gone meanwhile.
+    """Return the best after boosts, best first; equal ones stay in their order.
+
+    What `points` lacks has gone meanwhile.
 
     Args:
         ranked: With their scores.
@@ -99,7 +101,7 @@ def boosted(
                 each.score + by_importance + by_recency,
                 replace(each.explanation, importance_boost=by_importance, recency_boost=by_recency),
             )
-    return [told[each] for each, _ in best([(each.id, each.score) for each in told.values()], limit)]
+    return sorted(told.values(), key=lambda each: -each.score)[:limit]
 
 
 def diverse(

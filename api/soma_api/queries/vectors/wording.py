@@ -1,4 +1,4 @@
-"""How a memory has to say what is asked: with some of the words, or in these very words."""
+"""How a memory has to say what is asked: with some of the words, in these words, or with these characters."""
 
 import re
 import unicodedata
@@ -19,6 +19,7 @@ class Match(StrEnum):
     WORDS = "words"
     PHRASE = "phrase"
     EXACT = "exact"
+    SUBSTRING = "substring"
 
 
 def says(match: Match, asked: str, *, case_sensitive: bool) -> Says:
@@ -26,8 +27,9 @@ def says(match: Match, asked: str, *, case_sensitive: bool) -> Says:
 
     Args:
         match: Of words nothing is checked: the index compares them. A phrase is its words, unstemmed, next to
-            each other and in their order, whatever divides them. Exact is the whole text.
-        asked: The phrase, or the text.
+            each other and in their order, whatever divides them. Exact is the whole text. A substring is any
+            characters in a row of the text, blanks and punctuation among them.
+        asked: The phrase, the text, or the substring.
         case_sensitive: Whether capitals make a difference.
     """
     match match:
@@ -36,6 +38,9 @@ def says(match: Match, asked: str, *, case_sensitive: bool) -> Says:
         case Match.EXACT:
             whole = _folded(asked, case_sensitive=case_sensitive)
             return lambda text: _folded(text, case_sensitive=case_sensitive) == whole
+        case Match.SUBSTRING:
+            part = _folded(asked, case_sensitive=case_sensitive)
+            return lambda text: part in _folded(text, case_sensitive=case_sensitive)
         case Match.PHRASE:
             phrase = _words(_folded(asked, case_sensitive=case_sensitive))
             if not phrase:
