@@ -26,7 +26,7 @@ from containers.engine import open_engine
 from containers.stand_in_images import provide_images
 from parts import Parts
 from soma_cli.local.artifacts import Artifacts
-from soma_cli.local.backing_services import open_backing_services
+from soma_cli.local.backing_services import BackingServices, open_backing_services
 from soma_cli.local.home import Home
 from soma_cli.local.postgres import Login
 from soma_schemas.clock import SystemClock
@@ -134,15 +134,13 @@ class LocalParts:
     Args:
         home: Where their data is.
         cache: Where their programs are.
-        secure: Whether brokers and registry speak TLS, and let in only whom they know.
     """
 
-    def __init__(self, home: Path, cache: Path, *, secure: bool = False) -> None:
+    def __init__(self, home: Path, cache: Path) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="local-parts", daemon=True)
         self._home = home
         self._cache = cache
-        self._secure = secure
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -151,9 +149,7 @@ class LocalParts:
         return self
 
     def _open(self) -> AbstractAsyncContextManager[Parts]:
-        return open_backing_services(
-            Home(self._home, Random()), Artifacts(self._cache), SystemClock(), secure=self._secure
-        )
+        return open_backing_services(Home(self._home, Random()), Artifacts(self._cache), SystemClock())
 
     def __exit__(self, *error: object) -> None:
         self.run(self._context.__aexit__(None, None, None))
@@ -164,6 +160,17 @@ class LocalParts:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something with the parts, such as `run(stack.parts.kafka.kill())`."""
         return result_of(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+class SecureParts(LocalParts):
+    """The same parts, where brokers and registry speak TLS, and let in only whom they know."""
+
+    parts: BackingServices
+
+    def _open(self) -> AbstractAsyncContextManager[BackingServices]:
+        return open_backing_services(
+            Home(self._home, Random()), Artifacts(self._cache), SystemClock(), secure=True
+        )
 
 
 class PartsInContainers(LocalParts):

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from pydantic import BaseModel, SecretStr
 
-from conftest import LocalParts
+from conftest import SecureParts
 from own_processes import SomaProcess, a_free_port
 from qdrant_server import QdrantServer
 from soma_cli.local.broker_users import apply_users
@@ -59,7 +59,7 @@ class SecureSite:
         processes: By their services.
     """
 
-    parts: LocalParts
+    parts: SecureParts
     folder: Path
     relay: TlsRelay
     qdrant: QdrantServer
@@ -183,7 +183,7 @@ class SecureSite:
 
 
 @contextmanager
-def open_secure_site(parts: LocalParts, folder: Path) -> Iterator[SecureSite]:
+def open_secure_site(parts: SecureParts, folder: Path) -> Iterator[SecureSite]:
     """Run everything until the block ends."""
     security = parts.parts.security
     assert security is not None

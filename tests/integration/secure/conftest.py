@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LocalParts, cache_folder
+from caches import cache_folder
+from conftest import SecureParts
 from secure_site import SecureSite, open_secure_site
 from soma_cli.local.postgres import Login
 from soma_command import Soma
@@ -13,16 +14,16 @@ from soma_schemas.tables.migrations import migrate
 
 
 @pytest.fixture(scope="session")
-def secure_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalParts]:
+def secure_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureParts]:
     """The third-party parts, secured, with a migrated database."""
-    with LocalParts(tmp_path_factory.mktemp("secure") / "home", cache_folder(), secure=True) as running:
+    with SecureParts(tmp_path_factory.mktemp("secure") / "home", cache_folder()) as running:
         migrate(running.parts.postgres.dsn(Login.OWNER))
         running.run(running.parts.postgres.grant_roles())
         yield running
 
 
 @pytest.fixture(scope="session")
-def site(secure_parts: LocalParts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureSite]:
+def site(secure_parts: SecureParts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureSite]:
     """All our processes on the secure parts."""
     with open_secure_site(secure_parts, tmp_path_factory.mktemp("site")) as opened:
         yield opened

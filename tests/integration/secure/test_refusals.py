@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from conftest import Counting, LocalParts
+from conftest import Counting, SecureParts
 from debian_postgres import PASSWORD, DebianPostgres, debian_postgres
 from qdrant_server import QdrantServer
 from soma_cli.local.postgres import Login
@@ -51,7 +51,7 @@ FAULTS = pytest.mark.parametrize("fault", list(Fault))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def topics_and_schemas(secure_parts: LocalParts) -> None:
+def topics_and_schemas(secure_parts: SecureParts) -> None:
     """What a worker looks for when it starts."""
     with open_admin(secure_parts.parts.kafka.settings()) as admin:
         apply_topics(admin, TOPICS)
@@ -59,7 +59,7 @@ def topics_and_schemas(secure_parts: LocalParts) -> None:
         register_schemas(registry, TOPICS)
 
 
-def worker_settings(parts: LocalParts, **settings: Any) -> PostgresWorkerSettings:
+def worker_settings(parts: SecureParts, **settings: Any) -> PostgresWorkerSettings:
     """Return settings of a worker that would be let in, but for what a test changes."""
     values: dict[str, Any] = {
         "kafka": parts.parts.kafka.settings(Service.POSTGRES_WORKER),
@@ -82,13 +82,13 @@ async def end_of_a_worker(settings: PostgresWorkerSettings) -> tuple[AccessError
     return ended.value, [str(each.get("reason")) for each in logs]
 
 
-def kafka(parts: LocalParts, **changes: Any) -> KafkaSettings:
+def kafka(parts: SecureParts, **changes: Any) -> KafkaSettings:
     return parts.parts.kafka.settings(Service.POSTGRES_WORKER).model_copy(update=changes)
 
 
 @FAULTS
 async def test_a_worker_ends_with_what_is_wrong_with_the_brokers_certificate(
-    fault: Fault, secure_parts: LocalParts, tmp_path: Path, counting: Counting
+    fault: Fault, secure_parts: SecureParts, tmp_path: Path, counting: Counting
 ) -> None:
     trusted, shown = issued_with(fault, tmp_path)
 
@@ -100,7 +100,7 @@ async def test_a_worker_ends_with_what_is_wrong_with_the_brokers_certificate(
 
 
 async def test_a_worker_ends_when_the_broker_speaks_tls_alone(
-    secure_parts: LocalParts, counting: Counting
+    secure_parts: SecureParts, counting: Counting
 ) -> None:
     address = secure_parts.parts.kafka.bootstrap
     ended, _ = await end_of_a_worker(
@@ -111,7 +111,7 @@ async def test_a_worker_ends_when_the_broker_speaks_tls_alone(
 
 
 async def test_a_worker_ends_when_the_broker_speaks_no_tls(
-    secure_parts: LocalParts, kafka_bootstrap: str, counting: Counting
+    secure_parts: SecureParts, kafka_bootstrap: str, counting: Counting
 ) -> None:
     ended, _ = await end_of_a_worker(
         worker_settings(secure_parts, kafka=kafka(secure_parts, bootstrap_servers=kafka_bootstrap))
@@ -120,7 +120,11 @@ async def test_a_worker_ends_when_the_broker_speaks_no_tls(
     is_told(ended, "tls_not_spoken", counting)
 
 
-async def test_a_worker_ends_when_its_password_is_wrong(secure_parts: LocalParts, counting: Counting) -> None:
+async def test_a_worker_ends_when_its_password_is_wrong(
+    secure_parts: SecureParts, counting: Counting
+) -> None:
+    secure_parts: SecureParts, counting: Counting
+) -> None:
     ended, _ = await end_of_a_worker(
         worker_settings(secure_parts, kafka=kafka(secure_parts, sasl_password=SecretStr("wrong")))
     )
@@ -129,7 +133,7 @@ async def test_a_worker_ends_when_its_password_is_wrong(secure_parts: LocalParts
 
 
 async def test_a_worker_ends_when_the_broker_wants_a_certificate(
-    secure_parts: LocalParts, counting: Counting
+    secure_parts: SecureParts, counting: Counting
 ) -> None:
     address = secure_parts.parts.kafka.settings().bootstrap_servers
     settings = KafkaSettings(
@@ -143,7 +147,7 @@ async def test_a_worker_ends_when_the_broker_wants_a_certificate(
 
 
 async def test_a_worker_ends_when_it_has_no_right_to_its_group(
-    secure_parts: LocalParts, counting: Counting
+    secure_parts: SecureParts, counting: Counting
 ) -> None:
     ended, logged = await end_of_a_worker(
         worker_settings(secure_parts, kafka=secure_parts.parts.kafka.settings(Service.VECTOR_WORKER))
@@ -155,7 +159,7 @@ async def test_a_worker_ends_when_it_has_no_right_to_its_group(
 
 @pytest.mark.parametrize("service", [Service.POSTGRES_WORKER, Service.LAG_COLLECTOR])
 async def test_who_may_not_publish_is_told_so(
-    service: Service, secure_parts: LocalParts, counting: Counting
+    service: Service, secure_parts: SecureParts, counting: Counting
 ) -> None:
     settings = PublishingSettings(
         kafka=secure_parts.parts.kafka.settings(service),
@@ -171,7 +175,7 @@ async def test_who_may_not_publish_is_told_so(
 
 @FAULTS
 async def test_a_worker_ends_with_what_is_wrong_with_the_registrys_certificate(
-    fault: Fault, secure_parts: LocalParts, tmp_path: Path, counting: Counting
+    fault: Fault, secure_parts: SecureParts, tmp_path: Path, counting: Counting
 ) -> None:
     trusted, shown = issued_with(fault, tmp_path)
 
@@ -192,7 +196,7 @@ async def test_a_worker_ends_with_what_is_wrong_with_the_registrys_certificate(
     ids=["wrong password", "nobody", "plain text"],
 )
 async def test_a_worker_ends_when_the_registry_does_not_let_it_in(
-    changes: dict[str, Any], code: str, secure_parts: LocalParts, counting: Counting
+    changes: dict[str, Any], code: str, secure_parts: SecureParts, counting: Counting
 ) -> None:
     right = secure_parts.parts.registry.settings(RegistryUser.SERVICE)
     if "url" in changes:
@@ -203,7 +207,7 @@ async def test_a_worker_ends_when_the_registry_does_not_let_it_in(
     is_told(ended, code, counting)
 
 
-def test_a_process_may_not_write_to_the_registry(secure_parts: LocalParts, counting: Counting) -> None:
+def test_a_process_may_not_write_to_the_registry(secure_parts: SecureParts, counting: Counting) -> None:
     settings = secure_parts.parts.registry.settings(RegistryUser.SERVICE)
     with open_registry(settings) as registry, pytest.raises(SomaError) as refused:
         register_schemas(registry, TopicSettings(prefix="other."))
@@ -254,7 +258,7 @@ async def test_a_database_with_a_checked_host_name_lets_in_whom_it_knows(tmp_pat
 
 @FAULTS
 async def test_a_worker_ends_with_what_is_wrong_with_the_databases_certificate(
-    fault: Fault, secure_parts: LocalParts, tmp_path: Path, counting: Counting
+    fault: Fault, secure_parts: SecureParts, tmp_path: Path, counting: Counting
 ) -> None:
     async with database(tmp_path, fault) as (server, ca_file):
         ended, _ = await end_of_a_worker(worker_settings(secure_parts, postgres=reached(server, ca_file)))
@@ -263,7 +267,7 @@ async def test_a_worker_ends_with_what_is_wrong_with_the_databases_certificate(
 
 
 async def test_a_worker_ends_when_the_database_does_not_let_it_in(
-    secure_parts: LocalParts, tmp_path: Path, counting: Counting
+    secure_parts: SecureParts, tmp_path: Path, counting: Counting
 ) -> None:
     async with database(tmp_path, None) as (server, ca_file):
         for settings, code in (
@@ -276,7 +280,7 @@ async def test_a_worker_ends_when_the_database_does_not_let_it_in(
 
 
 async def test_a_worker_ends_when_the_database_wants_a_certificate_and_works_with_one(
-    secure_parts: LocalParts, tmp_path: Path, counting: Counting
+    secure_parts: SecureParts, tmp_path: Path, counting: Counting
 ) -> None:
     rule = "hostssl all all all scram-sha-256 clientcert=verify-ca"
     async with database(tmp_path, None, rule) as (server, ca_file):
