@@ -87,13 +87,20 @@ class _History:
         """
         principal = self.principal
         found = (await self.memories.whereabouts(principal.tenant, [memory_id])).get(memory_id)
-        # Where a deleted memory lay is in its history alone.
-        hidden = found is None or found.expired
-        if found is not None and found.namespace is not None:
-            hidden = hidden or not principal.may_access(found.namespace)
-        if found is None or hidden:
+        if found is None or found.expired or not await self._within_reach(memory_id, found):
             raise MemoryNotFoundError("there is no such memory")
         return found
+
+    async def _within_reach(self, memory_id: UUID, found: Whereabouts) -> bool:
+        principal = self.principal
+        if principal.namespaces is None:
+            return True
+        namespace = found.namespace
+        if namespace is None:
+            # Where a deleted memory lay is in its history alone: what deleted it says so.
+            last = await self.histories.page(principal.tenant, memory_id, found.version + 1, 1)
+            namespace = last[0].namespace if last else None
+        return namespace is not None and principal.may_access(namespace)
 
     async def revision(self, memory_id: UUID, version: int | None) -> tuple[HistoryEvent, dict[str, Any]]:
         """Return the event that made a version of a memory, and what the memory was then.
