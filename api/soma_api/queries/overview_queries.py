@@ -18,12 +18,16 @@ AND (
 """
 
 # Memories that have ended and are still there: as a rule the sweeper has left none. Those with a deadline of
-# their own are the first of their tenant in an index by deadline. Were those of others read too, the time of
-# an answer would tell how many there are. Those that a policy ends are looked for in each namespace alone,
-# where those of each importance are the first of an index by change.
+# their own are the first of their tenant in an index by tenant and deadline. Its words are used: a deadline
+# itself opens the sweeper's index of all tenants, and the time of an answer would tell how much of others has
+# ended. Those that a policy ends are looked for in each namespace alone, where those of each importance are
+# the first of an index by change.
 _ENDED = f"""(
     SELECT memory_id, namespace, kind FROM memories
-    WHERE tenant = %(tenant)s::text AND NOT deleted AND expires_at <= %(now)s::timestamptz
+    WHERE tenant = %(tenant)s::text
+        AND NOT deleted
+        AND coalesce(expires_at, 'infinity') <= %(now)s::timestamptz
+        AND coalesce(expires_at, 'infinity') < 'infinity'
     UNION ALL
     SELECT due.memory_id, held.namespace, held.kind
     FROM (

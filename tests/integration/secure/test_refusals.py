@@ -123,8 +123,6 @@ async def test_a_worker_ends_when_the_broker_speaks_no_tls(
 async def test_a_worker_ends_when_its_password_is_wrong(
     secure_parts: SecureParts, counting: Counting
 ) -> None:
-    secure_parts: SecureParts, counting: Counting
-) -> None:
     ended, _ = await end_of_a_worker(
         worker_settings(secure_parts, kafka=kafka(secure_parts, sasl_password=SecretStr("wrong")))
     )

@@ -90,7 +90,8 @@ QUERIES = {
             AND cardinality(coordinate) = 2
             AND coordinate[1] BETWEEN 1 AND 3 AND coordinate[2] BETWEEN 4 AND 8""",
     "memories_by_tenant_expiry": """memories
-        WHERE tenant = 'acme' AND NOT deleted AND expires_at <= '2026-03-02Z'""",
+        WHERE tenant = 'acme' AND NOT deleted AND coalesce(expires_at, 'infinity') < 'infinity'
+            AND coalesce(expires_at, 'infinity') <= timestamptz '2026-03-02Z'""",
     "memories_by_subject": "memories WHERE tenant = 'acme' AND NOT deleted AND subject = 'person50'",
     "memory_links_pkey": f"memory_links WHERE tenant = 'acme' AND NOT deleted AND from_memory_id = {AN_ID}",
     "memory_links_by_end": f"""memory_links

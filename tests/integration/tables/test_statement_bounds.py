@@ -539,7 +539,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         "": Case(27, lambda t: {"tenant": t, "allowed": None} | ended(), kept=False),
         # Each of the 40 namespaces is asked for its importances, and looked into for each of them.
         "under policies": Case(
-            27 + 18 * 40, lambda t: {"tenant": t, "allowed": None} | ended(7, 9), kept=False
+            40 + 18 * 40, lambda t: {"tenant": t, "allowed": None} | ended(7, 9), kept=False
         ),
     },
     "soma_api.queries.overview_queries._NAMESPACE_COUNT": {
@@ -564,7 +564,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     },
     "soma_api.queries.overview_queries._OTHERS": {
         "": Case(11, lambda t: {"tenant": t} | ended(), kept=False),
-        "under policies": Case(11 + 18 * 40, lambda t: {"tenant": t} | ended(7, 9), kept=False),
+        "under policies": Case(25 + 18 * 40, lambda t: {"tenant": t} | ended(7, 9), kept=False),
     },
     "soma_api.queries.write_queries._OUTCOMES": {
         "of one": Case(33, lambda t: {"tenant": t, **positions(t, 1)}),
