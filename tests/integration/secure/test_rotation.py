@@ -20,6 +20,7 @@ from soma_cli.local.kafka import BROKER
 from soma_cli.local.postgres import Login
 from soma_schemas.kafka_access import Service
 from soma_schemas.topic_admin import open_admin
+from soma_schemas.vectors.payload import LABELS, tenant_label
 from soma_schemas.vectors.server import open_client
 from waiting import eventually_now
 
@@ -215,7 +216,7 @@ def kept(site: SecureSite) -> Kept:
 async def points(site: SecureSite) -> int:
     """Return how many memories the index has; it keeps notes of its own beside them."""
     settings = site.vectors().model_copy(update={"api_key": SecretStr(NEW_KEY)})
-    of_tenant = models.FieldCondition(key="tenant", match=models.MatchValue(value=TENANT))
+    of_tenant = models.FieldCondition(key=LABELS, match=models.MatchText(text=tenant_label(TENANT)))
     async with open_client(settings) as client:
         found = await client.count(settings.collection, models.Filter(must=[of_tenant]), exact=True)
     return found.count
