@@ -70,7 +70,7 @@ class KafkaLogEnds:
             try:
                 await self.look()
             except AccessError as error:
-                log.error("brokers_refuse", reason=told(error))  # noqa: TRY400  # a trace tells no more
+                log.error("brokers_refuse_the_api", reason=told(error))  # noqa: TRY400  # a trace tells no more
             except SomaError as error:
                 log.debug("next_log_unknown", error=type(error).__name__)
 

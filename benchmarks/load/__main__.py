@@ -18,8 +18,8 @@ from benchmarks.load.open_loop import Outcome, send
 from benchmarks.load.page import write_page
 from benchmarks.results import machine
 from soma_cli.benchmark.figures import percentile
-from soma_cli.capacity import costs as capacity_costs
-from soma_cli.capacity.costs import Costs, Linear
+from soma_cli.capacity_planning import costs as capacity_costs
+from soma_cli.capacity_planning.costs import Costs, Linear
 from soma_client import AsyncSomaClient, Retrying
 
 _HOME = Path("build/load/home")

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from soma_cli.capacity.costs import Costs
-from soma_cli.capacity.sizing import cpu_seconds
+from soma_cli.capacity_planning.costs import Costs
+from soma_cli.capacity_planning.sizing import cpu_seconds
 
 _MILLION = 1e6
 

@@ -119,7 +119,12 @@ COMMANDS = (
     Entry("config", "soma_cli.commands.config", "Show, check and explain settings.", OPERATION),
     Entry("topics", "soma_cli.commands.topics", "Create, check and migrate the topics.", OPERATION),
     Entry("schemas", "soma_cli.commands.schemas", "Register and check the schemas of events.", OPERATION),
-    Entry("capacity", "soma_cli.commands.capacity", "Say what a load needs.", OPERATION),
+    Entry(
+        "capacity",
+        "soma_cli.commands.capacity",
+        "Say how many partitions, processes, processors, memory and disk a load needs.",
+        OPERATION,
+    ),
     Entry("migrate", "soma_cli.commands.migrate", "Migrate the database to this version.", OPERATION),
     Entry(
         "verify",

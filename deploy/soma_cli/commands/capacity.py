@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.capacity.costs import measured_costs
-from soma_cli.capacity.sizing import USABLE, Load, plan
+from soma_cli.capacity_planning.costs import measured_costs
+from soma_cli.capacity_planning.sizing import USABLE, Load, plan
 from soma_cli.commands.options import AsJson
 from soma_cli.output import Result, show
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soma_cli.capacity.costs import Costs, Linear, measured_costs
-from soma_cli.capacity.sizing import DAY_SECONDS, GIB, Load, plan
+from soma_cli.capacity_planning.costs import Costs, Linear, measured_costs
+from soma_cli.capacity_planning.sizing import DAY_SECONDS, GIB, Load, plan
 
 COSTS = Costs(
     measured={"at": "2026-11-01", "machine": "a slide rule"},

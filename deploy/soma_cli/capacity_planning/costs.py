@@ -68,5 +68,5 @@ class Costs(BaseModel):
 def measured_costs() -> Costs:
     """Return the costs that came with this version."""
     return Costs.model_validate_json(
-        (files("soma_cli.capacity") / "costs.json").read_text(encoding="utf-8"), strict=True
+        (files("soma_cli.capacity_planning") / "costs.json").read_text(encoding="utf-8"), strict=True
     )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from soma_cli.capacity.costs import Costs
+from soma_cli.capacity_planning.costs import Costs
 
 DAY_SECONDS = 86_400
 GIB = 2**30
