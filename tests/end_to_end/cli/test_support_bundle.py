@@ -134,7 +134,10 @@ def test_no_secret_of_any_setting_is_in_it(soma: Soma, tmp_path: Path, wrong: di
     }
     path = tmp_path / "bundle.tar.gz"
 
-    given = canaries | {"SOMA_TRACING__HEADERS": f"api-key={canaries['SOMA_TRACING__HEADERS']}"}
+    given = canaries | {
+        "SOMA_TRACING__HEADERS": f"api-key={canaries['SOMA_TRACING__HEADERS']}",
+        "SOMA_API__RATE_LIMIT_STORE": f"valkey://:{canaries['SOMA_API__RATE_LIMIT_STORE']}@127.0.0.1:9",
+    }
 
     ran = soma("support-bundle", str(path), environment={**given, **places, **wrong})
 

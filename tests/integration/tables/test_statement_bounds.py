@@ -457,7 +457,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_api.queries.policy_queries._PLACES": {
         "": Case(27, lambda t: {"tenant": t, "prefix": "users"}, kept=False)
     },
-    "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(18 * 40, planned, kept=False)},
+    "soma_api.queries.policy_queries._DUE": {"in 40 namespaces": Case(19 * 40, planned, kept=False)},
     "soma_api.queries.policy_queries._FIRST": {"in 40 namespaces": Case(24 * 40, planned, kept=False)},
     "soma_api.queries.memory_queries._GET_SOME": {
         "of 100": Case(
@@ -785,7 +785,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
         ),
         # All that is there is old, and nothing of it is for these rules to end.
         "nothing of a kind": Case(
-            300,
+            380,
             lambda t: {
                 **places_of(t),
                 "kinds": ["SEMANTIC"] * 40,
@@ -795,7 +795,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
             },
         ),
         "nothing that has faded": Case(
-            600, lambda t: {**places_of(t), **limited("2025-11-01Z"), "now": "2026-05-01Z", "most": 500}
+            680, lambda t: {**places_of(t), **limited("2025-11-01Z"), "now": "2026-05-01Z", "most": 500}
         ),
     },
     "soma_streams.retention.due_memories._UNTOLD_BY_POLICY": {
@@ -948,7 +948,7 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.store_audits._RESULT": {"": Case(10, an_audit)},
     "soma_cli.retention_status._POLICIES": {"": Case(400)},
     "soma_cli.retention_status._PLACES": {"": Case(2000)},
-    "soma_cli.retention_status._OVERDUE": {"in 40 namespaces": Case(16 * 40, planned)},
+    "soma_cli.retention_status._OVERDUE": {"in 40 namespaces": Case(17 * 40, planned)},
     "soma_cli.retention_status._TOLD": {"": Case(9000)},
     "soma_cli.retention_status._QUEUED": {"": Case(9000)},
     "soma_cli.count_verification._COUNTS_THAT_DIFFER": {"": Case(22_000)},
