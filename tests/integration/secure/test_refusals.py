@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -319,7 +320,8 @@ async def index(folder: Path, fault: Fault | None) -> AsyncIterator[VectorSettin
 
 async def looked_for(settings: VectorSettings) -> AccessError:
     """Look for the index as a worker does when it starts, and return why it ends."""
-    retry = Retry(RetrySettings(), SystemClock(), Random(1), Waiting())
+    # As a worker that starts does.
+    retry = Retry(RetrySettings(refused_patience=timedelta(0)), SystemClock(), Random(1), Waiting())
 
     async def look() -> None:
         async with open_client(settings) as client:
