@@ -126,7 +126,7 @@ bench: native $(PEERS)/.installed ## Measure everything beside what else could d
 	$(BIN)/python -m benchmarks all $(BENCH)
 
 .PHONY: load
-load: native ## Measure what events, memories and searches cost, and where a local stack ends (ten minutes); writes docs/capacity.
+load: native ## Measure what events, memories and searches cost, and where a local stack ends (a few minutes); writes docs/capacity.
 	$(BIN)/python -m benchmarks.load
 
 .PHONY: lint
