@@ -16,6 +16,7 @@ done
 for login in api worker owner; do
   secret "soma-postgres-$login" password "$(openssl rand -hex 24)"
 done
+secret soma-rate-limits url "valkeys://:$(openssl rand -hex 24)@valkey.valkey.svc:6379/0"
 secret soma-registry password "$(openssl rand -hex 24)"
 secret soma-qdrant api-key "$(openssl rand -hex 24)"
 secret soma-cursors secret "$(openssl rand -hex 24)"
