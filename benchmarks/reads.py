@@ -18,9 +18,10 @@ import httpx
 import psycopg
 
 from benchmarks.load.local_stack import LocalStack, running
-from benchmarks.load.measuring import CLOCK, Log
+from benchmarks.load.measuring import Log
 from benchmarks.load.mixtures import Mixture, memories, text
 from benchmarks.results import machine
+from benchmarks.stage import CLOCK
 from soma_api.models.search_models import SearchBody
 from soma_api.principals import Principal
 from soma_api.queries.vectors.hybrid_search import Search
@@ -35,7 +36,6 @@ from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.embedders import PackagedEmbedder
 
 _HOME = Path("build/reads/home")
-_RESULTS = Path("docs/performance/reads.json")
 _PAGE = Path("docs/performance/reads.md")
 
 _TENANT, _OTHERS = "local", 9
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=_PAGE)
     arguments = parser.parse_args()
     shutil.rmtree(_HOME, ignore_errors=True)
-    with running(_HOME.absolute(), {}) as stack:
+    with running(_HOME.absolute()) as stack:
         found = _over_http(stack, arguments.memories, arguments.times)
     found["index"] = asyncio.run(_by_itself(arguments.times))
     found = {"machine": machine(), "at": CLOCK.now().isoformat(timespec="seconds"), **found}

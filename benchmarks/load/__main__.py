@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -12,11 +11,12 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks.load.local_stack import LocalStack, running
-from benchmarks.load.measuring import CLOCK, Applied, Log, apply, cpu_between
+from benchmarks.load.measuring import Applied, Log, apply, cpu_between
 from benchmarks.load.mixtures import CHANGING, LONG, SHORT, Mixture, text
 from benchmarks.load.open_loop import Outcome, send
 from benchmarks.load.page import write_page
 from benchmarks.results import machine
+from benchmarks.stage import CLOCK, tell
 from soma_cli.benchmark.figures import percentile
 from soma_cli.capacity_planning import costs as capacity_costs
 from soma_cli.capacity_planning.costs import Costs, Linear
@@ -45,12 +45,11 @@ def main() -> None:
     arguments = parser.parse_args()
     events, seconds = (4_000, 3.0) if arguments.quick else (arguments.events, arguments.seconds)
     shutil.rmtree(_HOME, ignore_errors=True)
-    with running(_HOME.absolute(), {}) as stack:
+    with running(_HOME.absolute()) as stack:
         found = _measure(stack, events, seconds)
     found = {"machine": machine(), "at": CLOCK.now().isoformat(timespec="seconds"), **found}
     costs = costs_of(found)
     if arguments.quick:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
     _RESULTS.parent.mkdir(parents=True, exist_ok=True)
     _RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -207,11 +206,6 @@ def _at_half(steps: list[Measured]) -> Measured:
     """Return the step whose rate is nearest to half of the highest that was held."""
     held = [step for step in steps if step["held"]] or steps[:1]
     return min(held, key=lambda step: abs(step["rate"] - held[-1]["rate"] / 2))
-
-
-def tell(words: str) -> None:
-    """Say how far it is."""
-    sys.stderr.write(f"{words}\n")
 
 
 if __name__ == "__main__":

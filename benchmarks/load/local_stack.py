@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from soma_schemas.clock import SystemClock
+from benchmarks.stage import CLOCK
 
 _START_SECONDS = 180.0
 _STOP_SECONDS = 60.0
@@ -60,7 +60,7 @@ class LocalStack:
 
     def environment(self) -> dict[str, str]:
         """Return what programs need to find it."""
-        said = subprocess.run(  # our own command
+        said = subprocess.run(
             [sys.executable, "-m", "soma_cli.main", "env"],
             env={**os.environ, "SOMA_HOME": str(self.home)},
             capture_output=True,
@@ -109,27 +109,26 @@ def _usage(process: psutil.Process) -> Usage:
 
 
 @contextmanager
-def running(home: Path, settings: dict[str, str]) -> Iterator[LocalStack]:
+def running(home: Path) -> Iterator[LocalStack]:
     """Start a local stack in a folder and stop it when the block ends.
 
     Raises:
         LoadError: It was not ready in time, or did not stop.
     """
-    clock = SystemClock()
     home.mkdir(parents=True, exist_ok=True)
     with (home.parent / f"{home.name}.log").open("w") as log:
-        up = subprocess.Popen(  # our own command
+        up = subprocess.Popen(
             [sys.executable, "-m", "soma_cli.main", "up"],
-            env={**os.environ, **settings, "SOMA_HOME": str(home)},
+            env={**os.environ, "SOMA_HOME": str(home)},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
         try:
-            deadline = clock.monotonic() + _START_SECONDS
+            deadline = CLOCK.monotonic() + _START_SECONDS
             while not _is_ready(home):
-                if up.poll() is not None or clock.monotonic() > deadline:
+                if up.poll() is not None or CLOCK.monotonic() > deadline:
                     raise LoadError(f"the local stack did not start: see {log.name}")
-                clock.block(0.5)
+                CLOCK.block(0.5)
             yield LocalStack(home, psutil.Process(up.pid))
         finally:
             if up.poll() is None:
@@ -141,7 +140,7 @@ def running(home: Path, settings: dict[str, str]) -> Iterator[LocalStack]:
 
 
 def _is_ready(home: Path) -> bool:
-    said = subprocess.run(  # our own command
+    said = subprocess.run(
         [sys.executable, "-m", "soma_cli.main", "status", "--json"],
         env={**os.environ, "SOMA_HOME": str(home)},
         capture_output=True,

@@ -9,14 +9,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.load.local_stack import LoadError, LocalStack, Usage
 from benchmarks.load.mixtures import Mixture, memories
-from soma_schemas.clock import SystemClock
+from benchmarks.stage import CLOCK
 from soma_schemas.configuration import load as load_settings
 from soma_schemas.groups import SinkGroup
 from soma_schemas.producer import MemoryProducer
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS
 
-CLOCK = SystemClock()
 GROUPS = (SinkGroup.POSTGRES.value, SinkGroup.VECTORS.value)
 
 _BATCH = 2_000
@@ -81,13 +80,8 @@ class Log:
     """
 
     def __init__(self, stack: LocalStack) -> None:
-        self._stack = stack
-        environment = stack.environment()
-        self.environment = environment
-        known = {
-            name: value for name, value in environment.items() if name not in {"SOMA_URL", "SOMA_API_KEY"}
-        }
-        self.settings = load_settings(PublishingSettings, environment=known).settings
+        self.environment = stack.environment()
+        self.settings = load_settings(PublishingSettings, environment=self.environment).settings
         self._topic = MEMORY_EVENTS.full_name(self.settings.topics)
         self._clients = {
             group: Consumer({"bootstrap.servers": self.settings.kafka.bootstrap_servers, "group.id": group})
