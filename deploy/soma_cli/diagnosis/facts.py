@@ -68,8 +68,7 @@ def pieces(
             "doctor.json",
             "what `soma doctor` found",
             partial(_examination, root, settings, local, clock),
-            # Why a connection fails is looked into after the client has given up.
-            6 * CHECK_SECONDS,
+            2 * CHECK_SECONDS,
         ),
         Piece(
             "topics.json",
