@@ -10,16 +10,17 @@ from soma_client.client_file import read_client_file
 from soma_schemas.configuration import load
 
 
-def lose_a_row(home: Path) -> UUID:
-    """Delete the row of a living memory, as the owner of the database, and return which it was."""
+def lose_a_row(home: Path, namespace: str) -> UUID:
+    """Delete the row of a living memory of a namespace as the owner of the database, and return its id."""
     local = read_client_file(home)
     assert local is not None
     settings = load(OperatorSettings, environment=local.environment, known=KNOWN).settings
     with psycopg.connect(settings.postgres.conninfo()) as owner:
         lost = owner.execute(
             "DELETE FROM memories WHERE memory_id = ("
-            "SELECT memory_id FROM memories WHERE NOT deleted ORDER BY version DESC LIMIT 1) "
-            "RETURNING memory_id"
+            "SELECT memory_id FROM memories WHERE namespace = %s AND NOT deleted ORDER BY memory_id LIMIT 1) "
+            "RETURNING memory_id",
+            (namespace,),
         ).fetchall()
     [(memory_id,)] = lost
     assert isinstance(memory_id, UUID)

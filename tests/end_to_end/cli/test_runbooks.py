@@ -211,8 +211,9 @@ def test_a_disk_that_is_looked_at(typed: Typing) -> None:
 
 
 def test_a_row_that_is_lost(soma: Soma, typed: Typing, up: Up) -> None:
-    written(soma, 3)
-    lose_a_row(up.home)
+    stored = soma("store", "A row to lose.", "-n", "runbooks/lost", "--wait", "30")
+    assert stored.code == 0, stored.err
+    lose_a_row(up.home, "runbooks/lost")
 
     walked("drift-found", typed)
 

@@ -30,7 +30,7 @@ def test_the_guide_shows_what_is_seen_on_a_stack_that_is_well(at_home: Soma) -> 
 
 def test_a_lost_row_is_found_and_comes_back(at_home: Soma, stack: Up) -> None:
     at_home("store", "Lost and found.", "-n", "verify", "--key", "lost", "--wait", "30")
-    lost = str(lose_a_row(stack.home))
+    lost = str(lose_a_row(stack.home, "verify"))
     gone = at_home("get", lost)
 
     seen = at_home("verify", "--json")
