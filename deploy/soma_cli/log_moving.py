@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from soma_cli.administrative_acts import record_act
 from soma_cli.database_errors import told_in_words
 from soma_cli.failures import UsageError
 from soma_cli.log_layout import Log, LogLayout, layout_of, log_of
@@ -83,7 +84,10 @@ def migrate_log(settings: OperatorSettings, partitions: int | None, *, recreate:
     with told_in_words(settings.postgres), alone(settings.postgres) as still_alone:
         layout = layout_of(admin, settings.topics)
         following = next_layout(layout, partitions or layout.topics.partitions, recreate=recreate)
-        return asyncio.run(_move(admin, settings, layout, following, still_alone, yes=yes))
+        moved = asyncio.run(_move(admin, settings, layout, following, still_alone, yes=yes))
+        details: dict[str, str | int] = {"former": layout.name, "partitions": following.partitions}
+        record_act(settings.postgres.conninfo(), "log.migrate", moved.log.topic, details)
+        return moved
 
 
 def abort_migration(settings: OperatorSettings, *, yes: bool) -> Migrated:
@@ -95,7 +99,9 @@ def abort_migration(settings: OperatorSettings, *, yes: bool) -> Migrated:
     """
     admin = open_admin(settings.kafka)
     with told_in_words(settings.postgres), alone(settings.postgres):
-        return _abort(admin, layout_of(admin, settings.topics), yes=yes)
+        opened = _abort(admin, layout_of(admin, settings.topics), yes=yes)
+        record_act(settings.postgres.conninfo(), "log.open", opened.log.topic, {})
+        return opened
 
 
 def drop_former(settings: OperatorSettings, *, yes: bool) -> Migrated:
@@ -107,7 +113,10 @@ def drop_former(settings: OperatorSettings, *, yes: bool) -> Migrated:
     """
     admin = open_admin(settings.kafka)
     with told_in_words(settings.postgres), alone(settings.postgres):
-        return asyncio.run(_drop(admin, settings, layout_of(admin, settings.topics), yes=yes))
+        result = asyncio.run(_drop(admin, settings, layout_of(admin, settings.topics), yes=yes))
+        for name in result.dropped:
+            record_act(settings.postgres.conninfo(), "log.drop", name, {})
+        return result
 
 
 async def _move(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from soma_cli.administrative_acts import record_act
 from soma_cli.commands.options import AsJson
 from soma_cli.connection import find_settings
 from soma_cli.failures import UsageError
@@ -265,7 +266,10 @@ def reindex(
                 return await _status(opened)
             if drop:
                 async with alone(opened.settings):
-                    return Dropped(dropped=list(await opened.place.drop()))
+                    names = list(await opened.place.drop())
+                for name in names:
+                    await _record(opened, "index.drop", name, {})
+                return Dropped(dropped=names)
             target = None if rollback else opened.embedders.target(opened.alias)
             wishes = Wishes(
                 target=target,
@@ -289,7 +293,13 @@ def reindex(
                     tell=lines,
                     agree=partial(_agree, lines, yes=yes, as_json=as_json),
                 )
-                return _reindexed(await rebuilding.run(wishes), clock.monotonic() - began)
+                rebuilt = await rebuilding.run(wishes)
+            if rebuilt.switched:
+                of = rebuilt.following.recorded
+                details = {"model": of.model, "language": of.language.value, "indexing": of.indexing}
+                action = "index.rollback" if rollback else "index.switch"
+                await _record(opened, action, rebuilt.following.name, details)
+            return _reindexed(rebuilt, clock.monotonic() - began)
 
     show(asyncio.run(act()), as_json=as_json)
 
@@ -329,6 +339,10 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
                 where = IndexFolder(folder or root.home / "vectors")
                 place = FolderPlace(where, api, embedders, policies, SystemClock())
                 yield _Opened(place, settings, embedders, pool, whose, EMBEDDED_ALIAS)
+
+
+async def _record(opened: _Opened, action: str, index: str, details: Mapping[str, str | int]) -> None:
+    await in_thread(partial(record_act, opened.settings.postgres.conninfo(), action, index, details))
 
 
 async def _status(opened: _Opened) -> ReindexStatus:

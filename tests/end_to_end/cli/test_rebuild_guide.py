@@ -61,7 +61,14 @@ def test_an_index_is_rebuilt_for_the_words_of_another_language(at_home: Soma) ->
 
     assert in_english == ["Ein Boot für den Fluss"]
     assert json.loads(german.out)["built"]["language"] == "german"
-    assert at_home("reindex", "--drop").code == 0
+    dropped = json.loads(at_home("reindex", "--drop", "--json").out)["dropped"]
+    built = json.loads(german.out)["built"]["name"]
+    assert dropped == [built]
+    acts = json.loads(at_home("audit", "--all", "--json").out)["entries"]
+    of_indexes = [each for each in acts if each["action"].startswith("index.")][:3]
+    assert [each["action"] for each in of_indexes] == ["index.drop", "index.rollback", "index.switch"]
+    assert [each["subject"] == built for each in of_indexes] == [True, False, True]
+    assert of_indexes[2]["details"]["language"] == "german"
 
 
 def test_the_packaged_transformer_takes_over_by_its_name(

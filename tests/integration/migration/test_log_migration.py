@@ -152,6 +152,14 @@ async def numbers_in_history(dsn: str) -> list[list[int]]:
     return [row["numbers"] for row in found]
 
 
+async def acts_on_the_log(owner_dsn: str) -> list[tuple[Any, ...]]:
+    found = await rows(
+        owner_dsn,
+        "SELECT action, subject, details FROM audit_log WHERE action LIKE 'log.%%' ORDER BY id",
+    )
+    return [(row["action"], row["subject"], row["details"]) for row in found]
+
+
 @pytest.mark.usefixtures("api_dsn")
 async def test_a_log_gets_more_partitions_under_load_and_nothing_acknowledged_is_lost(
     local_parts: LocalParts,
@@ -213,6 +221,11 @@ async def test_a_log_gets_more_partitions_under_load_and_nothing_acknowledged_is
         "former": [f"{prefix}memory.events"],
     }
     assert dropped[1]["dropped"] == [f"{prefix}memory.events"]
+    assert await acts_on_the_log(owner_dsn) == [
+        ("log.open", f"{prefix}memory.events", {}),
+        ("log.migrate", f"{prefix}memory.events.e2", {"former": f"{prefix}memory.events", "partitions": 7}),
+        ("log.drop", f"{prefix}memory.events", {}),
+    ]
     assert load.wrong == []
     assert set(load.refused) == {("log_unavailable", "1")}
     assert load.reads > 0
