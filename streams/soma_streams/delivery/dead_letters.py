@@ -6,7 +6,9 @@ applied must not stop the log because it cannot be copied either.
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -218,8 +220,13 @@ class KafkaDeadLetterWriter:
         await asyncio.to_thread(self._write, letters)
 
     def close(self) -> None:
-        """Let go of the brokers; nothing is under way, because every write is awaited."""
-        self._producer.flush(0)
+        """Let go of the brokers without waiting; no write is under way, because every one is awaited."""
+        # In a thread of its own: to let go of a client while its brokers are away can take for ever.
+        threading.Thread(target=self._let_go, name="soma-dead-letters-former", daemon=True).start()
+
+    def _let_go(self) -> None:
+        with suppress(KafkaException):
+            self._producer.close()
 
     def _write(self, letters: Sequence[DeadLetter]) -> None:
         whole = [(letter, whole_copy(letter.record)) for letter in letters]

@@ -1,5 +1,6 @@
 """A dead letter: the original untouched, its story in headers."""
 
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -191,6 +192,31 @@ async def test_brokers_that_are_away_are_no_reason_to_leave_anything_out(
         await written(monkeypatch, brokers, [a_record(b"x", key=b"k")])
 
     assert brokers.offered == 1
+
+
+def test_a_writer_that_is_closed_lets_go_of_its_client_and_waits_for_no_brokers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    brokers_are_back, ended = threading.Event(), threading.Event()
+
+    class Client:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def close(self) -> None:
+            """Block while the brokers are away."""
+            if brokers_are_back.wait(60):
+                ended.set()
+
+    monkeypatch.setattr(dead_letters, "Producer", Client)
+    writer = KafkaDeadLetterWriter(
+        KafkaSettings(), TopicSettings(), group="soma-postgres", application_version="0.1.0"
+    )
+
+    writer.close()
+
+    brokers_are_back.set()
+    assert ended.wait(60)
 
 
 def test_a_reduced_copy_keeps_what_surely_fits() -> None:
