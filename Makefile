@@ -65,25 +65,25 @@ WRITE_PATH := tests/unit/contracts/test_producer.py tests/integration/contracts/
 
 .PHONY: test-long
 test-long: $(VENV)/.dev ## Run the tests that take minutes each.
-	$(BIN)/python -m chart.tools --api-server
+	$(BIN)/python -m chart.checking_tools --api-server
 	$(BIN)/pytest -m long
 	AGREEMENT_POINTS=20000 $(BIN)/pytest tests/contract/vectors/test_agreement_at_size.py
 
 .PHONY: deploy-check
 deploy-check: $(VENV)/.dev ## Render the Helm chart, validate and judge every object; builds Helm once (Go is needed).
-	$(BIN)/python -m chart.tools
+	$(BIN)/python -m chart.checking_tools
 	$(BIN)/pytest -m chart tests/deploy
 
 .PHONY: secrets-check
 secrets-check: $(VENV)/.dev ## Look for secrets in the whole history; builds gitleaks once (Go is needed).
-	$(BIN)/python -m chart.tools
-	$$($(BIN)/python -m chart.tools --where gitleaks) git --no-banner --log-opts=HEAD .
+	$(BIN)/python -m chart.checking_tools
+	$$($(BIN)/python -m chart.checking_tools --where gitleaks) git --no-banner --log-opts=HEAD .
 
 .PHONY: chart-package
 chart-package: $(VENV)/.dev ## Package the Helm chart into dist, with what it renders for the values of production.
-	$(BIN)/python -m chart.tools
-	$$($(BIN)/python -m chart.tools --where helm) package --destination dist deploy/helm/somafractalmemory
-	$$($(BIN)/python -m chart.tools --where helm) template soma deploy/helm/somafractalmemory --values deploy/helm/somafractalmemory/values-production.yaml > dist/manifests.yaml
+	$(BIN)/python -m chart.checking_tools
+	$$($(BIN)/python -m chart.checking_tools --where helm) package --destination dist deploy/helm/somafractalmemory
+	$$($(BIN)/python -m chart.checking_tools --where helm) template soma deploy/helm/somafractalmemory --values deploy/helm/somafractalmemory/values-production.yaml > dist/manifests.yaml
 
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Strike every part while events flow, then compare each record (half an hour).

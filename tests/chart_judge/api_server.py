@@ -12,7 +12,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from chart.tools import api_server
+from chart.checking_tools import api_server
 from own_processes import a_free_port
 from waiting import eventually_now
 
@@ -104,7 +104,7 @@ def open_api_server() -> Iterator[ApiServer]:
         AssertionError: It is not installed; the words say how to install it.
     """
     programs = api_server()
-    assert programs.is_dir(), "kube-apiserver is not installed: python -m chart.tools --api-server"
+    assert programs.is_dir(), "kube-apiserver is not installed: python -m chart.checking_tools --api-server"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         store = a_free_port()

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from chart.__main__ import CHART
-from chart.tools import helm
+from chart.checking_tools import helm
 from chart_judge.rendered import NAMESPACE, Rendered
 
 VALUES = Path(__file__).parents[1] / "deploy" / "chart_values"
@@ -41,7 +41,7 @@ def helm_template(*arguments: str) -> "subprocess.CompletedProcess[str]":
     Raises:
         AssertionError: Helm is not installed; the words say how to install it.
     """
-    assert helm().is_file(), "Helm is not installed: python -m chart.tools"
+    assert helm().is_file(), "Helm is not installed: python -m chart.checking_tools"
     return subprocess.run(
         [helm(), "template", "soma", CHART, "--namespace", NAMESPACE, *arguments],
         capture_output=True,

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 import yaml
 
-from chart.tools import KUBERNETES_VERSIONS, schemas
+from chart.checking_tools import KUBERNETES_VERSIONS, schemas
 from chart_judge.rendered import Object, Rendered
 
 # Their schemas cannot be had as a package; rules of our own look at them.
@@ -45,7 +45,7 @@ def folder() -> Path:
     Raises:
         AssertionError: Nowhere yet; the words say how to install them.
     """
-    assert schemas().is_dir(), "the chart's schemas are not installed: python -m chart.tools"
+    assert schemas().is_dir(), "the chart's schemas are not installed: python -m chart.checking_tools"
     return schemas()
 
 

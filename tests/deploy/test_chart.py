@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chart.__main__ import CHART
-from chart.tools import KUBERNETES_VERSIONS, helm
+from chart.checking_tools import KUBERNETES_VERSIONS, helm
 from chart_judge.releases import RELEASES, helm_template, rendered, values_of_release
 from chart_judge.rules import RULES
 from chart_judge.schema_validation import invalid, validated

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from chart.__main__ import CHART
-from chart.tools import helm
+from chart.checking_tools import helm
 from chart_judge.api_server import ApiServer, open_api_server
 from chart_judge.releases import RELEASES, rendered, values_of_release
 from chart_judge.rendered import NAMESPACE

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chart.tools import gitleaks
+from chart.checking_tools import gitleaks
 
 CONFIG = Path(__file__).parents[2] / ".gitleaks.toml"
 # Looks as if somebody had drawn it, and is the same each time.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chart.tools import actionlint
+from chart.checking_tools import actionlint
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

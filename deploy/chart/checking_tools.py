@@ -1,4 +1,6 @@
-"""Installs what the chart and the pipelines are checked with, in the user's cache: `python -m chart.tools`.
+"""Installs what the chart and the pipelines are checked with: `python -m chart.checking_tools`.
+
+All of it is kept in the user's cache.
 
 Helm is built by Go 1.26 (five minutes of a processor, once). Kubernetes' schemas come with a package of PyPI,
 those of custom resources with the Go modules of their operators, Strimzi's from its own generator.
@@ -83,7 +85,7 @@ def cache() -> Path:
     return (
         Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         / "somafractalmemory"
-        / "chart-tools"
+        / "checking-tools"
     )
 
 
@@ -223,7 +225,7 @@ def _wheel(pinned: tuple[str, str], folder: str) -> Path:
 
 def main() -> None:
     """Install what is missing, or say where one program is."""
-    parser = argparse.ArgumentParser(prog="python -m chart.tools", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chart.checking_tools", description=__doc__)
     parser.add_argument("--api-server", action="store_true", help="also kube-apiserver and etcd")
     parser.add_argument(
         "--where", choices=["gitleaks", "helm"], help="print where it is, and install nothing"
