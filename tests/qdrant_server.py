@@ -244,7 +244,9 @@ class _Collection:
             indexed_vectors_count=info.indexed_vectors_count,
             config=wire.CollectionConfig(
                 params=wire.CollectionParams(
-                    shard_number=1,
+                    shard_number=self._request.shard_number or 1,
+                    replication_factor=self._request.replication_factor or 1,
+                    write_consistency_factor=self._request.write_consistency_factor or 1,
                     vectors_config=self._request.vectors_config,
                     sparse_vectors_config=self._request.sparse_vectors_config,
                 ),

@@ -353,6 +353,35 @@ class VectorSettings(SettingsGroup):
         description="How many points the graph of Qdrant keeps in view during a search. More points find "
         "more of what an exact search finds, and take longer.",
     )
+    shards: int | None = Field(
+        None,
+        ge=1,
+        le=1_000,
+        description="Into how many shards a new collection is divided, which lie on the nodes of a Qdrant "
+        "cluster. A collection that is there stays as it is until `soma reindex`. Unset: Qdrant decides.",
+    )
+    replicas: int | None = Field(
+        None,
+        ge=1,
+        le=9,
+        description="Copies of each shard of a new collection, on nodes of their own; with 2 or more, reads "
+        "go on without a node. Likewise until `soma reindex`. Unset: Qdrant decides.",
+    )
+    write_consistency: int | None = Field(
+        None,
+        ge=1,
+        le=9,
+        description="How many copies must have a write in a new collection before it counts. More survives "
+        "more, and stops writing while fewer are there. Likewise until `soma reindex`. Unset: Qdrant "
+        "decides.",
+    )
+
+    @model_validator(mode="after")
+    def _enough_copies(self) -> Self:
+        wanted, copies = self.write_consistency, self.replicas
+        if wanted is not None and copies is not None and wanted > copies:
+            raise ValueError("write_consistency is above replicas: no write could be acknowledged")
+        return self
 
 
 class EmbedderKind(StrEnum):

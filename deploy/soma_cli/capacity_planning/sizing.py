@@ -15,6 +15,8 @@ USABLE = 0.6
 DISK_USABLE = 0.7
 _FEWEST_PARTITIONS = 6
 _SMALLEST_PROCESSOR = 0.1
+# Of a search's processor time in the process that is API and index: docs/internals/search.md has its stages.
+_ENGINE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def plan(load: Load, costs: Costs) -> Plan:
     partitions = _rounded(max(_FEWEST_PARTITIONS, 2 * max(workers.values())))
     per_search = costs.cpu_micros_per_search["api"]
     searches = {name: load.searches_per_second * cost for name, cost in costs.cpu_micros_per_search.items()}
-    replicas = max(2, _processes(searches.get("api", 0.0)))
+    engine = searches.get("api", 0.0) * _ENGINE_SHARE
+    api = searches.get("api", 0.0) - engine + peak * costs.cpu_micros_per_api_write
+    replicas = max(2, _processes(api))
     cpu = {name: peak * cost.of(size) for name, cost in costs.cpu_micros_per_event.items()}
     log = load.events_per_second * load.log_days * DAY_SECONDS * costs.log_bytes_per_event.of(size)
     history_bytes = costs.history_bytes_per_event.of(size)
@@ -144,22 +148,22 @@ def plan(load: Load, costs: Costs) -> Plan:
             Need(
                 "vector index",
                 None,
-                _processors(searches.get("api", 0.0)),
+                _processors(engine),
                 index_memory / GIB / DISK_USABLE,
                 index_disk / GIB / DISK_USABLE,
                 f"{memories:,.0f} memories of {costs.index_memory_per_memory.of(size):,.0f} bytes of memory "
-                f"and {costs.index_bytes_per_memory.of(size):,.0f} of disk",
+                f"and {costs.index_bytes_per_memory.of(size):,.0f} of disk; its half of the searches",
             ),
             worker("worker-postgres", "soma-postgres"),
             worker("worker-vectors", "soma-vectors"),
             Need(
                 "api",
                 replicas,
-                _processors(searches.get("api", 0.0) + peak * costs.cpu_micros_per_api_write),
+                _processors(api),
                 _memory(base["api"] * replicas),
                 0.0,
-                f"{load.searches_per_second:,.0f} searches/s of {per_search:,.0f} us, "
-                "and every event through the API; two at least",
+                f"{load.searches_per_second:,.0f} searches/s of {per_search * (1 - _ENGINE_SHARE):,.0f} us, "
+                f"{peak:,.0f} writes/s of {costs.cpu_micros_per_api_write:,.0f}; two at least",
             ),
         ),
     )

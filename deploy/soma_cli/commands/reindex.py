@@ -317,11 +317,13 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
         ) as embedders:
             if local is None and folder is None:
                 from soma_cli.reindexing.server_place import ServerPlace  # noqa: PLC0415  # its client is slow to load
+                from soma_schemas.vectors.placement import Placement  # noqa: PLC0415  # see above
                 from soma_schemas.vectors.server import open_client  # noqa: PLC0415  # see above
 
                 alias = settings.vectors.collection
                 async with open_client(settings.vectors) as client:
-                    place: IndexPlace = ServerPlace(client, alias, embedders, policies)
+                    placement = Placement.of(settings.vectors)
+                    place: IndexPlace = ServerPlace(client, alias, embedders, policies, placement)
                     yield _Opened(place, settings, embedders, pool, tenant, alias)
                 return
             from soma_cli.local.index_folder import IndexFolder  # noqa: PLC0415  # see above

@@ -16,7 +16,8 @@ from soma_schemas.settings import PostgresSettings, RegistrySettings, TopicSetti
 from soma_schemas.tables import HEAD, check_head
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.index_errors import IndexUnavailableError
-from soma_schemas.vectors.server import behind, check_collection, open_client
+from soma_schemas.vectors.placement import Placement
+from soma_schemas.vectors.server import behind, check_collection, misplaced, open_client
 from soma_streams.settings import VectorWorkerSettings
 
 # What the processes log in with has to have one of these, or be a superuser.
@@ -146,11 +147,14 @@ async def collection(
             found = await behind(client, settings.vectors.collection)
             declared = declare(found and found.recorded, settings.vectors.collection)
             await check_collection(client, declared)
+            differences = await misplaced(client, declared.alias, Placement.of(settings.vectors))
         except IndexUnavailableError as error:
             # Its own remedy is for a worker, which tries again.
             remedy = "start the server of the index, or correct SOMA_VECTORS__URL"
             return [Verdict(Health.FAILED, str(error), remedy)]
-    return [ok(f"collection `{declared.alias}` is there, for model {declared.model}")]
+    there = ok(f"collection `{declared.alias}` is there, for model {declared.model}")
+    remedy = "make it anew with `soma reindex`, or correct the setting"
+    return [there, *(Verdict(Health.WARNING, each, remedy) for each in differences)]
 
 
 def _holders(connection: psycopg.Connection, role: str) -> int:

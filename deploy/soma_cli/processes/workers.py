@@ -34,6 +34,7 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
         Exception: What made going on impossible.
     """
     # Only this worker needs the client of a server, and it too takes most of a second to import.
+    from soma_schemas.vectors.placement import Placement  # noqa: PLC0415  # see above
     from soma_schemas.vectors.server import Behind, behind, kept_beside, open_client  # noqa: PLC0415  # see above
     from soma_streams.sinks.vectors.qdrant import QdrantWriter  # noqa: PLC0415  # see above
 
@@ -54,7 +55,7 @@ async def work_vectors(loaded: Loaded[VectorWorkerSettings]) -> None:
             collection = embedders.declared(found[0] and found[0].recorded, alias)
             await workers.work_vectors(
                 settings,
-                writer=QdrantWriter(client, collection),
+                writer=QdrantWriter(client, collection, Placement.of(settings.vectors)),
                 embedder=embedders.of(collection),
                 collection=collection,
                 clock=clock,

@@ -16,6 +16,7 @@ from soma_cli.processes.common import Embedders
 from soma_cli.reindexing.index_place import Answers, Indexes, KeptIndex, OpenedIndex
 from soma_cli.reindexing.recall import Policies, answers_of
 from soma_schemas.vectors.collection import Collection
+from soma_schemas.vectors.placement import Placement
 from soma_schemas.vectors.server import (
     Behind,
     behind,
@@ -36,10 +37,16 @@ class ServerPlace:
         alias: That everybody uses.
         embedders: By their models.
         policies: What has ended is no answer.
+        placement: How a new collection lies on the nodes.
     """
 
     def __init__(
-        self, client: AsyncQdrantClient, alias: str, embedders: Embedders, policies: Policies
+        self,
+        client: AsyncQdrantClient,
+        alias: str,
+        embedders: Embedders,
+        policies: Policies,
+        placement: Placement,
     ) -> None:
         self._client = client
         self._alias = alias
@@ -47,6 +54,7 @@ class ServerPlace:
         self._former = former_alias(alias)
         self._embedders = embedders
         self._policies = policies
+        self._placement = placement
 
     async def indexes(self) -> Indexes:
         """Return which collection is which; a switch that was interrupted leaves two aliases for one."""
@@ -67,7 +75,7 @@ class ServerPlace:
             generation = 1
             while await self._is_taken(name := declared.name(generation), used):
                 generation += 1
-            await create_collection(self._client, declared, name)
+            await create_collection(self._client, declared, name, self._placement)
             await switch_alias(self._client, self._following, name)
         return KeptIndex(name, declared)
 
@@ -87,7 +95,9 @@ class ServerPlace:
     async def open_following(self, following: KeptIndex) -> AsyncIterator[OpenedIndex]:
         """Open the collection that is built."""
         declared = replace(following.recorded, alias=self._following)
-        yield OpenedIndex(QdrantWriter(self._client, declared), self.present_answers(following))
+        yield OpenedIndex(
+            QdrantWriter(self._client, declared, self._placement), self.present_answers(following)
+        )
 
     def present_answers(self, current: KeptIndex) -> Answers:
         """Return what asks a collection with its own model."""

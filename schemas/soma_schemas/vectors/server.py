@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -14,10 +14,13 @@ from soma_schemas.errors import MismatchError
 from soma_schemas.http_clients import stays_here
 from soma_schemas.settings import GRPC_PORT, VectorSettings
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, REINDEX_REMEDY, Collection, FieldType
+from soma_schemas.vectors.placement import Placement
 from soma_schemas.vectors.points import DENSE, SPARSE
 from soma_schemas.vectors.server_errors import server_errors
 
 log = structlog.get_logger(__name__)
+
+_ANYWHERE = Placement()
 
 _INDEXES: dict[FieldType, models.PayloadSchemaParams] = {
     FieldType.TENANT_KEY: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
@@ -142,10 +145,13 @@ async def _name_behind(client: AsyncQdrantClient, alias: str) -> str | None:
     return next((each.collection_name for each in aliases if each.alias_name == alias), None)
 
 
-async def ensure_collection(client: AsyncQdrantClient, declared: Collection) -> None:
+async def ensure_collection(
+    client: AsyncQdrantClient, declared: Collection, placement: Placement = _ANYWHERE
+) -> None:
     """Make the collection, alias and payload indexes unless they are there. Several may do so at once.
 
-    One of an older indexing gives way to a new one, which is filled like one that was lost.
+    One of an older indexing gives way to a new one, which is filled like one that was lost. One that lies on
+    the nodes in another way than is set stays, and the log tells the difference.
 
     Raises:
         MismatchError: It is there, and not as declared.
@@ -154,15 +160,33 @@ async def ensure_collection(client: AsyncQdrantClient, declared: Collection) -> 
     """
     with server_errors():
         if not await client.collection_exists(declared.alias):
-            await create_collection(client, declared, declared.name())
+            await create_collection(client, declared, declared.name(), placement)
             await switch_alias(client, declared.alias, declared.name())
         elif declared.supersedes(await _recorded(client, declared.alias)):
-            await renew_collection(client, declared, keep_former=False)
+            await renew_collection(client, declared, keep_former=False, placement=placement)
         await check_collection(client, declared)
+        if differences := await misplaced(client, declared.alias, placement):
+            log.warning("collection_placed_otherwise", alias=declared.alias, differences=differences)
         await _index_payloads(client, declared.alias)
 
 
-async def create_collection(client: AsyncQdrantClient, declared: Collection, name: str) -> None:
+async def misplaced(client: AsyncQdrantClient, alias: str, placement: Placement) -> Sequence[str]:
+    """Return where the collection behind an alias lies on the nodes in another way than is set.
+
+    Raises:
+        MismatchError: There is no such alias.
+        IndexUnavailableError: The server does not answer.
+        IndexServerError: It will not answer until an operator acts.
+    """
+    with server_errors():
+        params = (await client.get_collection(alias)).config.params
+    found = Placement(params.shard_number, params.replication_factor, params.write_consistency_factor)
+    return placement.differences(found)
+
+
+async def create_collection(
+    client: AsyncQdrantClient, declared: Collection, name: str, placement: Placement = _ANYWHERE
+) -> None:
     """Make a collection under its own name unless it is there; no reader sees it before its alias is set."""
     if not await client.collection_exists(name):
         try:
@@ -173,6 +197,9 @@ async def create_collection(client: AsyncQdrantClient, declared: Collection, nam
                 },
                 sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
                 metadata=declared.metadata(),
+                shard_number=placement.shards,
+                replication_factor=placement.replicas,
+                write_consistency_factor=placement.write_consistency,
             )
         except Exception:
             # Another worker that started at the same moment may have been first.
@@ -189,22 +216,31 @@ async def _index_payloads(client: AsyncQdrantClient, name: str) -> None:
             await client.create_payload_index(name, field, field_schema=_INDEXES[field_type])
 
 
-async def new_collection(client: AsyncQdrantClient, declared: Collection) -> str:
+async def new_collection(
+    client: AsyncQdrantClient, declared: Collection, placement: Placement = _ANYWHERE
+) -> str:
     """Make an empty collection under a name of its own that nobody has, and return the name."""
     generation = 1
     while await client.collection_exists(declared.name(generation)):
         generation += 1
-    await create_collection(client, declared, declared.name(generation))
+    await create_collection(client, declared, declared.name(generation), placement)
     return declared.name(generation)
 
 
-async def renew_collection(client: AsyncQdrantClient, declared: Collection, *, keep_former: bool) -> None:
+async def renew_collection(
+    client: AsyncQdrantClient,
+    declared: Collection,
+    *,
+    keep_former: bool,
+    placement: Placement = _ANYWHERE,
+) -> None:
     """Put a new, empty collection behind the alias, and delete the one that was there.
 
     Args:
         client: Of the server.
         declared: What the new one is to be.
         keep_former: Do not delete: it may be another installation's.
+        placement: How the new one lies on the nodes.
 
     Raises:
         IndexUnavailableError: The server does not answer.
@@ -212,7 +248,7 @@ async def renew_collection(client: AsyncQdrantClient, declared: Collection, *, k
     """
     with server_errors():
         former = await _name_behind(client, declared.alias)
-        name = await new_collection(client, declared)
+        name = await new_collection(client, declared, placement)
         await switch_alias(client, declared.alias, name)
         log.info("collection_renewed", alias=declared.alias, collection=name, former=former, kept=keep_former)
         if former is not None and not keep_former:

@@ -42,6 +42,7 @@ from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, Embedder, PackagedEmbedder
 from soma_schemas.vectors.index_errors import EmbedderUnavailableError
+from soma_schemas.vectors.placement import Placement
 from soma_schemas.vectors.server import behind, open_client, switch_alias
 from soma_schemas.versions import Position
 from soma_streams import workers
@@ -176,7 +177,7 @@ async def installation(
         client = await opened.enter_async_context(open_client(vectors))
         pool = await opened.enter_async_context(open_pool(settings.postgres))
         embedders = opened.enter_context(closing(BothEmbedders()))
-        place = ServerPlace(client, COLLECTION.alias, embedders, AuditedTables(pool).policies)
+        place = ServerPlace(client, COLLECTION.alias, embedders, AuditedTables(pool).policies, Placement())
         told: list[Told] = []
         tick = asyncio.Event()
 

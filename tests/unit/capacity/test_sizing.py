@@ -50,8 +50,10 @@ def test_a_plan_by_hand() -> None:
     assert needs["worker-vectors"].processes == 1
     assert needs["worker-postgres"].processes == 1
     assert planned.partitions == 6
-    # 400 searches a second of 6 ms are 2.4 processes.
-    assert needs["api"].processes == 4
+    # 400 searches a second of 6 ms are 2.4 processors, half of them the engine's; 300 writes of 0.5 ms 0.15.
+    assert needs["api"].processes == 3  # 1.35, of which 0.6 is used
+    assert needs["api"].processors == pytest.approx(1.35 / 0.6)
+    assert needs["vector index"].processors == pytest.approx(1.2 / 0.6)
     assert needs["kafka"].disk_gib == pytest.approx(100 * 30 * DAY_SECONDS * 500 * 3 / 0.7 / GIB)
     tables, history = planned.memories * 1_800, 100 * 20 * DAY_SECONDS * 1_200
     assert needs["postgres"].disk_gib == pytest.approx((tables + history) / 0.7 / GIB)

@@ -9,6 +9,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.payload import DOCUMENT, EMBEDDING, VERSION
+from soma_schemas.vectors.placement import Placement
 from soma_schemas.vectors.points import DENSE, SPARSE, Point, StoredPoint, check_batch
 from soma_schemas.vectors.server import behind, check_collection, ensure_collection, renew_collection
 from soma_schemas.vectors.server_errors import server_errors
@@ -19,6 +20,7 @@ _POINTS_PER_REQUEST = 128
 # The server takes 32 MiB; a character can be four bytes, and JSON within JSON escapes some.
 _CHARACTERS_PER_REQUEST = 2 * 1024 * 1024
 _IDS_PER_REQUEST = 256
+_ANYWHERE = Placement()
 
 
 class QdrantWriter:
@@ -30,16 +32,20 @@ class QdrantWriter:
     Args:
         client: Speaking gRPC, see `soma_schemas.vectors.server`.
         collection: The one behind the alias.
+        placement: How one that is made lies on the nodes.
     """
 
-    def __init__(self, client: AsyncQdrantClient, collection: Collection) -> None:
+    def __init__(
+        self, client: AsyncQdrantClient, collection: Collection, placement: Placement = _ANYWHERE
+    ) -> None:
         self._client = client
         self._collection = collection
+        self._placement = placement
         self._name = collection.alias
 
     async def prepare(self) -> None:
         """Make the collection, its alias and its payload indexes unless they are there."""
-        await ensure_collection(self._client, self._collection)
+        await ensure_collection(self._client, self._collection, self._placement)
         await self._settle_down()
 
     async def check(self) -> None:
@@ -114,7 +120,9 @@ class QdrantWriter:
 
     async def renew(self, *, keep_former: bool) -> None:
         """Put a new collection behind the alias."""
-        await renew_collection(self._client, self._collection, keep_former=keep_former)
+        await renew_collection(
+            self._client, self._collection, keep_former=keep_former, placement=self._placement
+        )
         await self._settle_down()
 
     async def _settle_down(self) -> None:
