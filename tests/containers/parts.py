@@ -160,9 +160,7 @@ class ContainerPostgres(_Part):
 
     def _lets_in(self) -> bool:
         try:
-            with psycopg.connect(self.dsn(Login.ADMIN), autocommit=True, connect_timeout=5) as admin:
-                # For drills of backups, which make databases of their own.
-                admin.execute("ALTER ROLE soma_owner CREATEDB")
+            psycopg.connect(self.dsn(Login.ADMIN), connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
         return True

@@ -1,6 +1,7 @@
 """docker-compose.yml says what this version understands."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -238,3 +239,10 @@ def test_the_script_that_makes_the_logins_is_a_shell_script() -> None:
     script = ROOT / "deploy" / "images" / "postgres-logins.sh"
 
     assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
+
+
+def test_the_owner_can_make_the_databases_of_drills() -> None:
+    script = (ROOT / "deploy" / "images" / "postgres-logins.sh").read_text(encoding="utf-8")
+
+    (owner,) = re.findall(r"^CREATE ROLE soma_owner (.*) PASSWORD", script, re.MULTILINE)
+    assert "CREATEDB" in owner.split()

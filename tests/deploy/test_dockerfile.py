@@ -1,4 +1,4 @@
-"""The image is made as a linter of Dockerfiles wants it, and runs as nobody in particular."""
+"""The images are made as a linter of Dockerfiles wants it, and run as nobody in particular."""
 
 import re
 import subprocess
@@ -6,8 +6,11 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import yaml
 
-DOCKERFILE = Path(__file__).parents[2] / "deploy" / "images" / "Dockerfile"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DOCKERFILE = DEPLOY / "images" / "Dockerfile"
+FOR_BACKUPS = DEPLOY / "images" / "backup.Dockerfile"
 LABELS = [
     f"--require-label=org.opencontainers.image.{label}"
     for label in ("title:text", "description:text", "licenses:spdx")
@@ -26,8 +29,9 @@ def findings(file: Path) -> str:
     return ran.stdout
 
 
-def test_a_linter_finds_nothing() -> None:
-    assert findings(DOCKERFILE) == ""
+@pytest.mark.parametrize("file", [DOCKERFILE, FOR_BACKUPS], ids=lambda file: file.name)
+def test_a_linter_finds_nothing(file: Path) -> None:
+    assert findings(file) == ""
 
 
 @pytest.mark.parametrize(
@@ -46,3 +50,14 @@ def test_the_last_stage_builds_nothing_and_runs_as_a_user_without_rights() -> No
 
     assert re.findall(r"^USER (\S+)", last, re.MULTILINE) == ["10001"]
     assert not re.search(r"\b(apt-get|pip install|cargo|gcc)\b", last)
+
+
+def test_the_image_for_backups_has_the_programs_of_the_charts_postgres_and_runs_without_rights() -> None:
+    text = FOR_BACKUPS.read_text(encoding="utf-8")
+    values = yaml.safe_load(
+        (DEPLOY / "helm" / "somafractalmemory" / "values.yaml").read_text(encoding="utf-8")
+    )
+
+    major = values["operators"]["cloudnativepg"]["image"].rpartition(":")[2]
+    assert re.findall(r"^ARG POSTGRES_MAJOR=(\S+)", text, re.MULTILINE) == [major]
+    assert re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1] == "10001"
