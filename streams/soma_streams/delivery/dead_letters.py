@@ -210,6 +210,7 @@ class KafkaDeadLetterWriter:
             },
             logger=logging.getLogger("soma_streams.delivery.dead_letters"),
         )
+        self._in_use = threading.Lock()
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Return when all replicas have every letter, as it is or without what they refuse.
@@ -220,15 +221,19 @@ class KafkaDeadLetterWriter:
         await asyncio.to_thread(self._write, letters)
 
     def close(self) -> None:
-        """Let go of the brokers without waiting; no write is under way, because every one is awaited."""
+        """Let go of the brokers without waiting: a write that was cancelled comes to its end before."""
         # In a thread of its own: to let go of a client while its brokers are away can take for ever.
         threading.Thread(target=self._let_go, name="soma-dead-letters-former", daemon=True).start()
 
     def _let_go(self) -> None:
-        with suppress(KafkaException):
+        with self._in_use, suppress(KafkaException):
             self._producer.close()
 
     def _write(self, letters: Sequence[DeadLetter]) -> None:
+        with self._in_use:
+            self._write_each(letters)
+
+    def _write_each(self, letters: Sequence[DeadLetter]) -> None:
         whole = [(letter, whole_copy(letter.record)) for letter in letters]
         for number in self._refused(whole):
             letter, copy = whole[number]

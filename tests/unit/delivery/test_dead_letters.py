@@ -1,5 +1,6 @@
 """A dead letter: the original untouched, its story in headers."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -217,6 +218,36 @@ def test_a_writer_that_is_closed_lets_go_of_its_client_and_waits_for_no_brokers(
 
     brokers_are_back.set()
     assert ended.wait(60)
+
+
+async def test_a_client_is_let_go_of_only_after_a_write_that_was_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    polled, closed = threading.Event(), threading.Event()
+    overtaken: list[bool] = []
+
+    class Client(Brokers):
+        def poll(self, *_: object) -> None:
+            """Take long enough for a close that does not wait."""
+            polled.set()
+            overtaken.append(closed.wait(0.5))
+            super().poll()
+
+        def close(self) -> None:
+            closed.set()
+
+    monkeypatch.setattr(dead_letters, "Producer", Client(lambda _: None))
+    writer = KafkaDeadLetterWriter(
+        KafkaSettings(), TopicSettings(), group="soma-postgres", application_version="0.1.0"
+    )
+    writing = asyncio.create_task(writer.write([a_letter(a_record(b"x", key=b"k"))]))
+    assert await asyncio.to_thread(polled.wait, 60)
+
+    writing.cancel()
+    writer.close()
+
+    assert await asyncio.to_thread(closed.wait, 60)
+    assert overtaken == [False]
 
 
 def test_a_reduced_copy_keeps_what_surely_fits() -> None:
