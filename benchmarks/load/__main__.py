@@ -71,16 +71,26 @@ def _measure(stack: LocalStack, events: int, seconds: float) -> Measured:
                 ("changing", CHANGING, events // 2),
             )
         }
+        idle_processors = _idle(stack, seconds)
         searches = asyncio.run(_steps(stack, log, _searching, seconds))
         writes = asyncio.run(_steps(stack, log, _writing, seconds))
     finally:
         log.close()
     return {
         "idle_megabytes": idle,
+        "idle_processors": idle_processors,
         "loads": {name: load.as_json() for name, load in loads.items()},
         "searches": searches,
         "writes": writes,
     }
+
+
+def _idle(stack: LocalStack, seconds: float) -> Mapping[str, float]:
+    """Return how many processors each component uses while nobody asks anything."""
+    used, began = stack.usage(), CLOCK.monotonic()
+    CLOCK.block(seconds)
+    took = CLOCK.monotonic() - began
+    return {name: cpu / took for name, cpu in cpu_between(used, stack.usage()).items()}
 
 
 def _load(stack: LocalStack, log: Log, mixture: Mixture, events: int, name: str) -> Applied:
@@ -158,6 +168,7 @@ def _told(outcome: Outcome, cpu: Mapping[str, float], took: float) -> Measured:
         "lateness_p99_ms": percentile(outcome.lateness, 99) * 1000,
         "failures": outcome.failures,
         "cpu_seconds": dict(cpu),
+        "seconds": took,
         "processors_used": {name: seconds / took for name, seconds in cpu.items()},
         "held": quantiles["p99"] <= _SLOW_SECONDS * 1000 and failed <= _FAILED,
     }
@@ -170,13 +181,18 @@ def costs_of(found: Mapping[str, Any]) -> Costs:
     def through(of: Any) -> Linear:
         return Linear.through((short["text_bytes"], of(short)), (long["text_bytes"], of(long)))
 
-    search = _at_half(found["searches"])
-    write = _at_half(found["writes"])
+    searched = _at_half(found["searches"])
+    written = _at_half(found["writes"])
+
+    def of_one(step: Measured, name: str) -> float:
+        idle: float = found["idle_processors"][name] * step["seconds"]
+        used: float = step["cpu_seconds"][name]
+        return max(0.0, used - idle) / int(step["answered"]) * 1e6
+
     cpu = {
         name: through(lambda load, name=name: load["cpu_seconds"][name] / load["events"] * 1e6)
         for name in short["cpu_seconds"]
     }
-    written = {name: seconds / write["answered"] * 1e6 for name, seconds in write["cpu_seconds"].items()}
     text_bytes = short["text_bytes"]
     return Costs(
         measured={
@@ -189,10 +205,8 @@ def costs_of(found: Mapping[str, Any]) -> Costs:
             group: through(lambda load, group=group: load["group_seconds"][group] / load["events"] * 1e6)
             for group in short["group_seconds"]
         },
-        cpu_micros_per_search={
-            name: search["cpu_seconds"][name] / search["answered"] * 1e6 for name in ("api", "postgres")
-        },
-        cpu_micros_per_api_write=max(0.0, written["api"] - cpu["api"].of(text_bytes)),
+        cpu_micros_per_search={name: of_one(searched, name) for name in ("api", "postgres")},
+        cpu_micros_per_api_write=max(0.0, of_one(written, "api") - cpu["api"].of(text_bytes)),
         log_bytes_per_event=through(lambda load: load["growth"]["log"] / load["events"]),
         history_bytes_per_event=through(lambda load: load["growth"]["history"] / load["events"]),
         table_bytes_per_memory=through(lambda load: load["growth"]["tables"] / load["new"]),
