@@ -905,6 +905,9 @@ STATEMENTS: Mapping[str, Mapping[str, Case]] = {
     "soma_cli.backups.drilling._VERSIONS": {"": Case(7000)},
     "soma_cli.backups.logged_changes._BURY": {"": Case(30, lambda t: {"key_ids": ids(t, 1), "tenants": [t]})},
     "soma_cli.backups.logged_changes._DESTROY": {"": Case(10, lambda t: {"key_ids": ids(t, 1)})},
+    "soma_cli.administrative_acts._RECORD": {
+        "": Case(15, lambda _: {"action": "index.switch", "subject": "first", "details": "{}"})
+    },
     "soma_cli.backups.logged_changes._DESTROY_ABSENT": {"": Case(10, lambda t: {"key_ids": ids(t, 1)})},
     "soma_cli.backups.logged_changes._KEEP": {
         "": Case(
