@@ -18,7 +18,7 @@ from soma_schemas.errors import MismatchError, SomaError, told
 from soma_schemas.tables import check_head
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import Embedder
-from soma_streams.audit.drift import NOT_DRIFT, Findings
+from soma_streams.audit.drift import NOT_DRIFT, Findings, Tally
 from soma_streams.cancellation import end
 from soma_streams.index_rebuild import IndexRebuild, SampledText
 from soma_streams.settings import VectorWorkerSettings
@@ -189,7 +189,7 @@ class Rebuilding:
     ) -> Rebuilt:
         await caught_up(rebuild.progress, self._clock, self._tell)
         findings, texts = await rebuild.compare(self._compared, wishes.draw)
-        _require_agreement(findings)
+        require_agreement(findings)
         recall = None
         if wishes.target is not None and current is not None:
             recall = await self._recall(wishes, current, opened, texts)
@@ -253,22 +253,28 @@ async def alone(settings: VectorWorkerSettings) -> AsyncIterator[Callable[[], Aw
         yield partial(session.execute, "SELECT 1")
 
 
-def _require_agreement(findings: Findings) -> None:
+def require_agreement(findings: Findings) -> None:
     """Refuse an index that differs from the rows.
 
     Raises:
         ReindexError: It does.
     """
-    drift = {
-        kind: each.found for kind, each in findings.tallies.items() if each.found and kind not in NOT_DRIFT
-    }
+    drift = [
+        f"{each.found:,} {kind} ({_first_of(each)})"
+        for kind, each in findings.tallies.items()
+        if each.found and kind not in NOT_DRIFT
+    ]
     if drift:
         raise ReindexError(
-            "the new index differs from PostgreSQL: "
-            + ", ".join(f"{count:,} {kind}" for kind, count in drift.items()),
+            "the new index differs from PostgreSQL: " + ", ".join(drift),
             remedy="texts that the new model does not take are in the log of this command as "
             "`record_not_indexable`; mend what else differs with `soma verify --repair`, and run it again",
         )
+
+
+def _first_of(tally: Tally) -> str:
+    named = ("/".join(map(str, each.values())) for each in tally.examples[:1])
+    return next(named, "no example")
 
 
 def _asked(tell: Tell, total: int, done: int) -> None:
