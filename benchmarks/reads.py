@@ -23,9 +23,9 @@ import httpx
 import psycopg
 
 from benchmarks.load.local_stack import LoadError, LocalStack, running
-from benchmarks.load.measuring import Log
-from benchmarks.load.mixtures import Mixture, memories, text
-from benchmarks.results import machine
+from benchmarks.load.measuring import Log, batches_of
+from benchmarks.load.mixtures import MANY, key_of, memories, namespace_of, text
+from benchmarks.results import machine, write_page
 from benchmarks.stage import CLOCK
 from soma_api.models.search_models import SearchBody
 from soma_api.principals import Principal
@@ -44,8 +44,6 @@ _HOME = Path("build/reads/home")
 _PAGE = Path("docs/performance/reads.md")
 
 _TENANT, _OTHERS = "local", 9
-_MIXTURE = Mixture(words=(12, 60), again=0.0, namespaces=40)
-_BATCH = 2_000
 _LINKS = 20_000
 _CLIENTS = 16
 _WARM = 20
@@ -85,8 +83,7 @@ def main() -> None:
         found = _over_http(stack, arguments.memories, arguments.times)
     found["index"] = asyncio.run(_by_itself(arguments.times))
     found = {"machine": machine(), "at": CLOCK.now().isoformat(timespec="seconds"), **found}
-    arguments.page.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    arguments.page.write_text("\n".join(_page(found)) + "\n", encoding="utf-8")
+    write_page(arguments.page, found, _page(found))
 
 
 def _over_http(stack: LocalStack, count: int, times: int) -> Measured:
@@ -105,10 +102,7 @@ def _over_http(stack: LocalStack, count: int, times: int) -> Measured:
 def _fill(log: Log, count: int) -> None:
     tenants = [f"other-{number}" for number in range(_OTHERS)]
     for tenant, many in ((_TENANT, count), *((each, count // 10) for each in tenants)):
-        with MemoryProducer(log.settings, tenant=tenant) as producer:
-            made = list(memories(_MIXTURE, many, "many"))
-            for start in range(0, many, _BATCH):
-                producer.store_many(made[start : start + _BATCH])
+        log.publish(batches_of(list(memories(MANY, many, "many"))), tenant)
     random = Random("links")  # noqa: S311  # the same each time is what is wanted
     with MemoryProducer(log.settings, tenant=_TENANT) as producer:
         for _ in range(min(_LINKS, count // 5)):
@@ -117,11 +111,11 @@ def _fill(log: Log, count: int) -> None:
 
 
 def _namespace(number: int) -> str:
-    return f"{_PLACE}/{number % _MIXTURE.namespaces}"
+    return namespace_of(MANY, "many", number)
 
 
 def _id(number: int) -> Any:
-    return memory_id_for_key(_TENANT, _namespace(number), f"memory-{number}")
+    return memory_id_for_key(_TENANT, _namespace(number), key_of(number))
 
 
 _LIST = b"""

@@ -6,7 +6,6 @@ process. Searches are left out: the local stack's index lives in one process.
 
 import argparse
 import asyncio
-import json
 import os
 import shutil
 import socket
@@ -18,25 +17,23 @@ from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import psutil
 
 from benchmarks.load.local_stack import LoadError, LocalStack, running
-from benchmarks.load.measuring import Log
-from benchmarks.load.mixtures import Mixture, memories
-from benchmarks.results import machine
+from benchmarks.load.measuring import Log, batches_of
+from benchmarks.load.mixtures import MANY, key_of, memories, namespace_of
+from benchmarks.results import machine, write_page
 from benchmarks.stage import CLOCK
 from soma_cli.benchmark.figures import percentile
 from soma_schemas.identity import memory_id_for_key
-from soma_schemas.producer import MemoryProducer
 
 _HOME = Path("build/replicas/home")
 _PAGE = Path("docs/performance/replicas.md")
 
-_TENANT, _PLACE = "local", "load/many"
-_MIXTURE = Mixture(words=(12, 60), again=0.0, namespaces=40)
-_BATCH = 2_000
+_TENANT = "local"
 _CLIENTS = 16
 _PROCESSES = (1, 2, 4)
 _WARM_SECONDS = 1.0
@@ -62,18 +59,14 @@ def main() -> None:
         "memories": arguments.memories,
         "rows": rows,
     }
-    arguments.page.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    arguments.page.write_text("\n".join(_page(found)) + "\n", encoding="utf-8")
+    write_page(arguments.page, found, _page(found))
 
 
 def _measure(stack: LocalStack, count: int, seconds: float) -> list[Measured]:
     log = Log(stack)
     try:
         began = CLOCK.monotonic()
-        with MemoryProducer(log.settings, tenant=_TENANT) as producer:
-            made = list(memories(_MIXTURE, count, "many"))
-            for start in range(0, count, _BATCH):
-                producer.store_many(made[start : start + _BATCH])
+        log.publish(batches_of(list(memories(MANY, count, "many"))))
         log.drained(began)
         key = log.environment["SOMA_API_KEY"]
         rows: list[Measured] = []
@@ -101,14 +94,14 @@ def _measure(stack: LocalStack, count: int, seconds: float) -> list[Measured]:
 def _paths(count: int) -> dict[str, list[str]]:
     random = Random("ids")  # noqa: S311  # the same each time is what is wanted
     numbers = [random.randrange(count) for _ in range(1_000)]
-    places = [f"{_PLACE}/{number % _MIXTURE.namespaces}" for number in numbers]
+    places = [namespace_of(MANY, "many", number) for number in numbers]
     ids = [
-        memory_id_for_key(_TENANT, place, f"memory-{number}")
+        memory_id_for_key(_TENANT, place, key_of(number))
         for place, number in zip(places, numbers, strict=True)
     ]
     return {
         "get by id": [f"/v1/memories/{each}" for each in ids],
-        "a list of 50": [f"/v1/memories?namespace={place.replace('/', '%2F')}" for place in places],
+        "a list of 50": [f"/v1/memories?{urlencode({'namespace': place})}" for place in places],
     }
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +48,12 @@ class Run:
     def cpu_micros(self) -> float:
         """Microseconds of processor time per event."""
         return self.cpu_seconds / self.events * 1e6
+
+
+def write_page(page: Path, found: Mapping[str, Any], lines: Sequence[str]) -> None:
+    """Write a page, and beside it as JSON what it was made of."""
+    page.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 class Results:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ from benchmarks.load.local_stack import LocalStack, running
 from benchmarks.load.measuring import Applied, Log, apply, cpu_between
 from benchmarks.load.mixtures import CHANGING, LONG, SHORT, Mixture, text
 from benchmarks.load.open_loop import Outcome, send
-from benchmarks.load.page import write_page
-from benchmarks.results import machine
+from benchmarks.load.page import page_lines
+from benchmarks.results import machine, write_page
 from benchmarks.stage import CLOCK, tell
 from soma_cli.benchmark.figures import percentile
 from soma_cli.capacity_planning import costs as capacity_costs
@@ -23,7 +22,6 @@ from soma_cli.capacity_planning.costs import Costs, Linear
 from soma_client import AsyncSomaClient, Retrying
 
 _HOME = Path("build/load/home")
-_RESULTS = Path("docs/capacity/measured.json")
 _PAGE = Path("docs/capacity/measured.md")
 _COSTS = Path(capacity_costs.__file__).with_name("costs.json")
 
@@ -51,10 +49,8 @@ def main() -> None:
     costs = costs_of(found)
     if arguments.quick:
         return
-    _RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    _RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_page(_PAGE, found, list(page_lines(found, costs)))
     _COSTS.write_text(costs.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    write_page(_PAGE, found, costs)
 
 
 def _measure(stack: LocalStack, events: int, seconds: float) -> Measured:

@@ -12,7 +12,7 @@ from benchmarks.load.mixtures import Mixture, memories
 from benchmarks.stage import CLOCK
 from soma_schemas.configuration import load as load_settings
 from soma_schemas.groups import SinkGroup
-from soma_schemas.producer import MemoryProducer
+from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.settings import PublishingSettings
 from soma_schemas.topics import MEMORY_EVENTS
 
@@ -125,11 +125,16 @@ class Log:
             CLOCK.block(_LOOK_SECONDS)
         return seconds
 
-    def publish(self, batches: Sequence[Sequence[Any]]) -> None:
+    def publish(self, batches: Sequence[Sequence[NewMemory]], tenant: str = "local") -> None:
         """Publish batches of memories, as a producer of users does."""
-        with MemoryProducer(self.settings, tenant="local") as producer:
+        with MemoryProducer(self.settings, tenant=tenant) as producer:
             for batch in batches:
                 producer.store_many(batch)
+
+
+def batches_of(made: Sequence[NewMemory]) -> list[Sequence[NewMemory]]:
+    """Return memories as they are published."""
+    return [made[start : start + _BATCH] for start in range(0, len(made), _BATCH)]
 
 
 def apply(stack: LocalStack, log: Log, mixture: Mixture, events: int, name: str) -> Applied:
@@ -139,7 +144,7 @@ def apply(stack: LocalStack, log: Log, mixture: Mixture, events: int, name: str)
         LoadError: The stores did not apply it in time.
     """
     made = list(memories(mixture, events, name))
-    batches = [made[start : start + _BATCH] for start in range(0, events, _BATCH)]
+    batches = batches_of(made)
     volume, used = measure_volume(stack), stack.usage()
     began = CLOCK.monotonic()
     log.publish(batches)

@@ -38,6 +38,18 @@ class Mixture:
 SHORT = Mixture(words=(12, 36), again=0.0, namespaces=50)
 LONG = Mixture(words=(200, 400), again=0.0, namespaces=50)
 CHANGING = Mixture(words=(30, 200), again=0.3, namespaces=400)
+# What is read from.
+MANY = Mixture(words=(12, 60), again=0.0, namespaces=40)
+
+
+def namespace_of(mixture: Mixture, name: str, number: int) -> str:
+    """Return where a made-up memory lies."""
+    return f"load/{name}/{number % mixture.namespaces}"
+
+
+def key_of(number: int) -> str:
+    """Return the key of a made-up memory."""
+    return f"memory-{number}"
 
 
 def memories(mixture: Mixture, count: int, name: str) -> Iterator[NewMemory]:
@@ -49,8 +61,8 @@ def memories(mixture: Mixture, count: int, name: str) -> Iterator[NewMemory]:
         number = random.randrange(fresh) if old else fresh
         fresh += not old
         yield NewMemory(
-            namespace=f"load/{name}/{number % mixture.namespaces}",
-            key=f"memory-{number}",
+            namespace=namespace_of(mixture, name, number),
+            key=key_of(number),
             text=text(random, random.randint(*mixture.words)),
             payload={"turn": number, "speaker": random.choice(("user", "assistant"))},
             tags=[random.choice(_WORDS) for _ in range(2)],

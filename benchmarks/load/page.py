@@ -1,7 +1,6 @@
 """The page about a load, written from its results."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from soma_cli.capacity_planning.costs import Costs
@@ -10,12 +9,8 @@ from soma_cli.capacity_planning.sizing import cpu_seconds
 _MILLION = 1e6
 
 
-def write_page(page: Path, found: Mapping[str, Any], costs: Costs) -> None:
-    """Write the page."""
-    page.write_text("\n".join(_lines(found, costs)) + "\n", encoding="utf-8")
-
-
-def _lines(found: Mapping[str, Any], costs: Costs) -> Iterator[str]:
+def page_lines(found: Mapping[str, Any], costs: Costs) -> Iterator[str]:
+    """Return the page, line by line."""
     machine = found["machine"]
     yield "# Capacity, measured"
     yield ""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import psycopg
 
+from soma_cli.administrative_acts import record_act
 from soma_cli.settings import OperatorSettings
 from soma_schemas.clock import SystemClock
 from soma_schemas.encryption.data_keys import KEYS_IN_USE_SECONDS
@@ -48,12 +49,6 @@ UPDATE data_keys SET
     destroyed_at = now(), retired_at = coalesce(retired_at, now()), logged_at = NULL,
     wrapped = NULL, master_key_id = NULL, subject = NULL, memory_id = NULL
 WHERE master_key_id = %(master_key_id)s::text
-"""
-_RECORD = """
-INSERT INTO audit_log (actor, action, subject, details)
-VALUES (
-    'operator', %(action)s, %(master_key_id)s, jsonb_build_object('data_keys', %(count)s::bigint)
-)
 """
 
 
@@ -124,7 +119,7 @@ def wrap_anew(dsn: str, masters: MasterKeys, advance: Callable[[int], object]) -
                 after = rows[-1][0]
                 total += _wrap(connection, masters, rows)
                 advance(len(rows))
-        _record(connection, "encryption.rotated", current, total)
+        record_act(connection, "encryption.rotated", current, {"data_keys": total})
     return total
 
 
@@ -144,18 +139,14 @@ def retire_wrapped(dsn: str, master_key_id: str, clock: SystemClock, *, destroy:
     with psycopg.connect(dsn, autocommit=True) as connection:
         with connection.transaction():
             count = connection.execute(_RETIRE, name).rowcount
-            _record(connection, "encryption.retired", master_key_id, count)
+            record_act(connection, "encryption.retired", master_key_id, {"data_keys": count})
         if destroy:
             while (connection.execute(_IN_USE, name).fetchone() or (False,))[0]:
                 clock.block(_LOOK_AGAIN_SECONDS)
             with connection.transaction():
                 count = connection.execute(_DESTROY, name).rowcount
-                _record(connection, "encryption.destroyed", master_key_id, count)
+                record_act(connection, "encryption.destroyed", master_key_id, {"data_keys": count})
     return count
-
-
-def _record(connection: psycopg.Connection[Any], action: str, master_key_id: str, count: int) -> None:
-    connection.execute(_RECORD, {"action": action, "master_key_id": master_key_id, "count": count})
 
 
 def _wrap(connection: psycopg.Connection[Any], masters: MasterKeys, rows: list[tuple[Any, ...]]) -> int:

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from soma_cli.administrative_acts import record_act
+from soma_cli.administrative_acts import record_acts
 from soma_cli.database_errors import told_in_words
 from soma_cli.failures import UsageError
 from soma_cli.log_layout import Log, LogLayout, layout_of, log_of
@@ -85,8 +85,8 @@ def migrate_log(settings: OperatorSettings, partitions: int | None, *, recreate:
         layout = layout_of(admin, settings.topics)
         following = next_layout(layout, partitions or layout.topics.partitions, recreate=recreate)
         moved = asyncio.run(_move(admin, settings, layout, following, still_alone, yes=yes))
-        details: dict[str, str | int] = {"former": layout.name, "partitions": following.partitions}
-        record_act(settings.postgres.conninfo(), "log.migrate", moved.log.topic, details)
+        details = {"former": layout.name, "partitions": following.partitions}
+        record_acts(settings.postgres.conninfo(), "log.migrate", [moved.log.topic], details)
         return moved
 
 
@@ -100,7 +100,7 @@ def abort_migration(settings: OperatorSettings, *, yes: bool) -> Migrated:
     admin = open_admin(settings.kafka)
     with told_in_words(settings.postgres), alone(settings.postgres):
         opened = _abort(admin, layout_of(admin, settings.topics), yes=yes)
-        record_act(settings.postgres.conninfo(), "log.open", opened.log.topic, {})
+        record_acts(settings.postgres.conninfo(), "log.open", [opened.log.topic], {})
         return opened
 
 
@@ -114,8 +114,7 @@ def drop_former(settings: OperatorSettings, *, yes: bool) -> Migrated:
     admin = open_admin(settings.kafka)
     with told_in_words(settings.postgres), alone(settings.postgres):
         result = asyncio.run(_drop(admin, settings, layout_of(admin, settings.topics), yes=yes))
-        for name in result.dropped:
-            record_act(settings.postgres.conninfo(), "log.drop", name, {})
+        record_acts(settings.postgres.conninfo(), "log.drop", result.dropped, {})
         return result
 
 

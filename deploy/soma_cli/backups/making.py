@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
-from psycopg.types.json import Jsonb
 
+from soma_cli.administrative_acts import record_act
 from soma_cli.backups.archive_file import write_archive
 from soma_cli.backups.client_programs import ClientPrograms
 from soma_cli.backups.log_positions import read_topics
@@ -21,10 +21,6 @@ from soma_schemas.registry import check_schemas, open_registry
 from soma_schemas.settings import PostgresSettings, RegistrySettings, TopicSettings
 from soma_schemas.tables import HEAD, check_head
 
-_RECORD = """
-INSERT INTO audit_log (happened_at, actor, action, subject, details)
-VALUES (%(now)s, 'operator', 'backup.made', %(sha256)s, %(details)s)
-"""
 # Also of an archive from which the tables came back: when it was made they did not know of it yet.
 REMEMBER = """
 INSERT INTO backups (made_at, sha256) VALUES (%(made_at)s, %(sha256)s) ON CONFLICT (made_at) DO NOTHING
@@ -92,8 +88,8 @@ def make_backup(
         ):
             manifest = write_archive(path, _counted(pieces, advance), describe, key)
     with psycopg.connect(conninfo) as connection:
-        details = Jsonb({"archive": path.name, "encrypted": key is not None, "bytes": path.stat().st_size})
-        connection.execute(_RECORD, {"now": clock.now(), "sha256": manifest.dump.sha256, "details": details})
+        details = {"archive": path.name, "encrypted": key is not None, "bytes": path.stat().st_size}
+        record_act(connection, "backup.made", manifest.dump.sha256, details, clock.now())
         connection.execute(REMEMBER, {"made_at": made_at, "sha256": manifest.dump.sha256})
     return manifest
 

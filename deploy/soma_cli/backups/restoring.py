@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
 
+from soma_cli.administrative_acts import record_act
 from soma_cli.backups.archive_file import Archive
 from soma_cli.backups.backup_errors import ArchiveError, NotRestorableError
 from soma_cli.backups.client_programs import ClientPrograms
@@ -45,10 +45,6 @@ from soma_schemas.tables.roles import make_roles
 from soma_streams.committed import commit_offsets
 
 _REVISION = "INSERT INTO alembic_version (version_num) VALUES (%(revision)s)"
-_RECORD = """
-INSERT INTO audit_log (happened_at, actor, action, subject, details)
-VALUES (%(now)s, 'operator', 'backup.restored', %(sha256)s, %(details)s)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +133,8 @@ def restore(
     @contextmanager
     def around(connection: psycopg.Connection[Any]) -> Iterator[None]:
         nonlocal opened
-        details = Jsonb({"made_at": manifest.made_at.isoformat(), "lost": sum(e.lost for e in plan.lost)})
-        connection.execute(_RECORD, {"now": clock.now(), "sha256": manifest.dump.sha256, "details": details})
+        details = {"made_at": manifest.made_at.isoformat(), "lost": sum(e.lost for e in plan.lost)}
+        record_act(connection, "backup.restored", manifest.dump.sha256, details, clock.now())
         write_revision(connection, manifest)
         yield
         # Of an older revision, only now there is a place for these.

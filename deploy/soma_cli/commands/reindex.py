@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from soma_cli.administrative_acts import record_act
+from soma_cli.administrative_acts import record_acts
 from soma_cli.commands.options import AsJson
 from soma_cli.connection import find_settings
 from soma_cli.failures import UsageError
@@ -267,8 +267,7 @@ def reindex(
             if drop:
                 async with alone(opened.settings):
                     names = list(await opened.place.drop())
-                for name in names:
-                    await _record(opened, "index.drop", name, {})
+                await _record(opened, "index.drop", names, {})
                 return Dropped(dropped=names)
             target = None if rollback else opened.embedders.target(opened.alias)
             wishes = Wishes(
@@ -298,7 +297,7 @@ def reindex(
                 of = rebuilt.following.recorded
                 details = {"model": of.model, "language": of.language.value, "indexing": of.indexing}
                 action = "index.rollback" if rollback else "index.switch"
-                await _record(opened, action, rebuilt.following.name, details)
+                await _record(opened, action, [rebuilt.following.name], details)
             return _reindexed(rebuilt, clock.monotonic() - began)
 
     show(asyncio.run(act()), as_json=as_json)
@@ -343,8 +342,10 @@ async def _opened(root: Invocation, folder: Path | None, tenant: str | None) -> 
                 yield _Opened(place, settings, embedders, pool, whose, EMBEDDED_ALIAS)
 
 
-async def _record(opened: _Opened, action: str, index: str, details: Mapping[str, str | int]) -> None:
-    await in_thread(partial(record_act, opened.settings.postgres.conninfo(), action, index, details))
+async def _record(
+    opened: _Opened, action: str, indexes: Sequence[str], details: Mapping[str, str | int]
+) -> None:
+    await in_thread(partial(record_acts, opened.settings.postgres.conninfo(), action, indexes, details))
 
 
 async def _status(opened: _Opened) -> ReindexStatus:

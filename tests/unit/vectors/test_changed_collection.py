@@ -1,7 +1,6 @@
 """A collection that somebody has changed makes no dead letter: the worker stops and says what differs."""
 
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -11,13 +10,11 @@ from qdrant_client import AsyncQdrantClient, models
 from builders import WRITER_SCHEMAS, a_batch, a_decoder, a_record, nothing_sealed, stored
 from contract.vectors.build import A_COLLECTION
 from fakes import FakeClock, RecordedDeadLetters
-from qdrant_server import qdrant_server
 from soma_schemas.errors import MismatchError
 from soma_schemas.outcomes import Outcome
-from soma_schemas.settings import VectorSettings
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.points import point_id
-from soma_schemas.vectors.server import open_client, switch_alias
+from soma_schemas.vectors.server import switch_alias
 from soma_streams.checks import Waiting
 from soma_streams.delivery.failures import FailureClass, classify
 from soma_streams.delivery.flood import FloodGuard
@@ -57,14 +54,10 @@ class OneDirection:
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[AsyncQdrantClient]:
+async def client(client: AsyncQdrantClient) -> AsyncQdrantClient:
     """Of a server with our collection."""
-    async with (
-        qdrant_server(tmp_path / "qdrant") as server,
-        open_client(VectorSettings(url=server.url)) as opened,
-    ):
-        await QdrantWriter(opened, A_COLLECTION).prepare()
-        yield opened
+    await QdrantWriter(client, A_COLLECTION).prepare()
+    return client
 
 
 @pytest.mark.parametrize(

@@ -1,37 +1,22 @@
 """The collection: what it is called, what is recorded of it, and when it is refused."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from qdrant_client import AsyncQdrantClient, models
 
-from qdrant_server import qdrant_server
 from soma_schemas.errors import MismatchError
 from soma_schemas.languages import Language
-from soma_schemas.settings import VectorSettings
 from soma_schemas.vectors.collection import PAYLOAD_INDEXES, Collection
 from soma_schemas.vectors.server import (
     check_collection,
     create_collection,
     ensure_collection,
-    open_client,
     switch_alias,
 )
 from soma_streams.delivery.failures import FailureClass, classify
 
 _OURS = Collection("memories", "wordllama-256", 256)
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[AsyncQdrantClient]:
-    """Of a server with nothing in it."""
-    async with (
-        qdrant_server(tmp_path / "qdrant") as server,
-        open_client(VectorSettings(url=server.url)) as opened,
-    ):
-        yield opened
 
 
 def test_its_name_tells_model_size_indexing_and_generation() -> None:

@@ -1,6 +1,5 @@
 """How a collection is divided and copied on a cluster: what is asked of the server, and what is told."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,6 @@ from soma_streams.sinks.vectors.qdrant import QdrantWriter
 
 _OURS = Collection("memories", "wordllama-256", 256)
 _SPREAD = Placement(shards=12, replicas=3, write_consistency=2)
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[AsyncQdrantClient]:
-    """Of a server with nothing in it."""
-    async with (
-        qdrant_server(tmp_path / "qdrant") as server,
-        open_client(VectorSettings(url=server.url)) as opened,
-    ):
-        yield opened
 
 
 async def placement_of(client: AsyncQdrantClient) -> tuple[int | None, int | None, int | None]:
