@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,9 +30,10 @@ from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.vectors.hybrid_search import SearchAnswer, SearchHit, SearchRequest
-from soma_api.resources import Resources
+from soma_api.read_replicas import ReadReplicas
+from soma_api.resources import Resources, connecting, opened_replica
 from soma_api.roles import Role
-from soma_api.settings import ApiSettings, GatewaySettings, OidcSettings
+from soma_api.settings import ApiSettings, GatewaySettings, OidcSettings, ReadReplicaSettings
 from soma_api.tokens import open_tokens
 from soma_api.watermark_waiter import SETTLED, WatermarkWaiter
 from soma_schemas.clock import Clock
@@ -148,6 +149,7 @@ class Gateway:
     key_uses: KeyUses
     accesses: Accesses
     freshness: Freshness
+    replicas: ReadReplicas
     ends: FixedEnds
     clock: FakeClock
     worker_dsn: str
@@ -325,6 +327,7 @@ async def open_gateway(
     gateway: GatewaySettings | None = None,
     collector: CollectorPlace | None = None,
     oidc: OidcSettings | None = None,
+    read_replicas: ReadReplicaSettings | None = None,
     probes: Mapping[BackingPart, Probe] | None = None,
     clock: Clock | None = None,
     address: tuple[str, int] = ("127.0.0.1", 50_000),
@@ -335,17 +338,30 @@ async def open_gateway(
         api=gateway or GatewaySettings(api_key_cache_ttl=timedelta(0)),
         collector=collector or CollectorPlace(),
         oidc=oidc or OidcSettings(),
+        read_replicas=read_replicas or ReadReplicaSettings(),
     )
     time = FakeClock()
     publisher, search, ends, waiter = RecordingPublisher(), CannedSearch(), FixedEnds(), WatermarkWaiter()
-    freshness = Freshness(ends, waiter, time)
+    freshness = Freshness(ends, waiter, clock or time)
     index = CannedIndex()
-    async with database_pool(settings.postgres, settings.api.statement_timeout) as pool:
+    async with (
+        database_pool(settings.postgres, settings.api.statement_timeout) as pool,
+        AsyncExitStack() as stack,
+    ):
         policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock or time)
         key_uses = KeyUses(ApiKeyQueries(Database(pool)).note_uses, clock or time)
         metrics = ApiMetrics(MetricSet())
         access_log = EventLog(publisher, timeout=1.0, threads=1)
         accesses = Accesses(access_log.publish, clock or time, settings.limits, metrics)
+        replicas = ReadReplicas(
+            [await opened_replica(settings, each, stack) for each in settings.replicas()],
+            connect=connecting(settings, settings.postgres),
+            waiter=waiter,
+            freshness=freshness,
+            clock=clock or time,
+            max_lag=settings.read_replicas.max_lag.total_seconds(),
+            metrics=metrics,
+        )
         application = create_application(
             Resources(
                 settings=settings,
@@ -360,6 +376,7 @@ async def open_gateway(
                 key_uses=key_uses,
                 tokens=open_tokens(settings.oidc, clock or time),
                 freshness=freshness,
+                replicas=replicas,
                 metrics=metrics,
                 accesses=accesses,
                 cursor_secret=CURSOR_SECRET,
@@ -381,6 +398,7 @@ async def open_gateway(
                 key_uses,
                 accesses,
                 freshness,
+                replicas,
                 ends,
                 time,
                 worker_dsn,

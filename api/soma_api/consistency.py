@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from soma_api import headers
 from soma_api.metrics import ApiMetrics, WaitFor
 from soma_api.problems import NotYetVisibleError, TooStaleError
+from soma_api.read_replicas import ReadReplicas
 from soma_api.visibility import Visibility
 from soma_schemas.groups import SinkGroup
 from soma_schemas.versions import Position
@@ -51,11 +52,13 @@ class ReadConsistency:
         positions: That must be visible in the store that it reads.
         max_staleness: Seconds, or None when any age will do.
         metrics: Records how old answers could be.
+        replicas: May answer in place of the primary; None: what is read is elsewhere.
     """
 
     positions: PositionWait
     max_staleness: float | None
     metrics: ApiMetrics
+    replicas: ReadReplicas | None
 
     async def ensure(self) -> dict[str, str]:
         """Wait for what the read asks for, and return the headers that say how old its answer may be.
@@ -65,7 +68,7 @@ class ReadConsistency:
             TooStaleError: The answer could be older than the reader accepts.
         """
         answered = await self.positions.wait()
-        staleness = await self.positions.visibility.staleness(self.positions.group)
+        staleness = await self._staleness()
         most = self.max_staleness
         if most is not None and (staleness is None or staleness > most):
             how_old = "an unknown age" if staleness is None else f"up to {staleness:.1f} s"
@@ -74,3 +77,12 @@ class ReadConsistency:
             return answered | {"Soma-Staleness": "unknown"}
         self.metrics.served_stale(staleness)
         return answered | {"Soma-Staleness": f"{staleness:.3f}"}
+
+    async def _staleness(self) -> float | None:
+        """Choose who answers, and return how old that answer can be at most; None when it is unknown."""
+        replicas = self.replicas
+        if replicas is not None:
+            mark = replicas.choose(self.positions.positions, self.max_staleness)
+            if mark is not None:
+                return replicas.staleness(mark)
+        return await self.positions.visibility.staleness(self.positions.group)

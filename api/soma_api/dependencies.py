@@ -252,6 +252,7 @@ class Reads:
             positions=_wait_for(services, self._group, positions, prefer),
             max_staleness=max_staleness,
             metrics=services.metrics,
+            replicas=services.replicas if self._group is SinkGroup.POSTGRES else None,
         )
 
 

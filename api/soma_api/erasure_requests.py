@@ -37,6 +37,7 @@ class ErasureRequesting:
         clock: Time.
         limits: Of this installation.
         wait_seconds: How long a request may wait until it is accepted.
+        replica_seconds: After which no read replica answers that has not heard of it.
     """
 
     log: EventLog
@@ -44,6 +45,7 @@ class ErasureRequesting:
     clock: Clock
     limits: Limits
     wait_seconds: float
+    replica_seconds: float
 
     async def accept(
         self, principal: Principal, wanted: RequestErasure, idempotency_key: UUID | None
@@ -95,6 +97,7 @@ class ErasureRequesting:
             found = await self._accepted(principal.tenant, request_id)
         if (found.scope, found.selector_sha256) != (scope.value, digest):
             raise ErasureConflictError("another erasure was requested with this `Idempotency-Key`")
+        await self.clock.sleep(self.replica_seconds)
         return found
 
     async def _accepted(self, tenant: str, request_id: UUID) -> StoredErasure:

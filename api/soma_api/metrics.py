@@ -33,6 +33,17 @@ class WaitResult(StrEnum):
     TIMED_OUT = "timed_out"
 
 
+class ReadChoice(StrEnum):
+    """Who was asked about records, where there are read replicas, and why; a later one is nearer to it."""
+
+    REPLICA_AWAY = "primary_replica_away"
+    REPLICA_BEHIND = "primary_replica_behind"  # too far for any request
+    POSITION = "primary_position"  # that the request named is not replayed
+    STALENESS = "primary_staleness"  # less was accepted than a replica has
+    REPLICA_FAILED = "primary_replica_failed"  # counted beside the choice of the replica
+    REPLICA = "replica"
+
+
 class RateLimitScope(StrEnum):
     """Whose requests a rate limit counts."""
 
@@ -73,6 +84,21 @@ STALENESS = API_METRICS.histogram(
     buckets=_STALENESS_BUCKETS,
 )
 
+READS = API_METRICS.counter(
+    "soma_api_record_reads_total",
+    "Reads of records by who was asked, the replica or the primary and why; counted with read replicas "
+    "alone. A rise of primary_replica_behind or primary_replica_away says that replication is in trouble.",
+    unit="reads",
+    labels={"choice": ReadChoice},
+)
+REPLICA_LAG = API_METRICS.gauge(
+    "soma_api_replica_lag_seconds",
+    "By how much a read replica is behind the primary at most; none while it does not answer. Above "
+    "SOMA_READ_REPLICAS__MAX_LAG the primary is asked.",
+    unit="seconds",
+    labels={"replica": "the addresses of SOMA_READ_REPLICAS__HOSTS"},
+)
+
 RATE_LIMITED = API_METRICS.counter(
     "soma_api_rate_limited_total",
     "Requests refused with 429. A rise: a client sends more than it may, or a limit is too low; `address`: "
@@ -109,6 +135,7 @@ class ApiMetrics:
         self._waits = metrics.counter(WAITS)
         self._wait_seconds = metrics.histogram(WAIT_SECONDS)
         self._staleness = metrics.histogram(STALENESS)
+        self._reads = metrics.counter(READS)
         self._rate_limited = metrics.counter(RATE_LIMITED)
         self._accesses_dropped = metrics.counter(ACCESSES_DROPPED)
         self._rate_limit_store_failures = metrics.counter(RATE_LIMIT_STORE_FAILURES)
@@ -127,6 +154,10 @@ class ApiMetrics:
         """Count a wait for a position."""
         self._waits.labels(wait_for, result).inc()
         observe(self._wait_seconds.labels(wait_for), seconds)
+
+    def read_from(self, choice: ReadChoice) -> None:
+        """Count who was asked about records."""
+        self._reads.labels(choice).inc()
 
     def rate_limited(self, scope: RateLimitScope) -> None:
         """Count a request that was one too many."""

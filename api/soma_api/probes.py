@@ -27,6 +27,7 @@ class BackingPart(StrEnum):
     """What the API stands on."""
 
     POSTGRES = "postgres"  # keys and records: nothing works without it
+    READ_REPLICAS = "read_replicas"  # what they cannot answer, the primary does
     VECTORS = "vectors"  # search
     KAFKA = "kafka"  # writes
     REGISTRY = "registry"  # the first write of each kind

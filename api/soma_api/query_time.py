@@ -1,10 +1,30 @@
-"""How long the questions of one request may take the database, all of them together."""
+"""What the questions of one request to the database share: their time, and the read replica that is asked."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import timedelta
+
+from psycopg_pool import AsyncConnectionPool
+
+
+@dataclass(frozen=True)
+class AskedReplica:
+    """A read replica that may answer the questions of a request about records.
+
+    Attributes:
+        pool: To it.
+        lsn: Place in the write-ahead log, in bytes, that whoever answers must have replayed.
+        timeline: Of that log.
+        failed: Told when it gave no answer.
+    """
+
+    pool: AsyncConnectionPool
+    lsn: int
+    timeline: int
+    failed: Callable[[], None]
 
 
 class QueryTime:
@@ -12,10 +32,12 @@ class QueryTime:
 
     Attributes:
         left: Of it; zero or less: nothing is.
+        replica: Is asked about records; None: the primary is.
     """
 
     def __init__(self, whole: timedelta) -> None:
         self.left = whole
+        self.replica: AskedReplica | None = None
 
     @contextmanager
     def spent(self) -> Iterator[None]:

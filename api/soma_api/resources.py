@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -17,13 +17,14 @@ from soma_api.freshness import Freshness, LogEnds
 from soma_api.index_completeness import Completeness, IndexLook, PointsById
 from soma_api.key_uses import KeyUses
 from soma_api.log_ends import KafkaLogEnds
-from soma_api.metrics import ApiMetrics
+from soma_api.metrics import REPLICA_LAG, ApiMetrics
 from soma_api.policies_in_force import PoliciesInForce
 from soma_api.probes import BackingPart, Probe, kafka_probe, postgres_probe, registry_probe
 from soma_api.publishing import EventLog, Publisher
 from soma_api.queries.api_key_queries import ApiKeyQueries
 from soma_api.queries.database import Database, connection_string, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
+from soma_api.read_replicas import Connect, ReadReplica, ReadReplicas
 from soma_api.settings import ApiSettings
 from soma_api.start_checks import check_database, check_database_later
 from soma_api.tokens import Tokens, open_tokens
@@ -33,7 +34,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.errors import SomaError
 from soma_schemas.metrics import MetricSet
 from soma_schemas.pool_metrics import PoolName, expose_pool
-from soma_schemas.settings import TopicSettings
+from soma_schemas.settings import PostgresSettings, TopicSettings
 from soma_schemas.topics import MEMORY_EVENTS
 
 Follow = Callable[[Judge], Coroutine[Any, Any, None]]
@@ -57,6 +58,7 @@ class Resources:
         tokens: Checks those of the OpenID provider; None where API keys alone are taken.
         waiter: How far the sinks are; fed by a `WatermarkFeed`, or in process by `advance`.
         freshness: How old answers may be.
+        replicas: Of PostgreSQL, for reads.
         metrics: Counts.
         cursor_secret: Signs cursors.
         probes: What /readyz asks.
@@ -75,6 +77,7 @@ class Resources:
     tokens: Tokens | None
     waiter: WatermarkWaiter
     freshness: Freshness
+    replicas: ReadReplicas
     metrics: ApiMetrics
     cursor_secret: bytes
     probes: Mapping[BackingPart, Probe]
@@ -111,16 +114,14 @@ async def open_resources(
     """
     checked = await check_database(settings.postgres)
 
-    async def connect() -> psycopg.AsyncConnection:
-        conninfo = connection_string(settings.postgres, settings.api.statement_timeout)
-        return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
-
+    connect = connecting(settings, settings.postgres)
     with closing(KafkaLogEnds(settings.kafka, settings.topics)) as ends:
         with suppress(SomaError):  # later, when the brokers are away
             await ends.look()
         waiter = WatermarkWaiter(ends.topics.epoch)
         async with (
             database_pool(settings.postgres, settings.api.statement_timeout) as pool,
+            AsyncExitStack() as stack,
             asyncio.TaskGroup() as tasks,
         ):
             expose_pool(pool, PoolName.API, metrics)
@@ -128,6 +129,16 @@ async def open_resources(
             policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock)
             key_uses = KeyUses(ApiKeyQueries(Database(pool)).note_uses, clock)
             api_metrics = ApiMetrics(metrics)
+            replicas = ReadReplicas(
+                [await opened_replica(settings, replica, stack) for replica in settings.replicas()],
+                connect=connect,
+                waiter=waiter,
+                freshness=freshness,
+                clock=clock,
+                max_lag=settings.read_replicas.max_lag.total_seconds(),
+                metrics=api_metrics,
+            )
+            metrics.read(REPLICA_LAG, replicas.lags)
             access_log = EventLog(publisher, timeout=settings.api.publish_timeout.total_seconds(), threads=1)
             accesses = Accesses(access_log.publish, clock, settings.limits, api_metrics)
             feed = WatermarkFeed(
@@ -152,7 +163,10 @@ async def open_resources(
                 feed.follow(topics)
                 tasks.create_task(index.follow(range(MEMORY_EVENTS.partitions(topics))))
 
-            running = [tasks.create_task(each.run()) for each in (feed, freshness, index, key_uses, accesses)]
+            running = [
+                tasks.create_task(each.run())
+                for each in (feed, freshness, replicas, index, key_uses, accesses)
+            ]
             running.append(tasks.create_task(ends.run(go_over, clock)))
             if follow is not None:
                 running.append(tasks.create_task(follow(index.judge)))
@@ -171,6 +185,7 @@ async def open_resources(
                 tokens=open_tokens(settings.oidc, clock),
                 waiter=waiter,
                 freshness=freshness,
+                replicas=replicas,
                 metrics=api_metrics,
                 accesses=accesses,
                 cursor_secret=_cursor_secret(settings),
@@ -179,6 +194,7 @@ async def open_resources(
                     BackingPart.VECTORS: vectors_probe,
                     BackingPart.KAFKA: kafka_probe(ends),
                     BackingPart.REGISTRY: registry_probe(settings.registry),
+                    **({BackingPart.READ_REPLICAS: replicas.require_usable} if settings.replicas() else {}),
                 },
             )
             for task in running:
@@ -186,6 +202,26 @@ async def open_resources(
             await accesses.tell()
             access_log.close()
             await key_uses.tell()
+
+
+def connecting(settings: ApiSettings, postgres: PostgresSettings) -> Connect:
+    """Return what opens a connection in autocommit, beside the pools."""
+
+    async def connect() -> psycopg.AsyncConnection:
+        conninfo = connection_string(postgres, settings.api.statement_timeout)
+        return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+
+    return connect
+
+
+async def opened_replica(
+    settings: ApiSettings, postgres: PostgresSettings, stack: AsyncExitStack
+) -> ReadReplica:
+    """Return a read replica with a pool that is open until the stack is closed."""
+    pool = await stack.enter_async_context(database_pool(postgres, settings.api.statement_timeout))
+    return ReadReplica(
+        name=f"{postgres.host}:{postgres.port}", connect=connecting(settings, postgres), pool=pool
+    )
 
 
 def _cursor_secret(settings: ApiSettings) -> bytes:

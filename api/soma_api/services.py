@@ -31,6 +31,7 @@ from soma_api.queries.overview_queries import OverviewQueries
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.write_queries import WriteQueries
 from soma_api.rate_limits import RateLimits
+from soma_api.read_replicas import ReadReplicas
 from soma_api.resources import Resources
 from soma_api.settings import ApiSettings
 from soma_api.shared_windows import SharedWindows
@@ -51,6 +52,7 @@ class Services:
     log: EventLog
     ends: LogEnds
     visibility: Visibility
+    replicas: ReadReplicas
     changes: ChangeFeed
     memories: MemoryQueries
     links: LinkQueries
@@ -74,6 +76,7 @@ def make_services(resources: Resources) -> Services:
     """Return the services over what was opened for them; `log` and `rate_limits` are to be closed."""
     gateway = resources.settings.api
     database = Database(resources.pool)
+    records = Database(resources.pool, by_replicas=True)
     policy_queries = PolicyQueries(database)
     deadlines = Deadlines(resources.policies, resources.clock)
     topics = resources.settings.topics
@@ -114,10 +117,11 @@ def make_services(resources: Resources) -> Services:
             metrics=resources.metrics,
             clock=resources.clock,
         ),
+        replicas=resources.replicas,
         changes=ChangeFeed(ChangeQueries(database, topics), resources.waiter, gateway.max_change_streams),
-        memories=MemoryQueries(database, deadlines),
-        links=LinkQueries(database, deadlines),
-        histories=HistoryQueries(database),
+        memories=MemoryQueries(records, deadlines),
+        links=LinkQueries(records, deadlines),
+        histories=HistoryQueries(records),
         policies=resources.policies,
         policy_queries=policy_queries,
         policy_changes=PolicyChanges(
@@ -129,7 +133,7 @@ def make_services(resources: Resources) -> Services:
             topics=topics,
         ),
         writes=WriteQueries(database, topics),
-        overview=OverviewQueries(database, deadlines),
+        overview=OverviewQueries(records, deadlines),
         dead_letters=DeadLetterQueries(database),
         audit_log=audit_log,
         erasures=erasures,
@@ -140,6 +144,7 @@ def make_services(resources: Resources) -> Services:
             resources.clock,
             resources.settings.limits,
             gateway.publish_timeout.total_seconds(),
+            resources.replicas.hides_after,
         ),
         search=resources.search,
         cursors=Cursors(resources.cursor_secret),

@@ -14,6 +14,7 @@ from soma_schemas.settings import (
     Duration,
     EmbedderSettings,
     EncryptionSettings,
+    HostPorts,
     NextEmbedderSettings,
     PemFile,
     PostgresSettings,
@@ -255,6 +256,25 @@ class GatewaySettings(SettingsGroup):
         return store
 
 
+class ReadReplicaSettings(SettingsGroup):
+    """Hot standbys of PostgreSQL that answer reads in place of the primary."""
+
+    hosts: HostPorts | None = Field(
+        None,
+        description="Comma-separated `host:port` of hot standbys, which answer reads of records. Several may "
+        "be behind one name. Login, database and TLS are those of `SOMA_POSTGRES__*`. Unset: the primary "
+        "answers.",
+    )
+    max_lag: Duration = Field(
+        timedelta(seconds=5),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=5),
+        description="How far a replica that is asked may be behind the primary. Erased memories are hidden "
+        "from all reads so long after an erasure was accepted, and the request for it waits that long. The "
+        "same for all API processes.",
+    )
+
+
 def _as_the_api(postgres: object) -> object:
     # Also where only the port is set: a default of the whole part would be gone then.
     return {"user": _LOGIN, **postgres} if isinstance(postgres, dict) else postgres
@@ -265,6 +285,9 @@ class ApiSettings(PublishingSettings):
 
     postgres: Annotated[PostgresSettings, BeforeValidator(_as_the_api)] = Field(
         PostgresSettings(user=_LOGIN), description="The database; the API reads it as soma_api."
+    )
+    read_replicas: ReadReplicaSettings = Field(
+        ReadReplicaSettings(), description="Hot standbys that answer reads."
     )
     vectors: VectorSettings = Field(VectorSettings(), description="The vector index.")
     embedder: EmbedderSettings = Field(EmbedderSettings(), description="What turns queries into vectors.")
@@ -277,6 +300,15 @@ class ApiSettings(PublishingSettings):
     api: GatewaySettings = Field(GatewaySettings(), description="How the API answers.")
     oidc: OidcSettings = Field(OidcSettings(), description="Tokens of an OpenID provider.")
     collector: CollectorPlace = Field(CollectorPlace(), description="The lag collector.")
+
+    def replicas(self) -> list[PostgresSettings]:
+        """Return where each read replica is, with the login of the primary."""
+        hosts = self.read_replicas.hosts
+        found = []
+        for each in () if hosts is None else hosts.split(","):
+            host, _, port = each.strip().rpartition(":")
+            found.append(self.postgres.model_copy(update={"host": host, "port": int(port)}))
+        return found
 
     def weak_below(self, model: str) -> float | None:
         """Return below which cosine a hit without a word in common is weak; None when nobody has said so.

@@ -84,6 +84,7 @@ def _host_ports(value: str) -> str:
     return value
 
 
+HostPorts = Annotated[str, AfterValidator(_host_ports)]
 WebAddress = Annotated[str, AfterValidator(web_address)]
 
 
@@ -129,7 +130,7 @@ class SecurityProtocol(StrEnum):
 class KafkaSettings(SettingsGroup):
     """The addresses of the brokers, and the credentials."""
 
-    bootstrap_servers: Annotated[str, AfterValidator(_host_ports)] = Field(
+    bootstrap_servers: HostPorts = Field(
         "127.0.0.1:9092", description="Comma-separated `host:port` of brokers."
     )
     security_protocol: SecurityProtocol = Field(

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any, LiteralString
 
 import psycopg
+import structlog
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from soma_api.problems import QueryTimeoutError, StoreUnavailableError
-from soma_api.query_time import query_time
+from soma_api.query_time import AskedReplica, QueryTime, query_time
 from soma_schemas import tracing
 from soma_schemas.postgres_pool import PostgresPool, open_pool
 from soma_schemas.settings import PostgresSettings
@@ -24,11 +25,21 @@ Ask = Callable[[psycopg.AsyncConnection], Awaitable[list[TupleRow]]]
 # What the server raises when it is the one that gives up: a timeout, a shutdown, too little memory.
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
+# Each statement sees what was there when it began, so a statement after this one sees what was replayed.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+_REPLAYED = (
+    "SELECT pg_is_in_recovery() AND pg_last_wal_replay_lsn() - '0/0'::pg_lsn >= %(lsn)s::bigint"
+    " AND (SELECT timeline_id FROM pg_control_checkpoint()) = %(timeline)s"
+)
+# How long a request waits for a connection to a replica before the primary is asked.
+_REPLICA_SECONDS = 0.5
 _SET_TENANT = "SELECT set_config('soma.tenant', %(tenant)s, true)"
 _SET_TENANT_AND_TIME = (
     "SELECT set_config('soma.tenant', %(tenant)s, true),"
     " set_config('statement_timeout', %(milliseconds)s, true)"
 )
+
+log = structlog.get_logger(__name__)
 
 
 def connection_string(settings: PostgresSettings, statement_timeout: timedelta) -> str:
@@ -39,10 +50,12 @@ def connection_string(settings: PostgresSettings, statement_timeout: timedelta) 
         # No statement reads a whole table because it was small when its plan was made. Costs are guessed for
         # a tenant that owns the table, so they are no reason to compile.
         options=f"-c statement_timeout={milliseconds} -c timezone=UTC -c enable_seqscan=off -c jit=off",
-        # A server that vanished without a word is noticed within seconds, not hours.
+        # A server that vanished without a word is noticed within seconds, not hours: while an answer is
+        # awaited, and while a question has not arrived.
         keepalives_idle=5,
         keepalives_interval=2,
         keepalives_count=3,
+        tcp_user_timeout=11_000,
     )
 
 
@@ -64,6 +77,10 @@ def database_pool(
     )
 
 
+class _NotReplayedError(Exception):
+    """This replica is behind the one that was looked at, or is none any more."""
+
+
 class Database:
     """Asks questions on behalf of one tenant at a time.
 
@@ -72,10 +89,12 @@ class Database:
 
     Args:
         pool: Logged in as a member of `soma_readers`, in autocommit.
+        by_replicas: Whether the read replica that was chosen for a request may answer `rows` in its place.
     """
 
-    def __init__(self, pool: AsyncConnectionPool) -> None:
+    def __init__(self, pool: AsyncConnectionPool, *, by_replicas: bool = False) -> None:
         self._pool = pool
+        self._by_replicas = by_replicas
 
     async def rows(
         self, tenant: str, statement: Statement, values: Mapping[str, Any], *, prepare: bool | None = None
@@ -94,31 +113,39 @@ class Database:
             QueryTimeoutError: It does not in the time that is left to the request.
         """
         time = query_time()
-        settings = {"tenant": tenant}
-        if time is not None:
-            # 0 would be no limit.
-            settings["milliseconds"] = str(max(1, int(time.left / timedelta(milliseconds=1))))
-
-        async def ask(connection: psycopg.AsyncConnection) -> list[TupleRow]:
-            try:
-                # Spelt out: `connection.transaction()` would wait for the server three times, this does once.
-                async with connection.pipeline():
-                    await connection.execute("BEGIN READ ONLY")
-                    await connection.execute(
-                        _SET_TENANT if time is None else _SET_TENANT_AND_TIME, settings, prepare=True
-                    )
-                    cursor = await connection.execute(
-                        statement, {**values, "tenant": tenant}, prepare=prepare
-                    )
-                    await connection.execute("COMMIT")
-            except psycopg.Error:
-                if not connection.closed:
-                    await connection.rollback()
-                raise
-            return await cursor.fetchall()
-
+        values = {**values, "tenant": tenant}
+        if self._by_replicas and time is not None and (replica := time.replica) is not None:
+            found = await self._rows_of_replica(replica, time, statement, values, prepare)
+            if found is not None:
+                return found
+            replica.failed()
+            time.replica = None
         with nullcontext() if time is None else time.spent():
-            return await self._answer(ask)
+            return await self._answer(_asking(time, statement, values, prepare))
+
+    async def _rows_of_replica(
+        self,
+        replica: AskedReplica,
+        time: QueryTime,
+        statement: Statement,
+        values: Mapping[str, Any],
+        prepare: bool | None,  # noqa: FBT001  # as psycopg has it
+    ) -> list[TupleRow] | None:
+        """Return the rows, or None: whatever a replica raises, the primary has the word.
+
+        Raises:
+            QueryTimeoutError: The time of the request is over.
+        """
+        ask = _asking(time, statement, values, prepare, replica)
+        try:
+            with time.spent(), tracing.part("postgresql replica", SpanKind.CLIENT, tracing.POSTGRESQL):
+                async with replica.pool.connection(timeout=_REPLICA_SECONDS) as connection:
+                    return await ask(connection)
+        except psycopg.errors.QueryCanceled as error:
+            raise QueryTimeoutError("the database was not done in time") from error
+        except (psycopg.Error, OSError, _NotReplayedError) as error:
+            log.info("replica_gave_no_answer", error=type(error).__name__)
+            return None
 
     async def write(self, tenant: str, statement: LiteralString, values: Mapping[str, Any]) -> None:
         """Run a statement that adds a row within a tenant; it may run twice, when the answer is lost.
@@ -176,3 +203,49 @@ class Database:
         await self._pool.check()
         async with self._pool.connection() as connection:
             return await ask(connection)
+
+
+def _asking(
+    time: QueryTime | None,
+    statement: Statement,
+    values: Mapping[str, Any],
+    prepare: bool | None,  # noqa: FBT001  # as psycopg has it
+    replica: AskedReplica | None = None,
+) -> Ask:
+    """Return what asks one question in a transaction of its own.
+
+    Args:
+        time: Of the request, if it has a limit.
+        statement: Reads only.
+        values: Its parameters, the tenant among them.
+        prepare: As psycopg has it.
+        replica: That is asked, for what it must have replayed; None: the primary is.
+    """
+    settings = {"tenant": values["tenant"]}
+    if time is not None:
+        # 0 would be no limit.
+        settings["milliseconds"] = str(max(1, int(time.left / timedelta(milliseconds=1))))
+
+    async def ask(connection: psycopg.AsyncConnection) -> list[TupleRow]:
+        replayed = None
+        try:
+            # Spelt out: `connection.transaction()` would wait for the server three times, this does once.
+            async with connection.pipeline():
+                await connection.execute(_BEGIN)
+                await connection.execute(
+                    _SET_TENANT if time is None else _SET_TENANT_AND_TIME, settings, prepare=True
+                )
+                if replica is not None:
+                    place = {"lsn": replica.lsn, "timeline": replica.timeline}
+                    replayed = await connection.execute(_REPLAYED, place, prepare=True)
+                cursor = await connection.execute(statement, values, prepare=prepare)
+                await connection.execute("COMMIT")
+        except psycopg.Error:
+            if not connection.closed:
+                await connection.rollback()
+            raise
+        if replayed is not None and await replayed.fetchone() != (True,):
+            raise _NotReplayedError
+        return await cursor.fetchall()
+
+    return ask

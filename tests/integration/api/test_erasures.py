@@ -1,20 +1,16 @@
 """Erasures over HTTP: an admin's, of their own tenant, and reads stop with the answer."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from api_gateway import Gateway
 from builders import A_MOMENT, an_id
+from requested_erasures import accept, ask, requested
 from soma_api.roles import Role
-from soma_schemas.clock import yield_now
-from soma_schemas.erasure_receipts import selector_digest
 from soma_schemas.events import ErasureRequested, ErasureScope
-from soma_schemas.topics import MEMORY_ERASURES
 
 
 @pytest.fixture
@@ -25,45 +21,6 @@ def admin(gateway: Gateway) -> dict[str, str]:
 
 def as_admin(gateway: Gateway, **key: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {gateway.a_key(Role.ADMIN, **key).reveal()}"}
-
-
-def requested(gateway: Gateway) -> list[ErasureRequested]:
-    sent = gateway.publisher.sent.get(MEMORY_ERASURES.name, [])
-    return [each for each in sent if isinstance(each, ErasureRequested)]
-
-
-def accept(gateway: Gateway, request: ErasureRequested, **fields: Any) -> None:
-    """What the retention worker makes of a request."""
-    row = {
-        "tenant": request.tenant,
-        "request_id": request.request_id,
-        "scope": request.scope.value,
-        "selector": request.selector,
-        "selector_sha256": selector_digest(request.request_id, request.selector),
-        "actor": request.actor,
-        "requested_at": request.occurred_at,
-        "accepted_at": A_MOMENT,
-        "before_versions": [1],
-        "state": "accepted",
-    } | fields
-    with psycopg.connect(gateway.worker_dsn) as connection:
-        names, places = ", ".join(row), ", ".join(["%s"] * len(row))
-        connection.execute(
-            f"INSERT INTO erasures ({names}) VALUES ({places})".encode(),  # noqa: S608  # names of our own
-            list(row.values()),
-        )
-
-
-async def ask(gateway: Gateway, body: dict[str, Any], headers: dict[str, str]) -> Any:
-    """Send a request, and have it accepted as soon as the log has it."""
-    asking = asyncio.create_task(gateway.client.post("/v1/erasures", json=body, headers=headers))
-    before = len(requested(gateway))
-    while not asking.done():
-        await yield_now()
-        if len(requested(gateway)) > before:
-            accept(gateway, requested(gateway)[-1])
-            break
-    return await asking
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ Where a workload's settings lead to, JSON: a list of part, host and port. Takes 
 {{- $found = append $found (dict "part" "rateLimitStore" "host" "in a secret" "port" (int .root.Values.network.rateLimitStorePort)) -}}
 {{- end -}}
 {{- range $part, $fields := $settings -}}
-{{- if eq $part "kafka" -}}
-{{- range splitList "," $fields.bootstrap_servers -}}
+{{- if has $part (list "kafka" "read_replicas") -}}
+{{- range splitList "," ($fields.bootstrap_servers | default $fields.hosts) -}}
 {{- $found = append $found (dict "part" $part "host" (regexReplaceAll ":[0-9]+$" (trim .) "") "port" (int (regexFind "[0-9]+$" (trim .)))) -}}
 {{- end -}}
 {{- else if eq $part "postgres" -}}
@@ -46,7 +46,7 @@ What a policy calls the place of a destination, JSON: a list of peers. Takes roo
 {{- fail "network.peers.rateLimitStore is needed: the address of the store is in a Secret, where no policy finds it" -}}
 {{- else if and (eq .destination.part "kafka") $root.Values.operators.strimzi.enabled -}}
 {{- list (dict "podSelector" (dict "matchLabels" (dict "strimzi.io/cluster" (include "soma.kafkaName" $root)))) | toJson -}}
-{{- else if and (eq .destination.part "postgres") $root.Values.operators.cloudnativepg.enabled -}}
+{{- else if and (has .destination.part (list "postgres" "read_replicas")) $root.Values.operators.cloudnativepg.enabled -}}
 {{- list (dict "podSelector" (dict "matchLabels" (dict "cnpg.io/cluster" (include "soma.postgresName" $root)))) | toJson -}}
 {{- else if regexMatch "^([0-9]{1,3}\\.){3}[0-9]{1,3}$" $host -}}
 {{- list (dict "ipBlock" (dict "cidr" (printf "%s/32" $host))) | toJson -}}
