@@ -74,6 +74,11 @@ deploy-check: $(VENV)/.dev ## Render the Helm chart, validate and judge every ob
 	$(BIN)/python -m chart.checking_tools
 	$(BIN)/pytest -m chart tests/deploy
 
+.PHONY: kind-check
+kind-check: $(VENV)/.dev ## Install, upgrade and roll back the chart in a cluster of kind (Docker, kind and kubectl are needed).
+	$(BIN)/python -m chart.checking_tools
+	$(BIN)/pytest -m kind tests/deploy/test_chart_on_kind.py
+
 .PHONY: secrets-check
 secrets-check: $(VENV)/.dev ## Look for secrets in the whole history; builds gitleaks once (Go is needed).
 	$(BIN)/python -m chart.checking_tools

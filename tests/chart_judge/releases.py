@@ -17,6 +17,7 @@ RELEASES = {
     "operators": frozenset[str](),
     "gateway": frozenset[str](),
     "tls_inside": frozenset[str](),
+    "kind": frozenset[str](),
     "nothing_extra": frozenset({"no network policies", "not prepared"}),
     "production": frozenset({"encrypted", "edge is closed", "archived"}),
 }

@@ -9,6 +9,7 @@ import pytest
 from chart.__main__ import CHART
 from chart.checking_tools import KUBERNETES_VERSIONS, helm
 from chart_judge.releases import RELEASES, helm_template, rendered, values_of_release
+from chart_judge.rendered import Rendered
 from chart_judge.rules import RULES
 from chart_judge.schema_validation import invalid, validated
 from conftest import Counting
@@ -23,6 +24,14 @@ def test_every_object_fits_its_schema(release: str, version: str, counting: Coun
 
     assert list(invalid(objects, version)) == []
     counting(f"objects that fit the schemas of Kubernetes {version} and of operators", validated(objects))
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_the_parts_beside_the_chart_in_kind_fit_their_schemas(version: str) -> None:
+    parts = Rendered.read((Path(__file__).parent / "kind" / "parts.yaml").read_text(encoding="utf-8"))
+
+    assert list(invalid(parts, version)) == []
+    assert validated(parts) == 9
 
 
 @pytest.mark.parametrize("name", RULES)

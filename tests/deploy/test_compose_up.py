@@ -21,6 +21,7 @@ from conftest import Counting
 from containers.engine import Engine, open_engine
 from containers.project import Project, typed_steps
 from containers.stand_in_images import SOMA, provide_images
+from installed_api import api_client, found, store
 from own_processes import a_free_port
 from waiting import eventually_now
 
@@ -68,12 +69,7 @@ def client(project: Project, port: int) -> Iterator[httpx.Client]:
     """The API, asked with the key that the head of the file makes."""
     (step,) = [one for one in typed_steps() if one.endswith("--role admin")]
     key = project.type(step).strip()
-    with httpx.Client(
-        base_url=f"http://127.0.0.1:{port}",
-        headers={"Authorization": f"Bearer {key}"},
-        trust_env=False,
-        timeout=120,
-    ) as client:
+    with api_client(port, key) as client:
         yield client
 
 
@@ -87,34 +83,6 @@ def is_up(project: Project) -> None:
         lambda states: all(states.get(name) == wanted(service) for name, service in STARTED.items()),
         seconds=_START_SECONDS,
     )
-
-
-def store(client: httpx.Client, text: str) -> None:
-    """Store a memory, as its API asks for it while a broker is replaced, and wait until it can be found."""
-    repeated: dict[str, str] = {}
-
-    def sent() -> httpx.Response:
-        answer = client.post("/v1/memories", json={"namespace": "compose", "text": text}, headers=repeated)
-        if answer.json().get("code") == "log_unavailable":
-            repeated["Idempotency-Key"] = answer.json()["idempotency_key"]
-        return answer
-
-    answer = eventually_now(
-        sent, lambda answer: answer.status_code != httpx.codes.SERVICE_UNAVAILABLE, seconds=120
-    )
-    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
-    status = answer.json()["status_url"]
-    eventually_now(
-        lambda: client.get(status).json(),
-        lambda write: write.get("state") == "applied" and write["searchable"],
-        seconds=120,
-    )
-
-
-def found(client: httpx.Client, query: str) -> list[str]:
-    answer = client.post("/v1/search", json={"query": query})
-    assert answer.status_code == httpx.codes.OK, answer.text
-    return [hit["memory"]["text"] for hit in answer.json()["hits"]]
 
 
 def seen_by_prometheus(project: Project) -> dict[str, str]:
