@@ -1,4 +1,4 @@
-"""`python -m benchmarks.load`: two loads to learn the costs from, and one to check what they predict."""
+"""`python -m benchmarks.load`: four loads to learn the costs from, and one to check what they predict."""
 
 import argparse
 import asyncio
@@ -11,15 +11,16 @@ from uuid import uuid4
 
 from benchmarks.load.local_stack import LocalStack, running
 from benchmarks.load.measuring import Applied, Log, apply, cpu_between
-from benchmarks.load.mixtures import CHANGING, LONG, SHORT, Mixture, text
+from benchmarks.load.mixtures import CHANGING, CHECK, LONG, MIDDLE, SHORT, Mixture, text
 from benchmarks.load.open_loop import Outcome, send
-from benchmarks.load.page import page_lines
+from benchmarks.load.page import changes_of, page_lines
 from benchmarks.results import machine, write_page
 from benchmarks.stage import CLOCK, tell
 from soma_cli.benchmark.figures import percentile
 from soma_cli.capacity_planning import costs as capacity_costs
-from soma_cli.capacity_planning.costs import Costs, Linear
+from soma_cli.capacity_planning.costs import Cost, Costs
 from soma_client import AsyncSomaClient, Retrying
+from soma_schemas.producer import MemoryProducer, NewMemory
 
 _HOME = Path("build/load/home")
 _PAGE = Path("docs/capacity/measured.md")
@@ -63,13 +64,16 @@ def _measure(stack: LocalStack, events: int, seconds: float) -> Measured:
             name: _load(stack, log, mixture, count, name)
             for name, mixture, count in (
                 ("short", SHORT, events),
+                ("middle", MIDDLE, events // 2),
                 ("long", LONG, events // 3),
                 ("changing", CHANGING, events // 2),
+                ("check", CHECK, events // 2),
             )
         }
         idle_processors = _idle(stack, seconds)
         searches = asyncio.run(_steps(stack, log, _searching, seconds))
         writes = asyncio.run(_steps(stack, log, _writing, seconds))
+        published = asyncio.run(_published(stack, log, _at_half(writes)["rate"], seconds))
     finally:
         log.close()
     return {
@@ -78,6 +82,7 @@ def _measure(stack: LocalStack, events: int, seconds: float) -> Measured:
         "loads": {name: load.as_json() for name, load in loads.items()},
         "searches": searches,
         "writes": writes,
+        "published": published,
     }
 
 
@@ -105,19 +110,42 @@ async def _steps(stack: LocalStack, log: Log, request: Any, seconds: float) -> l
         ask = request(client)
         await send(ask, 5.0, 2.0, CLOCK)
         for rate in _RATES:
-            used = stack.usage()
-            began = CLOCK.monotonic()
-            outcome = await send(ask, rate, seconds, CLOCK)
-            took = CLOCK.monotonic() - began
-            step = _told(outcome, cpu_between(used, stack.usage()), took)
-            tell(
-                f"  {rate:g}/s: {step['answered_per_second']:.1f}/s answered,"
-                f" p99 {step['milliseconds']['p99']:.0f} ms, late by {step['lateness_p99_ms']:.1f} ms"
-            )
-            found.append(step)
-            if not step["held"]:
+            found.append(await _step(stack, ask, rate, seconds))
+            if not found[-1]["held"]:
                 break
     return found
+
+
+async def _step(stack: LocalStack, ask: Any, rate: float, seconds: float) -> Measured:
+    used = stack.usage()
+    began = CLOCK.monotonic()
+    outcome = await send(ask, rate, seconds, CLOCK)
+    took = CLOCK.monotonic() - began
+    step = _told(outcome, cpu_between(used, stack.usage()), took)
+    tell(
+        f"  {rate:g}/s: {step['answered_per_second']:.1f}/s answered,"
+        f" p99 {step['milliseconds']['p99']:.0f} ms, late by {step['lateness_p99_ms']:.1f} ms"
+    )
+    return step
+
+
+async def _published(stack: LocalStack, log: Log, rate: float, seconds: float) -> Measured:
+    """Publish straight into the log: what a write costs beside what it costs in the API."""
+    random = Random("writes")  # noqa: S311  # as those through the API
+    texts = [text(random, 24) for _ in range(500)]
+    run = uuid4().hex
+    with MemoryProducer(log.settings, tenant="local") as producer:
+
+        async def publish(number: int) -> object:
+            memory = NewMemory(
+                namespace=f"load/published/{number % 50}",
+                key=f"{run}-{number}",
+                text=texts[number % len(texts)],
+            )
+            return await producer.store_async(memory)
+
+        await send(publish, 5.0, 2.0, CLOCK)
+        return await _step(stack, publish, rate, seconds)
 
 
 def _searching(client: AsyncSomaClient) -> Any:
@@ -171,11 +199,15 @@ def _told(outcome: Outcome, cpu: Mapping[str, float], took: float) -> Measured:
 
 
 def costs_of(found: Mapping[str, Any]) -> Costs:
-    """Return the costs that the first two loads and the steps tell."""
-    short, long = (found["loads"][name] for name in ("short", "long"))
+    """Return the costs that all loads but the last, and the steps, tell."""
+    new = [found["loads"][name] for name in ("short", "middle", "long")]
+    changing = found["loads"]["changing"]
 
-    def through(of: Any) -> Linear:
-        return Linear.through((short["text_bytes"], of(short)), (long["text_bytes"], of(long)))
+    def learnt(of: Any) -> Cost:
+        return Cost.measured(
+            [(load["text_bytes"], of(load)) for load in new],
+            (changing["text_bytes"], of(changing), changes_of(changing)),
+        )
 
     searched = _at_half(found["searches"])
     written = _at_half(found["writes"])
@@ -185,29 +217,27 @@ def costs_of(found: Mapping[str, Any]) -> Costs:
         used: float = step["cpu_seconds"][name]
         return max(0.0, used - idle) / int(step["answered"]) * 1e6
 
-    cpu = {
-        name: through(lambda load, name=name: load["cpu_seconds"][name] / load["events"] * 1e6)
-        for name in short["cpu_seconds"]
-    }
-    text_bytes = short["text_bytes"]
     return Costs(
         measured={
             "at": found["at"],
             "machine": f"{found['machine']['cores']} cores, {found['machine']['processor']}, "
             f"{found['machine']['memory_gib']} GiB",
         },
-        cpu_micros_per_event=cpu,
+        cpu_micros_per_event={
+            name: learnt(lambda load, name=name: load["cpu_seconds"][name] / load["events"] * 1e6)
+            for name in changing["cpu_seconds"]
+        },
         worker_micros_per_event={
-            group: through(lambda load, group=group: load["group_seconds"][group] / load["events"] * 1e6)
-            for group in short["group_seconds"]
+            group: learnt(lambda load, group=group: load["group_seconds"][group] / load["events"] * 1e6)
+            for group in changing["group_seconds"]
         },
         cpu_micros_per_search={name: of_one(searched, name) for name in ("api", "postgres")},
-        cpu_micros_per_api_write=max(0.0, of_one(written, "api") - cpu["api"].of(text_bytes)),
-        log_bytes_per_event=through(lambda load: load["growth"]["log"] / load["events"]),
-        history_bytes_per_event=through(lambda load: load["growth"]["history"] / load["events"]),
-        table_bytes_per_memory=through(lambda load: load["growth"]["tables"] / load["new"]),
-        index_bytes_per_memory=through(lambda load: load["growth"]["index"] / load["new"]),
-        index_memory_per_memory=through(lambda load: load["growth"]["index_memory"] / load["new"]),
+        cpu_micros_per_api_write=max(0.0, of_one(written, "api") - of_one(found["published"], "api")),
+        log_bytes_per_event=learnt(lambda load: load["growth"]["log"] / load["events"]),
+        history_bytes_per_event=learnt(lambda load: load["growth"]["history"] / load["events"]),
+        table_bytes_per_memory=learnt(lambda load: load["growth"]["tables"] / load["new"]),
+        index_bytes_per_memory=learnt(lambda load: load["growth"]["index"] / load["new"]),
+        index_memory_per_memory=learnt(lambda load: load["growth"]["index_memory"] / load["new"]),
         process_megabytes=found["idle_megabytes"],
     )
 

@@ -35,6 +35,7 @@ class Volume:
     """What lies where, in bytes.
 
     Attributes:
+        index: Segments of the index, without its write-ahead log, whose size no number of memories changes.
         index_memory: What the process that has the index holds in main memory.
     """
 
@@ -185,7 +186,7 @@ def measure_volume(stack: LocalStack) -> Volume:
         log=stack.bytes_of("kafka/*/data/memory.events-*/*.log"),
         history=history,
         tables=tables,
-        index=stack.bytes_of("vectors/**/*"),
+        index=stack.bytes_of("vectors/**/segments/**/*"),
         index_memory=int(stack.usage()["api"].rss_mb * 1e6),
     )
 

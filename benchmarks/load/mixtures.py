@@ -36,8 +36,11 @@ class Mixture:
 
 
 SHORT = Mixture(words=(12, 36), again=0.0, namespaces=50)
+MIDDLE = Mixture(words=(60, 180), again=0.0, namespaces=50)
 LONG = Mixture(words=(200, 400), again=0.0, namespaces=50)
-CHANGING = Mixture(words=(30, 200), again=0.3, namespaces=400)
+CHANGING = Mixture(words=(60, 180), again=0.4, namespaces=50)
+# Unlike those: texts of other sizes, fewer changes, more namespaces.
+CHECK = Mixture(words=(10, 120), again=0.2, namespaces=400)
 # What is read from.
 MANY = Mixture(words=(12, 60), again=0.0, namespaces=40)
 

@@ -1,10 +1,9 @@
 """The page about a load, written from its results."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from soma_cli.capacity_planning.costs import Costs
-from soma_cli.capacity_planning.sizing import cpu_seconds
+from soma_cli.capacity_planning.costs import Cost, Costs
 
 _MILLION = 1e6
 
@@ -21,13 +20,13 @@ def page_lines(found: Mapping[str, Any], costs: Costs) -> Iterator[str]:
     yield ""
     yield "## Events as fast as the log takes them"
     yield ""
-    yield "| load | events | text | published | applied to PostgreSQL | searchable |"
-    yield "|-|-|-|-|-|-|"
+    yield "| load | events | changes | text | published | applied to PostgreSQL | searchable |"
+    yield "|-|-|-|-|-|-|-|"
     for name, load in found["loads"].items():
         events = load["events"]
         rates = [events / seconds for seconds in load["group_seconds"].values()]
         yield (
-            f"| {name} | {events:,} | {load['text_bytes']:,.0f} bytes | "
+            f"| {name} | {events:,} | {changes_of(load):.0%} | {load['text_bytes']:,.0f} bytes | "
             f"{events / load['published_seconds']:,.0f}/s | "
             + " | ".join(f"{rate:,.0f}/s" for rate in rates)
             + " |"
@@ -35,14 +34,13 @@ def page_lines(found: Mapping[str, Any], costs: Costs) -> Iterator[str]:
     yield ""
     yield "One worker for each store, six partitions, everything on the same cores."
     yield ""
-    yield "## Processor time of an event, and what is predicted"
+    yield "## What an event costs, and what is predicted"
     yield ""
-    yield "Learnt from the loads `short` and `long`; `changing` shows how good a prediction is."
+    yield "Learnt from the loads before `check`; `check` shows how good a prediction is."
     yield ""
-    check = found["loads"]["changing"]
-    yield "| | short | long | changing, predicted | changing, measured | ratio |"
-    yield "|-|-|-|-|-|-|"
-    yield from _compared(found, costs, check)
+    yield "| | short | middle | long | changing | check, predicted | check, measured | ratio |"
+    yield "|-|-|-|-|-|-|-|-|"
+    yield from _compared(found, costs)
     yield ""
     yield "## Requests at set times"
     yield ""
@@ -81,27 +79,40 @@ def page_lines(found: Mapping[str, Any], costs: Costs) -> Iterator[str]:
         yield f"| {what} | {sizes} |"
 
 
-def _compared(found: Mapping[str, Any], costs: Costs, check: Mapping[str, Any]) -> Iterator[str]:
-    short, long = found["loads"]["short"], found["loads"]["long"]
-    predicted = cpu_seconds(check["events"], check["text_bytes"], costs)
-    for name, seconds in predicted.items():
-        measured = check["cpu_seconds"][name]
-        micros = [load["cpu_seconds"][name] / load["events"] * 1e6 for load in (short, long)]
-        yield (
-            f"| processor time, {name} | {micros[0]:,.0f} us | {micros[1]:,.0f} us | {seconds:,.2f} s | "
-            f"{measured:,.2f} s | {measured / seconds if seconds else 0:.2f} |"
+def changes_of(load: Mapping[str, Any]) -> float:
+    """Return the share of events of a load that change a memory which is there."""
+    return 1.0 - float(load["new"]) / float(load["events"])
+
+
+def _compared(found: Mapping[str, Any], costs: Costs) -> Iterator[str]:
+    """Return rows: of each cost what it was in each load, and what it would be in the last."""
+    for name, cost in costs.cpu_micros_per_event.items():
+        yield _row(
+            found,
+            f"processor time of an event, {name}, us",
+            cost,
+            lambda load, name=name: load["cpu_seconds"][name] / load["events"] * 1e6,
         )
-    size = check["text_bytes"]
+    for group, cost in costs.worker_micros_per_event.items():
+        yield _row(
+            found,
+            f"time of a worker of {group} for an event, us",
+            cost,
+            lambda load, group=group: load["group_seconds"][group] / load["events"] * 1e6,
+        )
     for what, cost, place, of in (
-        ("log, bytes", costs.log_bytes_per_event, "log", "events"),
-        ("history, bytes", costs.history_bytes_per_event, "history", "events"),
-        ("tables, bytes", costs.table_bytes_per_memory, "tables", "new"),
-        ("index on disk, bytes", costs.index_bytes_per_memory, "index", "new"),
-        ("index in memory, bytes", costs.index_memory_per_memory, "index_memory", "new"),
+        ("log, bytes of an event", costs.log_bytes_per_event, "log", "events"),
+        ("history, bytes of an event", costs.history_bytes_per_event, "history", "events"),
+        ("tables, bytes of a memory", costs.table_bytes_per_memory, "tables", "new"),
+        ("index on disk, bytes of a memory", costs.index_bytes_per_memory, "index", "new"),
+        ("index in memory, bytes of a memory", costs.index_memory_per_memory, "index_memory", "new"),
     ):
-        each = [load["growth"][place] / load[of] for load in (short, long)]
-        total, measured = cost.of(size) * check[of], check["growth"][place]
-        yield (
-            f"| {what} | {each[0]:,.0f} | {each[1]:,.0f} | {total:,.0f} | {measured:,.0f} | "
-            f"{measured / total if total else 0:.2f} |"
-        )
+        yield _row(found, what, cost, lambda load, place=place, of=of: load["growth"][place] / load[of])
+
+
+def _row(found: Mapping[str, Any], what: str, cost: Cost, of: Callable[..., float]) -> str:
+    *learnt, check = found["loads"].values()
+    predicted, measured = cost.of(check["text_bytes"], changes_of(check)), of(check)
+    ratio = f"{measured / predicted:.2f}" if predicted else "-"
+    told = " | ".join(f"{value:,.0f}" for value in (*map(of, learnt), predicted, measured))
+    return f"| {what} | {told} | {ratio} |"

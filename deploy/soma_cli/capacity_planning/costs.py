@@ -1,36 +1,53 @@
 """The measured costs of events, memories and searches; `make load` measures them and writes `costs.json`."""
 
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict
-
-KILOBYTE = 1000
+from pydantic import BaseModel, ConfigDict, Field
 
 
-class Linear(BaseModel):
-    """A cost that grows with the text of a memory, as a straight line.
+class Cost(BaseModel):
+    """A cost that grows with the text of a memory, and with the share of events that change a memory.
 
     Attributes:
-        base: Of a memory without text.
-        per_kilobyte: More for each 1,000 bytes of text.
+        points: What was measured of new memories, each a size of the text in bytes and a cost, by size.
+            Between two, and beyond the outer ones, the cost lies on the line through the two nearest.
+        more_by_changes: By which share the cost grows where all events are changes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base: float
-    per_kilobyte: float
+    points: tuple[tuple[float, float], ...] = Field(min_length=2)
+    more_by_changes: float = Field(0.0, ge=0.0)
 
-    def of(self, text_bytes: float) -> float:
-        """Return the cost for a text of so many bytes."""
-        return self.base + self.per_kilobyte * text_bytes / KILOBYTE
+    def of(self, text_bytes: float, changes: float = 0.0) -> float:
+        """Return the cost for a text of so many bytes, where this share of events are changes."""
+        number = bisect(self.points, text_bytes, 1, len(self.points) - 1, key=lambda point: point[0])
+        (small, cheap), (large, dear) = self.points[number - 1 : number + 1]
+        cost = cheap + (dear - cheap) * (text_bytes - small) / (large - small)
+        return max(0.0, cost) * (1.0 + self.more_by_changes * changes)
 
     @classmethod
-    def through(cls, one: tuple[float, float], other: tuple[float, float]) -> "Linear":
-        """Return the line through two measurements, each a size in bytes and a cost; none falls."""
-        (small, cheap), (large, dear) = sorted((one, other))
-        slope = max(0.0, (dear - cheap) / (large - small) * KILOBYTE)
-        return cls(base=max(0.0, cheap - slope * small / KILOBYTE), per_kilobyte=slope)
+    def measured(
+        cls, new: Iterable[tuple[float, float]], changing: tuple[float, float, float] | None = None
+    ) -> "Cost":
+        """Return the cost through measurements; none falls with the size.
+
+        Args:
+            new: Of loads of new memories: sizes of texts in bytes, and costs.
+            changing: Of a load with changes: the size, the cost, and the share of changes above 0.
+        """
+        points: list[tuple[float, float]] = []
+        for size, cost in sorted(new):
+            points.append((size, max(cost, points[-1][1] if points else 0.0)))
+        cost_of_new = cls(points=tuple(points))
+        if changing is None:
+            return cost_of_new
+        size, cost, share = changing
+        without = cost_of_new.of(size)
+        more = max(0.0, cost / without - 1.0) / share if without > 0.0 else 0.0
+        return cls(points=tuple(points), more_by_changes=more)
 
 
 class Costs(BaseModel):
@@ -45,7 +62,7 @@ class Costs(BaseModel):
         log_bytes_per_event: On the disk of one broker, compressed.
         history_bytes_per_event: In PostgreSQL.
         table_bytes_per_memory: In PostgreSQL, with indexes.
-        index_bytes_per_memory: On the disk of the vector index.
+        index_bytes_per_memory: On the disk of the vector index, without its write-ahead log.
         index_memory_per_memory: Bytes of main memory that the index takes for a memory.
         process_megabytes: Main memory of each component without data.
     """
@@ -53,15 +70,15 @@ class Costs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     measured: Mapping[str, str]
-    cpu_micros_per_event: Mapping[str, Linear]
-    worker_micros_per_event: Mapping[str, Linear]
+    cpu_micros_per_event: Mapping[str, Cost]
+    worker_micros_per_event: Mapping[str, Cost]
     cpu_micros_per_search: Mapping[str, float]
     cpu_micros_per_api_write: float
-    log_bytes_per_event: Linear
-    history_bytes_per_event: Linear
-    table_bytes_per_memory: Linear
-    index_bytes_per_memory: Linear
-    index_memory_per_memory: Linear
+    log_bytes_per_event: Cost
+    history_bytes_per_event: Cost
+    table_bytes_per_memory: Cost
+    index_bytes_per_memory: Cost
+    index_memory_per_memory: Cost
     process_megabytes: Mapping[str, float]
 
 

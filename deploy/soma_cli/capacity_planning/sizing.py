@@ -1,7 +1,6 @@
 """From a load to partitions, processes, processors, memory and disk."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soma_cli.capacity_planning.costs import Costs
@@ -28,7 +27,7 @@ class Load:
         peak: So many times the average at the busiest minute; processes and partitions are planned for it.
         searches_per_second: At the busiest minute.
         text_bytes: Of a memory, on average.
-        again: The share of events that change a memory which is there.
+        changes: The share of events that change a memory which is there.
         retention_days: How long a memory lives.
         log_days: How long the log keeps an event.
         history_days: How long the history keeps an event.
@@ -39,7 +38,7 @@ class Load:
     peak: float
     searches_per_second: float
     text_bytes: float
-    again: float
+    changes: float
     retention_days: float
     log_days: float
     history_days: float
@@ -53,7 +52,7 @@ class Load:
     @property
     def memories(self) -> float:
         """How many memories are there at once."""
-        return self.events_per_second * (1 - self.again) * self.retention_days * DAY_SECONDS
+        return self.events_per_second * (1 - self.changes) * self.retention_days * DAY_SECONDS
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,8 @@ class Plan:
 def plan(load: Load, costs: Costs) -> Plan:
     """Return what a load needs by the costs that were measured."""
     size, peak, memories = load.text_bytes, load.peak_events, load.memories
-    micros = {name: cost.of(size) for name, cost in costs.worker_micros_per_event.items()}
+    changes = load.changes
+    micros = {name: cost.of(size, changes) for name, cost in costs.worker_micros_per_event.items()}
     workers = {name: _processes(peak * cost) for name, cost in micros.items()}
     # Two for each worker: a group can grow to twice as many without a migration.
     partitions = _rounded(max(_FEWEST_PARTITIONS, 2 * max(workers.values())))
@@ -103,13 +103,17 @@ def plan(load: Load, costs: Costs) -> Plan:
     engine = searches.get("api", 0.0) * _ENGINE_SHARE
     api = searches.get("api", 0.0) - engine + peak * costs.cpu_micros_per_api_write
     replicas = max(2, _processes(api))
-    cpu = {name: peak * cost.of(size) for name, cost in costs.cpu_micros_per_event.items()}
-    log = load.events_per_second * load.log_days * DAY_SECONDS * costs.log_bytes_per_event.of(size)
-    history_bytes = costs.history_bytes_per_event.of(size)
+    cpu = {name: peak * cost.of(size, changes) for name, cost in costs.cpu_micros_per_event.items()}
+    log_bytes = costs.log_bytes_per_event.of(size, changes)
+    log = load.events_per_second * load.log_days * DAY_SECONDS * log_bytes
+    history_bytes = costs.history_bytes_per_event.of(size, changes)
     history = load.events_per_second * load.history_days * DAY_SECONDS * history_bytes
-    tables = memories * costs.table_bytes_per_memory.of(size)
-    index_disk = memories * costs.index_bytes_per_memory.of(size)
-    index_memory = memories * costs.index_memory_per_memory.of(size)
+    table_bytes = costs.table_bytes_per_memory.of(size, changes)
+    tables = memories * table_bytes
+    index_bytes = costs.index_bytes_per_memory.of(size, changes)
+    index_disk = memories * index_bytes
+    index_memory_bytes = costs.index_memory_per_memory.of(size, changes)
+    index_memory = memories * index_memory_bytes
     base = costs.process_megabytes
 
     def worker(name: str, group: str) -> Need:
@@ -132,8 +136,7 @@ def plan(load: Load, costs: Costs) -> Plan:
                 _processors(cpu["kafka"] * load.replication),
                 _memory(base["kafka"] * load.replication),
                 log * load.replication / GIB / DISK_USABLE,
-                f"{load.log_days:g} days of {costs.log_bytes_per_event.of(size):,.0f} bytes, "
-                f"{load.replication} copies",
+                f"{load.log_days:g} days of {log_bytes:,.0f} bytes, {load.replication} copies",
             ),
             Need(
                 "postgres",
@@ -141,7 +144,7 @@ def plan(load: Load, costs: Costs) -> Plan:
                 _processors(cpu["postgres"] + searches.get("postgres", 0.0)),
                 _memory(base["postgres"]) + 0.25 * tables / GIB,
                 (tables + history) / GIB / DISK_USABLE,
-                f"{memories:,.0f} memories of {costs.table_bytes_per_memory.of(size):,.0f} bytes and "
+                f"{memories:,.0f} memories of {table_bytes:,.0f} bytes and "
                 f"{load.history_days:g} days of history of {history_bytes:,.0f} bytes; "
                 "a quarter of the tables in memory",
             ),
@@ -151,8 +154,8 @@ def plan(load: Load, costs: Costs) -> Plan:
                 _processors(engine),
                 index_memory / GIB / DISK_USABLE,
                 index_disk / GIB / DISK_USABLE,
-                f"{memories:,.0f} memories of {costs.index_memory_per_memory.of(size):,.0f} bytes of memory "
-                f"and {costs.index_bytes_per_memory.of(size):,.0f} of disk; its half of the searches",
+                f"{memories:,.0f} memories of {index_memory_bytes:,.0f} bytes of memory "
+                f"and {index_bytes:,.0f} of disk; its half of the searches",
             ),
             worker("worker-postgres", "soma-postgres"),
             worker("worker-vectors", "soma-vectors"),
@@ -167,13 +170,6 @@ def plan(load: Load, costs: Costs) -> Plan:
             ),
         ),
     )
-
-
-def cpu_seconds(load_events: float, text_bytes: float, costs: Costs) -> Mapping[str, float]:
-    """Return how much processor time each component takes for so many events."""
-    return {
-        name: load_events * cost.of(text_bytes) / 1e6 for name, cost in costs.cpu_micros_per_event.items()
-    }
 
 
 def _processes(micros_per_second: float) -> int:

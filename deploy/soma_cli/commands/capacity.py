@@ -104,7 +104,7 @@ def capacity(
         peak=peak,
         searches_per_second=searches_per_second,
         text_bytes=text_bytes,
-        again=changes,
+        changes=changes,
         retention_days=retention,
         log_days=log_days,
         history_days=retention if history_days is None else history_days,
