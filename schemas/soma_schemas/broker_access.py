@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from soma_schemas.broker_tokens import not_accepted, refusal_of_token
 from soma_schemas.clock import SystemClock
 from soma_schemas.refusals import BROKERS, AccessError, tls_refusal
 from soma_schemas.settings import KafkaSettings, SecurityProtocol
@@ -49,10 +50,22 @@ def tls_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
     )
 
 
-def refusal_of(error: KafkaError) -> AccessError | None:
-    """Return what an error of a Kafka client means where it tells that we are not let in; otherwise None."""
-    if error.code() in _AUTHENTICATION:
+def login_refusal(kafka: KafkaSettings) -> AccessError:
+    """Return what it means that brokers refuse who we say we are; blocks where a token endpoint is asked."""
+    if kafka.oauth_token_url is None:
         return BROKERS.credentials_refused()
+    return refusal_of_token(kafka) or not_accepted()
+
+
+def refusal_of(error: KafkaError, kafka: KafkaSettings) -> AccessError | None:
+    """Return what an error of a Kafka client means where it tells that we are not let in; otherwise None.
+
+    Args:
+        error: What the client raised, or told.
+        kafka: With which it was made; where tokens are shown, their endpoint is asked, which takes seconds.
+    """
+    if error.code() in _AUTHENTICATION:
+        return login_refusal(kafka)
     if error.code() in _AUTHORIZATION:
         return BROKERS.not_allowed(f"what it asked for ({error.name()})")
     if error.code() == KafkaError._SSL:  # noqa: SLF001  # see above
@@ -75,6 +88,8 @@ def broker_refusal(kafka: KafkaSettings) -> AccessError | None:
         refusal = refusal_at(BROKERS, host.strip("[]"), int(port), context, speaks_plainly=_is_plain_broker)
         if refusal is not None:
             return refusal
+    if kafka.oauth_token_url is not None and (refusal := refusal_of_token(kafka)) is not None:
+        return refusal
     return _refusal_when_asked(kafka)
 
 
@@ -91,7 +106,7 @@ def _refusal_when_asked(kafka: KafkaSettings) -> AccessError | None:
     told: list[AccessError] = []
 
     def note(error: KafkaError) -> None:
-        refusal = refusal_of(error)
+        refusal = refusal_of(error, kafka)
         if refusal is not None:
             told.append(refusal)
 

@@ -10,7 +10,10 @@ SomaError
     ├── ClientCertificateError  it does not take our certificate, or wants one
     ├── TlsFailedError          TLS fails, for a reason that nobody tells
     ├── CredentialsRefusedError it does not take our name and password, or our key
-    └── NotAllowedError         it knows us, and we have no right to what we asked for
+    ├── NotAllowedError         it knows us, and we have no right to what we asked for
+    ├── TokenEndpointAwayError  who would give us a token for it does not answer
+    ├── TokenClientRefusedError who would give us a token for it does not take our id and secret
+    └── TokenNotAcceptedError   it does not take the token that we were given
 
 Every library under us quotes OpenSSL or BoringSSL, so their words are looked for in one place.
 """
@@ -85,6 +88,24 @@ class NotAllowedError(AccessError):
     """The service knows us, and we have no right to what we asked for."""
 
     code = "not_allowed"
+
+
+class TokenEndpointAwayError(AccessError):
+    """Who would give this process a token for the service does not answer, or not with one."""
+
+    code = "token_endpoint_away"
+
+
+class TokenClientRefusedError(AccessError):
+    """Who would give this process a token for the service does not take its id and secret, or its scope."""
+
+    code = "token_client_refused"
+
+
+class TokenNotAcceptedError(AccessError):
+    """The service does not take the token that this process was given."""
+
+    code = "token_not_accepted"
 
 
 class Hop(NamedTuple):
@@ -184,6 +205,15 @@ BROKERS = Hop(
     "SOMA_KAFKA__SSL_CERTIFICATE_FILE",
     "SOMA_KAFKA__SASL_USERNAME and SOMA_KAFKA__SASL_PASSWORD",
     "Grant the user the ACLs of its process",
+)
+TOKENS = Hop(
+    "the token endpoint",
+    "SOMA_KAFKA__OAUTH_TOKEN_URL",
+    "the scheme of SOMA_KAFKA__OAUTH_TOKEN_URL",
+    "SOMA_KAFKA__OAUTH_CA_FILE",
+    None,
+    "SOMA_KAFKA__OAUTH_CLIENT_ID and SOMA_KAFKA__OAUTH_CLIENT_SECRET",
+    "Give the client the scope for it",
 )
 REGISTRY = Hop(
     "the schema registry",

@@ -127,6 +127,13 @@ class SecurityProtocol(StrEnum):
     SASL_SSL = "SASL_SSL"
 
 
+def _token_url(value: str) -> str:
+    address = urlsplit(web_address(value))
+    if address.scheme != "https":
+        raise ValueError("a secret is sent there: it has to begin with `https://`")
+    return value
+
+
 class KafkaSettings(SettingsGroup):
     """The addresses of the brokers, and the credentials."""
 
@@ -139,6 +146,19 @@ class KafkaSettings(SettingsGroup):
     )
     sasl_username: str | None = Field(None, description="User for SCRAM-SHA-512, with SASL_SSL.")
     sasl_password: SecretStr | None = Field(None, description="Its password.")
+    oauth_token_url: Annotated[str, AfterValidator(_token_url)] | None = Field(
+        None,
+        description="Token endpoint of an OpenID provider, with SASL_SSL and instead of a user: brokers are "
+        "shown tokens that it gives to this client (OAUTHBEARER, client credentials).",
+    )
+    oauth_client_id: str | None = Field(None, description="The client's id there.")
+    oauth_client_secret: SecretStr | None = Field(None, description="Its secret.")
+    oauth_scope: str | None = Field(
+        None, description="Scopes that tokens are asked for, separated by spaces. Default: the provider's."
+    )
+    oauth_ca_file: PemFile | None = Field(
+        None, description="PEM file of the CA of the token endpoint. Default: the public CAs."
+    )
     ssl_ca_file: PemFile | None = Field(
         None, description="PEM file of the CA of the brokers. Default: the public CAs."
     )
@@ -149,13 +169,23 @@ class KafkaSettings(SettingsGroup):
 
     @model_validator(mode="after")
     def _credentials_fit_the_protocol(self) -> "KafkaSettings":
-        if self.security_protocol is SecurityProtocol.SASL_SSL and (
-            self.sasl_username is None or self.sasl_password is None
-        ):
-            raise ValueError("SASL_SSL wants sasl_username and sasl_password")
-        if self.security_protocol is not SecurityProtocol.SASL_SSL and self.sasl_password is not None:
+        user = (self.sasl_username, self.sasl_password)
+        client = (self.oauth_token_url, self.oauth_client_id, self.oauth_client_secret)
+        if self.security_protocol is SecurityProtocol.SASL_SSL and (None in user) == (None in client):
+            raise ValueError(
+                "SASL_SSL wants sasl_username and sasl_password, or oauth_token_url, oauth_client_id and "
+                "oauth_client_secret"
+            )
+        used = self.security_protocol is SecurityProtocol.SASL_SSL
+        if not used and self.sasl_password is not None:
             raise ValueError(
                 "sasl_password is set, but security_protocol is not SASL_SSL: it would not be used"
+            )
+        if any(each is not None for each in (*client, self.oauth_scope, self.oauth_ca_file)) and (
+            not used or None in client
+        ):
+            raise ValueError(
+                "oauth_token_url, oauth_client_id and oauth_client_secret come together, with SASL_SSL"
             )
         if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
             raise ValueError("ssl_certificate_file and ssl_key_file come together")
@@ -182,6 +212,16 @@ class KafkaSettings(SettingsGroup):
             config["sasl.mechanism"] = "SCRAM-SHA-512"
             config["sasl.username"] = self.sasl_username
             config["sasl.password"] = self.sasl_password.get_secret_value()
+        if self.oauth_client_id is not None and self.oauth_client_secret is not None:
+            config["sasl.mechanism"] = "OAUTHBEARER"
+            config["sasl.oauthbearer.method"] = "oidc"
+            config["sasl.oauthbearer.token.endpoint.url"] = str(self.oauth_token_url)
+            config["sasl.oauthbearer.client.id"] = self.oauth_client_id
+            config["sasl.oauthbearer.client.secret"] = self.oauth_client_secret.get_secret_value()
+            # Its own libcurl does not know where this system has the public CAs.
+            config["https.ca.location"] = str(self.oauth_ca_file or "probe")
+            if self.oauth_scope is not None:
+                config["sasl.oauthbearer.scope"] = self.oauth_scope
         if self.ssl_ca_file is not None:
             config["ssl.ca.location"] = str(self.ssl_ca_file)
         if self.ssl_certificate_file is not None and self.ssl_key_file is not None:

@@ -27,6 +27,7 @@ from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topics import TOPICS, Topic
 
 _TIMEOUT_SECONDS = 30.0
+_FIRST_LOOK_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = 0.1
 _NOT_KNOWN_YET = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE}
 
@@ -82,10 +83,22 @@ def cluster_of(admin: AdminClient, timeout_seconds: float = _TIMEOUT_SECONDS) ->
         BrokerError: The brokers cannot be reached or refuse to tell.
         BrokerAccessError: They do not let this process in.
     """
+    kafka = admin.kafka if isinstance(admin, BrokerAdmin) else None
+    clock = SystemClock()
+    began = clock.monotonic()
+    # Brokers that do not let this process in leave it without an answer: soon they are asked why.
+    first = timeout_seconds if kafka is None else min(timeout_seconds, _FIRST_LOOK_SECONDS)
     try:
-        return admin.list_topics(timeout=timeout_seconds)
+        return admin.list_topics(timeout=first)
     except KafkaException as error:
-        raise broker_error(error, admin.kafka if isinstance(admin, BrokerAdmin) else None) from error
+        told = broker_error(error, kafka)
+        left = timeout_seconds - (clock.monotonic() - began)
+        if kafka is None or isinstance(told, BrokerAccessError) or left <= 0:
+            raise told from error
+    try:
+        return admin.list_topics(timeout=left)
+    except KafkaException as error:
+        raise broker_error(error) from error
 
 
 def log_in_force(
@@ -227,7 +240,8 @@ def broker_error(error: KafkaException, kafka: KafkaSettings | None = None) -> B
         kafka: The brokers, who are asked why where the error does not tell. That takes seconds.
     """
     cause = error.args[0]
-    refusal = refusal_of(cause) if isinstance(cause, KafkaError) else None
+    asked = kafka or KafkaSettings()
+    refusal = refusal_of(cause, asked) if isinstance(cause, KafkaError) else None
     if refusal is None and kafka is not None:
         refusal = broker_refusal(kafka)
     if refusal is not None:

@@ -19,7 +19,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
 from faust.types import StreamT
 from mode.utils.locks import Event
 
-from soma_schemas.broker_access import tls_context
+from soma_schemas.broker_access import login_refusal, tls_context
 from soma_schemas.clock import Clock
 from soma_schemas.moments import of_timestamp
 from soma_schemas.refusals import BROKERS
@@ -42,6 +42,7 @@ from soma_streams.metrics import (
     SinkMetrics,
 )
 from soma_streams.settings import DeliverySettings
+from soma_streams.token_provider import TokenProvider
 from soma_streams.transport import (
     BatchSchema,
     Consumer,
@@ -123,13 +124,14 @@ class ConsumerGroup:
         self._availability = StoreAvailability.AVAILABLE
         self._running = False
         self._consumer: Consumer | None = None
+        self._kafka = kafka
         self._log = structlog.get_logger("soma_streams.consumer_group").bind(group=group, topic=topic)
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
         self._app = faust.App(
             group,
             **app_settings(kafka.bootstrap_servers),
-            broker_credentials=_credentials(kafka),
+            broker_credentials=_credentials(kafka, clock),
             broker_session_timeout=delivery.session_timeout.total_seconds(),
             broker_heartbeat_interval=delivery.session_timeout.total_seconds() / 10,
             broker_max_poll_interval=_MAX_POLL_INTERVAL_SECONDS,
@@ -210,7 +212,7 @@ class ConsumerGroup:
                 self._log.info("consumer_group_started")
                 await self._until_ended(stop)
         except _REFUSALS as error:
-            raise _refusal_of(error) from error
+            raise await asyncio.to_thread(_refusal_of, error, self._kafka) from error
         finally:
             self._running = False
             await to_the_end(self._leave())
@@ -322,17 +324,19 @@ class ConsumerGroup:
         )
 
 
-def _refusal_of(error: Exception) -> BrokerAccessError:
-    """Return what aiokafka's refusal means: it does not try again by itself."""
+def _refusal_of(error: Exception, kafka: KafkaSettings) -> BrokerAccessError:
+    """Return what aiokafka's refusal means: it does not try again by itself. Blocks."""
     if isinstance(error, (AuthenticationFailedError, SaslAuthenticationFailed)):
-        return BrokerAccessError.of(BROKERS.credentials_refused())
+        return BrokerAccessError.of(login_refusal(kafka))
     return BrokerAccessError.of(BROKERS.not_allowed(f"what it asked for ({type(error).__name__})"))
 
 
-def _credentials(kafka: KafkaSettings) -> "faust.auth.Credentials | None":
+def _credentials(kafka: KafkaSettings, clock: Clock) -> "faust.auth.Credentials | None":
     context = tls_context(kafka)
     if context is None:
         return None
+    if kafka.oauth_token_url is not None:
+        return faust.OAuthCredentials(oauth_cb=TokenProvider(kafka, clock), ssl_context=context)
     if kafka.sasl_username is not None and kafka.sasl_password is not None:
         return faust.SASLCredentials(
             mechanism="SCRAM-SHA-512",

@@ -221,7 +221,7 @@ class GroupOnBrokers:
 
     def refusal(self, error: Exception) -> BrokerAccessError | None:
         """Return why the brokers do not let this process in; None where that is not why. Blocks."""
-        known = refusal_of(error.args[0]) if isinstance(error, KafkaException) else None
+        known = refusal_of(error.args[0], self._kafka) if isinstance(error, KafkaException) else None
         refusal = known or broker_refusal(self._kafka)
         return None if refusal is None else BrokerAccessError.of(refusal)
 

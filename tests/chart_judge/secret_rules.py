@@ -167,5 +167,7 @@ def nothing_is_encrypted_on_paper_alone(rendered: Rendered) -> Iterator[Check]:
         secrets, files = handed_over(pod, container)
         for name in authorities:
             yield check(pod.name, environment.get(name) in files, f"{name} is no file that it has")
-        kept = {"SOMA_KAFKA__SASL_PASSWORD", "SOMA_POSTGRES__PASSWORD"} & names_of(process)
+        by_token = "SOMA_KAFKA__OAUTH_TOKEN_URL" in environment
+        shown = "SOMA_KAFKA__OAUTH_CLIENT_SECRET" if by_token else "SOMA_KAFKA__SASL_PASSWORD"
+        kept = {shown, "SOMA_POSTGRES__PASSWORD"} & names_of(process)
         yield check(pod.name, kept <= secrets, f"it lacks {sorted(kept - secrets)}")

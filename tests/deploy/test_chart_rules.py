@@ -292,7 +292,7 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
     },
     "every process would start": {
         "no number": ("small", variable("-api", "SOMA_API__MAX_BODY_BYTES", "1.6777216e+07")),
-        "half a login": ("gateway", variable("-api", "SOMA_KAFKA__SASL_USERNAME", None)),
+        "half a login": ("gateway", variable("-api", "SOMA_KAFKA__OAUTH_CLIENT_ID", None)),
         "no address": ("small", variable("-lag", "SOMA_KAFKA__BOOTSTRAP_SERVERS", "kafka")),
     },
     "every command is there": {

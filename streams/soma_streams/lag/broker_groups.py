@@ -17,9 +17,11 @@ from aiokafka.protocol.commit import OffsetFetchRequest  # type: ignore[import-u
 from aiokafka.protocol.metadata import MetadataRequest  # type: ignore[import-untyped]
 
 from soma_schemas.broker_access import tls_context
+from soma_schemas.clock import SystemClock
 from soma_schemas.settings import KafkaSettings
 from soma_schemas.topic_admin import BrokerError
 from soma_streams.lag.facts import GroupSeen, GroupsSeen, Member, Place
+from soma_streams.token_provider import TokenProvider
 
 _TIMEOUT_SECONDS = 5.0
 _GROUPS_AT_ONCE = 100
@@ -128,6 +130,7 @@ class BrokerGroups:
     def _open(self) -> AIOKafkaClient:
         kafka = self._kafka
         password = kafka.sasl_password
+        tokens = None if kafka.oauth_token_url is None else TokenProvider(kafka, SystemClock())
         return AIOKafkaClient(
             bootstrap_servers=kafka.bootstrap_servers,
             client_id="soma-lag",
@@ -135,7 +138,8 @@ class BrokerGroups:
             metadata_max_age_ms=_NEVER_MS,
             security_protocol=kafka.security_protocol.value,
             ssl_context=tls_context(kafka),
-            sasl_mechanism="SCRAM-SHA-512",
+            sasl_mechanism="SCRAM-SHA-512" if tokens is None else "OAUTHBEARER",
+            sasl_oauth_token_provider=tokens,
             sasl_plain_username=kafka.sasl_username,
             sasl_plain_password=None if password is None else password.get_secret_value(),
         )

@@ -12,10 +12,13 @@ from soma_schemas.configuration import as_environment, load, variable_name
 
 CANARY = "a-canary-of-more-than-thirty-two-characters"
 # Which settings secrets need beside them.
+BY_PASSWORD = {"SOMA_KAFKA__SASL_USERNAME": "somebody", "SOMA_KAFKA__SASL_PASSWORD": CANARY}
+BY_TOKEN = {
+    "SOMA_KAFKA__OAUTH_TOKEN_URL": "https://127.0.0.1:1/token",
+    "SOMA_KAFKA__OAUTH_CLIENT_ID": "somebody",
+}
 BESIDE = {
     "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
-    "SOMA_KAFKA__SASL_USERNAME": "somebody",
-    "SOMA_KAFKA__SASL_PASSWORD": CANARY,
     # Ports on which nobody listens.
     "SOMA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
     "SOMA_REGISTRY__URL": "http://127.0.0.1:1",
@@ -27,7 +30,8 @@ USER_OF_THE_REGISTRY = {"SOMA_REGISTRY__USERNAME": "somebody"}
 
 def beside(name: str) -> dict[str, str]:
     """Return what a secret's setting needs beside it."""
-    return BESIDE | (USER_OF_THE_REGISTRY if name == "SOMA_REGISTRY__PASSWORD" else {})
+    kafka = BY_TOKEN if name == "SOMA_KAFKA__OAUTH_CLIENT_SECRET" else BY_PASSWORD
+    return BESIDE | kafka | (USER_OF_THE_REGISTRY if name == "SOMA_REGISTRY__PASSWORD" else {})
 
 
 def secrets_of(part: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -62,6 +66,7 @@ def test_every_kind_of_secret_is_tried() -> None:
         "SOMA_API__CURSOR_SECRET",
         "SOMA_API__RATE_LIMIT_STORE",
         "SOMA_EMBEDDER__API_KEY",
+        "SOMA_KAFKA__OAUTH_CLIENT_SECRET",
         "SOMA_KAFKA__SASL_PASSWORD",
         "SOMA_NEXT_EMBEDDER__API_KEY",
         "SOMA_POSTGRES__PASSWORD",
@@ -154,6 +159,7 @@ def test_an_address_with_a_secret_in_it_is_refused_without_telling_it(url: str, 
 def test_what_meets_nobody_tells_no_secret(command: list[str], soma: Soma) -> None:
     environment = {
         **BESIDE,
+        **BY_PASSWORD,
         # A registry is logged in to in one way.
         **USER_OF_THE_REGISTRY,
         **{name: holding(name) for name in EVERY_SECRET if name != "SOMA_REGISTRY__TOKEN"},

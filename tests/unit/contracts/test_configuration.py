@@ -27,6 +27,17 @@ PASSWORD = {
     "SOMA_KAFKA__SASL_PASSWORD": "hunter2",
 }
 
+SASL = {"security_protocol": "SASL_SSL"}
+OAUTH = {
+    "oauth_token_url": "https://login.example.com/token",
+    "oauth_client_id": "soma-api",
+    "oauth_client_secret": "hunter2",
+}
+
+
+def without(values: dict[str, str], name: str) -> dict[str, str]:
+    return {each: value for each, value in values.items() if each != name}
+
 
 def test_the_environment_wins_over_secret_files_and_those_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "soma.toml"
@@ -180,6 +191,43 @@ def test_every_setting_says_what_it_does(process: type[ProcessSettings]) -> None
     assert undescribed == []
 
 
+def test_kafka_clients_ask_for_tokens_as_the_settings_say(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("-----BEGIN CERTIFICATE-----")
+    values = SASL | OAUTH | {"oauth_scope": "log:write", "oauth_ca_file": str(authority)}
+
+    plain = KafkaSettings.model_validate(SASL | OAUTH).librdkafka()
+    config = KafkaSettings.model_validate(values).librdkafka()
+
+    assert config == plain | {"sasl.oauthbearer.scope": "log:write", "https.ca.location": str(authority)}
+    assert plain == {
+        "bootstrap.servers": "127.0.0.1:9092",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "https://login.example.com/token",
+        "sasl.oauthbearer.client.id": "soma-api",
+        "sasl.oauthbearer.client.secret": "hunter2",
+        "https.ca.location": "probe",
+    }
+
+
+def test_a_client_secret_in_a_file_is_read_again_whenever_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "SOMA_KAFKA__OAUTH_CLIENT_SECRET").write_text("first")
+    environment = {
+        "SOMA_SECRETS_DIR": str(tmp_path),
+        "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "SOMA_KAFKA__OAUTH_TOKEN_URL": "https://login.example.com/token",
+        "SOMA_KAFKA__OAUTH_CLIENT_ID": "soma-api",
+    }
+    kafka = load(PublishingSettings, environment=environment).settings.kafka
+    before = fingerprint(kafka)
+    (tmp_path / "SOMA_KAFKA__OAUTH_CLIENT_SECRET").write_text("second")
+
+    assert kafka.librdkafka()["sasl.oauthbearer.client.secret"] == "second"
+    assert fingerprint(kafka) != before
+
+
 def in_a_file(folder: Path, password: str) -> KafkaSettings:
     (folder / "SOMA_KAFKA__SASL_PASSWORD").write_text(f"{password}\n")
     environment = {
@@ -246,6 +294,19 @@ def test_a_fingerprint_changes_with_a_secret_and_with_a_file_and_tells_neither(t
         (PostgresSettings, {"ca_file": "CA", "sslmode": "require"}, "it would not be used"),
         (PostgresSettings, {"certificate_file": "CA"}, "come together"),
         (KafkaSettings, {"ssl_ca_file": "CA"}, "they would not be used"),
+        (KafkaSettings, OAUTH, "come together, with SASL_SSL"),
+        (KafkaSettings, SASL | OAUTH | {"sasl_username": "u", "sasl_password": "p"}, "SASL_SSL wants"),
+        (KafkaSettings, SASL | without(OAUTH, "oauth_client_secret"), "SASL_SSL wants"),
+        (
+            KafkaSettings,
+            SASL | {"sasl_username": "u", "sasl_password": "p", "oauth_scope": "log"},
+            "come together, with SASL_SSL",
+        ),
+        (
+            KafkaSettings,
+            SASL | OAUTH | {"oauth_token_url": "http://login.example.com/token"},
+            "begin with `https://`",
+        ),
         (GatewaySettings, {"tls_certificate_file": "CA"}, "come together"),
     ],
 )

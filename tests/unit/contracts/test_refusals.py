@@ -15,7 +15,7 @@ from soma_schemas.errors import SomaError
 from soma_schemas.postgres_access import DatabaseAccessError, database_refusal
 from soma_schemas.refusals import API, BROKERS, POSTGRES, REGISTRY, VECTORS, AccessError, Hop, tls_refusal
 from soma_schemas.registry import RegistryAccessError, open_registry, registry_error
-from soma_schemas.settings import PostgresSettings, RegistrySettings, VectorSettings
+from soma_schemas.settings import KafkaSettings, PostgresSettings, RegistrySettings, VectorSettings
 from soma_schemas.tls import RotatingContext, TlsFiles
 from soma_schemas.tls_probe import refusal_at
 from soma_schemas.vectors.index_errors import IndexAccessError
@@ -205,7 +205,7 @@ def test_a_database_that_is_away_is_no_refusal(words: str) -> None:
     ],
 )  # fmt: skip
 def test_what_kafka_clients_say(number: int, words: str, code: str | None) -> None:
-    told = refusal_of(KafkaError(number, words))
+    told = refusal_of(KafkaError(number, words), KafkaSettings())
 
     assert (None if told is None else told.code) == code
 

@@ -13,6 +13,10 @@ Where a workload's settings lead to, JSON: a list of part, host and port. Takes 
 {{- range splitList "," ($fields.bootstrap_servers | default $fields.hosts) -}}
 {{- $found = append $found (dict "part" $part "host" (regexReplaceAll ":[0-9]+$" (trim .) "") "port" (int (regexFind "[0-9]+$" (trim .)))) -}}
 {{- end -}}
+{{- with $fields.oauth_token_url -}}
+{{- $host := (urlParse .).host -}}
+{{- $found = append $found (dict "part" "oauth" "host" (regexReplaceAll ":[0-9]+$" $host "") "port" (int (regexFind ":[0-9]+$" $host | trimPrefix ":" | default 443))) -}}
+{{- end -}}
 {{- else if eq $part "postgres" -}}
 {{- if not (hasPrefix "/" ($fields.host | default "")) -}}
 {{- $found = append $found (dict "part" $part "host" $fields.host "port" (int ($fields.port | default 5432))) -}}
