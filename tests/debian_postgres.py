@@ -1,9 +1,6 @@
 """Debian's PostgreSQL, which has TLS: a server with the certificate and the rules that a test wants."""
 
-import os
-import pwd
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +9,11 @@ from pathlib import Path
 import psycopg
 
 from own_processes import a_free_port
+from server_account import hand_over, run_as_server, server_folder
 from soma_cli.local.certificates import Authority, Issued
 
 PASSWORD = "a password of the superuser"
 _VERSIONS = Path("/usr/lib/postgresql")
-_ACCOUNT = "nobody"
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,6 @@ class DebianPostgres:
 
 @contextmanager
 def debian_postgres(
-    folder: Path,
     issued: Issued,
     clients: Authority,
     rules: Sequence[str] = ("hostssl all all all scram-sha-256",),
@@ -53,34 +49,25 @@ def debian_postgres(
     """Run a server until the block ends.
 
     Args:
-        folder: Empty.
         issued: Its certificate.
         clients: Who signs certificates of clients.
         rules: Of its pg_hba.conf, for what comes over TCP.
     """
+    with server_folder() as folder, _running(folder, issued, clients, rules) as server:
+        yield server
+
+
+@contextmanager
+def _running(
+    folder: Path, issued: Issued, clients: Authority, rules: Sequence[str]
+) -> Iterator[DebianPostgres]:
     programs = max(_VERSIONS.glob("*/bin"), default=None)
     assert programs is not None, "this test needs Debian's package `postgresql`, which .ci/run installs"
-    account = pwd.getpwnam(_ACCOUNT) if os.geteuid() == 0 else None
-    for each in (folder, *folder.parents):
-        if each.owner() == pwd.getpwuid(os.geteuid()).pw_name and each != Path("/tmp"):  # noqa: S108  # not into it
-            each.chmod(0o755)
-    if account is not None:
-        os.chown(folder, account.pw_uid, account.pw_gid)
     (folder / "password").write_text(PASSWORD + "\n")
     (folder / "password").chmod(0o644)
 
-    def run(*command: str) -> None:
-        options = (
-            {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        )
-        subprocess.run(  # type: ignore[call-overload]  # who runs it is the same in both
-            [str(programs / command[0]), *command[1:]],
-            cwd=folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
-            **options,
-        )
+    def run(program: str, *arguments: str) -> None:
+        run_as_server(folder, str(programs / program), *arguments)
 
     run("initdb", "-D", "data", "-U", "postgres", "--pwfile=password", "--auth=scram-sha-256", "--locale=C")
     shutil.copy(clients.file, folder / "clients.pem")
@@ -114,6 +101,4 @@ def _give(issued: Issued, folder: Path) -> None:
     for source, name in ((issued.certificate, "server.pem"), (issued.key, "server.key")):
         shutil.copy(source, folder / name)
         (folder / name).chmod(0o600)
-        if os.geteuid() == 0:
-            account = pwd.getpwnam(_ACCOUNT)
-            os.chown(folder / name, account.pw_uid, account.pw_gid)
+        hand_over(folder / name)

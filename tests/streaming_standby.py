@@ -1,9 +1,5 @@
 """A primary with a streaming hot standby: PostgreSQL as the local stack runs it, in folders of a test."""
 
-import os
-import pwd
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +8,12 @@ from pathlib import Path
 import psycopg
 
 from own_processes import a_free_port
+from server_account import hand_over, run_as_server, server_folder
 from soma_cli.local.postgres_programs import programs
 from soma_schemas.settings import PostgresSettings
 from soma_schemas.tables.migrations import migrate
 
 _PROGRAMS = programs()
-_ACCOUNT = "nobody"
 _TRUST = "local all all trust\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n"
 
 
@@ -65,7 +61,7 @@ class Server:
         """Start a server that was stopped, as one that waits for more of the log."""
         signal = self.folder / "data" / "standby.signal"
         signal.touch()
-        shutil.chown(signal, signal.parent.owner())
+        hand_over(signal)
         self.start()
 
     @property
@@ -78,28 +74,7 @@ class Server:
 
 
 def _run(folder: Path, program: str, *arguments: str) -> None:
-    account = pwd.getpwnam(_ACCOUNT) if os.geteuid() == 0 else None
-    options = {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    subprocess.run(  # type: ignore[call-overload]  # who runs it is the same in both
-        [str(_PROGRAMS / program), *arguments],
-        cwd=folder,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
-        **options,
-    )
-
-
-def _folder(parent: Path, name: str) -> Path:
-    folder = parent / name
-    folder.mkdir()
-    for each in (folder, *folder.parents):
-        if each.owner() == pwd.getpwuid(os.geteuid()).pw_name and each != Path("/tmp"):  # noqa: S108  # not into it
-            each.chmod(0o755)
-    if os.geteuid() == 0:
-        account = pwd.getpwnam(_ACCOUNT)
-        os.chown(folder, account.pw_uid, account.pw_gid)
-    return folder
+    run_as_server(folder, str(_PROGRAMS / program), *arguments)
 
 
 @contextmanager
@@ -112,23 +87,24 @@ def _stopped_at_last(server: Server) -> Iterator[Server]:
 
 
 @contextmanager
-def standby_of(primary: Server, parent: Path, name: str) -> Iterator[Server]:
+def standby_of(primary: Server) -> Iterator[Server]:
     """Run a hot standby that follows a primary, until the block ends."""
-    folder = _folder(parent, name)
     source = f"host=127.0.0.1 port={primary.port} user=postgres"
-    _run(folder, "pg_basebackup", "-D", "data", "-R", "-X", "stream", "-c", "fast", "-d", source)
-    with _stopped_at_last(Server(a_free_port(primary.port), folder)) as server:
+    with (
+        server_folder() as folder,
+        _stopped_at_last(Server(a_free_port(primary.port), folder)) as server,
+    ):
+        _run(folder, "pg_basebackup", "-D", "data", "-R", "-X", "stream", "-c", "fast", "-d", source)
         server.start()
         yield server
 
 
 @contextmanager
-def streaming_replication(parent: Path) -> Iterator[tuple[Server, Server]]:
+def streaming_replication() -> Iterator[tuple[Server, Server]]:
     """Run a migrated primary and its hot standby until the block ends."""
-    folder = _folder(parent, "primary")
-    _run(folder, "initdb", "-D", "data", "-U", "postgres", "--auth=trust", "--locale=C", "-E", "UTF8")
-    (folder / "data" / "pg_hba.conf").write_text(_TRUST)
-    with _stopped_at_last(Server(a_free_port(), folder)) as primary:
+    with server_folder() as folder, _stopped_at_last(Server(a_free_port(), folder)) as primary:
+        _run(folder, "initdb", "-D", "data", "-U", "postgres", "--auth=trust", "--locale=C", "-E", "UTF8")
+        (folder / "data" / "pg_hba.conf").write_text(_TRUST)
         primary.start()
         with psycopg.connect(
             f"host=127.0.0.1 port={primary.port} user=postgres dbname=postgres", autocommit=True
@@ -137,5 +113,5 @@ def streaming_replication(parent: Path) -> Iterator[tuple[Server, Server]]:
         migrate(primary.dsn())
         primary.execute("CREATE ROLE soma_api LOGIN IN ROLE soma_readers")
         primary.execute("CREATE ROLE soma_worker LOGIN IN ROLE soma_sinks")
-        with standby_of(primary, parent, "standby") as standby:
+        with standby_of(primary) as standby:
             yield primary, standby

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import psycopg
@@ -31,9 +30,9 @@ FOLLOWED = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'soma_api' AND
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+def servers() -> Iterator[tuple[Server, Server]]:
     """A primary and its standby."""
-    with streaming_replication(tmp_path) as running:
+    with streaming_replication() as running:
         yield running
 
 
@@ -225,10 +224,8 @@ async def test_no_read_shows_what_an_erasure_selects_once_its_request_was_answer
         assert chosen(gateway, ReadChoice.REPLICA_BEHIND) == 1
 
 
-async def test_a_standby_of_another_primary_is_asked_nothing(primary: Server, tmp_path: Path) -> None:
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    with streaming_replication(folder) as (_, other), capture_logs() as logs:
+async def test_a_standby_of_another_primary_is_asked_nothing(primary: Server) -> None:
+    with streaming_replication() as (_, other), capture_logs() as logs:
         async with served_by(primary, other) as gateway:
             gateway.given_memory()
             await eventually_so(lambda: [each for each in logs if each.get("error") == "_NoReplicaError"])
@@ -249,9 +246,9 @@ async def test_a_standby_that_was_promoted_is_asked_nothing(gateway: Gateway, st
 
 
 async def test_after_a_promotion_only_those_are_asked_that_surely_follow_it(
-    primary: Server, standby: Server, tmp_path: Path
+    primary: Server, standby: Server
 ) -> None:
-    with standby_of(standby, tmp_path, "follower") as follower:
+    with standby_of(standby) as follower:
         standby.stop()
         primary.execute("CREATE TABLE lost AS SELECT generate_series(1, 100000) AS number")
         primary.stop()

@@ -7,8 +7,6 @@ import pytest
 
 from caches import cache_folder
 from conftest import SecureParts
-from identity_provider import IdentityProvider
-from oauth_brokers import brokers_that_take_tokens
 from secure_site import SecureSite, open_secure_site
 from soma_cli.local.postgres import Login
 from soma_command import Soma
@@ -16,21 +14,9 @@ from soma_schemas.tables.migrations import migrate
 
 
 @pytest.fixture(scope="session")
-def provider() -> Iterator[IdentityProvider]:
-    """The OpenID provider whose tokens the brokers take."""
-    with IdentityProvider() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def secure_parts(
-    provider: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SecureParts]:
+def secure_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureParts]:
     """The third-party parts, secured, with a migrated database."""
-    with (
-        brokers_that_take_tokens(provider, reauthenticate_ms=3_600_000),
-        SecureParts(tmp_path_factory.mktemp("secure") / "home", cache_folder()) as running,
-    ):
+    with SecureParts(tmp_path_factory.mktemp("secure") / "home", cache_folder()) as running:
         migrate(running.parts.postgres.dsn(Login.OWNER))
         running.run(running.parts.postgres.grant_roles())
         yield running

@@ -8,10 +8,11 @@ from random import Random
 
 import pytest
 
+from caches import cache_folder
 from conftest import SecureParts
 from dead_letter_makers import Raw, RawLog
 from identity_provider import IdentityProvider, TokenEndpoint
-from oauth_brokers import by_token
+from oauth_brokers import brokers_that_take_tokens, by_token
 from own_processes import SomaProcess, a_free_port
 from soma_cli.local.postgres import Login
 from soma_cli.local.security import RegistryUser
@@ -24,6 +25,7 @@ from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.refusals import AccessError
 from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import KafkaSettings, PublishingSettings, TopicSettings
+from soma_schemas.tables.migrations import migrate
 from soma_schemas.topic_admin import BrokerError, apply_topics, open_admin, require_topics
 from soma_streams import workers
 from soma_streams.lag.broker_groups import BrokerGroups
@@ -44,13 +46,31 @@ CODES = {
 Client = Callable[[Service], KafkaSettings]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def topics_and_schemas(secure_parts: SecureParts) -> None:
-    """What a worker looks for when it starts."""
-    with open_admin(secure_parts.parts.kafka.settings()) as admin:
-        apply_topics(admin, TOPICS)
-    with open_registry(secure_parts.parts.registry.settings()) as registry:
-        register_schemas(registry, TOPICS)
+@pytest.fixture(scope="module")
+def provider() -> Iterator[IdentityProvider]:
+    """The OpenID provider whose tokens the brokers take."""
+    with IdentityProvider() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def secure_parts(
+    provider: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecureParts]:
+    """Parts of these tests alone: brokers that take tokens, and what a worker looks for when it starts."""
+    home = tmp_path_factory.mktemp("secure") / "home"
+    # An hour: brokers close the connection of whoever shows no new token when the one before has ended.
+    with (
+        brokers_that_take_tokens(provider, reauthenticate_ms=3_600_000),
+        SecureParts(home, cache_folder()) as running,
+    ):
+        migrate(running.parts.postgres.dsn(Login.OWNER))
+        running.run(running.parts.postgres.grant_roles())
+        with open_admin(running.parts.kafka.settings()) as admin:
+            apply_topics(admin, TOPICS)
+        with open_registry(running.parts.registry.settings()) as registry:
+            register_schemas(registry, TOPICS)
+        yield running
 
 
 @pytest.fixture

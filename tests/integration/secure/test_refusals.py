@@ -220,10 +220,7 @@ async def database(
 ) -> AsyncIterator[tuple[DebianPostgres, Path]]:
     """Run Debian's server, and yield it with whom clients trust."""
     trusted, shown = issued_with(fault, folder / "tls")
-    (folder / "server").mkdir(parents=True)
-    opened = debian_postgres(
-        folder / "server", shown, trusted, rules or ("hostssl all all all scram-sha-256",)
-    )
+    opened = debian_postgres(shown, trusted, rules or ("hostssl all all all scram-sha-256",))
     server = await asyncio.to_thread(opened.__enter__)
     try:
         yield server, trusted.file
