@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -151,11 +151,14 @@ def postgres_worker(
     settings: PublishingSettings,
     folder: Path,
     more: Mapping[str, str] = MappingProxyType({}),
+    *,
+    without: Collection[str] = (),
 ) -> SomaProcess:
-    """`soma work postgres` on a test's topics, with more settings."""
+    """`soma work postgres` on a test's topics, with more settings, and without others."""
     port = a_free_port()
+    settled = as_environment(_places(local_parts, settings, Login.WORKER))
     environment = {
-        **as_environment(_places(local_parts, settings, Login.WORKER)),
+        **{name: value for name, value in settled.items() if name not in without},
         "SOMA_WORKER__PORT": str(port),
         **more,
     }

@@ -194,7 +194,7 @@ class Network(_Values):
     peers: dict[str, list[Kubernetes]] = Field(
         description="For a part of the settings, such as `kafka`, where its address is. Needed where that is "
         "a name outside of the cluster, since a policy knows addresses alone, and for `rateLimitStore`. "
-        "`oauth` is the token endpoint of the brokers' clients."
+        "`tokens` is the token endpoint of `kafka`."
     )
     rateLimitStorePort: int = Field(
         ge=1, le=65535, description="Port of the store of rate limits, whose address is a secret."

@@ -33,7 +33,8 @@ the environment. White space around a value is ignored. Unknown names are errors
 ISO 8601 (`PT30S`).
 
 Clients follow `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and `SSL_CERT_DIR` as
-others do. Addresses of this machine are always asked without a proxy.
+others do. Addresses of this machine are always asked without a proxy; only
+a token endpoint there, `SOMA_KAFKA__OAUTH_TOKEN_URL`, has to be in `NO_PROXY`.
 
 `soma config show PROCESS` prints what a process would start with and where each value comes from;
 `soma config check` says what is wrong.

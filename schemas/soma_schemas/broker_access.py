@@ -29,6 +29,8 @@ _AUTHORIZATION = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+# For who does not know whether a password or a token is shown.
+_SOME_LOGIN = BROKERS._replace(credentials="the credentials for the brokers, which `soma doctor` tests")
 _AUTHENTICATION = frozenset(
     {
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -57,15 +59,16 @@ def login_refusal(kafka: KafkaSettings) -> AccessError:
     return refusal_of_token(kafka) or not_accepted()
 
 
-def refusal_of(error: KafkaError, kafka: KafkaSettings) -> AccessError | None:
+def refusal_of(error: KafkaError, kafka: KafkaSettings | None) -> AccessError | None:
     """Return what an error of a Kafka client means where it tells that we are not let in; otherwise None.
 
     Args:
         error: What the client raised, or told.
-        kafka: With which it was made; where tokens are shown, their endpoint is asked, which takes seconds.
+        kafka: With which it was made, where that is known. Where tokens are shown, their endpoint is asked,
+            which takes seconds.
     """
     if error.code() in _AUTHENTICATION:
-        return login_refusal(kafka)
+        return login_refusal(kafka) if kafka is not None else _SOME_LOGIN.credentials_refused()
     if error.code() in _AUTHORIZATION:
         return BROKERS.not_allowed(f"what it asked for ({error.name()})")
     if error.code() == KafkaError._SSL:  # noqa: SLF001  # see above

@@ -80,6 +80,8 @@ def refusal_of_token(kafka: KafkaSettings) -> AccessError | None:
         ask_for_token(kafka)
     except AccessError as refusal:
         return refusal
+    except ConfigurationError:
+        return TOKENS.failed()  # the file of its CA is being replaced, or cannot be used
     return None
 
 

@@ -171,21 +171,18 @@ class KafkaSettings(SettingsGroup):
     def _credentials_fit_the_protocol(self) -> "KafkaSettings":
         user = (self.sasl_username, self.sasl_password)
         client = (self.oauth_token_url, self.oauth_client_id, self.oauth_client_secret)
-        if self.security_protocol is SecurityProtocol.SASL_SSL and (None in user) == (None in client):
-            raise ValueError(
-                "SASL_SSL wants sasl_username and sasl_password, or oauth_token_url, oauth_client_id and "
-                "oauth_client_secret"
-            )
-        used = self.security_protocol is SecurityProtocol.SASL_SSL
-        if not used and self.sasl_password is not None:
-            raise ValueError(
-                "sasl_password is set, but security_protocol is not SASL_SSL: it would not be used"
-            )
-        if any(each is not None for each in (*client, self.oauth_scope, self.oauth_ca_file)) and (
-            not used or None in client
+        of_oauth = any(each is not None for each in (*client, self.oauth_scope, self.oauth_ca_file))
+        if self.security_protocol is not SecurityProtocol.SASL_SSL and (
+            of_oauth or self.sasl_password is not None
         ):
+            found = "oauth_*" if of_oauth else "sasl_password"
+            raise ValueError(f"{found} is set, but security_protocol is not SASL_SSL: it would not be used")
+        by_password = None not in user and not of_oauth
+        by_token = None not in client and user == (None, None)
+        if self.security_protocol is SecurityProtocol.SASL_SSL and not (by_password or by_token):
             raise ValueError(
-                "oauth_token_url, oauth_client_id and oauth_client_secret come together, with SASL_SSL"
+                "SASL_SSL wants either sasl_username and sasl_password, or oauth_token_url, oauth_client_id "
+                "and oauth_client_secret"
             )
         if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
             raise ValueError("ssl_certificate_file and ssl_key_file come together")

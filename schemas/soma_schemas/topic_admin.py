@@ -240,8 +240,7 @@ def broker_error(error: KafkaException, kafka: KafkaSettings | None = None) -> B
         kafka: The brokers, who are asked why where the error does not tell. That takes seconds.
     """
     cause = error.args[0]
-    asked = kafka or KafkaSettings()
-    refusal = refusal_of(cause, asked) if isinstance(cause, KafkaError) else None
+    refusal = refusal_of(cause, kafka) if isinstance(cause, KafkaError) else None
     if refusal is None and kafka is not None:
         refusal = broker_refusal(kafka)
     if refusal is not None:

@@ -13,6 +13,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    IllegalSaslStateError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
@@ -59,9 +60,10 @@ from soma_streams.watchdog import GroupOnBrokers, Watchdog
 # Far above any outage: while a store is away the group must not take its partitions from this worker.
 _MAX_POLL_INTERVAL_SECONDS = 7 * 24 * 3600.0
 
+# aiokafka takes a refused token for an accepted one, and then speaks out of turn (0.14).
+_LOGIN_REFUSED = (AuthenticationFailedError, SaslAuthenticationFailed, IllegalSaslStateError)
 _REFUSALS = (
-    AuthenticationFailedError,
-    SaslAuthenticationFailed,
+    *_LOGIN_REFUSED,
     TopicAuthorizationFailedError,
     GroupAuthorizationFailedError,
     ClusterAuthorizationFailedError,
@@ -326,7 +328,7 @@ class ConsumerGroup:
 
 def _refusal_of(error: Exception, kafka: KafkaSettings) -> BrokerAccessError:
     """Return what aiokafka's refusal means: it does not try again by itself. Blocks."""
-    if isinstance(error, (AuthenticationFailedError, SaslAuthenticationFailed)):
+    if isinstance(error, _LOGIN_REFUSED):
         return BrokerAccessError.of(login_refusal(kafka))
     return BrokerAccessError.of(BROKERS.not_allowed(f"what it asked for ({type(error).__name__})"))
 

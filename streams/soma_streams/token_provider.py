@@ -1,17 +1,21 @@
 """Gives aiokafka the tokens that it shows to brokers."""
 
 import asyncio
+import math
+import threading
 
 from aiokafka.abc import AbstractTokenProvider  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]
 
-from soma_schemas.broker_tokens import BrokerToken, ask_for_token
+from soma_schemas.broker_tokens import ask_for_token
 from soma_schemas.clock import Clock
-from soma_schemas.refusals import AccessError
+from soma_schemas.errors import SomaError
 from soma_schemas.settings import KafkaSettings
 
 # A token that ends while it is on its way would be refused.
 _USED_SHARE = 0.8
+# aiokafka tries again ten times a second, each of its connections for itself.
+_REST_SECONDS = 1.0
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untyped
@@ -25,9 +29,11 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is
     def __init__(self, kafka: KafkaSettings, clock: Clock) -> None:
         self._kafka = kafka
         self._clock = clock
-        self._token = BrokerToken("", 0.0)
-        self._asked = 0.0
-        self._asking = asyncio.Lock()
+        self._token = ""
+        self._refused: SomaError | None = None
+        self._counts_until = -math.inf
+        # Faust's consumer and its producer are in different threads, each with a loop of its own.
+        self._asking = threading.Lock()
 
     async def token(self) -> str:
         """Return a token that is good for some time.
@@ -35,12 +41,23 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is
         Raises:
             KafkaConnectionError: There is none. aiokafka tries again; whoever watches it finds out why.
         """
-        async with self._asking:
-            now = self._clock.monotonic()
-            if not self._token.value or now - self._asked >= _USED_SHARE * self._token.lasts_seconds:
-                try:
-                    self._token = await asyncio.to_thread(ask_for_token, self._kafka)
-                except AccessError as error:
-                    raise KafkaConnectionError(error.code) from error
-                self._asked = now
-            return self._token.value
+        return await asyncio.to_thread(self._current)
+
+    def _current(self) -> str:
+        with self._asking:
+            if self._clock.monotonic() >= self._counts_until:
+                self._ask()
+            if self._refused is not None:
+                raise KafkaConnectionError(self._refused.code) from self._refused
+            return self._token
+
+    def _ask(self) -> None:
+        began = self._clock.monotonic()
+        try:
+            given = ask_for_token(self._kafka)
+        except SomaError as error:
+            self._refused = error
+            self._counts_until = self._clock.monotonic() + _REST_SECONDS
+        else:
+            self._token, self._refused = given.value, None
+            self._counts_until = began + _USED_SHARE * given.lasts_seconds

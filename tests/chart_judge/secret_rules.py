@@ -167,7 +167,18 @@ def nothing_is_encrypted_on_paper_alone(rendered: Rendered) -> Iterator[Check]:
         secrets, files = handed_over(pod, container)
         for name in authorities:
             yield check(pod.name, environment.get(name) in files, f"{name} is no file that it has")
-        by_token = "SOMA_KAFKA__OAUTH_TOKEN_URL" in environment
-        shown = "SOMA_KAFKA__OAUTH_CLIENT_SECRET" if by_token else "SOMA_KAFKA__SASL_PASSWORD"
-        kept = {shown, "SOMA_POSTGRES__PASSWORD"} & names_of(process)
+        kept = {"SOMA_POSTGRES__PASSWORD"} & names_of(process)
         yield check(pod.name, kept <= secrets, f"it lacks {sorted(kept - secrets)}")
+
+
+@rule
+def whoever_logs_in_to_brokers_has_one_secret_for_it(rendered: Rendered) -> Iterator[Check]:
+    by_password, by_token = "SOMA_KAFKA__SASL_PASSWORD", "SOMA_KAFKA__OAUTH_CLIENT_SECRET"
+    for pod in rendered.pods():
+        container = pod.spec["containers"][-1]
+        environment = environment_of(container)
+        wanted = set()
+        if environment.get("SOMA_KAFKA__SECURITY_PROTOCOL") == "SASL_SSL":
+            wanted = {by_token if "SOMA_KAFKA__OAUTH_TOKEN_URL" in environment else by_password}
+        has = handed_over(pod, container)[0] & {by_password, by_token}
+        yield check(pod.name, has == wanted, f"it has {sorted(has)} and not {sorted(wanted)}")

@@ -339,6 +339,14 @@ BREAKS: dict[str, dict[str, tuple[str, Breaks]]] = {
         "the CA of PostgreSQL": ("production", variable("-api", "SOMA_POSTGRES__CA_FILE", None)),
         "a password": ("production", secret_file("-api", "SOMA_POSTGRES__PASSWORD", None)),
     },
+    "whoever logs in to brokers has one secret for it": {
+        "no password": ("production", secret_file("-api", "SOMA_KAFKA__SASL_PASSWORD", None)),
+        "no secret of a client": ("gateway", secret_file("-lag", "SOMA_KAFKA__OAUTH_CLIENT_SECRET", None)),
+        "a password where tokens are shown": (
+            "production",
+            variable("-api", "SOMA_KAFKA__OAUTH_TOKEN_URL", "https://login.example.com/token"),
+        ),
+    },
     "nothing is allowed by default": {
         "no policy": ("small", without("NetworkPolicy", "-default-deny")),
         "what goes out": ("small", put("NetworkPolicy", "-default-deny", "spec/policyTypes", ["Ingress"])),

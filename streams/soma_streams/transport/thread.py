@@ -132,6 +132,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 self._refuse_former_assignments()
                 return
 
+    async def on_thread_stop(self) -> None:
+        """Let go of the client, also while it cannot connect.
+
+        aiokafka's `stop` cancels a fetch that waits to be tried again, and is ended by that itself. The
+        thread would end without telling, and whoever waits for it would do so for a minute.
+        """
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            await self._ensure_consumer()._client.close()  # noqa: SLF001  # what `stop` did not come to
+
     def _refuse_former_assignments(self) -> None:
         """Join again when the group assigns topics that are not read any more.
 

@@ -27,17 +27,6 @@ PASSWORD = {
     "SOMA_KAFKA__SASL_PASSWORD": "hunter2",
 }
 
-SASL = {"security_protocol": "SASL_SSL"}
-OAUTH = {
-    "oauth_token_url": "https://login.example.com/token",
-    "oauth_client_id": "soma-api",
-    "oauth_client_secret": "hunter2",
-}
-
-
-def without(values: dict[str, str], name: str) -> dict[str, str]:
-    return {each: value for each, value in values.items() if each != name}
-
 
 def test_the_environment_wins_over_secret_files_and_those_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "soma.toml"
@@ -77,6 +66,9 @@ def test_the_environment_wins_over_secret_files_and_those_over_the_file(tmp_path
         {"SOMA_TOPICS__EPOCH": "0"},
         {"SOMA_TOPICS__MIN_INSYNC_REPLICAS": "3"},
         {"SOMA_KAFKA__SASL_PASSWORD": "unused"},
+        {"SOMA_KAFKA__OAUTH_CLIENT_SECRET": "unused"},
+        {"SOMA_KAFKA__OAUTH_SCOPE": "unused"},
+        {"SOMA_KAFKA__OAUTH_TOKEN_URL": "http://login.example.com/token"},
         {"SOMA_PRODUCER__LINGER": "soon"},
         {"SOMA_CONFIG_FILE": "/nowhere/soma.toml"},
         {"SOMA_SECRETS_DIR": "/nowhere"},
@@ -114,6 +106,49 @@ def test_white_space_around_a_value_is_no_part_of_it(tmp_path: Path) -> None:
         "sasl.username": "producer",
         "sasl.password": "hunter2",
     }
+
+
+TOKEN = {
+    "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+    "SOMA_KAFKA__OAUTH_TOKEN_URL": "https://login.example.com/token",
+    "SOMA_KAFKA__OAUTH_CLIENT_ID": "soma",
+    "SOMA_KAFKA__OAUTH_CLIENT_SECRET": "hunter2",
+}
+
+
+def test_tokens_are_shown_instead_of_a_password() -> None:
+    environment = TOKEN | {"SOMA_KAFKA__OAUTH_SCOPE": "kafka"}
+
+    kafka = load(PublishingSettings, environment=environment).settings.kafka
+
+    assert kafka.librdkafka() == {
+        "bootstrap.servers": "127.0.0.1:9092",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "https://login.example.com/token",
+        "sasl.oauthbearer.client.id": "soma",
+        "sasl.oauthbearer.client.secret": "hunter2",
+        "sasl.oauthbearer.scope": "kafka",
+        "https.ca.location": "probe",
+    }
+    assert "hunter2" not in repr(kafka)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        TOKEN | PASSWORD,
+        TOKEN | {"SOMA_KAFKA__SASL_USERNAME": "producer"},
+        PASSWORD | {"SOMA_KAFKA__OAUTH_SCOPE": "kafka"},
+        *({name: value for name, value in TOKEN.items() if name != left_out} for left_out in TOKEN),
+    ],
+)
+def test_half_a_login_or_two_of_them_are_refused(environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="SASL_SSL") as refused:
+        load(PublishingSettings, environment=environment)
+
+    assert "hunter2" not in f"{refused.value} {refused.value.remedy}"
 
 
 @pytest.mark.parametrize("value", [b"a\nb", b"a\x00b", b"a\xffb"])
@@ -191,43 +226,6 @@ def test_every_setting_says_what_it_does(process: type[ProcessSettings]) -> None
     assert undescribed == []
 
 
-def test_kafka_clients_ask_for_tokens_as_the_settings_say(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
-    authority.write_text("-----BEGIN CERTIFICATE-----")
-    values = SASL | OAUTH | {"oauth_scope": "log:write", "oauth_ca_file": str(authority)}
-
-    plain = KafkaSettings.model_validate(SASL | OAUTH).librdkafka()
-    config = KafkaSettings.model_validate(values).librdkafka()
-
-    assert config == plain | {"sasl.oauthbearer.scope": "log:write", "https.ca.location": str(authority)}
-    assert plain == {
-        "bootstrap.servers": "127.0.0.1:9092",
-        "security.protocol": "SASL_SSL",
-        "sasl.mechanism": "OAUTHBEARER",
-        "sasl.oauthbearer.method": "oidc",
-        "sasl.oauthbearer.token.endpoint.url": "https://login.example.com/token",
-        "sasl.oauthbearer.client.id": "soma-api",
-        "sasl.oauthbearer.client.secret": "hunter2",
-        "https.ca.location": "probe",
-    }
-
-
-def test_a_client_secret_in_a_file_is_read_again_whenever_it_is_used(tmp_path: Path) -> None:
-    (tmp_path / "SOMA_KAFKA__OAUTH_CLIENT_SECRET").write_text("first")
-    environment = {
-        "SOMA_SECRETS_DIR": str(tmp_path),
-        "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
-        "SOMA_KAFKA__OAUTH_TOKEN_URL": "https://login.example.com/token",
-        "SOMA_KAFKA__OAUTH_CLIENT_ID": "soma-api",
-    }
-    kafka = load(PublishingSettings, environment=environment).settings.kafka
-    before = fingerprint(kafka)
-    (tmp_path / "SOMA_KAFKA__OAUTH_CLIENT_SECRET").write_text("second")
-
-    assert kafka.librdkafka()["sasl.oauthbearer.client.secret"] == "second"
-    assert fingerprint(kafka) != before
-
-
 def in_a_file(folder: Path, password: str) -> KafkaSettings:
     (folder / "SOMA_KAFKA__SASL_PASSWORD").write_text(f"{password}\n")
     environment = {
@@ -294,19 +292,6 @@ def test_a_fingerprint_changes_with_a_secret_and_with_a_file_and_tells_neither(t
         (PostgresSettings, {"ca_file": "CA", "sslmode": "require"}, "it would not be used"),
         (PostgresSettings, {"certificate_file": "CA"}, "come together"),
         (KafkaSettings, {"ssl_ca_file": "CA"}, "they would not be used"),
-        (KafkaSettings, OAUTH, "come together, with SASL_SSL"),
-        (KafkaSettings, SASL | OAUTH | {"sasl_username": "u", "sasl_password": "p"}, "SASL_SSL wants"),
-        (KafkaSettings, SASL | without(OAUTH, "oauth_client_secret"), "SASL_SSL wants"),
-        (
-            KafkaSettings,
-            SASL | {"sasl_username": "u", "sasl_password": "p", "oauth_scope": "log"},
-            "come together, with SASL_SSL",
-        ),
-        (
-            KafkaSettings,
-            SASL | OAUTH | {"oauth_token_url": "http://login.example.com/token"},
-            "begin with `https://`",
-        ),
         (GatewaySettings, {"tls_certificate_file": "CA"}, "come together"),
     ],
 )

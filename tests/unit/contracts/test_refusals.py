@@ -13,7 +13,17 @@ from confluent_kafka import KafkaError
 from soma_schemas.broker_access import refusal_of
 from soma_schemas.errors import SomaError
 from soma_schemas.postgres_access import DatabaseAccessError, database_refusal
-from soma_schemas.refusals import API, BROKERS, POSTGRES, REGISTRY, VECTORS, AccessError, Hop, tls_refusal
+from soma_schemas.refusals import (
+    API,
+    BROKERS,
+    POSTGRES,
+    REGISTRY,
+    TOKENS,
+    VECTORS,
+    AccessError,
+    Hop,
+    tls_refusal,
+)
 from soma_schemas.registry import RegistryAccessError, open_registry, registry_error
 from soma_schemas.settings import KafkaSettings, PostgresSettings, RegistrySettings, VectorSettings
 from soma_schemas.tls import RotatingContext, TlsFiles
@@ -210,7 +220,16 @@ def test_what_kafka_clients_say(number: int, words: str, code: str | None) -> No
     assert (None if told is None else told.code) == code
 
 
-@pytest.mark.parametrize("hop", [BROKERS, REGISTRY, POSTGRES, VECTORS, API], ids=lambda hop: hop.name)
+def test_a_login_that_failed_with_unknown_settings_names_none_that_may_be_unused() -> None:
+    told = refusal_of(KafkaError(KafkaError._AUTHENTICATION), None)
+
+    assert told is not None
+    assert told.code == "credentials_refused"
+    assert "soma doctor" in str(told.remedy)
+    assert "SOMA_KAFKA" not in f"{told} {told.remedy}"
+
+
+@pytest.mark.parametrize("hop", [BROKERS, TOKENS, REGISTRY, POSTGRES, VECTORS, API], ids=lambda hop: hop.name)
 def test_every_refusal_of_every_service_names_it_and_says_what_to_do(hop: Hop) -> None:
     refusals = [
         hop.unknown_authority(),

@@ -8,14 +8,14 @@ Where a workload's settings lead to, JSON: a list of part, host and port. Takes 
 {{- if hasKey (index (include "soma.secretSettings" . | fromJson) "api" | default dict) "rate_limit_store" -}}
 {{- $found = append $found (dict "part" "rateLimitStore" "host" "in a secret" "port" (int .root.Values.network.rateLimitStorePort)) -}}
 {{- end -}}
+{{- with index (index $settings "kafka" | default dict) "oauth_token_url" -}}
+{{- $host := (urlParse .).host -}}
+{{- $found = append $found (dict "part" "tokens" "host" (regexReplaceAll ":[0-9]+$" $host "") "port" (int (regexFind ":[0-9]+$" $host | trimPrefix ":" | default "443"))) -}}
+{{- end -}}
 {{- range $part, $fields := $settings -}}
 {{- if has $part (list "kafka" "read_replicas") -}}
 {{- range splitList "," ($fields.bootstrap_servers | default $fields.hosts) -}}
 {{- $found = append $found (dict "part" $part "host" (regexReplaceAll ":[0-9]+$" (trim .) "") "port" (int (regexFind "[0-9]+$" (trim .)))) -}}
-{{- end -}}
-{{- with $fields.oauth_token_url -}}
-{{- $host := (urlParse .).host -}}
-{{- $found = append $found (dict "part" "oauth" "host" (regexReplaceAll ":[0-9]+$" $host "") "port" (int (regexFind ":[0-9]+$" $host | trimPrefix ":" | default 443))) -}}
 {{- end -}}
 {{- else if eq $part "postgres" -}}
 {{- if not (hasPrefix "/" ($fields.host | default "")) -}}
