@@ -24,7 +24,7 @@ from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.refusals import AccessError
 from soma_schemas.registry import open_registry, register_schemas
 from soma_schemas.settings import KafkaSettings, PublishingSettings, TopicSettings
-from soma_schemas.topic_admin import apply_topics, open_admin, require_topics
+from soma_schemas.topic_admin import BrokerAccessError, apply_topics, open_admin, require_topics
 from soma_streams import workers
 from soma_streams.lag.broker_groups import BrokerGroups
 from soma_streams.settings import PostgresWorkerSettings, WorkerSettings
@@ -183,6 +183,16 @@ async def test_a_worker_ends_and_says_why_when_it_has_no_token_that_is_accepted(
     assert [each.code for each in ended] == [fault.partition(":")[0] for fault in faults]
     assert all(each.remedy and "SASL" not in f"{each} {each.remedy}" for each in ended)
     counting("refusals that say what is wrong", len(ended))
+
+
+def test_a_command_says_why_the_brokers_do_not_let_it_in(site: OAuthSite, counting: Counting) -> None:
+    wrong = site.kafka(Service.API, oauth_client_secret=SecretStr("wrong"))
+
+    with open_admin(wrong) as admin, pytest.raises(BrokerAccessError) as refused:
+        require_topics(admin, TOPICS)
+
+    assert refused.value.code == "token_client_refused"
+    counting("refusals that say what is wrong", 1)
 
 
 @pytest.mark.parametrize(

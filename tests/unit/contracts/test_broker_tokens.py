@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,16 @@ async def test_all_connections_of_a_client_share_a_token_for_most_of_its_life(
 
     assert at_once == {late}
     assert (before, len(endpoint.given)) == (1, 2)
+
+
+def test_connections_in_several_threads_share_a_token(endpoint: TokenEndpoint, tmp_path: Path) -> None:
+    provider = TokenProvider(settings(endpoint.url, tmp_path), FakeClock())
+
+    with ThreadPoolExecutor(4) as threads:
+        shown = set(threads.map(lambda _: asyncio.run(provider.token()), range(8)))
+
+    assert len(shown) == 1
+    assert endpoint.asked == 1
 
 
 async def test_an_endpoint_that_gives_none_is_asked_once_a_second(
