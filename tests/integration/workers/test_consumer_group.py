@@ -172,7 +172,7 @@ async def test_named_instances_go_over_to_another_topic_within_their_session(
             *(
                 stack.enter_async_context(
                     started(
-                        a_group(cluster, of, name, instance_id=each, session_timeout=timedelta(minutes=10))
+                        a_group(cluster, of, name, instance_id=each, session_timeout=timedelta(minutes=2))
                     )
                 )
                 for each in instances
