@@ -97,7 +97,9 @@ def load(
 
 
 def _fault(name: str, kind: str, message: str) -> str:
-    return f"unknown setting: {name}" if kind == "extra_forbidden" else f"{name}: {message}"
+    # What pydantic puts before the words of a rule between settings.
+    words = message.removeprefix("Value error, ")
+    return f"unknown setting: {name}" if kind == "extra_forbidden" else f"{name}: {words}"
 
 
 def variable_name(path: Sequence[str | int]) -> str:

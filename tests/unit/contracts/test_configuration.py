@@ -198,6 +198,11 @@ def test_a_secret_is_never_shown() -> None:
     assert "hunter2" not in repr(loaded)
 
 
+def test_a_rule_between_settings_is_told_in_its_own_words() -> None:
+    with pytest.raises(ConfigurationError, match=r"^SOMA_KAFKA: SASL_SSL wants"):
+        load(PublishingSettings, environment={"SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL"})
+
+
 def test_an_error_about_a_secret_does_not_tell_it() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(PublishingSettings, environment={"SOMA_KAFKA__SASL_PASSWORD": "hunter2"})
