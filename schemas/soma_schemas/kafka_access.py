@@ -46,6 +46,7 @@ class Operation(StrEnum):
     WRITE = "Write"
     DESCRIBE = "Describe"
     DESCRIBE_CONFIGS = "DescribeConfigs"
+    DELETE = "Delete"
 
 
 class Right(NamedTuple):
@@ -116,6 +117,10 @@ def rights_of(service: Service, topics: TopicSettings) -> tuple[Right, ...]:
             for group in _GROUPS[service]
         ),
     ]
+    if service is Service.VECTOR_WORKER:
+        # A rebuild of the index has groups of its own, which are deleted at its end.
+        of_rebuilds = f"{SinkGroup.VECTORS.on_brokers(topics)}."
+        rights.append(Right(Resource.GROUP, of_rebuilds, prefixed=True, operations=(Operation.DELETE,)))
     if service in _WATCHES_GROUPS:
         rights += [
             Right(Resource.GROUP, group.on_brokers(topics), prefixed=True, operations=(Operation.DESCRIBE,))

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from soma_schemas.admin_client import RenewableAdmin
 from soma_schemas.groups import SinkGroup
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import broker_error
@@ -11,6 +13,8 @@ from soma_schemas.topics import MEMORY_EVENTS
 from soma_streams.delivery.state import Watermark
 
 _TIMEOUT_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
 
 
 def onlooker(kafka: KafkaSettings, group: str) -> Consumer:
@@ -73,3 +77,26 @@ def commit_offsets(kafka: KafkaSettings, group: str, offsets: Mapping[tuple[str,
         consumer.close()
     if refused := next((each.error for each in done or [] if each.error is not None), None):
         raise broker_error(KafkaException(refused))
+
+
+def delete_group(kafka: KafkaSettings, group: str) -> None:
+    """Delete what a group has committed, that nobody is in; blocks for seconds.
+
+    Where the brokers refuse, or do not answer, it stays until its offsets expire, and the log says so: lag is
+    told of it until then.
+
+    Args:
+        kafka: The brokers.
+        group: The group's name on the brokers.
+    """
+    admin = RenewableAdmin(kafka, "soma-groups")
+    try:
+        asked = admin.client.delete_consumer_groups([group], request_timeout=_TIMEOUT_SECONDS)
+        asked[group].result(timeout=_TIMEOUT_SECONDS)
+    except (KafkaException, TimeoutError) as error:
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        if not isinstance(cause, KafkaError) or cause.code() != KafkaError.GROUP_ID_NOT_FOUND:
+            reason = cause.name() if isinstance(cause, KafkaError) else type(error).__name__
+            log.warning("group_not_deleted", group=group, reason=reason)
+    finally:
+        admin.close()

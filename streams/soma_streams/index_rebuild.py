@@ -14,6 +14,7 @@ from uuid import UUID
 from soma_schemas.clock import Clock
 from soma_schemas.groups import SinkGroup
 from soma_schemas.metrics import MetricSet
+from soma_schemas.settings import TopicSettings
 from soma_schemas.topics import MEMORY_EVENTS
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
@@ -24,7 +25,7 @@ from soma_streams.audit.drift import Findings
 from soma_streams.audit.index_audit import IndexAudit, IndexStores
 from soma_streams.audit.pace import Pace, Tell
 from soma_streams.checks import require_log
-from soma_streams.committed import commit_offsets
+from soma_streams.committed import commit_offsets, delete_group
 from soma_streams.consumer_group import ConsumerGroup
 from soma_streams.delivery.flood import FloodGuard
 from soma_streams.delivery.retry import Retry
@@ -73,6 +74,11 @@ class RebuildProgress(NamedTuple):
         return sum(max(0, end - reached.get(partition, 0)) for partition, end in ends.items())
 
 
+def rebuild_group(topics: TopicSettings, index: str) -> str:
+    """Return the name on the brokers of the group that keeps an index up with the log while it is built."""
+    return f"{SinkGroup.VECTORS.on_brokers(topics)}.{index}"
+
+
 class IndexRebuild:
     """Builds one index.
 
@@ -102,7 +108,7 @@ class IndexRebuild:
         self._settings = settings
         self._writer = writer
         self._maker = PointMaker(embedder, Bm25Encoder(collection.language), collection)
-        self._group = f"{SinkGroup.VECTORS.on_brokers(settings.topics)}.{name}"
+        self._group = rebuild_group(settings.topics, name)
         self._pool = pool
         self._clock = clock
         self._random = random
@@ -170,6 +176,8 @@ class IndexRebuild:
             )
             watching = asyncio.create_task(self._standing.watch(self._clock))
             opened.callback(watching.cancel)
+            # The index says how far it is: what the group has committed is only lag that nobody works off.
+            opened.push_async_callback(asyncio.to_thread, delete_group, settings.kafka, self._group)
             await run({events: settler.settle}, stop)
 
     async def progress(self) -> RebuildProgress:

@@ -36,7 +36,9 @@ from soma_schemas.languages import Language
 from soma_schemas.metrics import MetricSet
 from soma_schemas.postgres_pool import PostgresPool, open_pool
 from soma_streams.audit.audited_tables import AuditedTables
+from soma_streams.committed import delete_group
 from soma_streams.garbage_collection import collect_rarely
+from soma_streams.index_rebuild import rebuild_group
 from soma_streams.settings import VectorWorkerSettings
 
 app = typer.Typer(add_completion=False)
@@ -266,7 +268,12 @@ def reindex(
                 return await _status(opened)
             if drop:
                 async with alone(opened.settings):
+                    current = (await opened.place.indexes()).current
                     names = list(await opened.place.drop())
+                # Of those that were begun by a process which was killed.
+                for name in (*names, *(() if current is None else (current.name,))):
+                    group = rebuild_group(opened.settings.topics, name)
+                    await asyncio.to_thread(delete_group, opened.settings.kafka, group)
                 await _record(opened, "index.drop", names, {})
                 return Dropped(dropped=names)
             target = None if rollback else opened.embedders.target(opened.alias)

@@ -38,6 +38,7 @@ from soma_schemas.postgres_pool import open_pool
 from soma_schemas.producer import MemoryProducer, NewMemory
 from soma_schemas.retention import TenantPolicies
 from soma_schemas.settings import EmbedderSettings, NextEmbedderSettings, PublishingSettings, VectorSettings
+from soma_schemas.topic_admin import open_admin
 from soma_schemas.vectors.bm25 import Bm25Encoder
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.embedders import PACKAGED_DIMENSIONS, Embedder, PackagedEmbedder
@@ -48,6 +49,7 @@ from soma_schemas.versions import Position
 from soma_streams import workers
 from soma_streams.audit.audited_tables import AuditedTables
 from soma_streams.cancellation import end
+from soma_streams.index_rebuild import rebuild_group
 from soma_streams.settings import VectorWorkerSettings
 from soma_streams.sinks.vectors.qdrant import QdrantWriter
 from soma_streams.sinks.vectors.vector_sink_errors import IndexLostError
@@ -348,6 +350,14 @@ async def test_everything_asked_and_written_during_a_rebuild_for_another_model_i
     assert points == rows
 
 
+def groups_of_rebuilds(settings: VectorWorkerSettings) -> list[str]:
+    """Return the groups of rebuilds that brokers know: whoever watches lag is told of each."""
+    with open_admin(settings.kafka) as admin:
+        listed = admin.list_consumer_groups().result(timeout=30)
+    ours = rebuild_group(settings.topics, "")
+    return [group.group_id for group in listed.valid if group.group_id.startswith(ours)]
+
+
 async def test_a_rebuild_that_ends_anywhere_goes_on_and_one_that_is_rolled_back_has_what_came_since(
     local_parts: LocalParts, publishing_settings: PublishingSettings, installation: Installation
 ) -> None:
@@ -376,7 +386,9 @@ async def test_a_rebuild_that_ends_anywhere_goes_on_and_one_that_is_rolled_back_
         points, rows = await settled_in(installation, COLLECTION, ends)
         dropped = await installation.place.drop()
         left = await installation.place.indexes()
+        groups = groups_of_rebuilds(installation.settings)
 
+    assert groups == []
     assert begun == compared.following
     assert not compared.switched
     assert untouched == before
