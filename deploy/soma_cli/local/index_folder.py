@@ -14,6 +14,7 @@ from soma_schemas.errors import MismatchError
 from soma_schemas.vectors.collection import Collection
 
 _NAMES = "indexes.json"
+_GENERATIONS = "generations"
 # It lies in the folder itself, the others in folders below.
 _FIRST = "first"
 
@@ -72,11 +73,14 @@ class IndexFolder:
 
     def begin(self, declared: Collection) -> str:
         """Make a place for an index that is built, and return its name."""
-        generation = 1
+        generation = self._generations() + 1
         while self.path(declared.name(generation)).exists():
             generation += 1
+        # No name comes again: a process may still have the index open that had it, though it was deleted.
+        self._path.mkdir(parents=True, exist_ok=True)
+        (self._path / _GENERATIONS).write_text(f"{generation}\n", encoding="ascii")
         name = declared.name(generation)
-        self.path(name).mkdir(parents=True)
+        self.path(name).mkdir()
         self._write(replace(self.names(), following=name))
         return name
 
@@ -106,6 +110,13 @@ class IndexFolder:
             remove_index(self._path)
             dropped.append(_FIRST)
         return dropped
+
+    def _generations(self) -> int:
+        """Return how many indexes were begun here, at least."""
+        try:
+            return int((self._path / _GENERATIONS).read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def _write(self, names: IndexNames) -> None:
         self._path.mkdir(parents=True, exist_ok=True)

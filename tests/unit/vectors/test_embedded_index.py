@@ -86,6 +86,23 @@ async def test_one_that_is_deleted_while_it_is_open_is_closed_without_a_fault(tm
     assert not folder.path(following).exists()
 
 
+async def test_one_that_is_deleted_while_it_is_open_is_none_of_those_that_are_begun_later(
+    tmp_path: Path,
+) -> None:
+    folder = IndexFolder(tmp_path)
+    former = folder.begin(A_COLLECTION)
+    index = EmbeddedIndex.open(folder.path(former), A_COLLECTION)
+    await index.write([a_point(text="tea")])
+    folder.drop()
+
+    following = folder.begin(A_COLLECTION)
+    EmbeddedIndex.open(folder.path(following), A_COLLECTION).close()
+    index.close()
+
+    assert following != former
+    assert folder.recorded(following) is not None
+
+
 async def test_opening_it_again_finds_what_was_written(tmp_path: Path) -> None:
     point = a_point(text="tea")
     index = EmbeddedIndex.open(tmp_path, A_COLLECTION)
