@@ -9,7 +9,7 @@ from soma_schemas.clock import Clock
 from soma_schemas.errors import ConfigurationError, told
 from soma_schemas.postgres_access import refusals_explained
 from soma_schemas.settings import PostgresSettings
-from soma_schemas.tables import check_head
+from soma_schemas.tables import check_runs_on
 
 _AGAIN_SECONDS = 2.0
 
@@ -47,7 +47,7 @@ async def check_database_later(settings: PostgresSettings, clock: Clock) -> None
 
 def _check(settings: PostgresSettings) -> None:
     with refusals_explained(settings):
-        check_head(settings.conninfo())
+        check_runs_on(settings.conninfo())
         with psycopg.connect(settings.conninfo()) as connection:
             row = connection.execute("SELECT row_security_active('public.memories')").fetchone()
     if row != (True,):

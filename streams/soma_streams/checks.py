@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient
 from soma_schemas.postgres_access import refusals_explained
 from soma_schemas.registry import open_registry, require_schemas
 from soma_schemas.settings import PostgresSettings, PublishingSettings
-from soma_schemas.tables import check_head
+from soma_schemas.tables import check_runs_on
 from soma_schemas.topic_admin import open_admin, require_topics
 from soma_streams.delivery.retry import Retry, StoreAvailability
 
@@ -49,4 +49,4 @@ async def require_tables(settings: PostgresSettings, retry: Retry) -> None:
 
 def _check_tables(settings: PostgresSettings) -> None:
     with refusals_explained(settings):
-        check_head(settings.conninfo())
+        check_runs_on(settings.conninfo())

@@ -13,7 +13,7 @@ from soma_cli.diagnosis.findings import Health, Verdict, ok
 from soma_schemas.clock import Clock
 from soma_schemas.registry import check_schemas, open_registry
 from soma_schemas.settings import PostgresSettings, RegistrySettings, TopicSettings
-from soma_schemas.tables import HEAD, check_head
+from soma_schemas.tables import check_runs_on
 from soma_schemas.vectors.collection import Collection
 from soma_schemas.vectors.index_errors import IndexUnavailableError
 from soma_schemas.vectors.placement import Placement
@@ -57,7 +57,7 @@ def database(settings: PostgresSettings) -> Sequence[Verdict]:
         MismatchError: It is at another revision.
     """
     with told_in_words(settings):
-        check_head(settings.conninfo())
+        found = check_runs_on(settings.conninfo())
         with psycopg.connect(settings.conninfo()) as connection:
             row = connection.execute(
                 "SELECT pg_is_in_recovery(), current_setting('max_connections')::integer,"
@@ -75,7 +75,7 @@ def database(settings: PostgresSettings) -> Sequence[Verdict]:
             )
         ]
     return [
-        ok(f"at revision {HEAD}, {judgements.size(size)}"),
+        ok(f"at revision {found}, {judgements.size(size)}"),
         judgements.connections(f"{settings.host}:{settings.port}", used, most),
     ]
 

@@ -21,6 +21,12 @@ REVISIONS = tuple(
     )
 )
 HEAD = REVISIONS[-1]
+# The oldest revision whose programs run on the tables of HEAD: that of the release before. A revision that
+# takes something away which they use raises it.
+OLDEST_PROGRAM = "0022"
+
+_PROGRAMS_FROM = "soma: programs from "
+_OLDEST = "SELECT obj_description('alembic_version'::regclass, 'pg_class')"
 
 POINT_IN_TIME = "soma: until "
 """How the comment on a database begins that is a point in time; a dump does not take it along."""
@@ -29,16 +35,62 @@ COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE d
 
 
 def check_head(dsn: str) -> None:
-    """Return when the database is at the revision that this program needs.
+    """Return when the database is at the very revision of this program.
 
     Raises:
         MismatchError: It is not; the remedy says what to do.
         psycopg.OperationalError: It cannot be reached.
     """
     with psycopg.connect(dsn) as connection:
-        database = connection.info.dbname
         require_whole(connection)
-        found = revision(connection)
+        _require_known(connection.info.dbname, revision(connection))
+
+
+def check_runs_on(dsn: str) -> str:
+    """Return the revision of a database on which this program runs: its own, or a later one that says so.
+
+    The release before goes on beside the next one, and is what a rollback starts again.
+
+    Raises:
+        MismatchError: It does not run on this database; the remedy says what to do.
+        psycopg.OperationalError: It cannot be reached.
+    """
+    with psycopg.connect(dsn) as connection:
+        require_whole(connection)
+        later = later_revision(connection)
+        if later is None:
+            _require_known(connection.info.dbname, revision(connection))
+    return later or HEAD
+
+
+def later_revision(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the revision of a database that is ahead, if this program runs on it; None if it is not ahead.
+
+    Raises:
+        MismatchError: The program does not run on it.
+    """
+    found = revision(connection)
+    if found is None or found in REVISIONS:
+        return None
+    oldest = _oldest_program(connection)
+    if oldest is None or oldest > HEAD:
+        _require_known(connection.info.dbname, found)
+    return found
+
+
+def note_oldest_program(connection: psycopg.Connection[Any]) -> None:
+    """Have a database say which programs run on it, for those that do not know its revision."""
+    connection.execute(f"COMMENT ON TABLE alembic_version IS '{_PROGRAMS_FROM}{OLDEST_PROGRAM}'".encode())
+
+
+def _oldest_program(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the oldest revision whose programs run on a database; None where it does not say."""
+    row = connection.execute(_OLDEST).fetchone()
+    said = None if row is None else row[0]
+    return said.removeprefix(_PROGRAMS_FROM) if said and said.startswith(_PROGRAMS_FROM) else None
+
+
+def _require_known(database: str, found: str | None) -> None:
     if found == HEAD:
         return
     if found is None:
@@ -53,7 +105,7 @@ def check_head(dsn: str) -> None:
         )
     raise MismatchError(
         f"database `{database}` is at revision {found}, which is newer than this program; it knows {HEAD}",
-        remedy="Start the release that ran `soma migrate` on this database, or a newer one.",
+        remedy="Start the release that ran `soma migrate` on this database, or the one before it.",
     )
 
 

@@ -9,7 +9,7 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
-from soma_schemas.tables import require_whole
+from soma_schemas.tables import later_revision, note_oldest_program, require_whole
 
 # Any constant will do, as long as every migrator takes the same one.
 _MIGRATION_LOCK = 0x50_4D_41_01
@@ -41,8 +41,8 @@ def migrate(
 ) -> list[str]:
     """Bring a database to the newest revision and return the revisions that were applied, oldest first.
 
-    A second migrator waits for the first and then finds nothing to do. A revision that fails leaves the
-    database as it was.
+    A second migrator waits for the first and then finds nothing to do, as one of the release before does. A
+    revision that fails leaves the database as it was.
 
     Args:
         dsn: How to log in as the owner of the database, who may create roles.
@@ -52,10 +52,13 @@ def migrate(
     Raises:
         psycopg.errors.LockNotAvailable: Another session held a lock for five seconds that a revision needs.
         psycopg.Error: The database cannot be reached or refuses a statement.
-        MismatchError: A restore of the database has not ended, or it is a point in time.
+        MismatchError: A restore of the database has not ended, it is a point in time, or a later release than
+            the next one has migrated it.
     """
     with psycopg.connect(dsn) as connection:
         require(connection)
+        if later_revision(connection) is not None:
+            return []
     return _run(dsn, lambda config: command.upgrade(config, "head"), around, record=True)
 
 
@@ -81,6 +84,8 @@ def _run(
         driver.execute(_LOCK_TIMEOUT)
         with around(driver):
             act(_config(connection=connection, passed=passed))
+        if record:
+            note_oldest_program(driver)
         if record and passed:
             driver.execute(_RECORD, {"revision": passed[-1], "applied": passed})
         connection.commit()

@@ -14,7 +14,7 @@ from soma_cli.database_errors import DatabaseError, told_in_words
 from soma_schemas import tables
 from soma_schemas.errors import MismatchError
 from soma_schemas.settings import PostgresSettings
-from soma_schemas.tables import HEAD, REVISIONS, check_head
+from soma_schemas.tables import HEAD, OLDEST_PROGRAM, REVISIONS, check_head, check_runs_on
 from soma_schemas.tables.layout import DECLARED, READ_LAYOUT
 from soma_schemas.tables.migrations import downgrade, migrate
 
@@ -200,7 +200,46 @@ def test_a_database_that_is_ahead_is_refused_with_another_remedy(empty_database:
     with pytest.raises(MismatchError, match="revision 9999, which is newer than this program") as refusal:
         check_head(empty_database)
 
-    assert "newer" in (refusal.value.remedy or "")
+    assert "the one before it" in (refusal.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("said", "runs"),
+    [(f"soma: programs from {OLDEST_PROGRAM}", True), ("soma: programs from 9998", False), ("", False)],
+)
+def test_a_program_runs_on_a_later_database_that_says_so(
+    empty_database: str, said: str, *, runs: bool
+) -> None:
+    migrate(empty_database)
+    with psycopg.connect(empty_database) as owner:
+        owner.execute("UPDATE alembic_version SET version_num = '9999'")
+        owner.execute(f"COMMENT ON TABLE alembic_version IS '{said}'".encode())
+
+    if runs:
+        assert check_runs_on(empty_database) == "9999"
+        assert migrate(empty_database) == []
+    else:
+        for refuses in (check_runs_on, migrate):
+            with pytest.raises(MismatchError, match="revision 9999, which is newer than this program"):
+                refuses(empty_database)
+    # Who would write down that the database is at its own revision.
+    with pytest.raises(MismatchError):
+        check_head(empty_database)
+
+
+def test_a_database_says_on_which_programs_it_runs_also_when_nothing_was_applied(empty_database: str) -> None:
+    migrate(empty_database)
+    with psycopg.connect(empty_database) as owner:
+        owner.execute("COMMENT ON TABLE alembic_version IS NULL")
+
+    assert migrate(empty_database) == []
+    with psycopg.connect(empty_database) as owner:
+        owner.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert check_runs_on(empty_database) == "9999"
+
+
+def test_the_oldest_program_is_one_of_ours() -> None:
+    assert OLDEST_PROGRAM in REVISIONS[-2:]
 
 
 def test_every_login_of_ours_can_check_the_head(owner_dsn: str, worker_dsn: str, api_dsn: str) -> None:
