@@ -9,7 +9,7 @@ from soma_cli.database_errors import told_in_words
 from soma_cli.invocation import invocation_of
 from soma_cli.output import Result, show
 from soma_cli.settings import operator_settings
-from soma_schemas.tables import HEAD, migrations
+from soma_schemas.tables import check_runs_on, migrations
 
 app = typer.Typer(add_completion=False)
 
@@ -37,4 +37,5 @@ def migrate(context: typer.Context, *, as_json: AsJson = False) -> None:
     settings, _ = operator_settings(invocation_of(context))
     with told_in_words(settings.postgres):
         applied = migrations.migrate(settings.postgres.conninfo())
-    show(Migrated(applied=applied, revision=HEAD), as_json=as_json)
+        revision = check_runs_on(settings.postgres.conninfo())
+    show(Migrated(applied=applied, revision=revision), as_json=as_json)
