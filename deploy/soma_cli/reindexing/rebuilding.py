@@ -26,7 +26,9 @@ from soma_streams.sinks.sessions import Pool
 
 # Of several commands the one that holds it rebuilds.
 _LOCK = 0x736F6D615F69
-_TRY = "SELECT pg_try_advisory_lock(%(lock)s::bigint)"
+# One that was just ended lets go as soon as the server has noticed.
+_PATIENCE = "SET lock_timeout = '2s'"
+_TAKE = "SELECT pg_advisory_lock(%(lock)s::bigint)"
 
 _DROP = "`soma reindex --drop` deletes it"
 
@@ -245,11 +247,13 @@ async def alone(settings: VectorWorkerSettings) -> AsyncIterator[Callable[[], Aw
     async with await psycopg.AsyncConnection.connect(
         settings.postgres.conninfo(), autocommit=True
     ) as session:
-        row = await (await session.execute(_TRY, {"lock": _LOCK})).fetchone()
-        if row is None or not row[0]:
+        await session.execute(_PATIENCE)
+        try:
+            await session.execute(_TAKE, {"lock": _LOCK})
+        except psycopg.errors.LockNotAvailable as error:
             raise ReindexError(
                 "another `soma reindex` is at work", remedy="wait for it, or end it: the next one goes on"
-            )
+            ) from error
         yield partial(session.execute, "SELECT 1")
 
 

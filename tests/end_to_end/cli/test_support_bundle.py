@@ -116,17 +116,32 @@ def test_no_secret_and_no_content_of_a_running_stack_is_in_it(
     assert [each for each in [*content, *secrets, local.api_key] if each.encode() in whole] == []
 
 
+BY_PASSWORD = {"SOMA_KAFKA__SASL_USERNAME": "somebody", "SOMA_REGISTRY__USERNAME": "somebody"}
+BY_TOKEN = {
+    "SOMA_KAFKA__OAUTH_TOKEN_URL": "https://127.0.0.1:9/token",
+    "SOMA_KAFKA__OAUTH_CLIENT_ID": "somebody",
+}
+
+
 @pytest.mark.parametrize("wrong", [{}, {"SOMA_API__PORT": "many"}])
-def test_no_secret_of_any_setting_is_in_it(soma: Soma, tmp_path: Path, wrong: dict[str, str]) -> None:
-    # A registry takes a user with a password, or this.
-    canaries = {name: f"canary{uuid4().hex}" for name in secret_settings() if name != "SOMA_REGISTRY__TOKEN"}
+@pytest.mark.parametrize(
+    ("login", "others"),
+    [
+        (BY_PASSWORD, {"SOMA_REGISTRY__TOKEN", "SOMA_KAFKA__OAUTH_CLIENT_SECRET"}),
+        (BY_TOKEN, {"SOMA_REGISTRY__PASSWORD", "SOMA_KAFKA__SASL_PASSWORD"}),
+    ],
+    ids=["passwords", "tokens"],
+)
+def test_no_secret_of_any_setting_is_in_it(
+    soma: Soma, tmp_path: Path, wrong: dict[str, str], login: dict[str, str], others: set[str]
+) -> None:
+    # Brokers and registry take either, and not both.
+    canaries = {name: f"canary{uuid4().hex}" for name in set(secret_settings()) - others}
     assert len(canaries) >= 6
     places = {
         "SOMA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:9",
         "SOMA_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
-        "SOMA_KAFKA__SASL_USERNAME": "somebody",
         "SOMA_REGISTRY__URL": "http://127.0.0.1:9",
-        "SOMA_REGISTRY__USERNAME": "somebody",
         "SOMA_POSTGRES__PORT": "9",
         "SOMA_VECTORS__URL": "http://127.0.0.1:9",
         "SOMA_URL": "http://127.0.0.1:9",
@@ -139,7 +154,7 @@ def test_no_secret_of_any_setting_is_in_it(soma: Soma, tmp_path: Path, wrong: di
         "SOMA_API__RATE_LIMIT_STORE": f"valkey://:{canaries['SOMA_API__RATE_LIMIT_STORE']}@127.0.0.1:9",
     }
 
-    ran = soma("support-bundle", str(path), environment={**given, **places, **wrong})
+    ran = soma("support-bundle", str(path), environment={**given, **places, **login, **wrong})
 
     assert ran.code == 0, ran.err
     found = contents(path)
