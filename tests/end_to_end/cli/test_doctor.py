@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from soma_command import Ran, Soma
-from soma_schemas.tables import HEAD
+from soma_schemas.tables import HEAD, note_oldest_program
 from soma_schemas.topics import TOPICS
 from waiting import eventually_now
 
@@ -85,11 +85,14 @@ def test_a_database_of_another_revision_is_told(
 ) -> None:
     with psycopg.connect(owner_dsn) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        # Of a release that says of none before it that it may run.
+        connection.execute("COMMENT ON TABLE alembic_version IS NULL")
         connection.commit()
         try:
             ran = soma("doctor", "--json", environment=nothing_set_up)
         finally:
             connection.execute("UPDATE alembic_version SET version_num = %s", [HEAD])
+            note_oldest_program(connection)
 
     (found,) = failed(ran)["database"]
     assert "newer than this program" in found["found"]

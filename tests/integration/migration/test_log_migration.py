@@ -201,9 +201,9 @@ async def test_a_log_gets_more_partitions_under_load_and_nothing_acknowledged_is
             load.ending.set()
         direct = await producer.store_async(NewMemory(namespace="direct", text="in time"))
         found = {key: await load.of(key, position) for key, (_, position) in load.written.items()}
-        early_state = (await client.get(f"/v1/writes/{early}")).json()
 
         await eventually(partial(is_searchable, direct.position))
+        early_state = (await client.get(f"/v1/writes/{early}")).json()
         dropped = await migrated(operator, "--drop")
         header = header_of(await index.read([HEADER_ID]))
 
