@@ -1,13 +1,12 @@
 """An HTTP server on loopback that gives prepared answers and remembers what it was asked."""
 
 import json
-import threading
 from collections import deque
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from loopback_http import LoopbackHttp, QuietHandler
 
 MEMORY_ID = "01912f4a-0000-7000-8000-000000000001"
 
@@ -84,12 +83,28 @@ class Asked:
     body: Any
 
 
-@dataclass
-class CannedApi:
+class CannedApi(LoopbackHttp):
     """Answers requests in the order in which answers were prepared."""
 
-    asked: list[Asked] = field(default_factory=list)
-    _answers: deque[tuple[int, str, bytes]] = field(default_factory=deque)
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self._answers: deque[tuple[int, str, bytes]] = deque()
+        api = self
+
+        class Handler(QuietHandler):
+            def handle_any(self) -> None:
+                parts = urlsplit(self.path)
+                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                body = json.loads(content) if content else None
+                api.asked.append(Asked(self.command, parts.path, parse_qs(parts.query), headers, body))
+                status, media_type, answer = api._answers.popleft()
+                self.answer(status, answer, media_type)
+
+            do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815  # the base class looks for these names
+
+        super().__init__(Handler)
+        self.url = self.origin
 
     def answers(self, body: Any, status: int = 200, media_type: str = "application/json") -> None:
         """Prepare the next answer."""
@@ -101,38 +116,3 @@ class CannedApi:
         self.answers(
             {"status": status, "code": code, "detail": detail} | members, status, "application/problem+json"
         )
-
-    def __enter__(self) -> Self:
-        api = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_any(self) -> None:
-                parts = urlsplit(self.path)
-                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                body = json.loads(content) if content else None
-                api.asked.append(Asked(self.command, parts.path, parse_qs(parts.query), headers, body))
-                status, media_type, answer = api._answers.popleft()
-                self.send_response(status)
-                self.send_header("Content-Type", media_type)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815  # the base class looks for these names
-
-            def log_message(self, *arguments: object) -> None:
-                """Stay silent."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()

@@ -1,19 +1,18 @@
 """An OpenID provider on loopback, as far as an API meets it: it publishes keys, and signs tokens."""
 
 import json
-import threading
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
+from loopback_http import LoopbackHttp, QuietHandler
+
 AUDIENCE = "soma"
 
 
-class IdentityProvider:
+class IdentityProvider(LoopbackHttp):
     """A provider whose keys and answers the test decides.
 
     Attributes:
@@ -28,37 +27,19 @@ class IdentityProvider:
         self.body: bytes | None = None
         provider = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+        class Handler(QuietHandler):
+            def do_GET(self) -> None:  # noqa: N802  # the base class looks for this name
                 provider.asked += 1
                 body = provider.body if provider.body is not None else provider.document()
-                self.send_response(provider.status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.answer(provider.status, body)
 
-            def log_message(self, *_: Any) -> None:
-                """Stay silent."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    def __enter__(self) -> Self:
-        self._thread.start()
+        super().__init__(Handler)
         self.new_key("first")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     @property
     def issuer(self) -> str:
         """Its name."""
-        return f"http://127.0.0.1:{self._server.server_port}/realm"
+        return f"{self.origin}/realm"
 
     @property
     def jwks_url(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 
 from soma_cli.main import run
 
@@ -29,6 +30,8 @@ class Soma:
     def __call__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ran:
         """Run it."""
         self._captured.readouterr()  # what others wrote before is not its own
+        # A command begins where nothing is configured; tests that captured logs leave something behind.
+        structlog.reset_defaults()
         code = run(arguments, self._environment | dict(environment or {}))
         captured = self._captured.readouterr()
         return Ran(code, captured.out, captured.err)

@@ -2,19 +2,16 @@
 
 import base64
 import json
-import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs
 
 from identity_provider import AUDIENCE, IdentityProvider
+from loopback_http import LoopbackHttp, QuietHandler
 from soma_cli.local.certificates import Issued
 from soma_schemas.clock import SystemClock
 
 
-class TokenEndpoint:
+class TokenEndpoint(LoopbackHttp):
     """Gives tokens whose subject is the client and whose audience is the scope, signed by a provider.
 
     Args:
@@ -39,48 +36,19 @@ class TokenEndpoint:
         self.given: list[str] = []
         endpoint = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
+        class Handler(QuietHandler):
+            def do_POST(self) -> None:  # noqa: N802  # the base class looks for this name
                 content = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 status, said = endpoint._answer(self.path, self.headers["Authorization"], content)
-                body = json.dumps(said).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.answer(status, json.dumps(said).encode(), "application/json")
 
-            def log_message(self, *_: Any) -> None:
-                """Stay silent."""
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: Any) -> None:
-                """Stay silent about who does not trust it."""
-
+        super().__init__(Handler, shown)
         self._provider = provider
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(shown.certificate, shown.key)
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.socket = context.wrap_socket(
-            self._server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     @property
     def url(self) -> str:
         """Where tokens are asked for; what does not end so answers 503."""
-        return f"https://127.0.0.1:{self._server.server_port}/realm/token"
+        return f"{self.origin}/realm/token"
 
     def _answer(self, path: str, authorization: str, content: str) -> tuple[int, dict[str, Any]]:
         self.asked += 1
