@@ -31,7 +31,7 @@ from soma_api.queries.database import Database, database_pool
 from soma_api.queries.policy_queries import PolicyQueries
 from soma_api.queries.vectors.hybrid_search import SearchAnswer, SearchHit, SearchRequest
 from soma_api.read_replicas import ReadReplicas
-from soma_api.resources import Resources, connecting, opened_replica
+from soma_api.resources import Resources, open_replicas
 from soma_api.roles import Role
 from soma_api.settings import ApiSettings, GatewaySettings, OidcSettings, ReadReplicaSettings
 from soma_api.tokens import open_tokens
@@ -353,14 +353,8 @@ async def open_gateway(
         metrics = ApiMetrics(MetricSet())
         access_log = EventLog(publisher, timeout=1.0, threads=1)
         accesses = Accesses(access_log.publish, clock or time, settings.limits, metrics)
-        replicas = ReadReplicas(
-            [await opened_replica(settings, each, stack) for each in settings.replicas()],
-            connect=connecting(settings, settings.postgres),
-            waiter=waiter,
-            freshness=freshness,
-            clock=clock or time,
-            max_lag=settings.read_replicas.max_lag.total_seconds(),
-            metrics=metrics,
+        replicas = await open_replicas(
+            settings, stack, waiter=waiter, freshness=freshness, clock=clock or time, metrics=metrics
         )
         application = create_application(
             Resources(

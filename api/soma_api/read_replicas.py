@@ -136,8 +136,7 @@ class ReadReplicas:
 
     def lags(self) -> list[tuple[tuple[str, ...], float]]:
         """Return by how many seconds each replica that answers is behind at most, by its name."""
-        now = self._clock.monotonic()
-        return [((each.name,), now - each.mark.taken) for each in self._replicas if each.mark is not None]
+        return [((each.name,), self._lag(each.mark)) for each in self._replicas if each.mark is not None]
 
     def choose(self, positions: Sequence[Position], max_staleness: float | None) -> Mark | None:
         """Choose who answers the questions of this request about records, and count it.
@@ -179,9 +178,8 @@ class ReadReplicas:
         Raises:
             ReplicaUnusableError: One may not.
         """
-        now = self._clock.monotonic()
         for each in self._replicas:
-            if each.mark is None or now - each.mark.taken > self._max_lag:
+            if each.mark is None or self._lag(each.mark) > self._max_lag:
                 raise ReplicaUnusableError(
                     f"the read replica at {each.name} does not answer or is too far behind",
                     remedy="The primary answers meanwhile. Look at `pg_stat_replication` there.",
@@ -199,8 +197,7 @@ class ReadReplicas:
     def _unfit(
         self, mark: Mark, positions: Sequence[Position], max_staleness: float | None
     ) -> ReadChoice | None:
-        now = self._clock.monotonic()
-        if now - mark.taken > self._max_lag:
+        if self._lag(mark) > self._max_lag:
             return ReadChoice.REPLICA_BEHIND
         if not all(map(mark.shows, positions)):
             return ReadChoice.POSITION
@@ -208,6 +205,9 @@ class ReadReplicas:
         if max_staleness is not None and (staleness is None or staleness > max_staleness):
             return ReadChoice.STALENESS
         return None
+
+    def _lag(self, mark: Mark) -> float:
+        return self._clock.monotonic() - mark.taken
 
     def _failed(self) -> None:
         self._metrics.read_from(ReadChoice.REPLICA_FAILED)

@@ -114,7 +114,7 @@ async def open_resources(
     """
     checked = await check_database(settings.postgres)
 
-    connect = connecting(settings, settings.postgres)
+    connect = _connecting(settings, settings.postgres)
     with closing(KafkaLogEnds(settings.kafka, settings.topics)) as ends:
         with suppress(SomaError):  # later, when the brokers are away
             await ends.look()
@@ -129,14 +129,8 @@ async def open_resources(
             policies = PoliciesInForce(PolicyQueries(Database(pool)).in_force, clock)
             key_uses = KeyUses(ApiKeyQueries(Database(pool)).note_uses, clock)
             api_metrics = ApiMetrics(metrics)
-            replicas = ReadReplicas(
-                [await opened_replica(settings, replica, stack) for replica in settings.replicas()],
-                connect=connect,
-                waiter=waiter,
-                freshness=freshness,
-                clock=clock,
-                max_lag=settings.read_replicas.max_lag.total_seconds(),
-                metrics=api_metrics,
+            replicas = await open_replicas(
+                settings, stack, waiter=waiter, freshness=freshness, clock=clock, metrics=api_metrics
             )
             metrics.read(REPLICA_LAG, replicas.lags)
             access_log = EventLog(publisher, timeout=settings.api.publish_timeout.total_seconds(), threads=1)
@@ -204,7 +198,7 @@ async def open_resources(
             await key_uses.tell()
 
 
-def connecting(settings: ApiSettings, postgres: PostgresSettings) -> Connect:
+def _connecting(settings: ApiSettings, postgres: PostgresSettings) -> Connect:
     """Return what opens a connection in autocommit, beside the pools."""
 
     async def connect() -> psycopg.AsyncConnection:
@@ -214,13 +208,32 @@ def connecting(settings: ApiSettings, postgres: PostgresSettings) -> Connect:
     return connect
 
 
-async def opened_replica(
-    settings: ApiSettings, postgres: PostgresSettings, stack: AsyncExitStack
-) -> ReadReplica:
-    """Return a read replica with a pool that is open until the stack is closed."""
-    pool = await stack.enter_async_context(database_pool(postgres, settings.api.statement_timeout))
-    return ReadReplica(
-        name=f"{postgres.host}:{postgres.port}", connect=connecting(settings, postgres), pool=pool
+async def open_replicas(
+    settings: ApiSettings,
+    stack: AsyncExitStack,
+    *,
+    waiter: WatermarkWaiter,
+    freshness: Freshness,
+    clock: Clock,
+    metrics: ApiMetrics,
+) -> ReadReplicas:
+    """Return the read replicas that the settings name, with pools that are open until the stack is closed."""
+    opened = [
+        ReadReplica(
+            name=f"{replica.host}:{replica.port}",
+            connect=_connecting(settings, replica),
+            pool=await stack.enter_async_context(database_pool(replica, settings.api.statement_timeout)),
+        )
+        for replica in settings.replicas()
+    ]
+    return ReadReplicas(
+        opened,
+        connect=_connecting(settings, settings.postgres),
+        waiter=waiter,
+        freshness=freshness,
+        clock=clock,
+        max_lag=settings.read_replicas.max_lag.total_seconds(),
+        metrics=metrics,
     )
 
 

@@ -131,9 +131,7 @@ async def _step(stack: LocalStack, ask: Any, rate: float, seconds: float) -> Mea
 
 async def _published(stack: LocalStack, log: Log, rate: float, seconds: float) -> Measured:
     """Publish straight into the log: what a write costs beside what it costs in the API."""
-    random = Random("writes")  # noqa: S311  # as those through the API
-    texts = [text(random, 24) for _ in range(500)]
-    run = uuid4().hex
+    texts, run = _texts_to_write(), uuid4().hex
     with MemoryProducer(log.settings, tenant="local") as producer:
 
         async def publish(number: int) -> object:
@@ -161,9 +159,7 @@ def _searching(client: AsyncSomaClient) -> Any:
 
 
 def _writing(client: AsyncSomaClient) -> Any:
-    random = Random("writes")  # noqa: S311  # likewise
-    texts = [text(random, 24) for _ in range(500)]
-    run = uuid4().hex
+    texts, run = _texts_to_write(), uuid4().hex
 
     async def store(number: int) -> object:
         return await client.store_memory(
@@ -174,6 +170,11 @@ def _writing(client: AsyncSomaClient) -> Any:
         )
 
     return store
+
+
+def _texts_to_write() -> list[str]:
+    random = Random("writes")  # noqa: S311  # the same each time is what is wanted
+    return [text(random, 24) for _ in range(500)]
 
 
 def _told(outcome: Outcome, cpu: Mapping[str, float], took: float) -> Measured:

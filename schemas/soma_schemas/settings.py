@@ -127,9 +127,8 @@ class SecurityProtocol(StrEnum):
     SASL_SSL = "SASL_SSL"
 
 
-def _token_url(value: str) -> str:
-    address = urlsplit(web_address(value))
-    if address.scheme != "https":
+def _encrypted(value: str) -> str:
+    if urlsplit(value).scheme != "https":
         raise ValueError("a secret is sent there: it has to begin with `https://`")
     return value
 
@@ -146,7 +145,7 @@ class KafkaSettings(SettingsGroup):
     )
     sasl_username: str | None = Field(None, description="User for SCRAM-SHA-512, with SASL_SSL.")
     sasl_password: SecretStr | None = Field(None, description="Its password.")
-    oauth_token_url: Annotated[str, AfterValidator(_token_url)] | None = Field(
+    oauth_token_url: Annotated[WebAddress, AfterValidator(_encrypted)] | None = Field(
         None,
         description="Token endpoint of an OpenID provider, with SASL_SSL and instead of a user: brokers are "
         "shown tokens that it gives to this client (OAUTHBEARER, client credentials).",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from soma_schemas.admin_client import RenewableAdmin
+from soma_schemas.admin_client import BrokerAdmin
 from soma_schemas.groups import SinkGroup
 from soma_schemas.settings import KafkaSettings, TopicSettings
 from soma_schemas.topic_admin import broker_error
@@ -89,14 +89,12 @@ def delete_group(kafka: KafkaSettings, group: str) -> None:
         kafka: The brokers.
         group: The group's name on the brokers.
     """
-    admin = RenewableAdmin(kafka, "soma-groups")
     try:
-        asked = admin.client.delete_consumer_groups([group], request_timeout=_TIMEOUT_SECONDS)
-        asked[group].result(timeout=_TIMEOUT_SECONDS)
+        with BrokerAdmin(kafka, "soma-groups", silent=True) as admin:
+            asked = admin.delete_consumer_groups([group], request_timeout=_TIMEOUT_SECONDS)
+            asked[group].result(timeout=_TIMEOUT_SECONDS)
     except (KafkaException, TimeoutError) as error:
         cause = error.args[0] if isinstance(error, KafkaException) else None
         if not isinstance(cause, KafkaError) or cause.code() != KafkaError.GROUP_ID_NOT_FOUND:
             reason = cause.name() if isinstance(cause, KafkaError) else type(error).__name__
             log.warning("group_not_deleted", group=group, reason=reason)
-    finally:
-        admin.close()

@@ -271,9 +271,10 @@ def reindex(
                     current = (await opened.place.indexes()).current
                     names = list(await opened.place.drop())
                 # Of those that were begun by a process which was killed.
-                for name in (*names, *(() if current is None else (current.name,))):
+                in_use = [] if current is None else [current.name]
+                for name in names + in_use:
                     group = rebuild_group(opened.settings.topics, name)
-                    await asyncio.to_thread(delete_group, opened.settings.kafka, group)
+                    await in_thread(partial(delete_group, opened.settings.kafka, group))
                 await _record(opened, "index.drop", names, {})
                 return Dropped(dropped=names)
             target = None if rollback else opened.embedders.target(opened.alias)

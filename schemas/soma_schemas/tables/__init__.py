@@ -43,7 +43,7 @@ def check_head(dsn: str) -> None:
     """
     with psycopg.connect(dsn) as connection:
         require_whole(connection)
-        _require_known(connection.info.dbname, revision(connection))
+        _require_head(connection)
 
 
 def check_runs_on(dsn: str) -> str:
@@ -59,7 +59,7 @@ def check_runs_on(dsn: str) -> str:
         require_whole(connection)
         later = later_revision(connection)
         if later is None:
-            _require_known(connection.info.dbname, revision(connection))
+            _require_head(connection)
     return later or HEAD
 
 
@@ -74,7 +74,7 @@ def later_revision(connection: psycopg.Connection[Any]) -> str | None:
         return None
     oldest = _oldest_program(connection)
     if oldest is None or oldest > HEAD:
-        _require_known(connection.info.dbname, found)
+        raise _mismatch(connection.info.dbname, found)
     return found
 
 
@@ -90,20 +90,23 @@ def _oldest_program(connection: psycopg.Connection[Any]) -> str | None:
     return said.removeprefix(_PROGRAMS_FROM) if said and said.startswith(_PROGRAMS_FROM) else None
 
 
-def _require_known(database: str, found: str | None) -> None:
-    if found == HEAD:
-        return
+def _require_head(connection: psycopg.Connection[Any]) -> None:
+    if (found := revision(connection)) != HEAD:
+        raise _mismatch(connection.info.dbname, found)
+
+
+def _mismatch(database: str, found: str | None) -> MismatchError:
     if found is None:
-        raise MismatchError(
+        return MismatchError(
             f"database `{database}` holds no tables of ours; this program needs revision {HEAD}",
             remedy="Run `soma migrate` as the owner of the database.",
         )
     if found in REVISIONS:
-        raise MismatchError(
+        return MismatchError(
             f"database `{database}` is at revision {found}; this program needs revision {HEAD}",
             remedy="Run `soma migrate` as the owner of the database.",
         )
-    raise MismatchError(
+    return MismatchError(
         f"database `{database}` is at revision {found}, which is newer than this program; it knows {HEAD}",
         remedy="Start the release that ran `soma migrate` on this database, or the one before it.",
     )

@@ -1,3 +1,9 @@
+{{/* A destination by its web address, JSON. Takes part, url, and the port where the address has none. */}}
+{{- define "soma.webDestination" -}}
+{{- $host := (urlParse .url).host -}}
+{{- dict "part" .part "host" (regexReplaceAll ":[0-9]+$" $host "") "port" (int (regexFind ":[0-9]+$" $host | trimPrefix ":" | default .usual)) | toJson -}}
+{{- end -}}
+
 {{/*
 Where a workload's settings lead to, JSON: a list of part, host and port. Takes a dictionary of root and workload.
 */}}
@@ -9,8 +15,7 @@ Where a workload's settings lead to, JSON: a list of part, host and port. Takes 
 {{- $found = append $found (dict "part" "rateLimitStore" "host" "in a secret" "port" (int .root.Values.network.rateLimitStorePort)) -}}
 {{- end -}}
 {{- with index (index $settings "kafka" | default dict) "oauth_token_url" -}}
-{{- $host := (urlParse .).host -}}
-{{- $found = append $found (dict "part" "tokens" "host" (regexReplaceAll ":[0-9]+$" $host "") "port" (int (regexFind ":[0-9]+$" $host | trimPrefix ":" | default "443"))) -}}
+{{- $found = append $found (include "soma.webDestination" (dict "part" "tokens" "url" . "usual" 443) | fromJson) -}}
 {{- end -}}
 {{- range $part, $fields := $settings -}}
 {{- if has $part (list "kafka" "read_replicas") -}}
@@ -24,9 +29,8 @@ Where a workload's settings lead to, JSON: a list of part, host and port. Takes 
 {{- else -}}
 {{- range $field := list "url" "endpoint" "jwks_url" -}}
 {{- with index $fields $field -}}
-{{- $host := (urlParse .).host -}}
 {{- $usual := ternary 6334 (ternary 443 80 (hasPrefix "https:" .)) (eq $part "vectors") -}}
-{{- $found = append $found (dict "part" $part "host" (regexReplaceAll ":[0-9]+$" $host "") "port" (int (regexFind ":[0-9]+$" $host | trimPrefix ":" | default $usual))) -}}
+{{- $found = append $found (include "soma.webDestination" (dict "part" $part "url" . "usual" $usual) | fromJson) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
